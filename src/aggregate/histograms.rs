@@ -1,0 +1,208 @@
+//! The aggregator's side of histograms: plain bucket counts, filled from rings, spills and shared counts.
+//!
+//! Counting into plain buckets takes about a third of what `hdrhistogram`'s own record call does, and the layout is
+//! the same, so that a snapshot becomes one of its histograms bucket by bucket.
+
+use crate::lane::{Directory, Distribution, Slot, Spill};
+use crate::snapshot::HistogramView;
+use crate::stats::Layout;
+use std::sync::Arc;
+
+/// All histograms of an instance, by series number.
+#[derive(Debug)]
+pub(super) struct Histograms {
+    directory: Arc<Directory>,
+    all: Vec<Histogram>,
+}
+
+#[derive(Debug)]
+struct Histogram {
+    to: Arc<Distribution>,
+    buckets: Vec<u64>,
+    sum: u128,
+    min: u64,
+    max: u64,
+    /// The view of the last snapshot; `None` if something was counted since.
+    view: Option<Arc<HistogramView>>,
+    /// What of the series' shared counts has been taken over.
+    shared: [u64; 65],
+    shared_sum: u128,
+}
+
+impl Histogram {
+    fn new(to: &Arc<Distribution>) -> Self {
+        Self {
+            to: Arc::clone(to),
+            buckets: vec![0; to.layout.len()],
+            sum: 0,
+            min: u64::MAX,
+            max: 0,
+            view: None,
+            shared: [0; 65],
+            shared_sum: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, value: u64) {
+        let value = value.min(self.to.layout.highest());
+        if let Some(bucket) = self.buckets.get_mut(self.to.layout.index(value)) {
+            *bucket += 1;
+        }
+        self.sum += u128::from(value);
+        self.min = self.min.min(value);
+        self.max = self.max.max(value);
+        self.view = None;
+    }
+
+    fn widen(&mut self, (min, max): (u64, u64)) {
+        self.min = self.min.min(min);
+        self.max = self.max.max(max);
+        self.view = None;
+    }
+
+    /// Takes over what threads without a lane counted; returns how many samples.
+    fn take_shared(&mut self) -> u64 {
+        let commons = &self.to.commons;
+        let mut taken = 0;
+        for bits in 0..=64 {
+            let more = commons.octave(bits) - self.shared[bits];
+            if more > 0 {
+                let (min, max) = commons.range();
+                let middle = middle_of_octave(bits).clamp(min, max.max(min));
+                if let Some(bucket) = self.buckets.get_mut(self.to.layout.index(middle)) {
+                    *bucket += more;
+                }
+                self.shared[bits] += more;
+                taken += more;
+            }
+        }
+        if taken > 0 {
+            let sum = commons.sum();
+            self.sum = self.sum.wrapping_add(sum.wrapping_sub(self.shared_sum));
+            self.shared_sum = sum;
+            self.widen(self.to.commons.range());
+        }
+        taken
+    }
+
+    fn view(&mut self, scale: f64) -> Arc<HistogramView> {
+        let make =
+            || HistogramView::new(self.to.layout, scale, &self.buckets, self.sum, (self.min, self.max));
+        Arc::clone(self.view.get_or_insert_with(|| Arc::new(make())))
+    }
+}
+
+/// A value of so many significant bits, in the middle.
+fn middle_of_octave(bits: usize) -> u64 {
+    match bits {
+        0 => 0,
+        1 => 1,
+        bits => 3 << (bits - 2),
+    }
+}
+
+impl Histograms {
+    pub(super) fn new(directory: &Arc<Directory>) -> Self {
+        Self { directory: Arc::clone(directory), all: Vec::new() }
+    }
+
+    /// Makes sure that all histograms registered so far are there.
+    pub(super) fn meet(&mut self) {
+        for (_, to) in self.directory.distributions.iter().skip(self.all.len()) {
+            self.all.push(Histogram::new(to));
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.all.iter().map(|histogram| size_of::<Histogram>() + 8 * histogram.buckets.len()).sum()
+    }
+
+    /// Counts a value; `false` if there is no such histogram.
+    #[inline(always)]
+    pub(super) fn add(&mut self, series: u32, value: u64) -> bool {
+        match self.all.get_mut(series as usize) {
+            Some(histogram) => {
+                histogram.add(value);
+                true
+            }
+            None => self.add_new(series, value),
+        }
+    }
+
+    /// A histogram registered since the last look, or none at all.
+    #[cold]
+    fn add_new(&mut self, series: u32, value: u64) -> bool {
+        self.meet();
+        let histogram = self.all.get_mut(series as usize);
+        histogram.map(|histogram| histogram.add(value)).is_some()
+    }
+
+    pub(super) fn view(&mut self, series: u32, scale: f64) -> Option<Arc<HistogramView>> {
+        if series as usize >= self.all.len() {
+            self.meet();
+        }
+        Some(self.all.get_mut(series as usize)?.view(scale))
+    }
+
+    /// Takes over all series' shared counts; returns how many samples.
+    pub(super) fn take_shared(&mut self) -> u64 {
+        self.meet();
+        self.all.iter_mut().map(Histogram::take_shared).sum()
+    }
+
+    /// Takes over what a lane's spill has counted since the last time; returns how many samples.
+    pub(super) fn take_spill(&mut self, spill: &Spill, seen: &mut SpillSeen) -> u64 {
+        self.meet();
+        let mut taken = 0;
+        for (number, slot) in spill.slots().enumerate() {
+            if number >= seen.0.len() {
+                seen.0.push(SlotSeen::default());
+            }
+            if let Some(histogram) = self.all.get_mut(slot.series() as usize) {
+                taken += seen.0[number].take(slot, histogram);
+            }
+        }
+        taken
+    }
+}
+
+/// What has been taken over of a lane's spill, by slot.
+#[derive(Debug, Default)]
+pub(super) struct SpillSeen(Vec<SlotSeen>);
+
+#[derive(Debug, Default)]
+struct SlotSeen {
+    taken: u64,
+    sum: u128,
+    buckets: Vec<u64>,
+}
+
+impl SlotSeen {
+    fn take(&mut self, slot: Slot<'_>, histogram: &mut Histogram) -> u64 {
+        if slot.count() == self.taken {
+            return 0;
+        }
+        let layout: Layout = histogram.to.layout;
+        let buckets = slot.buckets();
+        self.buckets.resize(buckets.len(), 0);
+        let mut more = 0;
+        for ((now, seen), total) in buckets.zip(&mut self.buckets).zip(&mut histogram.buckets) {
+            let difference = now - *seen;
+            *total += difference;
+            *seen = now;
+            more += difference;
+        }
+        debug_assert!(layout.len() <= self.buckets.len());
+        // After the buckets: sum and extremes cover at least what the buckets showed, and while the lane's thread
+        // goes on, a sample or two beyond.
+        let sum = slot.sum();
+        histogram.sum = histogram.sum.wrapping_add(sum.wrapping_sub(self.sum));
+        self.sum = sum;
+        if let Some(range) = slot.range() {
+            histogram.widen(range);
+        }
+        self.taken += more;
+        more
+    }
+}

@@ -1,0 +1,419 @@
+//! One drain pass over all lanes, and the snapshot. Knows no thread and never sleeps.
+
+use super::histograms::{Histograms, SpillSeen};
+use super::spans::KeptSpans;
+use crate::clock::Anchor;
+use crate::lane::{Consumer, Directory, Lane};
+use crate::record::{DecodeError, Frame, frame, layout};
+use crate::series::{Identity, Place, Registry};
+use crate::snapshot::{Pipeline, PointValue, Snapshot, SpanBatch};
+use crate::stats::{KINDS, Kind, Reason};
+use crate::sync::plant::{Bug, planted};
+use crate::sync::{Arc, Ordering};
+use std::time::Duration;
+
+/// Where a test may make the aggregator fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Injection {
+    /// A drain pass begins.
+    Step,
+    /// A span has been read and is about to be folded.
+    Span,
+}
+
+/// A test's means to make the aggregator panic or stall.
+#[derive(Clone, Default)]
+pub(crate) struct Injector(pub(crate) Option<Arc<dyn Fn(Injection) + Send + Sync>>);
+
+impl Injector {
+    #[inline]
+    fn visit(&self, at: Injection) {
+        if let Some(hook) = &self.0 {
+            hook(at);
+        }
+    }
+}
+
+impl std::fmt::Debug for Injector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Injector(set)" } else { "Injector(none)" })
+    }
+}
+
+/// What one pass found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Words drained.
+    pub(crate) words: usize,
+    /// The greatest share of a ring that was full, in 1/1,000.
+    pub(crate) fill_permille: u32,
+}
+
+/// The aggregator's state.
+#[derive(Debug)]
+pub(crate) struct Step {
+    registry: Arc<Registry>,
+    service: Arc<str>,
+    injector: Injector,
+    version: u64,
+    lanes: Vec<Reader>,
+    /// Words copied out of a ring; those before `read` have been folded.
+    words: Vec<u64>,
+    read: usize,
+    /// What the last word read begins, should folding it fail.
+    in_hand: Option<Kind>,
+    folded: Folded,
+    catalogue: Arc<[Arc<Identity>]>,
+    /// For each of the catalogue, its number in the registry's.
+    order: Vec<usize>,
+    steps: u64,
+    pub(crate) restarts: u64,
+    anchor: Anchor,
+    /// Whether the instance has shut down: what is found now came too late.
+    late: bool,
+}
+
+#[derive(Debug)]
+struct Folded {
+    histograms: Histograms,
+    spans: KeptSpans,
+    aggregated: [u64; KINDS],
+}
+
+/// The reading end of a lane.
+#[derive(Debug)]
+struct Reader {
+    lane: Arc<Lane>,
+    consumer: Consumer,
+    spill: SpillSeen,
+}
+
+impl Reader {
+    fn new(lane: &Arc<Lane>) -> Self {
+        Self { lane: Arc::clone(lane), consumer: Consumer::new(&lane.ring), spill: SpillSeen::default() }
+    }
+}
+
+/// Words folded in one go: they stay in the first-level cache.
+const CHUNK: usize = 4096;
+
+impl Step {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        service: Arc<str>,
+        kept_words: usize,
+        injector: Injector,
+    ) -> Self {
+        Self {
+            anchor: registry.directory.clock.anchor(),
+            service,
+            injector,
+            version: 0,
+            lanes: Vec::new(),
+            words: Vec::with_capacity(CHUNK + layout::WORDS_MAX),
+            read: 0,
+            in_hand: None,
+            folded: Folded {
+                histograms: Histograms::new(&registry.directory),
+                spans: KeptSpans::new(kept_words),
+                aggregated: [0; KINDS],
+            },
+            catalogue: Arc::new([]),
+            order: Vec::new(),
+            steps: 0,
+            restarts: 0,
+            late: false,
+            registry,
+        }
+    }
+
+    fn directory(&self) -> Arc<Directory> {
+        Arc::clone(&self.registry.directory)
+    }
+
+    /// Drains every lane once, up to what it held when its turn came.
+    pub(crate) fn run(&mut self) -> Found {
+        self.steps += 1;
+        self.injector.visit(Injection::Step);
+        self.finish_broken_off();
+        let directory = self.directory();
+        self.meet_lanes(&directory);
+        let mut found = Found::default();
+        for at in 0..self.lanes.len() {
+            let waiting = self.lanes[at].consumer.waiting(&self.lanes[at].lane.ring);
+            let capacity = self.lanes[at].lane.ring.capacity() as u64;
+            found.fill_permille = found.fill_permille.max((1_000 * waiting / capacity) as u32);
+            found.words += self.drain(at);
+        }
+        while directory.retire(|lane| self.last_look(lane)) {}
+        self.publish(&directory);
+        found
+    }
+
+    fn meet_lanes(&mut self, directory: &Directory) {
+        let lanes = &mut self.lanes;
+        directory.roll_call(&mut self.version, |all| {
+            lanes.retain(|reader| all.iter().any(|lane| Arc::ptr_eq(lane, &reader.lane)));
+            for lane in all {
+                if !lanes.iter().any(|reader| Arc::ptr_eq(lane, &reader.lane)) {
+                    lanes.push(Reader::new(lane));
+                }
+            }
+        });
+    }
+
+    /// After a panic: the record in hand is counted as corrupt, the rest of its batch is folded.
+    fn finish_broken_off(&mut self) {
+        if let Some(kind) = self.in_hand.take() {
+            self.registry.directory.shared.shared_lost(kind, Reason::Corrupt, 1);
+        }
+        self.fold();
+    }
+
+    fn drain(&mut self, at: usize) -> usize {
+        let mut drained = 0;
+        let reader = &mut self.lanes[at];
+        let end = reader.consumer.waiting(&reader.lane.ring) as usize;
+        while drained < end {
+            let reader = &mut self.lanes[at];
+            let most = CHUNK.min(end - drained);
+            let taken = reader.consumer.take(&reader.lane.ring, most, &mut self.words);
+            if taken == 0 {
+                break;
+            }
+            drained += taken;
+            self.fold();
+        }
+        if self.read < self.words.len() {
+            self.quarantine(); // a producer publishes whole records only
+        }
+        drained
+    }
+
+    /// A lane whose thread is gone and that nobody else will have. Under the roster's lock.
+    fn last_look(&mut self, lane: &Lane) {
+        if let Some(at) = self.lanes.iter().position(|reader| std::ptr::eq(&raw const *reader.lane, lane)) {
+            self.drain(at);
+            self.take_spill(at);
+            self.lanes.swap_remove(at);
+        }
+    }
+
+    fn take_spill(&mut self, at: usize) {
+        let Reader { lane, spill, .. } = &mut self.lanes[at];
+        let taken = self.folded.histograms.take_spill(&lane.spill, spill);
+        self.folded.aggregated[Kind::Sample as usize] += taken;
+    }
+
+    /// Folds the words at hand, as far as they are whole records.
+    fn fold(&mut self) {
+        while let Some(&first) = self.words.get(self.read) {
+            if layout::kind(first) == layout::KIND_SAMPLE {
+                self.fold_samples();
+                continue;
+            }
+            match frame(&self.words[self.read..]) {
+                Ok(found) => {
+                    self.read += found.words.len();
+                    self.in_hand = Some(if layout::kind(first) == layout::KIND_SPAN {
+                        Kind::Span
+                    } else {
+                        Kind::Sample
+                    });
+                    let range = self.read - found.words.len()..self.read;
+                    self.fold_record(range);
+                    self.in_hand = None;
+                }
+                Err(DecodeError::Truncated { .. }) => break,
+                Err(_) => self.quarantine(),
+            }
+        }
+        self.words.drain(..self.read);
+        self.read = 0;
+    }
+
+    /// A run of one-word samples. Nothing in it can fail.
+    #[inline(always)]
+    fn fold_samples(&mut self) {
+        let (mut samples, mut unknown) = (0, 0);
+        if self.late {
+            samples = self.words[self.read..]
+                .iter()
+                .take_while(|word| layout::kind(**word) == layout::KIND_SAMPLE)
+                .count();
+            self.read += samples;
+            self.account(Kind::Sample, samples as u64, 0);
+            return;
+        }
+        let histograms = &mut self.folded.histograms;
+        for word in &self.words[self.read..] {
+            if layout::kind(*word) != layout::KIND_SAMPLE {
+                break;
+            }
+            samples += 1;
+            if !histograms.add(layout::id(*word), *word >> layout::SAMPLE_SHIFT) {
+                unknown += 1;
+            }
+        }
+        self.read += samples;
+        self.account(Kind::Sample, samples as u64, unknown);
+    }
+
+    /// Books records as read: `lost` of them were of no use.
+    #[inline]
+    fn account(&mut self, kind: Kind, records: u64, lost: u64) {
+        let shared = &self.registry.directory.shared;
+        if self.late {
+            shared.shared_lost(kind, Reason::AfterShutdown, records);
+            return;
+        }
+        self.folded.aggregated[kind as usize] += records - lost;
+        if lost > 0 {
+            shared.shared_lost(kind, Reason::Corrupt, lost);
+        }
+    }
+
+    fn fold_record(&mut self, at: std::ops::Range<usize>) {
+        let record = Frame { words: &self.words[at] };
+        let header = record.header();
+        let kind = layout::kind(header);
+        let known = if self.late {
+            true
+        } else if kind == layout::KIND_SPAN {
+            self.injector.visit(Injection::Span);
+            let name = self.registry.names.span_of(layout::id(header));
+            let durations = name
+                .map(|name| name.known.durations)
+                .filter(|_| layout::flags(header) & !layout::FLAGS_SPAN == 0);
+            durations.is_some_and(|durations| {
+                let ticks = record.words[2];
+                let nanos = self.registry.directory.clock.scale().nanos(ticks);
+                self.folded.spans.keep(&record, ticks);
+                self.folded.histograms.add(durations, nanos)
+            })
+        } else if kind == layout::KIND_WIDE_SAMPLE {
+            self.folded.histograms.add(layout::id(header), record.words[1])
+        } else {
+            false // definitions do not travel by ring
+        };
+        let kind = if kind == layout::KIND_SPAN { Kind::Span } else { Kind::Sample };
+        self.account(kind, 1, u64::from(!known));
+    }
+
+    /// The thread of records is lost: nobody can say where the next one begins. What was copied out of this ring is
+    /// given up and counted as one corrupt record; the ring goes on with its next batch.
+    fn quarantine(&mut self) {
+        self.account(Kind::Sample, 1, 1);
+        self.read = self.words.len();
+    }
+
+    fn publish(&self, directory: &Directory) {
+        for (shown, count) in directory.aggregated.iter().zip(self.folded.aggregated) {
+            // Release pairs with the Acquire of the ledger: who sees the count sees what was recorded before it.
+            shown.store(count, Ordering::Release);
+        }
+    }
+
+    /// Puts the switch's state into lanes that have another, and keeps wall time honest.
+    pub(crate) fn keep_up(&mut self) {
+        self.registry.directory.apply_mode();
+        self.anchor = self.registry.directory.clock.anchor();
+    }
+
+    /// Takes over everything that does not come by ring.
+    fn collect(&mut self) {
+        (0..self.lanes.len()).for_each(|at| self.take_spill(at));
+        self.folded.aggregated[Kind::Sample as usize] += self.folded.histograms.take_shared();
+        let directory = self.directory();
+        self.publish(&directory);
+    }
+
+    /// After shutdown: counts what producers published while the lanes were being closed.
+    pub(crate) fn sweep(&mut self) {
+        if !planted(Bug::NoSweep) {
+            self.late = true;
+            self.run();
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.registry.directory.bytes() + self.folded.histograms.bytes() + self.folded.spans.bytes()
+    }
+
+    /// A snapshot of all that was recorded before this call.
+    pub(crate) fn snapshot(&mut self) -> Snapshot {
+        if !self.late {
+            self.run();
+            self.collect();
+        }
+        self.meet_series();
+        let directory = self.directory();
+        let now = directory.clock.ticks();
+        let mut sums = vec![0; directory.shared_cells.count()];
+        directory.sum_cells(&mut sums);
+        let registry = Arc::clone(&self.registry);
+        let values = self.order.iter().filter_map(|number| {
+            let series = registry.catalogue.get(*number)?;
+            let shape = series.identity.metric.shape.as_ref();
+            Some(match &series.place {
+                Place::Cell(key) => {
+                    let sum = sums.get(key.index() as usize).copied().unwrap_or_default();
+                    if series.identity.metric.kind == crate::series::MetricKind::Counter {
+                        PointValue::Counter(sum)
+                    } else {
+                        PointValue::UpDownCounter(sum as i64)
+                    }
+                }
+                Place::Gauge(bits) => PointValue::Gauge(f64::from_bits(bits.load(Ordering::Relaxed))),
+                Place::Histogram(to) => {
+                    let scale = shape.map_or(1.0, |shape| shape.scale);
+                    PointValue::Histogram(self.folded.histograms.view(to.series, scale)?)
+                }
+            })
+        });
+        let values = values.collect();
+        let (latest, slowest) = self.folded.spans.show();
+        let scale = directory.clock.scale();
+        Snapshot {
+            service: Arc::clone(&self.service),
+            unix_nanos: self.anchor.unix_nanos(now, scale),
+            uptime: Duration::from_millis(directory.millis_at(now)),
+            catalogue: Arc::clone(&self.catalogue),
+            values,
+            spans: vec![SpanBatch { registry, anchor: self.anchor, scale, latest, slowest }],
+            ledger: directory.ledger(),
+            pipeline: self.pipeline(),
+        }
+    }
+
+    fn pipeline(&self) -> Pipeline {
+        let directory = &self.registry.directory;
+        let (lanes, idle_lanes) = directory.counts();
+        Pipeline {
+            state: directory.switch.position().effective(),
+            transitions: directory.switch.transitions(),
+            steps: self.steps,
+            restarts: self.restarts,
+            lanes,
+            idle_lanes,
+            bytes: self.bytes(),
+            spans_evicted: self.folded.spans.evicted(),
+            overflowed: self.registry.overflowed(),
+            faults: self.registry.faults().len(),
+        }
+    }
+
+    /// Sorts the series anew if there are more than last time.
+    fn meet_series(&mut self) {
+        let registry = &self.registry;
+        if registry.catalogue.count() == self.order.len() {
+            return;
+        }
+        let mut all: Vec<_> =
+            registry.catalogue.iter().map(|(number, series)| (&series.identity, number)).collect();
+        all.sort_by(|(a, _), (b, _)| a.key().cmp(&b.key()));
+        self.catalogue = all.iter().map(|(identity, _)| Arc::clone(identity)).collect();
+        self.order = all.into_iter().map(|(_, number)| number).collect();
+    }
+}

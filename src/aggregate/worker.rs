@@ -1,0 +1,144 @@
+//! The aggregator's thread: passes, sleeps, answers, and gets up again after a panic.
+
+use super::pacing::Pacing;
+use super::policy::{Policy, Thresholds};
+use super::step::Step;
+use crate::lane::{Directory, local};
+use crate::snapshot::Snapshot;
+use crate::sync::{Arc, Mutex};
+use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+/// What the worker can be asked for. Requests have a channel of their own and never share the records' path.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// A snapshot of all that was recorded before.
+    Snapshot(Sender<Arc<Snapshot>>),
+    /// A last snapshot, then the end.
+    Shutdown,
+}
+
+/// Everything the worker's thread owns or shares.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) step: Arc<Mutex<Step>>,
+    pub(crate) latest: Arc<ArcSwap<Snapshot>>,
+    pub(crate) requests: Receiver<Request>,
+    /// Closed by its drop: whoever waits for the end sees it, however it came.
+    pub(crate) ended: Sender<()>,
+    pub(crate) pacing: Pacing,
+    pub(crate) flush_interval: Duration,
+    pub(crate) thresholds: Thresholds,
+}
+
+thread_local! {
+    static OWN_THREAD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is tellane's own, which must not wait for itself.
+pub(crate) fn is_own_thread() -> bool {
+    OWN_THREAD.with(Cell::get)
+}
+
+impl Worker {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If the operating system has none to give.
+    pub(crate) fn spawn(self) -> std::io::Result<()> {
+        let thread = std::thread::Builder::new().name("tellane".into());
+        thread.spawn(move || self.run()).map(drop) // it ends by request, or with the last handle that can make one
+    }
+
+    fn run(mut self) {
+        self.work();
+        drop(self.ended); // last of all, and by a panic too
+    }
+
+    fn work(&mut self) {
+        OWN_THREAD.with(|own| own.set(true));
+        local::mark_own_thread();
+        let clock = self.directory.clock.clone();
+        let mut policy = Policy::new(self.thresholds);
+        let mut failures = 0;
+        let mut flushed = clock.ticks();
+        loop {
+            self.directory.beat(clock.ticks());
+            let flush =
+                Duration::from_nanos(clock.nanos_between(flushed, clock.ticks())) >= self.flush_interval;
+            let sleep = match self.pass(&mut policy, flush) {
+                Ok(sleep) => {
+                    failures = 0;
+                    sleep
+                }
+                Err(()) => {
+                    failures += 1;
+                    policy.after_panic(&self.directory, failures);
+                    self.step.lock().restarts += 1;
+                    self.directory.apply_mode();
+                    policy.wait_after_panic(failures)
+                }
+            };
+            if flush {
+                flushed = clock.ticks();
+            }
+            self.directory.beat(clock.ticks());
+            match self.requests.recv_timeout(sleep) {
+                Ok(request) => {
+                    let end = matches!(request, Request::Shutdown);
+                    // A panic in here leaves the asker without an answer, which it sees as the channel's end.
+                    let answered = catch_unwind(AssertUnwindSafe(|| self.answer(request)));
+                    if answered.is_err() {
+                        failures += 1;
+                        self.step.lock().restarts += 1;
+                    }
+                    if end {
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.answer(Request::Shutdown);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self, policy: &mut Policy, flush: bool) -> Result<Duration, ()> {
+        let worked = catch_unwind(AssertUnwindSafe(|| {
+            let mut step = self.step.lock();
+            let found = step.run();
+            if flush {
+                self.latest.store(Arc::new(step.snapshot()));
+            }
+            policy.after_step(&self.directory, step.bytes());
+            step.keep_up();
+            found
+        }));
+        worked.map(|found| self.pacing.next(found.fill_permille)).map_err(drop)
+    }
+
+    fn answer(&self, request: Request) {
+        match request {
+            Request::Snapshot(asker) => {
+                let taken = Arc::new(self.step.lock().snapshot());
+                self.latest.store(Arc::clone(&taken));
+                // The asker may have given up at its deadline.
+                let _gone = asker.send(taken);
+            }
+            Request::Shutdown => {
+                self.directory.close();
+                let mut step = self.step.lock();
+                // Once for what was there, once for what was published while the lanes were being closed.
+                step.run();
+                self.latest.store(Arc::new(step.snapshot()));
+                step.sweep();
+            }
+        }
+    }
+}

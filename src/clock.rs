@@ -1,0 +1,261 @@
+//! Raw ticks and what they mean. Hot: [`Clock::ticks`]; everything else is cold.
+//!
+//! Ticks are the processor's time stamp counter where the kernel itself trusts it, else nanoseconds of the OS clock,
+//! or a number that a test moves by hand. Nobody else in the crate reads a clock.
+
+#![allow(clippy::disallowed_methods)] // the one place that may
+
+use crate::sync::{Arc, fixed};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A source of time for one telemetry instance.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    Tsc(Scale),
+    Os(Instant),
+    Mock(Arc<fixed::AtomicU64>),
+}
+
+/// Ticks to nanoseconds as a 32.32 fixed point factor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scale {
+    nanos_per_tick: u64,
+}
+
+impl Scale {
+    const ONE: Self = Self { nanos_per_tick: 1 << 32 };
+
+    #[inline]
+    pub(crate) fn nanos(self, ticks: u64) -> u64 {
+        ((u128::from(ticks) * u128::from(self.nanos_per_tick)) >> 32) as u64
+    }
+
+    fn ticks(self, nanos: u64) -> u64 {
+        let ticks = (u128::from(nanos) << 32) / u128::from(self.nanos_per_tick.max(1));
+        u64::try_from(ticks).unwrap_or(u64::MAX)
+    }
+}
+
+impl Clock {
+    /// The best clock of this machine: the time stamp counter if the kernel keeps its own time by it, else the OS
+    /// monotonic clock. The first call measures the counter's rate and takes about 10 ms.
+    pub fn system() -> Self {
+        static SYSTEM: OnceLock<Clock> = OnceLock::new();
+        SYSTEM.get_or_init(|| tsc::calibrated().unwrap_or_else(Self::os)).clone()
+    }
+
+    /// The operating system's monotonic clock.
+    pub fn os() -> Self {
+        Self(Source::Os(Instant::now()))
+    }
+
+    /// A clock that stands still until its [`MockClock`] moves it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let (clock, hand) = tellane::Clock::mock();
+    /// hand.advance(Duration::from_secs(1));
+    /// # let _ = clock;
+    /// ```
+    pub fn mock() -> (Self, MockClock) {
+        // Not zero: a reader can then tell "never" from "at the start".
+        let now = Arc::new(fixed::AtomicU64::new(1_000_000_000));
+        (Self(Source::Mock(Arc::clone(&now))), MockClock(now))
+    }
+
+    /// Now, in ticks.
+    #[inline(always)]
+    pub(crate) fn ticks(&self) -> u64 {
+        match &self.0 {
+            Source::Tsc(_) => tsc::read(),
+            other => other.slow_ticks(),
+        }
+    }
+
+    pub(crate) fn scale(&self) -> Scale {
+        match self.0 {
+            Source::Tsc(scale) => scale,
+            Source::Os(_) | Source::Mock(_) => Scale::ONE,
+        }
+    }
+
+    /// Nanoseconds between two readings; zero if time seems to have run backwards.
+    #[inline]
+    pub(crate) fn nanos_between(&self, earlier: u64, later: u64) -> u64 {
+        self.scale().nanos(later.saturating_sub(earlier))
+    }
+
+    /// A duration in this clock's ticks.
+    pub(crate) fn ticks_in(&self, duration: Duration) -> u64 {
+        self.scale().ticks(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// What ticks mean in wall time just now.
+    pub(crate) fn anchor(&self) -> Anchor {
+        let ticks = self.ticks();
+        let unix_nanos = match &self.0 {
+            Source::Mock(_) => ticks,
+            _ => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+            }
+        };
+        Anchor { ticks, unix_nanos }
+    }
+
+    /// Which source it is, for reports: `tsc`, `os` or `mock`.
+    pub fn source(&self) -> &'static str {
+        match self.0 {
+            Source::Tsc(_) => "tsc",
+            Source::Os(_) => "os",
+            Source::Mock(_) => "mock",
+        }
+    }
+}
+
+impl Source {
+    #[cold]
+    fn slow_ticks(&self) -> u64 {
+        match self {
+            Self::Tsc(_) => tsc::read(),
+            Self::Os(start) => u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            Self::Mock(now) => now.load(fixed::Ordering::Relaxed), // one number; nothing hangs on its order
+        }
+    }
+}
+
+/// The hand of a [`Clock::mock`].
+#[derive(Clone, Debug)]
+pub struct MockClock(Arc<fixed::AtomicU64>);
+
+impl MockClock {
+    /// Moves the clock on.
+    pub fn advance(&self, by: Duration) {
+        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        self.0.fetch_add(nanos, fixed::Ordering::Relaxed);
+    }
+
+    /// Sets the clock, in nanoseconds; it may run backwards.
+    pub fn set(&self, nanos: u64) {
+        self.0.store(nanos, fixed::Ordering::Relaxed);
+    }
+}
+
+/// One instant in ticks and in wall time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Anchor {
+    pub(crate) ticks: u64,
+    pub(crate) unix_nanos: u64,
+}
+
+impl Anchor {
+    /// Wall time of a reading, in nanoseconds since 1970.
+    pub(crate) fn unix_nanos(&self, ticks: u64, scale: Scale) -> u64 {
+        if ticks >= self.ticks {
+            self.unix_nanos.saturating_add(scale.nanos(ticks - self.ticks))
+        } else {
+            self.unix_nanos.saturating_sub(scale.nanos(self.ticks - ticks))
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod tsc {
+    use super::{Clock, Instant, Scale, Source};
+    use std::time::Duration;
+
+    #[inline(always)]
+    #[allow(unsafe_code)] // the counter has no safe reader in std
+    pub(super) fn read() -> u64 {
+        // SAFETY: every x86-64 processor has the instruction, and Linux lets user space execute it.
+        unsafe { core::arch::x86_64::_rdtsc() }
+    }
+
+    /// The counter, if the kernel trusts it: it has checked that all cores agree and that it never stops.
+    pub(super) fn calibrated() -> Option<Clock> {
+        let path = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+        let trusted = std::fs::read_to_string(path).is_ok_and(|name| name.trim() == "tsc");
+        if !trusted {
+            return None;
+        }
+        let (from, start) = pair();
+        std::thread::sleep(Duration::from_millis(10));
+        let (to, end) = pair();
+        let ticks = to.checked_sub(from).filter(|ticks| *ticks > 0)?;
+        let nanos = u64::try_from((end - start).as_nanos()).ok()?;
+        let nanos_per_tick = u64::try_from((u128::from(nanos) << 32) / u128::from(ticks)).ok()?;
+        Some(Clock(Source::Tsc(Scale { nanos_per_tick })))
+    }
+
+    /// A counter reading and the OS time it belongs to: of several tries the one with the narrowest bracket, since a
+    /// preemption between the two readings would be taken for a wrong rate.
+    fn pair() -> (u64, Instant) {
+        let mut best = (u64::MAX, 0, Instant::now());
+        for _ in 0..16 {
+            let before = read();
+            let at = Instant::now();
+            let after = read();
+            let width = after.saturating_sub(before);
+            if width < best.0 {
+                best = (width, before + width / 2, at);
+            }
+        }
+        (best.1, best.2)
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod tsc {
+    pub(super) fn read() -> u64 {
+        0 // never called: no clock of this kind is made here
+    }
+
+    pub(super) fn calibrated() -> Option<super::Clock> {
+        None
+    }
+}
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_clock_keeps_pace_with_the_os() {
+        let clock = Clock::system();
+        let (ticks, start) = (clock.ticks(), Instant::now());
+        while start.elapsed() < Duration::from_millis(20) {
+            std::hint::spin_loop();
+        }
+        let (measured, real) = (clock.nanos_between(ticks, clock.ticks()), start.elapsed().as_nanos() as f64);
+        assert!((measured as f64 / real - 1.0).abs() < 0.01, "{measured} ns against {real} ns");
+    }
+
+    #[test]
+    fn time_that_runs_backwards_is_zero_long() {
+        let (clock, hand) = Clock::mock();
+        let start = clock.ticks();
+        hand.set(5);
+        assert_eq!(clock.nanos_between(start, clock.ticks()), 0);
+    }
+
+    #[test]
+    fn an_anchor_dates_readings_on_both_sides() {
+        let anchor = Anchor { ticks: 1_000, unix_nanos: 5_000 };
+        assert_eq!(anchor.unix_nanos(1_500, Scale::ONE), 5_500);
+        assert_eq!(anchor.unix_nanos(400, Scale::ONE), 4_400);
+        assert_eq!(anchor.unix_nanos(u64::MAX, Scale::ONE), u64::MAX);
+    }
+
+    #[test]
+    fn durations_convert_both_ways() {
+        let scale = Scale { nanos_per_tick: (0.4 * 4_294_967_296.0) as u64 };
+        let ticks = scale.ticks(1_000_000);
+        assert!((2_499_990..=2_500_010).contains(&ticks), "{ticks}");
+        assert!((999_990..=1_000_010).contains(&scale.nanos(ticks)));
+        assert_eq!(Scale::ONE.ticks(u64::MAX), u64::MAX);
+    }
+}

@@ -1,0 +1,132 @@
+//! What can be set, and whether it makes sense. Cold.
+
+use crate::error::ConfigFault;
+use std::time::Duration;
+
+/// An instance's settings. Every buffer, map and queue has its cap here.
+///
+/// ```
+/// use tellane::{Config, Telemetry};
+/// let config = Config { ring_words: 1 << 12, sampling: 0.1, ..Config::default() };
+/// let telemetry = Telemetry::builder("shop").config(config).start()?;
+/// # drop(telemetry);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Words (of 8 bytes) of each thread's ring: a power of two from 64 to 2^24. A sample takes one, a span seven
+    /// and its attributes. Default 32,768.
+    pub ring_words: usize,
+    /// Bytes of each thread's spill, where samples are counted that find the ring full; about 35 kB for each hot
+    /// histogram of two digits. Untouched pages cost nothing. Default 512 KiB.
+    pub spill_bytes: usize,
+    /// Threads that can have a lane at a time. Metrics of further threads go to shared counts, exact but slower;
+    /// their spans are dropped as [`TooManyThreads`](crate::Reason::TooManyThreads). Default 4,096.
+    pub lane_cap: usize,
+    /// Lanes of finished threads that are kept for new ones. Default 64.
+    pub idle_lanes: usize,
+    /// How full the aggregator wants to find the fullest ring, between 0 and 1: fuller, and it sleeps less.
+    /// Default 0.25.
+    pub batch: f64,
+    /// The aggregator's shortest sleep. Default 100 µs.
+    pub shortest_sleep: Duration,
+    /// The aggregator's longest sleep. Default 10 ms.
+    pub longest_sleep: Duration,
+    /// How often a snapshot is published without being asked for. Default 10 s.
+    pub flush_interval: Duration,
+    /// Series of a metric, unless it names its own cap. Default 2,000.
+    pub series_cap: usize,
+    /// Span names, and attribute keys. Default 10,000.
+    pub names_cap: usize,
+    /// Bytes of a label value; longer ones meet the overflow series. Default 1,024.
+    pub label_value_max: usize,
+    /// Words of the latest finished spans that are kept for snapshots. Default 65,536: 9,000 spans without
+    /// attributes.
+    pub kept_spans: usize,
+    /// Share of new traces whose spans are kept, from 0 to 1. Durations are counted for all. Default 1.
+    pub sampling: f64,
+    /// After this long without a beat the aggregator counts as stalled, and the switch goes off. Default 1 s.
+    pub stall_after: Duration,
+    /// Share of the spans of a pass that may be shed, from 0 to 1. Default 0.1.
+    pub shed_share: f64,
+    /// Passes in a row above it before the switch degrades. Default 100.
+    pub shed_steps: u32,
+    /// Bytes set aside for lanes, histograms and kept spans, above which the switch goes off. Default 1 GiB.
+    pub memory_cap: usize,
+    /// First wait before a probe; doubled after each that fails. Default 1 s.
+    pub retry: Duration,
+    /// Longest wait before a probe. Default 60 s.
+    pub retry_max: Duration,
+    /// How long a probe may take before it counts as failed. Default 5 s.
+    pub probe_lease: Duration,
+    /// Restarts of the aggregator in a row before it counts as dead. Default 5.
+    pub restarts_max: u32,
+    /// How long dropping the last handle may wait for the last records. Default 1 s.
+    pub drop_deadline: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            ring_words: 1 << 15,
+            spill_bytes: 512 << 10,
+            lane_cap: 4_096,
+            idle_lanes: 64,
+            batch: 0.25,
+            shortest_sleep: Duration::from_micros(100),
+            longest_sleep: Duration::from_millis(10),
+            flush_interval: Duration::from_secs(10),
+            series_cap: 2_000,
+            names_cap: 10_000,
+            label_value_max: 1_024,
+            kept_spans: 1 << 16,
+            sampling: 1.0,
+            stall_after: Duration::from_secs(1),
+            shed_share: 0.1,
+            shed_steps: 100,
+            memory_cap: 1 << 30,
+            retry: Duration::from_secs(1),
+            retry_max: Duration::from_secs(60),
+            probe_lease: Duration::from_secs(5),
+            restarts_max: 5,
+            drop_deadline: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Config {
+    /// Every setting that cannot be used; empty if it is all right.
+    ///
+    /// ```
+    /// let config = tellane::Config { ring_words: 100, sampling: 2.0, ..Default::default() };
+    /// let settings: Vec<_> = config.faults().into_iter().map(|fault| fault.setting).collect();
+    /// assert_eq!(settings, ["ring_words", "sampling"]);
+    /// ```
+    pub fn faults(&self) -> Vec<ConfigFault> {
+        let share = |share: f64| (0.0..=1.0).contains(&share);
+        let rules = [
+            (
+                self.ring_words.is_power_of_two() && (64..=1 << 24).contains(&self.ring_words),
+                "ring_words",
+                "a power of two from 64 to 2^24",
+            ),
+            (self.spill_bytes <= 1 << 30, "spill_bytes", "at most 2^30"),
+            (self.lane_cap <= 1 << 20, "lane_cap", "at most 2^20"),
+            (self.batch > 0.0 && self.batch <= 1.0, "batch", "above 0 and at most 1"),
+            (!self.shortest_sleep.is_zero(), "shortest_sleep", "above zero"),
+            (self.longest_sleep >= self.shortest_sleep, "longest_sleep", "at least shortest_sleep"),
+            (self.flush_interval >= self.longest_sleep, "flush_interval", "at least longest_sleep"),
+            (self.series_cap > 0, "series_cap", "above zero"),
+            (self.names_cap > 0, "names_cap", "above zero"),
+            (share(self.sampling), "sampling", "from 0 to 1"),
+            (self.stall_after > self.longest_sleep, "stall_after", "longer than longest_sleep"),
+            (share(self.shed_share), "shed_share", "from 0 to 1"),
+            (self.shed_steps > 0, "shed_steps", "above zero"),
+            (!self.retry.is_zero(), "retry", "above zero"),
+            (self.retry_max >= self.retry, "retry_max", "at least retry"),
+            (!self.probe_lease.is_zero(), "probe_lease", "above zero"),
+        ];
+        let broken = rules.into_iter().filter(|(holds, _, _)| !holds);
+        broken.map(|(_, setting, rule)| ConfigFault { setting, rule }).collect()
+    }
+}

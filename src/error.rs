@@ -1,0 +1,181 @@
+//! Every error that leaves the crate, but for the encoding's own. Cold.
+
+use std::fmt;
+use std::panic::Location;
+use std::time::Duration;
+
+/// Why a metric was not registered. The program can go on with the handle's `noop()`.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// The name is not `[a-zA-Z_:][a-zA-Z0-9_:]*`, is longer than 200 bytes, or starts with `__`.
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// A label's name is not `[a-zA-Z_][a-zA-Z0-9_]*`, starts with `__`, or is one that the exposition format uses
+    /// itself (`le` and `quantile`).
+    BadLabel {
+        /// The label's name.
+        label: String,
+    },
+    /// The same label is named twice.
+    DuplicateLabel {
+        /// The label's name.
+        label: String,
+    },
+    /// The name is taken by a metric of another type, unit, or set of labels. Use another name, or the same
+    /// definition.
+    Conflict {
+        /// The name.
+        name: String,
+        /// What it was first registered as.
+        first: String,
+        /// What was wanted now.
+        wanted: String,
+        /// Where it was first registered.
+        at: &'static Location<'static>,
+    },
+    /// Significant digits are 1 to 5.
+    BadDigits {
+        /// What was asked for.
+        digits: u8,
+    },
+    /// The highest trackable value is less than 2.
+    BadHighest {
+        /// What was asked for.
+        highest: u64,
+    },
+    /// The scale is not a finite number above zero.
+    BadScale,
+    /// The bucket bounds are not finite and increasing.
+    BadBounds,
+    /// The instance has no number left: 2^20 histograms or 2^31 counters.
+    Exhausted,
+    /// This process is the child of a fork; its telemetry has to be started anew.
+    Forked,
+}
+
+impl fmt::Display for RegisterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadName { name } => write!(f, "{name:?} is no metric name"),
+            Self::BadLabel { label } => write!(f, "{label:?} is no label name, or one that is reserved"),
+            Self::DuplicateLabel { label } => write!(f, "the label {label:?} is named twice"),
+            Self::Conflict { name, first, wanted, at } => {
+                write!(f, "{name} is registered as {first} at {at}, and cannot be {wanted} too")
+            }
+            Self::BadDigits { digits } => write!(f, "{digits} significant digits: must be 1 to 5"),
+            Self::BadHighest { highest } => write!(f, "highest trackable value {highest}: must be 2 or more"),
+            Self::BadScale => f.write_str("the scale must be finite and above zero"),
+            Self::BadBounds => f.write_str("bucket bounds must be finite and increasing"),
+            Self::Exhausted => f.write_str("no series number is left"),
+            Self::Forked => f.write_str("this process was forked off: start telemetry anew in the child"),
+        }
+    }
+}
+
+impl std::error::Error for RegisterError {}
+
+/// Why an instance did not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration contradicts itself or leaves its ranges; every fault is listed.
+    Config(Vec<ConfigFault>),
+    /// The operating system gave no thread for the aggregator.
+    Thread(std::io::Error),
+    /// A global instance is installed already; there can be one. The running one is untouched.
+    AlreadyInstalled,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(faults) => {
+                f.write_str("the configuration is not usable:")?;
+                faults.iter().try_for_each(|fault| write!(f, " {fault};"))
+            }
+            Self::Thread(error) => write!(f, "no thread for the aggregator: {error}"),
+            Self::AlreadyInstalled => f.write_str("a global telemetry instance is installed already"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Thread(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// One setting that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConfigFault {
+    /// The setting's name in [`Config`](crate::Config).
+    pub setting: &'static str,
+    /// What it has to be.
+    pub rule: &'static str,
+}
+
+impl fmt::Display for ConfigFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} must be {}", self.setting, self.rule)
+    }
+}
+
+/// Why there is no fresh snapshot. [`latest`](crate::Telemetry::latest) has the last one made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// The aggregator did not answer within the deadline.
+    Deadline {
+        /// The deadline.
+        after: Duration,
+    },
+    /// The aggregator has ended: shut down, or dead.
+    Ended,
+    /// The caller is a thread of tellane itself, which would wait for itself.
+    OwnThread,
+    /// This process is the child of a fork, and has no aggregator.
+    Forked,
+}
+
+impl fmt::Display for SnapshotError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Deadline { after } => write!(f, "the aggregator did not answer within {after:?}"),
+            Self::Ended => f.write_str("the aggregator has ended"),
+            Self::OwnThread => f.write_str("a thread of tellane cannot wait for tellane"),
+            Self::Forked => f.write_str("this process was forked off and has no aggregator"),
+        }
+    }
+}
+
+impl std::error::Error for SnapshotError {}
+
+/// Why two snapshots do not add up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MergeError {
+    /// A metric has another type, unit or precision in the other snapshot.
+    Mismatch {
+        /// The metric's name.
+        name: String,
+    },
+}
+
+impl fmt::Display for MergeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mismatch { name } => {
+                write!(f, "{name} has another type, unit or precision in the other snapshot")
+            }
+        }
+    }
+}
+
+impl std::error::Error for MergeError {}

@@ -1,0 +1,81 @@
+//! A lane's counter cells: a row written by its owner with plain loads and stores, and summed by the aggregator. Cold
+//! here; the hot add is in `local`, through a pointer to the row.
+
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crossbeam_utils::CachePadded;
+
+/// A cache line and its neighbour, which the processor fetches along.
+const LINE: usize = 16;
+
+type Line = CachePadded<[AtomicU64; LINE]>;
+
+/// One lane's row.
+#[derive(Debug)]
+pub(crate) struct Cells {
+    /// The row in use. Only the owner replaces it, by a longer one with the same values; the aggregator may go on
+    /// reading the old one, whose counts are a moment old.
+    row: Mutex<Arc<[Line]>>,
+}
+
+impl Cells {
+    pub(crate) fn new(len: usize) -> Self {
+        Self { row: Mutex::new(new_row(len)) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.row.lock().len() * LINE
+    }
+
+    /// The row's first cell and length, for the owner's thread-local pointer. The row lives until the owner grows it
+    /// or the lane is gone.
+    pub(crate) fn raw(&self) -> (*const AtomicU64, usize) {
+        let row = self.row.lock();
+        (row.as_ptr().cast(), row.len() * LINE)
+    }
+
+    /// Makes room for `len` cells. Owner only. The caller must take the new row's pointer before it adds again.
+    pub(crate) fn grow(&self, len: usize) {
+        let mut row = self.row.lock();
+        if len > row.len() * LINE {
+            let longer = new_row(len.next_power_of_two());
+            for (new, old) in
+                longer.iter().flat_map(|line| line.iter()).zip(row.iter().flat_map(|line| line.iter()))
+            {
+                new.store(old.load(Ordering::Relaxed), Ordering::Relaxed); // published by the lock
+            }
+            *row = longer;
+        }
+    }
+
+    /// Adds this lane's counts to `sums`, cell by cell. Any thread.
+    pub(crate) fn add_to(&self, sums: &mut [u64]) {
+        let row = Arc::clone(&self.row.lock());
+        for (sum, cell) in sums.iter_mut().zip(row.iter().flat_map(|line| line.iter())) {
+            // Relaxed: each count stands for itself, and only grows.
+            *sum = sum.wrapping_add(cell.load(Ordering::Relaxed));
+        }
+    }
+}
+
+fn new_row(len: usize) -> Arc<[Line]> {
+    (0..len.div_ceil(LINE)).map(|_| CachePadded::new(std::array::from_fn(|_| AtomicU64::new(0)))).collect()
+}
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_grows_with_its_counts() {
+        let cells = Cells::new(1);
+        assert_eq!(cells.len(), LINE);
+        cells.row.lock()[0][3].store(7, Ordering::Relaxed);
+        cells.grow(100);
+        assert_eq!(cells.len(), 128);
+        cells.grow(5);
+        assert_eq!(cells.raw().1, 128);
+        let mut sums = [1; 5];
+        cells.add_to(&mut sums);
+        assert_eq!(sums, [1, 1, 1, 8, 1]);
+    }
+}

@@ -1,0 +1,204 @@
+//! What a thread keeps for its spans: the open ones, an id generator, and the names it has used. Owner thread only.
+//!
+//! Hot. Plain cells, fixed sizes, no Drop; made at the thread's first touch.
+
+use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
+
+/// Open spans whose contexts are kept; deeper ones are recorded as children of the deepest kept.
+pub(crate) const DEPTH: usize = 128;
+/// Places for names used by this thread, a power of two.
+const NAMES: usize = 256;
+
+/// What a child must know of an open span.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Open {
+    pub(crate) trace_id: u128,
+    pub(crate) span_id: u64,
+    pub(crate) sampled: bool,
+}
+
+/// What a span's name stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KnownName {
+    /// Its number; 0 is no name's.
+    pub(crate) name: u32,
+    /// The histogram of its durations.
+    pub(crate) durations: u32,
+    /// The counter cell of its errors.
+    pub(crate) errors: u32,
+}
+
+/// A span name as this thread met it: by the text's address.
+#[derive(Clone, Copy, Debug, Default)]
+struct CachedName {
+    address: usize,
+    len: usize,
+    known: KnownName,
+}
+
+/// An attribute key as this thread met it. Length + 1, so that a vacant place is no text's.
+#[derive(Clone, Copy, Debug, Default)]
+struct CachedKey {
+    address: usize,
+    len_and_one: usize,
+    number: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Desk {
+    /// Spans open on this thread, kept or not.
+    depth: Cell<usize>,
+    open: [Cell<Open>; DEPTH],
+    names: [Cell<CachedName>; NAMES],
+    keys: [Cell<CachedKey>; NAMES],
+    /// State of the id generator: wyrand (Wang Yi), a counter with a mixed output. Never repeats within 2^64.
+    seed: Cell<u64>,
+}
+
+impl Desk {
+    pub(crate) fn new() -> Box<Self> {
+        Box::new(Self {
+            depth: Cell::new(0),
+            open: [const { Cell::new(Open { trace_id: 0, span_id: 0, sampled: false }) }; DEPTH],
+            names: std::array::from_fn(|_| Cell::new(CachedName::default())),
+            keys: std::array::from_fn(|_| Cell::new(CachedKey::default())),
+            // std seeds this from the operating system, once a process, and varies it each time.
+            seed: Cell::new(RandomState::new().hash_one(std::process::id())),
+        })
+    }
+
+    /// A random 64-bit id, never 0.
+    #[inline(always)]
+    pub(crate) fn id(&self) -> u64 {
+        let seed = self.seed.get().wrapping_add(0xA076_1D64_78BD_642F);
+        self.seed.set(seed);
+        let mixed = u128::from(seed) * u128::from(seed ^ 0xE703_7ED1_A0B4_28DB);
+        let id = (mixed >> 64) as u64 ^ mixed as u64;
+        if id == 0 { 1 } else { id }
+    }
+
+    /// The innermost open span.
+    #[inline(always)]
+    pub(crate) fn current(&self) -> Option<Open> {
+        let depth = self.depth.get();
+        if depth == 0 { None } else { Some(self.open[(depth - 1).min(DEPTH - 1)].get()) }
+    }
+
+    /// Makes a span the innermost; returns its place.
+    #[inline(always)]
+    pub(crate) fn enter(&self, span: Open) -> usize {
+        let place = self.depth.get();
+        if let Some(slot) = self.open.get(place) {
+            slot.set(span);
+        }
+        self.depth.set(place + 1);
+        place
+    }
+
+    /// Ends the span at a place, and whatever was opened inside it and is still open: a span dropped out of order
+    /// or leaked must not become everybody's parent. A span that was so ended already changes nothing.
+    #[inline(always)]
+    pub(crate) fn leave(&self, place: usize, span_id: u64) {
+        let mine = match self.open.get(place) {
+            Some(slot) => slot.get().span_id == span_id,
+            None => true, // too deep to be kept: trust the place
+        };
+        if mine && place < self.depth.get() {
+            self.depth.set(place);
+        }
+    }
+
+    /// The place of a name's text: by address, so that a hit compares two numbers and hashes no text.
+    #[inline(always)]
+    fn place(text: &'static str) -> usize {
+        let address = text.as_ptr() as usize as u64;
+        (address.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize & (NAMES - 1)
+    }
+
+    /// The name, if this thread met this very text lately.
+    #[inline(always)]
+    pub(crate) fn name(&self, text: &'static str) -> Option<KnownName> {
+        let CachedName { address, len, known } = self.names[Self::place(text)].get();
+        (address == text.as_ptr() as usize && len == text.len() && known.name != 0).then_some(known)
+    }
+
+    /// The key's number, if this thread met this very text lately.
+    #[inline(always)]
+    pub(crate) fn key(&self, text: &'static str) -> Option<u32> {
+        let known = self.keys[Self::place(text)].get();
+        (known.address == text.as_ptr() as usize && known.len_and_one == text.len() + 1)
+            .then_some(known.number)
+    }
+
+    /// Remembers a key.
+    #[cold]
+    pub(crate) fn remember_key(&self, text: &'static str, number: u32) {
+        let (address, len_and_one) = (text.as_ptr() as usize, text.len() + 1);
+        self.keys[Self::place(text)].set(CachedKey { address, len_and_one, number });
+    }
+
+    /// Remembers a name.
+    #[cold]
+    pub(crate) fn remember(&self, text: &'static str, known: KnownName) {
+        let (address, len) = (text.as_ptr() as usize, text.len());
+        self.names[Self::place(text)].set(CachedName { address, len, known });
+    }
+}
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+
+    fn open(span_id: u64) -> Open {
+        Open { trace_id: 1, span_id, sampled: true }
+    }
+
+    #[test]
+    fn spans_nest_and_leave_in_any_order() {
+        let desk = Desk::new();
+        let (a, b) = (desk.enter(open(1)), desk.enter(open(2)));
+        desk.leave(a, 1);
+        assert_eq!(desk.current(), None, "the outer one takes the inner one along");
+        let (c, d) = (desk.enter(open(3)), desk.enter(open(4)));
+        desk.leave(b, 2);
+        assert_eq!(desk.current(), Some(open(4)), "a span that was ended already ends nobody");
+        desk.leave(d, 4);
+        assert_eq!(desk.current(), Some(open(3)));
+        desk.leave(c, 3);
+        assert_eq!(desk.current(), None);
+    }
+
+    #[test]
+    fn a_million_open_spans_take_no_more_room() {
+        let desk = Desk::new();
+        let places: Vec<_> = (1..=1_000_000).map(|id| desk.enter(open(id))).collect();
+        assert_eq!(desk.current(), Some(open(DEPTH as u64)));
+        for (place, id) in places.into_iter().zip(1..).rev() {
+            desk.leave(place, id);
+        }
+        assert_eq!(desk.current(), None);
+    }
+
+    #[test]
+    fn names_are_known_by_their_address() {
+        let desk = Desk::new();
+        let text: &'static str = "parse and index";
+        assert!(desk.name(text).is_none());
+        let known = KnownName { name: 7, durations: 8, errors: 9 };
+        desk.remember(text, known);
+        assert_eq!(desk.name(text), Some(known));
+        assert!(desk.name(&text[..5]).is_none(), "the same address, another text");
+        assert_eq!(desk.key(text), None);
+        desk.remember_key(text, 0);
+        assert_eq!((desk.key(text), desk.key(&text[..5])), (Some(0), None));
+    }
+
+    #[test]
+    fn ids_differ() {
+        let desk = Desk::new();
+        let ids: std::collections::HashSet<_> = (0..10_000).map(|_| desk.id()).collect();
+        assert_eq!(ids.len(), 10_000);
+        assert!(!ids.contains(&0));
+    }
+}

@@ -1,0 +1,247 @@
+//! All lanes of one instance: who has one, which are idle, which can go. Cold: a thread's first touch, its end, and
+//! the aggregator's roll call.
+//!
+//! A finished thread's lane goes to the idle list with everything it holds, and the next new thread takes it over as
+//! it is. Lanes beyond the number to keep are retired by the aggregator, which alone knows what has been read.
+
+use super::{Commons, Distribution, Lane, Mode, forks};
+use crate::clock::Clock;
+use crate::stats::{KINDS, Kind, Ledger, Reason, Tally};
+use crate::switch::{Cause, State, Switch};
+use crate::sync::plant::{Bug, planted};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use std::time::Duration;
+
+/// The sizes of lanes and their number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Words of a ring, a power of two.
+    pub(crate) ring_words: usize,
+    /// Words of a lane's spill.
+    pub(crate) spill_words: usize,
+    /// Counter cells a lane starts with.
+    pub(crate) first_cells: usize,
+    /// Lanes there may be.
+    pub(crate) lanes: usize,
+    /// Idle lanes to keep for new threads.
+    pub(crate) idle: usize,
+}
+
+/// The part of an instance that lanes and handles share.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    /// This instance's number in the process, from 1.
+    pub(crate) instance: u32,
+    /// Forks before this instance was made.
+    forks: u64,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Clock,
+    pub(crate) switch: Switch,
+    /// Counts of threads that have no lane, and of retired lanes.
+    pub(crate) shared: Tally,
+    /// Counter cells of the same: one for each cell handed out.
+    pub(crate) shared_cells: boxcar::Vec<AtomicU64>,
+    /// The histograms, by series number.
+    pub(crate) distributions: boxcar::Vec<Arc<Distribution>>,
+    /// Records aggregated, by kind. Written by the aggregator.
+    pub(crate) aggregated: [AtomicU64; KINDS],
+    /// When the aggregator last came by, in ticks; 0 while there is none to wait for.
+    heartbeat: AtomicU64,
+    started: u64,
+    stall_ticks: u64,
+    retry: Duration,
+    roster: Mutex<Roster>,
+}
+
+/// The lanes, under their lock.
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    all: Vec<Arc<Lane>>,
+    idle: Vec<Arc<Lane>>,
+    closed: bool,
+    /// Changes whenever a lane comes or goes.
+    version: u64,
+}
+
+impl Directory {
+    pub(crate) fn new(
+        instance: u32,
+        limits: Limits,
+        clock: Clock,
+        stall_after: Duration,
+        retry: Duration,
+    ) -> Self {
+        Self {
+            instance,
+            forks: forks(),
+            limits,
+            switch: Switch::default(),
+            shared: Tally::default(),
+            shared_cells: boxcar::Vec::new(),
+            distributions: boxcar::Vec::new(),
+            aggregated: std::array::from_fn(|_| AtomicU64::new(0)),
+            heartbeat: AtomicU64::new(0),
+            started: clock.ticks(),
+            stall_ticks: clock.ticks_in(stall_after),
+            retry,
+            roster: Mutex::new(Roster::default()),
+            clock,
+        }
+    }
+
+    /// Whether this process is a child of the one that made the instance. Then no lock of it may be taken.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.forks != forks()
+    }
+
+    /// Milliseconds since the instance started.
+    pub(crate) fn millis_at(&self, ticks: u64) -> u64 {
+        self.clock.nanos_between(self.started, ticks) / 1_000_000
+    }
+
+    /// The aggregator was here. Relaxed: a time, nothing hangs on its order.
+    pub(crate) fn beat(&self, ticks: u64) {
+        self.heartbeat.store(ticks, Ordering::Relaxed);
+    }
+
+    /// A producer found its ring full: if the aggregator's heart has stopped, the switch goes off, here and now for
+    /// this lane, and for every other as soon as it comes by here itself. Takes no lock.
+    #[cold]
+    pub(crate) fn suspect_stall(&self, lane: &Lane, now: u64) {
+        let beat = self.heartbeat.load(Ordering::Relaxed);
+        if beat == 0 || now.saturating_sub(beat) < self.stall_ticks {
+            return;
+        }
+        let millis = self.millis_at(now);
+        let retry_at = millis.saturating_add(self.retry.as_millis() as u64);
+        self.switch.trip(State::Off, Cause::Stalled, millis, retry_at);
+        if self.switch.position().effective() == State::Off {
+            lane.ring.set_mode(Mode::Off);
+        }
+    }
+
+    /// What the switch means for lanes.
+    pub(crate) fn mode(&self) -> Mode {
+        match self.switch.position().effective() {
+            State::Healthy | State::Probing => Mode::On,
+            State::Degraded => Mode::Degraded,
+            State::Off => Mode::Off,
+        }
+    }
+
+    /// Writes the switch's present state into every lane. Under the roster's lock, so that of two callers the later
+    /// one's reading stands.
+    pub(crate) fn apply_mode(&self) {
+        let roster = self.roster.lock();
+        let mode = if roster.closed { Mode::Closed } else { self.mode() };
+        for lane in &roster.all {
+            lane.ring.set_mode(mode);
+        }
+    }
+
+    /// No lane lets anything through from now on, and no new lane is made.
+    pub(crate) fn close(&self) {
+        self.roster.lock().closed = true;
+        self.apply_mode();
+    }
+
+    /// A lane for a new thread: an idle one, or a new one if the cap allows.
+    pub(crate) fn take_lane(&self) -> Result<Arc<Lane>, Reason> {
+        let mut roster = self.roster.lock();
+        if roster.closed {
+            return Err(Reason::AfterShutdown);
+        }
+        if let Some(lane) = roster.idle.pop() {
+            return Ok(lane);
+        }
+        if roster.all.len() >= self.limits.lanes {
+            return Err(Reason::TooManyThreads);
+        }
+        let lane = Lane::new(&self.limits, self.mode());
+        roster.all.push(Arc::clone(&lane));
+        if !planted(Bug::LostRegistration) {
+            roster.version += 1;
+        }
+        Ok(lane)
+    }
+
+    /// A thread has ended. Nothing is lost: the lane stays on the roster with all it holds.
+    pub(crate) fn hand_back(&self, lane: Arc<Lane>) {
+        self.roster.lock().idle.push(lane);
+    }
+
+    /// The lanes, if they are others than those of `version`.
+    pub(crate) fn roll_call(&self, version: &mut u64, lanes: impl FnOnce(&[Arc<Lane>])) {
+        let roster = self.roster.lock();
+        if roster.version != *version {
+            *version = roster.version;
+            lanes(&roster.all);
+        }
+    }
+
+    /// Takes one surplus idle lane off the roster for good. Its thread is gone and no other will have it, but it may
+    /// hold records: `last_look` must drain it once more. Its cells and its tally are taken over under the same lock, so
+    /// that whoever adds up lanes counts it once.
+    pub(crate) fn retire(&self, last_look: impl FnOnce(&Lane)) -> bool {
+        let mut roster = self.roster.lock();
+        if roster.idle.len() <= self.limits.idle {
+            return false;
+        }
+        let lane = roster.idle.swap_remove(0);
+        roster.all.retain(|other| !Arc::ptr_eq(other, &lane));
+        roster.version += 1;
+        if !planted(Bug::NoRedrain) {
+            last_look(&lane);
+        }
+        let mut counts = vec![0; self.shared_cells.count()];
+        lane.cells.add_to(&mut counts);
+        for (index, count) in counts.into_iter().enumerate().filter(|(_, count)| *count != 0) {
+            self.share_count(index, count);
+        }
+        self.shared.absorb(&lane.tally);
+        true
+    }
+
+    /// Lanes there are, and how many of them are idle.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let roster = self.roster.lock();
+        (roster.all.len(), roster.idle.len())
+    }
+
+    /// Bytes set aside for lanes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.roster.lock().all.iter().map(|lane| lane.bytes()).sum()
+    }
+
+    /// The account over all lanes. What is aggregated is read first: it was recorded before.
+    pub(crate) fn ledger(&self) -> Ledger {
+        let roster = self.roster.lock();
+        let aggregated = std::array::from_fn(|kind| self.aggregated[kind].load(Ordering::Acquire));
+        Ledger::of(aggregated, roster.all.iter().map(|lane| &*lane.tally).chain([&self.shared]))
+    }
+
+    /// Adds all lanes' counter cells to `sums`.
+    pub(crate) fn sum_cells(&self, sums: &mut [u64]) {
+        let roster = self.roster.lock();
+        for (sum, (_, cell)) in sums.iter_mut().zip(&self.shared_cells) {
+            *sum = sum.wrapping_add(cell.load(Ordering::Relaxed));
+        }
+        for lane in &roster.all {
+            lane.cells.add_to(sums);
+        }
+    }
+
+    /// An addition by a thread without a lane, or by a lane that is gone.
+    pub(crate) fn share_count(&self, cell: usize, amount: u64) {
+        if let Some(cell) = self.shared_cells.get(cell) {
+            cell.fetch_add(amount, Ordering::Relaxed);
+        }
+    }
+
+    /// A sample from a thread without a lane: exact, but shared.
+    pub(crate) fn share_sample(&self, commons: &Commons, value: u64) {
+        self.shared.shared_recorded(Kind::Sample);
+        self.shared.shared_coarse();
+        commons.add(value);
+    }
+}

@@ -1,0 +1,386 @@
+//! The way from a thread to its lane. Hot: [`add`], [`sample`] and [`here`]; everything named `cold` is.
+//!
+//! Hot calls read const-initialised thread-local cells without a destructor, so there is no lazy initialisation and
+//! no "already destroyed" on the way, and they can be read as long as the thread lives. Its lanes (one for each
+//! instance it records into) are owned by a second thread-local, whose destructor empties the cells first and then
+//! hands the lanes back. All dereferencing of the cells' pointers happens in this file.
+
+#![allow(unsafe_code)] // the pointers of the cells below, see `Hot`
+
+use super::{Desk, Directory, Distribution, Key, Lane};
+use crate::record::layout;
+use crate::stats::{Kind, Reason};
+use crate::sync::{Arc, AtomicU64, Ordering};
+use std::cell::{Cell, RefCell};
+use std::ptr;
+
+/// The base of no instance.
+const NOWHERE: u64 = u64::MAX;
+/// Cold calls that a thread without a lane makes before it asks for one again.
+const PATIENCE: u32 = 1_000;
+/// Spilled samples between two looks at the aggregator's heartbeat: a look costs a clock reading.
+const LOOK_EVERY: u32 = 1 << 12;
+
+/// This thread's present lane, taken apart.
+///
+/// While `base` is an instance's, `cells`, `lane` and `desk` point into a [`Seat`] of this thread; the seat's owner
+/// resets the cells before it drops the seat or grows the row.
+struct Hot {
+    /// The present instance's [`Key::base`]; counter keys are compared with it by one subtraction.
+    base: Cell<u64>,
+    cells_len: Cell<u64>,
+    cells: Cell<*const AtomicU64>,
+    lane: Cell<*const Lane>,
+    /// The ring's head; the ring holds the published one.
+    head: Cell<u64>,
+    desk: Cell<*const Desk>,
+    directory: Cell<*const Directory>,
+    /// Spills since the last look at the heartbeat.
+    spills: Cell<u32>,
+    /// A base that refused this thread a lane, and how many calls ago to ask again.
+    refused: Cell<u64>,
+    patience: Cell<u32>,
+    /// This thread is tellane's own, or inside an attachment.
+    inside: Cell<bool>,
+}
+
+thread_local! {
+    static HOT: Hot = const {
+        Hot {
+            base: Cell::new(NOWHERE),
+            cells_len: Cell::new(0),
+            cells: Cell::new(ptr::null()),
+            lane: Cell::new(ptr::null()),
+            head: Cell::new(0),
+            desk: Cell::new(ptr::null()),
+            directory: Cell::new(ptr::null()),
+            spills: Cell::new(0),
+            refused: Cell::new(NOWHERE),
+            patience: Cell::new(0),
+            inside: Cell::new(false),
+        }
+    };
+    static SEATS: Seats = const { Seats(RefCell::new(Vec::new())) };
+}
+
+/// One lane that this thread owns.
+struct Seat {
+    directory: Arc<Directory>,
+    lane: Arc<Lane>,
+    desk: Box<Desk>,
+}
+
+struct Seats(RefCell<Vec<Seat>>);
+
+impl Drop for Seats {
+    fn drop(&mut self) {
+        forget();
+        for seat in self.0.get_mut().drain(..) {
+            // In the child of a fork the lock may be held by a thread that is not there.
+            if !seat.directory.is_forked() {
+                seat.directory.hand_back(seat.lane);
+            }
+        }
+    }
+}
+
+/// Empties the cells: the next call is a cold one.
+pub(super) fn forget() {
+    HOT.with(|hot| {
+        hot.base.set(NOWHERE);
+        hot.cells_len.set(0);
+        hot.cells.set(ptr::null());
+        hot.lane.set(ptr::null());
+        hot.desk.set(ptr::null());
+        hot.directory.set(ptr::null());
+    });
+}
+
+/// Makes this thread one of tellane's own: what it records goes to shared counts only, never into a lane that it
+/// would have to drain itself.
+pub(crate) fn mark_own_thread() {
+    HOT.with(|hot| hot.inside.set(true));
+}
+
+impl Hot {
+    fn point_at(&self, seat: &Seat) {
+        let (cells, len) = seat.lane.cells.raw();
+        self.cells.set(cells);
+        self.cells_len.set(len as u64);
+        self.lane.set(&raw const *seat.lane);
+        self.head.set(seat.lane.ring.published());
+        self.desk.set(&raw const *seat.desk);
+        self.directory.set(&raw const *seat.directory);
+        self.base.set(Key::new(seat.directory.instance, 0).0);
+    }
+
+    #[inline(always)]
+    fn lane(&self, base: u64) -> Option<&Lane> {
+        if self.base.get() == base {
+            // SAFETY: `base` is an instance's, so `lane` points into a seat that this thread owns. The reference
+            // does not outlive the closure of `HOT.with` it is made in, and no code in between drops seats.
+            Some(unsafe { &*self.lane.get() })
+        } else {
+            None
+        }
+    }
+}
+
+/// Adds to a counter's cell; `false` if this thread has none yet, for [`add_cold`] to see to.
+#[inline(always)]
+pub(crate) fn add(key: Key, amount: u64) -> bool {
+    HOT.with(|hot| {
+        // One comparison for all of: attached, to the right instance, with a row long enough. Another instance's key
+        // is 2^32 or more away, and a row is shorter than that.
+        let index = key.0.wrapping_sub(hot.base.get());
+        if index >= hot.cells_len.get() {
+            return false;
+        }
+        // SAFETY: `cells` points to a row of `cells_len` cells of a seat that this thread owns.
+        let cell = unsafe { &*hot.cells.get().add(index as usize) };
+        // Relaxed, and no read-modify-write: this thread is the only writer, a count stands for itself.
+        cell.store(cell.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+        true
+    })
+}
+
+/// Adds to a counter that has no cell on this thread yet, or no lane to have one in. Nothing is lost but in the
+/// child of a fork.
+#[cold]
+#[inline(never)]
+pub(crate) fn add_cold(directory: &Arc<Directory>, key: Key, amount: u64) {
+    match enter(directory) {
+        Ok(()) => {
+            HOT.with(|hot| {
+                if let Some(lane) = hot.lane(key.base()) {
+                    // Empty the cell first: the old row goes when it grows.
+                    hot.cells_len.set(0);
+                    lane.cells.grow(directory.shared_cells.count().max(key.index() as usize + 1));
+                    let (cells, len) = lane.cells.raw();
+                    hot.cells.set(cells);
+                    hot.cells_len.set(len as u64);
+                }
+            });
+            add(key, amount);
+        }
+        Err(Reason::Forked) => {}
+        Err(_) => directory.share_count(key.index() as usize, amount),
+    }
+}
+
+/// Records a value that needs no second look, at most `plain_max`; `false` if this thread is not at the histogram's
+/// instance or the value is greater, for [`sample_cold`] to see to.
+#[inline(always)]
+pub(crate) fn sample(to: &Distribution, directory: &Directory, value: u64) -> bool {
+    HOT.with(|hot| {
+        let Some(lane) = hot.lane(to.base) else { return false };
+        if value > to.plain_max {
+            return false;
+        }
+        if !lane.ring.lets_samples_through() {
+            skip(lane, Kind::Sample);
+            return true;
+        }
+        let word = layout::sample(to.series, value);
+        if !lane.ring.push_sample(&hot.head, [word], || lane.tally.recorded(Kind::Sample)) {
+            spill(hot, lane, to, directory, value);
+        }
+        true
+    })
+}
+
+/// A record that the switch keeps out.
+#[inline(never)]
+fn skip(lane: &Lane, kind: Kind) {
+    if lane.ring.is_closed() {
+        lane.tally.dropped(kind, Reason::AfterShutdown);
+    } else {
+        lane.tally.switched_off(kind);
+    }
+}
+
+/// A sample that found the ring full: counted where it is.
+#[inline(never)]
+fn spill(hot: &Hot, lane: &Lane, to: &Distribution, directory: &Directory, value: u64) {
+    lane.tally.recorded(Kind::Sample);
+    if !lane.spill.add(to.series, to.layout, value) {
+        lane.tally.coarse();
+        to.commons.add(value);
+    }
+    let spills = hot.spills.get().wrapping_add(1);
+    hot.spills.set(spills);
+    if spills.is_multiple_of(LOOK_EVERY) {
+        directory.suspect_stall(lane, directory.clock.ticks());
+    }
+}
+
+/// Records any value from anywhere.
+#[cold]
+#[inline(never)]
+pub(crate) fn sample_cold(to: &Distribution, directory: &Arc<Directory>, value: u64) {
+    let highest = to.layout.highest();
+    let kept = value.min(highest);
+    match enter(directory) {
+        Ok(()) => HOT.with(|hot| {
+            let Some(lane) = hot.lane(to.base) else { return };
+            if value > highest {
+                lane.tally.clamped();
+            }
+            if kept <= to.plain_max {
+                sample(to, directory, kept);
+                return;
+            }
+            if !lane.ring.lets_samples_through() {
+                skip(lane, Kind::Sample);
+                return;
+            }
+            let words = [layout::header(layout::KIND_WIDE_SAMPLE, to.series, 2, 0, 0), kept];
+            if !lane.ring.push_sample(&hot.head, words, || lane.tally.recorded(Kind::Sample)) {
+                spill(hot, lane, to, directory, kept);
+            }
+        }),
+        Err(reason @ (Reason::Forked | Reason::AfterShutdown)) => {
+            directory.shared.shared_dropped(Kind::Sample, reason);
+        }
+        Err(_) if directory.mode() == super::Mode::Off => directory.shared.shared_switched_off(Kind::Sample),
+        Err(_) => {
+            if value > highest {
+                directory.shared.shared_clamped();
+            }
+            directory.share_sample(&to.commons, kept);
+        }
+    }
+}
+
+/// A value that is no number of its histogram.
+#[cold]
+pub(crate) fn reject_sample(directory: &Arc<Directory>, reason: Reason) {
+    match enter(directory) {
+        Ok(()) => {
+            HOT.with(|hot| match hot.lane(Key::new(directory.instance, 0).0) {
+                Some(lane) => lane.tally.dropped(Kind::Sample, reason),
+                None => directory.shared.shared_dropped(Kind::Sample, reason),
+            });
+        }
+        Err(_) => directory.shared.shared_dropped(Kind::Sample, reason),
+    }
+}
+
+/// A sample that was not taken because the switch was off.
+#[cold]
+pub(crate) fn skip_sample(directory: &Arc<Directory>) {
+    let counted = enter(directory).and_then(|()| {
+        here(Key::new(directory.instance, 0).0, |here| skip(here.lane, Kind::Sample)).ok_or(Reason::TlsGone)
+    });
+    match counted {
+        Ok(()) => {}
+        Err(reason @ (Reason::Forked | Reason::AfterShutdown)) => {
+            directory.shared.shared_dropped(Kind::Sample, reason);
+        }
+        Err(_) => directory.shared.shared_switched_off(Kind::Sample),
+    }
+}
+
+/// What a span needs of its thread.
+pub(crate) struct Here<'a> {
+    hot: &'a Hot,
+    pub(crate) lane: &'a Lane,
+    pub(crate) desk: &'a Desk,
+    pub(crate) directory: &'a Directory,
+}
+
+impl Here<'_> {
+    /// Writes a span's record; `false` if there is no room.
+    #[inline(always)]
+    pub(crate) fn push_span<const N: usize>(&self, words: [u64; N], items: &[u64]) -> bool {
+        self.lane.ring.push_span(&self.hot.head, words, items, || self.lane.tally.recorded(Kind::Span))
+    }
+
+    /// A span of so many words that found no room. `now` is its end, in ticks: a look at the heartbeat costs no
+    /// clock reading here.
+    #[inline(never)]
+    pub(crate) fn shed_span(&self, words: usize, now: u64) {
+        let oversize = words > self.lane.ring.capacity();
+        self.lane.tally.dropped(Kind::Span, if oversize { Reason::Oversize } else { Reason::RingFull });
+        self.directory.suspect_stall(self.lane, now);
+    }
+
+    /// Counts a span's duration, in nanoseconds, as a sample of its own.
+    #[inline]
+    pub(crate) fn push_duration(&self, series: u32, nanos: u64) {
+        let lane = self.lane;
+        let nanos = nanos.min(layout::SAMPLE_MAX); // the highest value of all duration histograms of spans
+        let word = layout::sample(series, nanos);
+        if !lane.ring.push_sample(&self.hot.head, [word], || lane.tally.recorded(Kind::Sample))
+            && let Some(to) = self.directory.distributions.get(series as usize)
+        {
+            spill(self.hot, lane, to, self.directory, nanos);
+        }
+    }
+
+    /// A span that the switch keeps out.
+    pub(crate) fn skip_span(&self) {
+        skip(self.lane, Kind::Span);
+    }
+}
+
+/// Runs `act` with this thread's place at an instance, if the thread is there already.
+#[inline(always)]
+pub(crate) fn here<R>(base: u64, act: impl FnOnce(Here<'_>) -> R) -> Option<R> {
+    HOT.with(|hot| {
+        let lane = hot.lane(base)?;
+        // SAFETY: as for `lane`: all three point into the same seat.
+        let (desk, directory) = unsafe { (&*hot.desk.get(), &*hot.directory.get()) };
+        Some(act(Here { hot, lane, desk, directory }))
+    })
+}
+
+/// Brings this thread to an instance: to the lane it has there, or to a new one.
+#[cold]
+#[inline(never)]
+pub(crate) fn enter(directory: &Arc<Directory>) -> Result<(), Reason> {
+    if directory.is_forked() {
+        return Err(Reason::Forked);
+    }
+    HOT.with(|hot| {
+        let base = Key::new(directory.instance, 0).0;
+        if hot.base.get() == base {
+            return Ok(());
+        }
+        if hot.inside.replace(true) {
+            return Err(Reason::Reentrant);
+        }
+        let entered =
+            SEATS.try_with(|seats| attach(hot, base, seats, directory)).unwrap_or(Err(Reason::TlsGone));
+        hot.inside.set(false);
+        entered
+    })
+}
+
+fn attach(hot: &Hot, base: u64, seats: &Seats, directory: &Arc<Directory>) -> Result<(), Reason> {
+    let mut seats = seats.0.try_borrow_mut().map_err(|_| Reason::Reentrant)?;
+    if let Some(seat) = seats.iter().find(|seat| seat.directory.instance == directory.instance) {
+        hot.point_at(seat);
+        return Ok(());
+    }
+    if hot.refused.get() == base && hot.patience.get() > 0 {
+        hot.patience.set(hot.patience.get() - 1);
+        return Err(Reason::TooManyThreads);
+    }
+    // Instances that have shut down need no seat; this thread may outlive many.
+    forget();
+    seats.retain(|seat| !seat.lane.ring.is_closed() && !seat.directory.is_forked());
+    match directory.take_lane() {
+        Ok(lane) => {
+            let seat = Seat { directory: Arc::clone(directory), lane, desk: Desk::new() };
+            hot.point_at(&seat);
+            seats.push(seat);
+            Ok(())
+        }
+        Err(reason) => {
+            hot.refused.set(base);
+            hot.patience.set(PATIENCE);
+            Err(reason)
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What one thread owns: its ring, counter cells, spill and tally, reached through one thread-local pointer.
+//!
+//! The contract of the room: after a thread's first touch, [`local`]'s hot calls take no lock, allocate nothing and
+//! make no system call; a lane has one writer, its owner thread, and one reader, the aggregator; a lane handed back by
+//! a finished thread keeps everything it holds until the aggregator has read it.
+
+mod cells;
+mod desk;
+mod directory;
+mod fork;
+pub(crate) mod local;
+mod ring;
+mod spill;
+
+#[cfg(all(test, tellane_loom))]
+mod loom;
+
+pub(crate) use desk::{Desk, KnownName, Open};
+pub(crate) use directory::{Directory, Limits};
+pub(crate) use fork::{forks, watch as watch_forks};
+pub(crate) use ring::{Consumer, Mode, Ring};
+pub(crate) use spill::{Commons, Slot, Spill};
+
+use crate::stats::{Layout, Tally};
+use crate::sync::Arc;
+use cells::Cells;
+use crossbeam_utils::CachePadded;
+
+/// Everything one thread writes and the aggregator reads.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) ring: Ring,
+    pub(crate) tally: CachePadded<Tally>,
+    pub(crate) cells: Cells,
+    pub(crate) spill: Spill,
+}
+
+impl Lane {
+    fn new(limits: &Limits, mode: Mode) -> Arc<Self> {
+        Arc::new(Self {
+            ring: Ring::new(limits.ring_words, mode),
+            tally: CachePadded::new(Tally::default()),
+            cells: Cells::new(limits.first_cells),
+            spill: Spill::new(limits.spill_words),
+        })
+    }
+
+    /// Bytes set aside for it; untouched pages are counted though the system has not handed them out yet.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + 8 * (self.ring.capacity() + self.spill.capacity() + self.cells.len())
+    }
+}
+
+/// Which instance's which series: the instance's number above, the index below. Handles carry it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key(pub(crate) u64);
+
+impl Key {
+    pub(crate) const fn new(instance: u32, index: u32) -> Self {
+        Self(((instance as u64) << 32) | index as u64)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn index(self) -> u32 {
+        self.0 as u32
+    }
+
+    pub(crate) const fn instance(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    #[inline(always)]
+    pub(crate) const fn base(self) -> u64 {
+        self.0 & !0xFFFF_FFFF
+    }
+}
+
+/// What it takes to record a value of one histogram: nothing is looked up.
+#[derive(Debug)]
+pub(crate) struct Distribution {
+    /// The instance's base, as in [`Key::base`].
+    pub(crate) base: u64,
+    pub(crate) series: u32,
+    /// The greatest value that needs no second look: it fits one word and is not above the highest trackable.
+    pub(crate) plain_max: u64,
+    pub(crate) layout: Layout,
+    pub(crate) commons: Commons,
+}
+
+impl Distribution {
+    pub(crate) fn new(instance: u32, series: u32, layout: Layout) -> Self {
+        Self {
+            base: Key::new(instance, 0).0,
+            series,
+            plain_max: layout.highest().min(crate::record::layout::SAMPLE_MAX),
+            layout,
+            commons: Commons::default(),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! A telemetry core for programs that cannot afford telemetry: counters, gauges, histograms and spans that cost
+//! nanoseconds, never block, and account for every record.
+//!
+//! Every thread tells its story in a lane of its own: counter cells that only it writes, and a ring of words that a
+//! background aggregator drains into HDR histograms and finished spans. What does not fit is counted by reason in
+//! the [`Ledger`]; metrics are exact at any load; when the pipeline is unwell, the [`Switch`] turns recording into
+//! something cheaper still.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tellane::Telemetry;
+//!
+//! let telemetry = Telemetry::builder("shop").start()?;
+//! let orders = telemetry.counter("orders_total").help("Orders placed.").register()?;
+//! let wait = telemetry.timer("wait").help("Time in the queue.").register()?;
+//! let tracer = telemetry.tracer();
+//!
+//! for _ in 0..1_000 {
+//!     let mut span = tracer.span("order");
+//!     span.set("items", 3_u64);
+//!     wait.time(|| orders.inc());
+//! }
+//!
+//! let snapshot = telemetry.snapshot(Duration::from_secs(1))?;
+//! println!("{}", tellane::Report(&snapshot));
+//! assert_eq!(snapshot.counter("orders_total", &[]), Some(1_000));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # In a library or a large program
+//!
+//! Statics need nobody to hand them round: see [`counter!`], [`gauge!`], [`histogram!`], [`timer!`]. They record into
+//! the instance that [`Builder::install`] made global, and do nothing before.
+//!
+//! # What is promised
+//!
+//! After a thread's first touch (of the instance, of a name, of a label combination) recording takes no lock, makes no
+//! allocation and no system call, never blocks and never panics. For every kind of record, recorded = aggregated +
+//! dropped by reason + suppressed, to the last record. It is not safe to record from a signal handler that interrupts
+//! recording on the same thread.
+
+// The data's path, from the thread to the reader.
+mod aggregate;
+mod clock;
+mod config;
+mod error;
+mod export;
+mod lane;
+mod metrics;
+pub mod record;
+mod series;
+mod snapshot;
+mod stats;
+mod switch;
+mod sync;
+mod telemetry;
+mod trace;
+
+pub use metrics::{
+    Counter, CounterBuilder, Family, Gauge, GaugeBuilder, Handle, Histogram, HistogramBuilder, Lazy,
+    LazyCounter, LazyGauge, LazyHistogram, LazyTimer, LazyUpDownCounter, Stopwatch, Timer, TimerBuilder,
+    UpDownCounter, UpDownCounterBuilder,
+};
+pub use trace::{Attribute, Span, SpanContext, Tracer};
+
+pub use snapshot::{FinishedSpan, HistogramView, Pipeline, Point, PointValue, Snapshot};
+pub use stats::{Drops, Kind, KindLedger, Ledger, Reason};
+
+pub use export::{Report, prometheus};
+
+pub use clock::{Clock, MockClock};
+pub use config::Config;
+pub use error::{ConfigFault, MergeError, RegisterError, SnapshotError, StartError};
+pub use record::{Status, Value};
+pub use series::{Fault, MetricKind, Unit};
+pub use switch::{Cause, State, Transition};
+pub use telemetry::{Builder, Shutdown, Switch, Telemetry};
+
+#[doc(hidden)]
+pub use aggregate::Injection;

@@ -1,0 +1,234 @@
+//! From a name to a handle. Cold.
+
+use super::family::{Family, FromSeries, Source};
+use super::{Counter, Gauge, Histogram, Timer, UpDownCounter};
+use crate::error::RegisterError;
+use crate::series::{Descriptor, MetricKind, Registry, Shape, Unit, duration_bounds};
+use crate::sync::Arc;
+use std::panic::Location;
+use std::time::Duration;
+
+/// What all builders collect.
+#[derive(Clone, Debug)]
+struct Draft<'a> {
+    registry: &'a Arc<Registry>,
+    name: &'a str,
+    help: &'a str,
+    unit: Unit,
+    labels: Vec<(&'a str, &'a str)>,
+    cap: Option<usize>,
+    at: &'static Location<'static>,
+}
+
+impl<'a> Draft<'a> {
+    fn handle<H: FromSeries>(self, kind: MetricKind, shape: Option<Shape>) -> Result<H, RegisterError> {
+        let (names, values): (Vec<_>, Vec<_>) = self.labels.iter().copied().unzip();
+        let descriptor = Descriptor::new((self.name, self.help), (kind, self.unit), &names, shape, self.at)?;
+        let metric = self.registry.metric(descriptor, self.cap)?;
+        let series = self.registry.series(&metric, &values)?;
+        Ok(H::from_series(Source { series: &series, registry: self.registry }))
+    }
+
+    fn family<H: super::Handle, const N: usize>(
+        self,
+        kind: MetricKind,
+        shape: Option<Shape>,
+        labels: [&str; N],
+    ) -> Result<Family<H, N>, RegisterError> {
+        let (fixed_names, fixed): (Vec<_>, Vec<_>) = self.labels.iter().copied().unzip();
+        let names: Vec<_> = labels.into_iter().chain(fixed_names).collect();
+        let descriptor = Descriptor::new((self.name, self.help), (kind, self.unit), &names, shape, self.at)?;
+        Family::register(self.registry, descriptor, &fixed, self.cap)
+    }
+}
+
+macro_rules! builder {
+    ($(#[$doc:meta])* $builder:ident, $handle:ident, $kind:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        #[must_use = "nothing is registered before `register` or `family`"]
+        pub struct $builder<'a> {
+            draft: Draft<'a>,
+            shape: Option<Shape>,
+        }
+
+        impl<'a> $builder<'a> {
+            #[track_caller]
+            pub(crate) fn new(registry: &'a Arc<Registry>, name: &'a str) -> Self {
+                let at = Location::caller();
+                let draft = Draft { registry, name, help: "", unit: Unit::None, labels: Vec::new(), cap: None, at };
+                Self { draft, shape: None }.start()
+            }
+
+            /// What the metric says, for people. Without it the name stands in.
+            pub fn help(mut self, help: &'a str) -> Self {
+                self.draft.help = help;
+                self
+            }
+
+            /// A label with a fixed value.
+            pub fn label(mut self, name: &'a str, value: &'a str) -> Self {
+                self.draft.labels.push((name, value));
+                self
+            }
+
+            /// The most series this metric may have, the overflow series not counted; by default
+            /// [`Config::series_cap`](crate::Config::series_cap). The first registration's word counts.
+            pub fn series_cap(mut self, series: usize) -> Self {
+                self.draft.cap = Some(series);
+                self
+            }
+
+            /// Registers the metric and gives its handle, or another handle of the same series.
+            ///
+            /// # Errors
+            /// [`RegisterError`] if a name is not allowed, or taken by another kind of metric.
+            pub fn register(self) -> Result<$handle, RegisterError> {
+                self.draft.handle($kind, self.shape)
+            }
+
+            /// Registers the metric with labels whose values are given when recording, beside those fixed already.
+            ///
+            /// # Errors
+            /// [`RegisterError`] if a name is not allowed, or taken by another kind of metric.
+            pub fn family<const N: usize>(self, labels: [&str; N]) -> Result<Family<$handle, N>, RegisterError> {
+                self.draft.family($kind, self.shape, labels)
+            }
+        }
+    };
+}
+
+builder!(/** Makes a [`Counter`]. */ CounterBuilder, Counter, MetricKind::Counter);
+builder!(/** Makes an [`UpDownCounter`]. */ UpDownCounterBuilder, UpDownCounter, MetricKind::UpDownCounter);
+builder!(/** Makes a [`Gauge`]. */ GaugeBuilder, Gauge, MetricKind::Gauge);
+builder!(/** Makes a [`Histogram`]. */ HistogramBuilder, Histogram, MetricKind::Histogram);
+builder!(/** Makes a [`Timer`]. */ TimerBuilder, Timer, MetricKind::Histogram);
+
+macro_rules! plain {
+    ($($builder:ident)*) => {$(
+        impl $builder<'_> {
+            fn start(self) -> Self {
+                self
+            }
+
+            /// Counts bytes: `_bytes` becomes part of the name.
+            pub fn bytes(mut self) -> Self {
+                self.draft.unit = Unit::Bytes;
+                self
+            }
+
+            /// Counts seconds: `_seconds` becomes part of the name.
+            pub fn seconds(mut self) -> Self {
+                self.draft.unit = Unit::Seconds;
+                self
+            }
+        }
+    )*};
+}
+
+plain!(CounterBuilder UpDownCounterBuilder GaugeBuilder);
+
+/// Two digits: errors below 0.8 %, 35 kB.
+const DIGITS: u8 = 2;
+/// Highest value by default, in recorded integers: 18 minutes, 1 TiB, 10^12. What fits one word.
+const HIGHEST: u64 = (1 << 40) - 1;
+
+fn bounds_of(unit: Unit) -> Box<[f64]> {
+    match unit {
+        Unit::Seconds => duration_bounds(),
+        Unit::Bytes => (6..=30).step_by(2).map(|power| f64::from(1_u32 << power)).collect(),
+        Unit::None => {
+            (0..=9).flat_map(|power| [1.0, 2.0, 5.0].map(|step| step * 10_f64.powi(power))).collect()
+        }
+    }
+}
+
+macro_rules! shaped {
+    ($($builder:ident in $unit:expr;)*) => {$(
+        impl $builder<'_> {
+            fn start(self) -> Self {
+                self.unit($unit)
+            }
+
+            fn unit(mut self, unit: Unit) -> Self {
+                self.draft.unit = unit;
+                let shape = Shape { digits: DIGITS, highest: HIGHEST, scale: unit.scale(), bounds: bounds_of(unit) };
+                self.shape = Some(match self.shape {
+                    Some(old) => Shape { digits: old.digits, highest: old.highest, ..shape },
+                    None => shape,
+                });
+                self
+            }
+
+            /// Significant decimal digits, 1 to 5; by default 2: values are told apart to 0.8 %. Each digit more takes
+            /// about ten times the memory.
+            pub fn digits(mut self, digits: u8) -> Self {
+                if let Some(shape) = &mut self.shape {
+                    shape.digits = digits;
+                }
+                self
+            }
+
+            /// Upper bounds of the buckets that text expositions show, in the unit shown, increasing.
+            pub fn bounds(mut self, bounds: &[f64]) -> Self {
+                if let Some(shape) = &mut self.shape {
+                    shape.bounds = bounds.into();
+                }
+                self
+            }
+        }
+    )*};
+}
+
+shaped! {
+    HistogramBuilder in Unit::None;
+    TimerBuilder in Unit::Seconds;
+}
+
+impl HistogramBuilder<'_> {
+    /// Records durations: integers are nanoseconds, numbers shown are seconds, `_seconds` becomes part of the name.
+    pub fn seconds(self) -> Self {
+        self.unit(Unit::Seconds)
+    }
+
+    /// Records sizes: `_bytes` becomes part of the name.
+    pub fn bytes(self) -> Self {
+        self.unit(Unit::Bytes)
+    }
+
+    /// The greatest value that is counted as itself, as a recorded integer (nanoseconds, bytes, plain times scale);
+    /// by default 2^40 - 1. Values above take a second word on their way; memory grows with the logarithm.
+    pub fn highest(mut self, highest: u64) -> Self {
+        if let Some(shape) = &mut self.shape {
+            shape.highest = highest;
+        }
+        self
+    }
+
+    /// Recorded integers in one shown number, for values with fractions: with a scale of 1,000,
+    /// [`record_f64`](Histogram::record_f64) keeps three decimals. Set it after the unit.
+    pub fn scale(mut self, scale: f64) -> Self {
+        if let Some(shape) = &mut self.shape {
+            shape.scale = scale;
+        }
+        self
+    }
+}
+
+impl TimerBuilder<'_> {
+    pub(super) fn seconds(self) -> Self {
+        self // a timer always does
+    }
+
+    pub(super) fn bytes(self) -> Self {
+        self // a timer never does
+    }
+
+    /// The longest duration that is counted as itself; by default 18 minutes.
+    pub fn longest(mut self, longest: Duration) -> Self {
+        if let Some(shape) = &mut self.shape {
+            shape.highest = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
+        }
+        self
+    }
+}

@@ -1,0 +1,108 @@
+//! Counts. Hot: one load, one addition, one store in the thread's own cell.
+
+use crate::lane::{Directory, Key, local};
+use crate::sync::Arc;
+
+/// Which cell, and whose.
+#[derive(Clone, Debug)]
+pub(super) struct Tap {
+    key: Key,
+    /// `None` in a handle that does nothing; its key is no instance's.
+    directory: Option<Arc<Directory>>,
+}
+
+impl Tap {
+    const NOOP: Self = Self { key: Key(0), directory: None };
+
+    pub(super) fn new(key: Key, directory: &Arc<Directory>) -> Self {
+        Self { key, directory: Some(Arc::clone(directory)) }
+    }
+
+    #[inline(always)]
+    fn add(&self, amount: u64) {
+        if !local::add(self.key, amount) {
+            self.add_cold(amount);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_cold(&self, amount: u64) {
+        if let Some(directory) = &self.directory {
+            local::add_cold(directory, self.key, amount);
+        }
+    }
+}
+
+/// A count that only grows, exact at any load and in every state of the switch. It wraps at 2^64.
+///
+/// ```
+/// let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let orders = telemetry.counter("orders_total").help("Orders placed.").register()?;
+/// orders.inc();
+/// orders.add(2);
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(snapshot.counter("orders_total", &[]), Some(3));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Counter(pub(super) Tap);
+
+impl Counter {
+    /// A counter that counts nothing.
+    pub const fn noop() -> Self {
+        Self(Tap::NOOP)
+    }
+
+    /// Adds one.
+    #[inline]
+    pub fn inc(&self) {
+        self.0.add(1);
+    }
+
+    /// Adds an amount.
+    #[inline]
+    pub fn add(&self, amount: u64) {
+        self.0.add(amount);
+    }
+}
+
+/// A count that goes up and down by differences: requests in flight, items in a queue. The sum over all threads is
+/// exact; it wraps at the ends of an `i64`. Shown as a gauge.
+///
+/// ```
+/// let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let waiting = telemetry.up_down_counter("waiting").help("Customers waiting.").register()?;
+/// waiting.add(3);
+/// std::thread::scope(|scope| scope.spawn(|| waiting.add(-2)).join()).expect("no panic");
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct UpDownCounter(pub(super) Tap);
+
+impl UpDownCounter {
+    /// A counter that counts nothing.
+    pub const fn noop() -> Self {
+        Self(Tap::NOOP)
+    }
+
+    /// Adds a difference.
+    #[inline]
+    pub fn add(&self, difference: i64) {
+        self.0.add(difference as u64); // two's complement: differences add up modulo 2^64
+    }
+
+    /// Adds one.
+    #[inline]
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// Takes one away.
+    #[inline]
+    pub fn dec(&self) {
+        self.add(-1);
+    }
+}

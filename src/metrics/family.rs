@@ -1,0 +1,158 @@
+//! One metric, many label values. Hot: [`Family::with`] on values seen before.
+
+use super::counter::Tap;
+use super::histogram::Live;
+use super::{Counter, Gauge, Histogram, Timer, UpDownCounter};
+use crate::error::RegisterError;
+use crate::series::{Descriptor, Place, Registry, Series, Table};
+use crate::sync::Arc;
+use std::sync::OnceLock;
+
+mod sealed {
+    use super::{Registry, Series};
+
+    /// A series and where it is registered; opaque, so that nobody else can make handles.
+    #[derive(Clone, Copy)]
+    #[allow(missing_debug_implementations)] // nobody outside can name it
+    pub struct Source<'a> {
+        pub(in crate::metrics) series: &'a Series,
+        pub(in crate::metrics) registry: &'a Registry,
+    }
+
+    /// What makes a handle of a series.
+    pub trait FromSeries: Clone + Send + Sync + 'static {
+        fn from_series(source: Source<'_>) -> Self;
+        fn noop_ref() -> &'static Self;
+    }
+}
+
+pub(super) use sealed::{FromSeries, Source};
+
+/// A handle that families and statics can make: [`Counter`], [`UpDownCounter`], [`Gauge`], [`Histogram`], [`Timer`].
+pub trait Handle: sealed::FromSeries {}
+
+macro_rules! handles {
+    ($($handle:ident: $source:ident => $make:expr;)*) => {$(
+        impl sealed::FromSeries for $handle {
+            fn from_series($source: sealed::Source<'_>) -> Self {
+                $make
+            }
+
+            fn noop_ref() -> &'static Self {
+                static NOOP: $handle = $handle::noop();
+                &NOOP
+            }
+        }
+
+        impl Handle for $handle {}
+    )*};
+}
+
+handles! {
+    Counter: source => match source.series.place {
+        Place::Cell(key) => Self(Tap::new(key, &source.registry.directory)),
+        _ => Self::noop(),
+    };
+    UpDownCounter: source => match source.series.place {
+        Place::Cell(key) => Self(Tap::new(key, &source.registry.directory)),
+        _ => Self::noop(),
+    };
+    Gauge: source => match &source.series.place {
+        Place::Gauge(value) => Self::new(value),
+        _ => Self::noop(),
+    };
+    Histogram: source => match &source.series.place {
+        Place::Histogram(to) => {
+            let scale = source.series.identity.metric.shape.as_ref().map_or(1.0, |shape| shape.scale);
+            Self(Some(Live::new(to, &source.registry.directory, scale)))
+        }
+        _ => Self::noop(),
+    };
+    Timer: source => Self(Histogram::from_series(source));
+}
+
+/// A metric whose label values are known only when recording: `requests.with(["GET", route]).inc()`.
+///
+/// A hit hashes once, takes no lock and allocates nothing. Above the metric's cap on series, or for a value longer
+/// than the limit, all values meet in one overflow series labelled `__overflow__`, so that totals stay exact.
+///
+/// ```
+/// let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let requests = telemetry.counter("requests_total").help("Requests.").family(["method", "route"])?;
+/// requests.with(["GET", "/cart"]).inc();
+/// requests.with(["GET", "/cart"]).inc();
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(snapshot.counter("requests_total", &[("method", "GET"), ("route", "/cart")]), Some(2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Family<H, const N: usize>(Option<Arc<Inner<H>>>);
+
+#[derive(Debug)]
+struct Inner<H> {
+    registry: Arc<Registry>,
+    metric: Arc<crate::series::Metric>,
+    handles: Table<H>,
+    /// Values of the labels that are the same for all.
+    fixed: Box<[Box<str>]>,
+    /// The handle of the overflow series, once it was met.
+    overflow: OnceLock<H>,
+}
+
+impl<H: Handle, const N: usize> Family<H, N> {
+    /// A family whose handles do nothing.
+    pub const fn noop() -> Self {
+        Self(None)
+    }
+
+    pub(super) fn register(
+        registry: &Arc<Registry>,
+        descriptor: Descriptor,
+        fixed: &[&str],
+        cap: Option<usize>,
+    ) -> Result<Self, RegisterError> {
+        Ok(Self(Some(Arc::new(Inner {
+            metric: registry.metric(descriptor, cap)?,
+            registry: Arc::clone(registry),
+            handles: Table::new(),
+            fixed: fixed.iter().map(|value| Box::from(*value)).collect(),
+            overflow: OnceLock::new(),
+        }))))
+    }
+
+    /// The handle for these label values, in the order of the label names. It may be cloned and kept.
+    #[inline]
+    pub fn with(&self, values: [&str; N]) -> &H {
+        match &self.0 {
+            Some(inner) => match inner.handles.get(&values) {
+                Some(handle) => handle,
+                None => inner.meet(&values),
+            },
+            None => H::noop_ref(),
+        }
+    }
+}
+
+impl<H: Handle> Inner<H> {
+    /// Values that this family has not seen.
+    #[cold]
+    #[inline(never)]
+    fn meet(&self, values: &[&str]) -> &H {
+        if let Some(overflow) = self.overflow.get()
+            && self.metric.is_full()
+        {
+            self.metric.count_overflow();
+            return overflow;
+        }
+        let all: Vec<&str> = values.iter().copied().chain(self.fixed.iter().map(|value| &**value)).collect();
+        let Ok(series) = self.registry.series(&self.metric, &all) else {
+            return H::noop_ref(); // the child of a fork, or no number left
+        };
+        let made = H::from_series(Source { series: &series, registry: &self.registry });
+        if series.identity.labels.iter().zip(values).any(|(given, wanted)| **given != **wanted) {
+            return self.overflow.get_or_init(|| made);
+        }
+        self.handles.insert(values, made);
+        self.handles.get(values).unwrap_or_else(|| H::noop_ref())
+    }
+}

@@ -1,0 +1,53 @@
+//! Values that are set. One shared atomic each: the last writer wins, and there is one place to win.
+
+use crate::sync::{Arc, AtomicU64, Ordering};
+
+/// A value that goes where it is set. Works in every state of the switch. NaN and the infinities are kept as they are.
+///
+/// ```
+/// let telemetry = tellane::Telemetry::builder("oven").start()?;
+/// let heat = telemetry.gauge("heat_celsius").help("Heat inside.").register()?;
+/// heat.set(180.0);
+/// heat.add(2.5);
+/// heat.sub(0.5);
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(snapshot.gauge("heat_celsius", &[]), Some(182.0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Gauge(Option<Arc<AtomicU64>>);
+
+impl Gauge {
+    /// A gauge that shows nothing.
+    pub const fn noop() -> Self {
+        Self(None)
+    }
+
+    pub(super) fn new(value: &Arc<AtomicU64>) -> Self {
+        Self(Some(Arc::clone(value)))
+    }
+
+    /// Sets the value.
+    #[inline]
+    pub fn set(&self, value: f64) {
+        if let Some(cell) = &self.0 {
+            cell.store(value.to_bits(), Ordering::Relaxed); // a value stands for itself
+        }
+    }
+
+    /// Adds to the value; no addition of another thread is lost.
+    #[inline]
+    pub fn add(&self, difference: f64) {
+        if let Some(cell) = &self.0 {
+            let add = |bits| Some((f64::from_bits(bits) + difference).to_bits());
+            // Always `Ok`: the closure never declines.
+            let _previous = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        }
+    }
+
+    /// Subtracts from the value.
+    #[inline]
+    pub fn sub(&self, difference: f64) {
+        self.add(-difference);
+    }
+}

@@ -1,0 +1,114 @@
+//! Distributions of values. Hot: one word into the thread's ring, or one count into its spill.
+
+use crate::lane::{Directory, Distribution, local};
+use crate::stats::Reason;
+use crate::sync::Arc;
+use std::time::Duration;
+
+/// Values that one call of [`Histogram::record_corrected`] makes up, at most.
+const CORRECTIONS_MAX: u64 = 10_000;
+
+/// A distribution of values with a bounded relative error, exact in count, sum, minimum and maximum at any load.
+///
+/// Values are integers inside: nanoseconds where the unit is seconds, bytes, or plain numbers, times the scale if one
+/// was set. A value above the highest trackable one is counted there (sum and maximum too) and noted in the ledger as
+/// clamped.
+///
+/// ```
+/// use std::time::Duration;
+/// let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let wait = telemetry.histogram("wait").seconds().help("Time in the queue.").register()?;
+/// wait.record_duration(Duration::from_millis(250));
+/// wait.record_f64(0.75);
+/// wait.record_f64(f64::NAN); // rejected and counted
+/// let snapshot = telemetry.snapshot(Duration::from_secs(1))?;
+/// let waited = snapshot.histogram("wait_seconds", &[]).expect("registered above");
+/// assert_eq!((waited.count(), waited.sum(), waited.max()), (2, 1.0, Some(0.75)));
+/// assert_eq!(snapshot.ledger().kind(tellane::Kind::Sample).dropped.by(tellane::Reason::Invalid), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Histogram(pub(super) Option<Live>);
+
+#[derive(Clone, Debug)]
+pub(super) struct Live {
+    pub(super) to: Arc<Distribution>,
+    pub(super) directory: Arc<Directory>,
+    /// Recorded integers in one shown unit.
+    scale: f64,
+}
+
+impl Live {
+    pub(super) fn new(to: &Arc<Distribution>, directory: &Arc<Directory>, scale: f64) -> Self {
+        Self { to: Arc::clone(to), directory: Arc::clone(directory), scale }
+    }
+
+    #[inline(always)]
+    pub(super) fn record(&self, value: u64) {
+        if !local::sample(&self.to, &self.directory, value) {
+            local::sample_cold(&self.to, &self.directory, value);
+        }
+    }
+
+    fn record_f64(&self, value: f64) {
+        let scaled = value * self.scale;
+        if scaled.is_finite() && scaled >= 0.0 {
+            self.record(scaled.round() as u64); // saturates far above any highest value
+        } else {
+            local::reject_sample(&self.directory, Reason::Invalid);
+        }
+    }
+}
+
+impl Histogram {
+    /// A histogram that records nothing.
+    pub const fn noop() -> Self {
+        Self(None)
+    }
+
+    /// Records an integer as it is: nanoseconds, bytes, or plain numbers (times the scale, if there is one).
+    #[inline]
+    pub fn record(&self, value: u64) {
+        if let Some(live) = &self.0 {
+            live.record(value);
+        }
+    }
+
+    /// Records a duration. For histograms in seconds.
+    #[inline]
+    pub fn record_duration(&self, duration: Duration) {
+        self.record(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Records a number in the unit shown: seconds, bytes, or plain, rounded to the histogram's resolution. NaN, the
+    /// infinities and negative numbers are rejected and counted as [`Reason::Invalid`].
+    #[inline]
+    pub fn record_f64(&self, value: f64) {
+        if let Some(live) = &self.0 {
+            live.record_f64(value);
+        }
+    }
+
+    /// Records a value that was measured by a loop meant to start one every `interval`, and the values that the loop
+    /// would have seen had it not been held up: `value - interval`, `value - 2 * interval` and so on (Gil Tene's
+    /// correction of coordinated omission). Returns how many values were recorded; made up are at most 10,000 a call,
+    /// the greatest. Never correct values that were corrected already.
+    ///
+    /// ```
+    /// let telemetry = tellane::Telemetry::builder("load").start()?;
+    /// let latency = telemetry.histogram("latency").seconds().register()?;
+    /// assert_eq!(latency.record_corrected(35, 10), 4); // 35, 25, 15, 5 is below the interval: not made up
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn record_corrected(&self, value: u64, interval: u64) -> u64 {
+        self.record(value);
+        let mut made_up = 0;
+        let mut missing = value;
+        while interval > 0 && missing >= 2 * interval.min(u64::MAX / 2) && made_up < CORRECTIONS_MAX {
+            missing -= interval;
+            self.record(missing);
+            made_up += 1;
+        }
+        1 + made_up
+    }
+}

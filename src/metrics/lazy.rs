@@ -1,0 +1,191 @@
+//! Statics that record into the installed instance. Hot: one more load than a handle.
+
+use super::{
+    Counter, CounterBuilder, Gauge, GaugeBuilder, Handle, Histogram, HistogramBuilder, Timer, TimerBuilder,
+    UpDownCounter, UpDownCounterBuilder,
+};
+use crate::error::RegisterError;
+use crate::series::{Registry, global};
+use crate::sync::Arc;
+use std::ops::Deref;
+use std::sync::OnceLock;
+
+/// A handle in a static. Before [`install`](crate::Builder::install) it does nothing, at the price of two loads;
+/// then it registers itself at the first use. If it cannot be registered, it does nothing and
+/// [`Telemetry::faults`](crate::Telemetry::faults) says why.
+///
+/// Made by [`counter!`](crate::counter), [`gauge!`](crate::gauge), [`histogram!`](crate::histogram),
+/// [`timer!`](crate::timer) and [`up_down_counter!`](crate::up_down_counter).
+#[derive(Debug)]
+pub struct Lazy<H> {
+    handle: OnceLock<H>,
+    definition: Definition,
+    make: fn(&Definition, &Arc<Registry>) -> Result<H, RegisterError>,
+}
+
+/// What the macros write down.
+#[derive(Clone, Copy, Debug)]
+struct Definition {
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [(&'static str, &'static str)],
+    bytes: bool,
+    seconds: bool,
+}
+
+/// A [`Counter`] in a static.
+pub type LazyCounter = Lazy<Counter>;
+/// An [`UpDownCounter`] in a static.
+pub type LazyUpDownCounter = Lazy<UpDownCounter>;
+/// A [`Gauge`] in a static.
+pub type LazyGauge = Lazy<Gauge>;
+/// A [`Histogram`] in a static.
+pub type LazyHistogram = Lazy<Histogram>;
+/// A [`Timer`] in a static.
+pub type LazyTimer = Lazy<Timer>;
+
+impl<H: Handle> Deref for Lazy<H> {
+    type Target = H;
+
+    #[inline(always)]
+    fn deref(&self) -> &H {
+        match self.handle.get() {
+            Some(handle) => handle,
+            None => self.first_use(),
+        }
+    }
+}
+
+impl<H: Handle> Lazy<H> {
+    #[cold]
+    #[inline(never)]
+    fn first_use(&self) -> &H {
+        let Some(registry) = global() else { return H::noop_ref() };
+        self.handle.get_or_init(|| {
+            (self.make)(&self.definition, registry).unwrap_or_else(|error| {
+                registry.fault(self.definition.name, error);
+                H::noop_ref().clone()
+            })
+        })
+    }
+
+    /// Counts or records bytes: `_bytes` becomes part of the name.
+    pub const fn bytes(mut self) -> Self {
+        self.definition.bytes = true;
+        self
+    }
+
+    /// Counts seconds, or records durations: `_seconds` becomes part of the name.
+    pub const fn seconds(mut self) -> Self {
+        self.definition.seconds = true;
+        self
+    }
+}
+
+macro_rules! lazy {
+    ($($handle:ident by $builder:ident;)*) => {$(
+        impl Lazy<$handle> {
+            #[doc(hidden)]
+            pub const fn define(
+                name: &'static str,
+                help: &'static str,
+                labels: &'static [(&'static str, &'static str)],
+            ) -> Self {
+                Self {
+                    handle: OnceLock::new(),
+                    definition: Definition { name, help, labels, bytes: false, seconds: false },
+                    make: |definition, registry| {
+                        let mut builder = $builder::new(registry, definition.name).help(definition.help);
+                        for (name, value) in definition.labels {
+                            builder = builder.label(name, value);
+                        }
+                        if definition.bytes {
+                            builder = builder.bytes();
+                        }
+                        if definition.seconds {
+                            builder = builder.seconds();
+                        }
+                        builder.register()
+                    },
+                }
+            }
+        }
+    )*};
+}
+
+lazy! {
+    Counter by CounterBuilder;
+    UpDownCounter by UpDownCounterBuilder;
+    Gauge by GaugeBuilder;
+    Histogram by HistogramBuilder;
+    Timer by TimerBuilder;
+}
+
+macro_rules! static_macro {
+    ($dollar:tt $(#[$doc:meta])* $name:ident, $lazy:ident) => {
+        $(#[$doc])*
+        ///
+        /// Arguments: the name, what it says, and labels with fixed values. Names are checked when it is first used;
+        /// see [`Telemetry::faults`](crate::Telemetry::faults).
+        #[macro_export]
+        macro_rules! $name {
+            ($dollar metric:expr, $dollar help:expr $dollar(, $dollar label:expr => $dollar value:expr)* $dollar(,)?) => {
+                $crate::$lazy::define($dollar metric, $dollar help, &[$dollar(($dollar label, $dollar value)),*])
+            };
+        }
+    };
+}
+
+static_macro! { $
+    /// A counter for a static.
+    ///
+    /// ```
+    /// use tellane::{LazyCounter, counter};
+    /// static HITS: LazyCounter = counter!("hits_total", "Hits served.", "kind" => "read");
+    ///
+    /// HITS.inc(); // not installed yet: nothing happens
+    /// let telemetry = tellane::Telemetry::builder("cache").install()?;
+    /// HITS.inc();
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.counter("hits_total", &[("kind", "read")]), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    counter, LazyCounter
+}
+static_macro! { $
+    /// An up-down-counter for a static.
+    ///
+    /// ```
+    /// static IN_FLIGHT: tellane::LazyUpDownCounter = tellane::up_down_counter!("in_flight", "Requests in flight.");
+    /// IN_FLIGHT.inc();
+    /// IN_FLIGHT.dec();
+    /// ```
+    up_down_counter, LazyUpDownCounter
+}
+static_macro! { $
+    /// A gauge for a static.
+    ///
+    /// ```
+    /// static HEAT: tellane::LazyGauge = tellane::gauge!("heat_celsius", "Heat inside.");
+    /// HEAT.set(21.5);
+    /// ```
+    gauge, LazyGauge
+}
+static_macro! { $
+    /// A histogram for a static; `.seconds()` or `.bytes()` gives it a unit.
+    ///
+    /// ```
+    /// static SIZES: tellane::LazyHistogram = tellane::histogram!("reply", "Size of replies.").bytes();
+    /// SIZES.record(1_500);
+    /// ```
+    histogram, LazyHistogram
+}
+static_macro! { $
+    /// A timer for a static.
+    ///
+    /// ```
+    /// static PARSING: tellane::LazyTimer = tellane::timer!("parsing", "Time to parse a file.");
+    /// PARSING.time(|| "some work".len());
+    /// ```
+    timer, LazyTimer
+}

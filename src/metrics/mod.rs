@@ -1,0 +1,21 @@
+//! The handles a program records with: [`Counter`], [`UpDownCounter`], [`Gauge`], [`Histogram`], [`Timer`], and
+//! [`Family`]s of them by label. Hot.
+//!
+//! A handle is a few words, `Clone + Send + Sync`, and works from any thread; it keeps its instance's memory alive but
+//! not its aggregator. A handle made by `noop()`, or a static's before `install`, does nothing.
+
+mod builder;
+mod counter;
+mod family;
+mod gauge;
+mod histogram;
+mod lazy;
+mod timer;
+
+pub use builder::{CounterBuilder, GaugeBuilder, HistogramBuilder, TimerBuilder, UpDownCounterBuilder};
+pub use counter::{Counter, UpDownCounter};
+pub use family::{Family, Handle};
+pub use gauge::Gauge;
+pub use histogram::Histogram;
+pub use lazy::{Lazy, LazyCounter, LazyGauge, LazyHistogram, LazyTimer, LazyUpDownCounter};
+pub use timer::{Stopwatch, Timer};

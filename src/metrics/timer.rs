@@ -1,0 +1,116 @@
+//! Durations of pieces of code. Hot: two clock readings and a sample.
+
+use super::histogram::{Histogram, Live};
+use crate::lane::local;
+use std::time::Duration;
+
+/// A histogram of durations, in seconds, with a stopwatch.
+///
+/// ```
+/// let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let packing = telemetry.timer("packing").help("Time to pack an order.").register()?;
+/// let box_size = packing.time(|| 40 + 2);
+/// {
+///     let _running = packing.start(); // recorded when dropped
+/// }
+/// packing.start().discard(); // not recorded
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(snapshot.histogram("packing_seconds", &[]).map(|packing| packing.count()), Some(2));
+/// # assert_eq!(box_size, 42);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Timer(pub(super) Histogram);
+
+impl Timer {
+    /// A timer that records nothing and reads no clock.
+    pub const fn noop() -> Self {
+        Self(Histogram::noop())
+    }
+
+    /// Starts a stopwatch. While the switch is off it does not read the clock.
+    #[inline]
+    pub fn start(&self) -> Stopwatch<'_> {
+        let live = self.0.0.as_ref();
+        let start = live.and_then(|live| is_on(live).then(|| live.directory.clock.ticks()));
+        Stopwatch { live, start }
+    }
+
+    /// Runs a closure and records how long it took. If it panics, that is recorded too.
+    #[inline]
+    pub fn time<R>(&self, act: impl FnOnce() -> R) -> R {
+        let _running = self.start();
+        act()
+    }
+
+    /// Records a duration that was measured elsewhere.
+    #[inline]
+    pub fn record(&self, duration: Duration) {
+        self.0.record_duration(duration);
+    }
+}
+
+#[inline(always)]
+fn is_on(live: &Live) -> bool {
+    local::here(live.to.base, |here| here.lane.ring.lets_samples_through())
+        .unwrap_or_else(|| is_on_cold(live))
+}
+
+/// A thread that has no lane yet, or never will: then samples go to the shared counts, unless the switch is off.
+#[cold]
+#[inline(never)]
+fn is_on_cold(live: &Live) -> bool {
+    match local::enter(&live.directory) {
+        Ok(()) => local::here(live.to.base, |here| here.lane.ring.lets_samples_through()).unwrap_or(false),
+        Err(_) => live.directory.mode() != crate::lane::Mode::Off,
+    }
+}
+
+/// A running stopwatch of a [`Timer`]. Records when dropped; may be sent to another thread.
+#[derive(Debug)]
+#[must_use = "a stopwatch that is dropped at once records no time"]
+pub struct Stopwatch<'a> {
+    live: Option<&'a Live>,
+    /// Ticks at the start; `None` if it was started while the switch was off.
+    start: Option<u64>,
+}
+
+impl Stopwatch<'_> {
+    /// Records and returns the time; `None` if the switch was off at the start, or there is nothing to record into.
+    #[inline]
+    pub fn stop(mut self) -> Option<Duration> {
+        self.record().map(Duration::from_nanos)
+    }
+
+    /// Ends it without a record.
+    pub fn discard(mut self) {
+        self.live = None;
+    }
+
+    #[inline(always)]
+    fn record(&mut self) -> Option<u64> {
+        let live = self.live.take()?;
+        let Some(start) = self.start else {
+            skipped(live);
+            return None;
+        };
+        let clock = &live.directory.clock;
+        let nanos = clock.nanos_between(start, clock.ticks());
+        live.record(nanos);
+        Some(nanos)
+    }
+}
+
+/// A measurement that was not made because the switch was off. It stays so if the switch has come on since.
+#[cold]
+#[inline(never)]
+fn skipped(live: &Live) {
+    local::skip_sample(&live.directory);
+}
+
+impl Drop for Stopwatch<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.record();
+    }
+}

@@ -1,0 +1,119 @@
+//! Where the bits are. Hot: [`sample`] and the header readers; called by the encoder, the decoder and the rings.
+//!
+//! The table is in the room's docs; no other file shifts by a number of its own.
+
+/// First word of a saved stream: the bytes `tellane` and the version, 1, little-endian.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"tellane\x01");
+
+pub(crate) const KIND_SAMPLE: u64 = 1;
+pub(crate) const KIND_WIDE_SAMPLE: u64 = 2;
+pub(crate) const KIND_SPAN: u64 = 3;
+pub(crate) const KIND_DEFINITION: u64 = 4;
+
+const KIND_MASK: u64 = 0xF;
+const ID_SHIFT: u32 = 4;
+const WORDS_SHIFT: u32 = 24;
+const FLAGS_SHIFT: u32 = 36;
+const AUX_SHIFT: u32 = 48;
+
+/// Ids are below this.
+pub(crate) const ID_LIMIT: u32 = 1 << 20;
+/// A sample's value sits above this bit.
+pub(crate) const SAMPLE_SHIFT: u32 = 24;
+/// The greatest value of a one-word sample.
+pub(crate) const SAMPLE_MAX: u64 = (1 << 40) - 1;
+/// The most words a record may have.
+pub(crate) const WORDS_MAX: usize = (1 << 12) - 1;
+/// Words of a span before its items.
+pub(crate) const SPAN_WORDS: usize = 7;
+
+pub(crate) const FLAG_STATUS: u64 = 0b11;
+pub(crate) const FLAG_SAMPLED: u64 = 1 << 2;
+pub(crate) const FLAG_PANICKED: u64 = 1 << 3;
+pub(crate) const FLAGS_SPAN: u64 = 0b1111;
+
+pub(crate) const TAG_ATTRIBUTE: u64 = 1;
+pub(crate) const TYPE_STR: u64 = 1;
+pub(crate) const TYPE_I64: u64 = 2;
+pub(crate) const TYPE_U64: u64 = 3;
+pub(crate) const TYPE_F64: u64 = 4;
+pub(crate) const TYPE_BOOL: u64 = 5;
+
+const ITEM_TYPE_SHIFT: u32 = 4;
+const ITEM_KEY_SHIFT: u32 = 8;
+const ITEM_LEN_SHIFT: u32 = 32;
+const ITEM_BOOL_SHIFT: u32 = 48;
+
+/// The low bits that a sample of this series has in common: kind and id.
+#[inline(always)]
+pub(crate) const fn sample_base(series: u32) -> u64 {
+    ((series as u64) << ID_SHIFT) | KIND_SAMPLE
+}
+
+/// A one-word sample. The value is at most [`SAMPLE_MAX`].
+#[inline(always)]
+pub(crate) const fn sample(series: u32, value: u64) -> u64 {
+    (value << SAMPLE_SHIFT) | sample_base(series)
+}
+
+#[inline(always)]
+pub(crate) const fn header(kind: u64, id: u32, words: usize, flags: u64, aux: u16) -> u64 {
+    kind | ((id as u64) << ID_SHIFT)
+        | ((words as u64) << WORDS_SHIFT)
+        | (flags << FLAGS_SHIFT)
+        | ((aux as u64) << AUX_SHIFT)
+}
+
+#[inline(always)]
+pub(crate) const fn kind(word: u64) -> u64 {
+    word & KIND_MASK
+}
+
+#[inline(always)]
+pub(crate) const fn id(word: u64) -> u32 {
+    ((word >> ID_SHIFT) & (ID_LIMIT as u64 - 1)) as u32
+}
+
+#[inline(always)]
+pub(crate) const fn words(header: u64) -> usize {
+    ((header >> WORDS_SHIFT) & WORDS_MAX as u64) as usize
+}
+
+#[inline(always)]
+pub(crate) const fn flags(header: u64) -> u64 {
+    (header >> FLAGS_SHIFT) & 0xFFF
+}
+
+#[inline(always)]
+pub(crate) const fn aux(header: u64) -> u16 {
+    (header >> AUX_SHIFT) as u16
+}
+
+/// The first word of an attribute.
+#[inline(always)]
+pub(crate) const fn item(kind: u64, key: u32, text_len: u16, truth: bool) -> u64 {
+    TAG_ATTRIBUTE
+        | (kind << ITEM_TYPE_SHIFT)
+        | ((key as u64) << ITEM_KEY_SHIFT)
+        | ((text_len as u64) << ITEM_LEN_SHIFT)
+        | ((truth as u64) << ITEM_BOOL_SHIFT)
+}
+
+/// An item's first word taken apart; `None` if a bit is set that has no meaning.
+pub(crate) const fn item_parts(word: u64) -> Option<ItemParts> {
+    let parts = ItemParts {
+        kind: (word >> ITEM_TYPE_SHIFT) & 0xF,
+        key: ((word >> ITEM_KEY_SHIFT) & (ID_LIMIT as u64 - 1)) as u32,
+        text_len: ((word >> ITEM_LEN_SHIFT) & 0xFFFF) as u16,
+        truth: word >> ITEM_BOOL_SHIFT == 1,
+    };
+    if item(parts.kind, parts.key, parts.text_len, parts.truth) == word { Some(parts) } else { None }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ItemParts {
+    pub(crate) kind: u64,
+    pub(crate) key: u32,
+    pub(crate) text_len: u16,
+    pub(crate) truth: bool,
+}

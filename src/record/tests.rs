@@ -1,0 +1,1 @@
+//! Golden vectors and the round trip.

@@ -1,0 +1,19 @@
+//! Names, labels and units, and the numbers they stand for. Cold, but for [`Family`](crate::metrics::Family)'s
+//! lookup in [`Table`].
+//!
+//! A metric is a name with a type, a unit and a set of label names; a series is a metric with label values, and has a
+//! counter cell, a gauge, or a histogram. Everything is append-only: a number, once given, means the same for the
+//! life of the instance.
+
+mod names;
+mod registry;
+mod table;
+mod validate;
+
+pub(crate) use names::SpanName;
+pub(crate) use registry::{
+    Descriptor, Identity, Metric, Place, Registry, Series, Shape, duration_bounds, enlist, find, global,
+    install_global,
+};
+pub use registry::{Fault, MetricKind, Unit};
+pub(crate) use table::Table;

@@ -1,0 +1,118 @@
+//! Texts that records name by number: span names and attribute keys. Cold: a thread asks once for each text and then
+//! remembers the answer by the text's address.
+
+use super::registry::OVERFLOW;
+use crate::lane::KnownName;
+use crate::record::layout::ID_LIMIT;
+use crate::sync::{Arc, Mutex};
+use dashmap::DashMap;
+
+/// A span name and what is counted under it.
+#[derive(Debug)]
+pub(crate) struct SpanName {
+    pub(crate) text: Arc<str>,
+    pub(crate) known: KnownName,
+}
+
+/// Both tables of names. Number 0 is what stands in above the cap.
+#[derive(Debug)]
+pub(crate) struct Names {
+    cap: usize,
+    span_ids: DashMap<Arc<str>, Arc<SpanName>>,
+    spans: boxcar::Vec<Option<Arc<SpanName>>>,
+    key_ids: DashMap<Arc<str>, u32>,
+    keys: boxcar::Vec<Arc<str>>,
+    /// Numbers are given out one at a time.
+    numbering: Mutex<()>,
+}
+
+impl Names {
+    pub(crate) fn new(cap: usize) -> Self {
+        let names = Self {
+            cap: cap.min(ID_LIMIT as usize - 2),
+            span_ids: DashMap::new(),
+            spans: boxcar::Vec::new(),
+            key_ids: DashMap::new(),
+            keys: boxcar::Vec::new(),
+            numbering: Mutex::new(()),
+        };
+        names.spans.push(None); // number 0 means "not met yet" to a thread's cache
+        names.keys.push(OVERFLOW.into());
+        names
+    }
+
+    /// The number of a span name; `measure` registers its histogram and counter the first time.
+    pub(super) fn span(&self, text: &str, measure: impl Fn(&str) -> Option<(u32, u32)>) -> Arc<SpanName> {
+        if let Some(there) = self.span_ids.get(text) {
+            return Arc::clone(&there);
+        }
+        let text = if self.spans.count() > self.cap { OVERFLOW } else { text };
+        let _one_at_a_time = self.numbering.lock();
+        if let Some(there) = self.span_ids.get(text) {
+            return Arc::clone(&there);
+        }
+        let (durations, errors) = measure(text).unwrap_or((ID_LIMIT - 1, u32::MAX));
+        let known = KnownName { name: self.spans.count() as u32, durations, errors };
+        let made = Arc::new(SpanName { text: text.into(), known });
+        self.spans.push(Some(Arc::clone(&made)));
+        self.span_ids.insert(Arc::clone(&made.text), Arc::clone(&made));
+        made
+    }
+
+    /// The span name of a number.
+    pub(crate) fn span_of(&self, id: u32) -> Option<&Arc<SpanName>> {
+        self.spans.get(id as usize)?.as_ref()
+    }
+
+    /// The number of an attribute key.
+    pub(crate) fn key(&self, text: &str) -> u32 {
+        if let Some(there) = self.key_ids.get(text) {
+            return *there;
+        }
+        let _one_at_a_time = self.numbering.lock();
+        if let Some(there) = self.key_ids.get(text) {
+            return *there;
+        }
+        if self.keys.count() > self.cap {
+            return 0;
+        }
+        let text: Arc<str> = text.into();
+        let id = self.keys.push(Arc::clone(&text)) as u32;
+        self.key_ids.insert(text, id);
+        id
+    }
+
+    /// The key of a number.
+    pub(crate) fn key_of(&self, id: u32) -> Option<&Arc<str>> {
+        self.keys.get(id as usize)
+    }
+}
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_has_one_number() {
+        let names = Names::new(10);
+        let read = names.span("read", |_| Some((4, 5)));
+        assert_eq!(read.known, KnownName { name: 1, durations: 4, errors: 5 });
+        assert_eq!(names.span("read", |_| None).known.name, 1);
+        assert_eq!(names.span_of(1).map(|name| &*name.text), Some("read"));
+        assert!(names.span_of(0).is_none() && names.span_of(2).is_none());
+        assert_eq!((names.key("path"), names.key("size"), names.key("path")), (1, 2, 1));
+        assert_eq!(names.key_of(2).map(|key| &**key), Some("size"));
+    }
+
+    #[test]
+    fn above_the_cap_one_name_stands_in() {
+        let names = Names::new(2);
+        let made: Vec<_> = ["a", "b", "c", "d", "a"]
+            .into_iter()
+            .map(|text| names.span(text, |_| Some((0, 0))).text.to_string())
+            .collect();
+        assert_eq!(made, ["a", "b", OVERFLOW, OVERFLOW, "a"]);
+        let keys: Vec<_> = ["a", "b", "c", "d", "a"].into_iter().map(|text| names.key(text)).collect();
+        assert_eq!(keys, [1, 2, 0, 0, 1]);
+    }
+}

@@ -1,0 +1,433 @@
+//! From definitions to series. Cold: runs at registration and at the first use of a label combination.
+
+use super::names::{Names, SpanName};
+use super::validate;
+use crate::error::RegisterError;
+use crate::lane::{Directory, Distribution, Key};
+use crate::record::layout::ID_LIMIT;
+use crate::stats::Layout;
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
+use arc_swap::ArcSwapOption;
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use std::collections::HashMap;
+use std::panic::Location;
+use std::sync::{Arc, OnceLock, Weak};
+
+/// Label value of the series that stands in for all combinations above the cap.
+pub(crate) const OVERFLOW: &str = "__overflow__";
+const COUNTERS_MAX: usize = 1 << 31;
+
+/// The type of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MetricKind {
+    /// A count that only grows.
+    Counter,
+    /// A count that goes up and down by differences.
+    UpDownCounter,
+    /// A value that is set.
+    Gauge,
+    /// A distribution of values.
+    Histogram,
+}
+
+/// What a metric's numbers are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Unit {
+    /// Plain numbers.
+    #[default]
+    None,
+    /// Seconds when shown, nanoseconds when recorded as an integer.
+    Seconds,
+    /// Bytes.
+    Bytes,
+}
+
+impl Unit {
+    pub(super) fn suffix(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Seconds => "_seconds",
+            Self::Bytes => "_bytes",
+        }
+    }
+
+    /// Recorded integers in one shown unit.
+    pub(crate) fn scale(self) -> f64 {
+        if self == Self::Seconds { 1e9 } else { 1.0 }
+    }
+}
+
+/// A histogram's precision and presentation.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Shape {
+    pub(crate) digits: u8,
+    pub(crate) highest: u64,
+    /// Recorded integers in one shown unit.
+    pub(crate) scale: f64,
+    /// Upper bounds of the buckets shown, in the unit shown.
+    pub(crate) bounds: Box<[f64]>,
+}
+
+/// A metric's definition.
+#[derive(Clone, Debug)]
+pub(crate) struct Descriptor {
+    pub(crate) name: Arc<str>,
+    pub(crate) help: Box<str>,
+    pub(crate) kind: MetricKind,
+    pub(crate) unit: Unit,
+    pub(crate) labels: Box<[Box<str>]>,
+    pub(crate) shape: Option<Shape>,
+    pub(crate) at: &'static Location<'static>,
+}
+
+impl Descriptor {
+    /// Checks a definition and completes its name.
+    pub(crate) fn new(
+        (name, help): (&str, &str),
+        (kind, unit): (MetricKind, Unit),
+        labels: &[&str],
+        shape: Option<Shape>,
+        at: &'static Location<'static>,
+    ) -> Result<Self, RegisterError> {
+        let full = validate::full_name(name, kind, unit)?;
+        validate::label_names(labels)?;
+        if let Some(shape) = &shape {
+            if !(1..=5).contains(&shape.digits) {
+                return Err(RegisterError::BadDigits { digits: shape.digits });
+            }
+            if shape.highest < 2 {
+                return Err(RegisterError::BadHighest { highest: shape.highest });
+            }
+            if !(shape.scale.is_finite() && shape.scale > 0.0) {
+                return Err(RegisterError::BadScale);
+            }
+            let increasing = shape.bounds.windows(2).all(|pair| pair[0] < pair[1]);
+            if !increasing || shape.bounds.iter().any(|bound| !bound.is_finite()) {
+                return Err(RegisterError::BadBounds);
+            }
+        }
+        Ok(Self {
+            name: full.as_str().into(),
+            help: if help.is_empty() { full.as_str().into() } else { help.into() },
+            kind,
+            unit,
+            labels: labels.iter().map(|label| Box::from(*label)).collect(),
+            shape,
+            at,
+        })
+    }
+
+    /// What two registrations of one name must have in common.
+    pub(crate) fn says(&self) -> String {
+        let precision = self.shape.as_ref().map_or(String::new(), |shape| {
+            format!(" of {} digits up to {} at scale {}", shape.digits, shape.highest, shape.scale)
+        });
+        format!("{:?} in {:?} with labels {:?}{precision}", self.kind, self.unit, self.labels)
+    }
+}
+
+/// Where a series' value is.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// A counter's or up-down-counter's cell.
+    Cell(Key),
+    /// A gauge: the bits of an f64.
+    Gauge(Arc<AtomicU64>),
+    Histogram(Arc<Distribution>),
+}
+
+/// A metric with label values.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) metric: Arc<Descriptor>,
+    pub(crate) labels: Box<[Box<str>]>,
+}
+
+impl Identity {
+    /// What series are sorted by.
+    pub(crate) fn key(&self) -> (&str, &[Box<str>]) {
+        (&self.metric.name, &self.labels)
+    }
+
+    /// Label names and values.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.metric.labels.iter().map(|name| &**name).zip(self.labels.iter().map(|value| &**value))
+    }
+}
+
+/// An identity with the place of its value.
+#[derive(Debug)]
+pub(crate) struct Series {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) place: Place,
+}
+
+/// A metric and its series.
+#[derive(Debug)]
+pub(crate) struct Metric {
+    pub(crate) descriptor: Arc<Descriptor>,
+    cap: usize,
+    series: Mutex<HashMap<Box<[Box<str>]>, Arc<Series>>>,
+    /// How many there are. Relaxed: only ever grows, and a late reading costs one look under the lock.
+    made: AtomicUsize,
+    /// Label combinations that met the overflow series because the cap was reached.
+    overflowed: AtomicU64,
+}
+
+/// What the registry could not do for a static, whose caller has nowhere to return an error to.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Fault {
+    /// The metric's name as it was asked for.
+    pub name: String,
+    /// Why it was refused.
+    pub error: RegisterError,
+}
+
+/// All metrics of one instance.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) names: Names,
+    /// Every series, in the order of registration.
+    pub(crate) catalogue: boxcar::Vec<Arc<Series>>,
+    metrics: DashMap<Arc<str>, Arc<Metric>>,
+    /// Series numbers are given out one at a time.
+    numbering: Mutex<()>,
+    faults: Mutex<Vec<Fault>>,
+    /// Cap on the series of a metric that names none.
+    series_cap: usize,
+    label_max: usize,
+}
+
+const FAULTS_MAX: usize = 100;
+
+impl Registry {
+    pub(crate) fn new(
+        directory: Arc<Directory>,
+        series_cap: usize,
+        names_cap: usize,
+        label_max: usize,
+    ) -> Self {
+        Self {
+            directory,
+            names: Names::new(names_cap),
+            catalogue: boxcar::Vec::new(),
+            metrics: DashMap::new(),
+            numbering: Mutex::new(()),
+            faults: Mutex::new(Vec::new()),
+            series_cap,
+            label_max,
+        }
+    }
+
+    /// The metric of a definition: the one that is there, if it says the same.
+    pub(crate) fn metric(
+        &self,
+        wanted: Descriptor,
+        cap: Option<usize>,
+    ) -> Result<Arc<Metric>, RegisterError> {
+        if self.directory.is_forked() {
+            return Err(RegisterError::Forked);
+        }
+        self.check_derived_names(&wanted)?;
+        match self.metrics.entry(Arc::clone(&wanted.name)) {
+            Entry::Occupied(there) => {
+                let first = &there.get().descriptor;
+                if first.says() != wanted.says() {
+                    return Err(conflict(&wanted, first));
+                }
+                Ok(Arc::clone(there.get()))
+            }
+            Entry::Vacant(place) => {
+                let metric = Arc::new(Metric {
+                    descriptor: Arc::new(wanted),
+                    cap: cap.unwrap_or(self.series_cap).max(1),
+                    series: Mutex::new(HashMap::new()),
+                    made: AtomicUsize::new(0),
+                    overflowed: AtomicU64::new(0),
+                });
+                Ok(Arc::clone(&place.insert(metric)))
+            }
+        }
+    }
+
+    /// A histogram is shown under three more names; nobody else may have them.
+    fn check_derived_names(&self, wanted: &Descriptor) -> Result<(), RegisterError> {
+        let name = &*wanted.name;
+        for suffix in ["_bucket", "_sum", "_count"] {
+            let taken = if wanted.kind == MetricKind::Histogram {
+                self.metrics.get(format!("{name}{suffix}").as_str())
+            } else {
+                let base = name.strip_suffix(suffix).and_then(|base| self.metrics.get(base));
+                base.filter(|base| base.descriptor.kind == MetricKind::Histogram)
+            };
+            if let Some(first) = taken {
+                return Err(conflict(wanted, &first.descriptor));
+            }
+        }
+        Ok(())
+    }
+
+    /// The series of a metric for label values, one for each label name; the overflow series above the cap, or for a
+    /// value longer than the limit.
+    pub(crate) fn series(&self, metric: &Metric, values: &[&str]) -> Result<Arc<Series>, RegisterError> {
+        if self.directory.is_forked() {
+            return Err(RegisterError::Forked);
+        }
+        let key = |values: &[&str]| values.iter().map(|value| Box::from(*value)).collect::<Box<[Box<str>]>>();
+        let mut wanted = key(values);
+        let mut series = metric.series.lock();
+        if let Some(there) = series.get(&wanted) {
+            return Ok(Arc::clone(there));
+        }
+        let too_long = values.iter().any(|value| value.len() > self.label_max);
+        if too_long || (series.len() >= metric.cap && !values.is_empty()) {
+            metric.overflowed.fetch_add(1, Ordering::Relaxed);
+            wanted = key(&vec![OVERFLOW; values.len()]);
+            if let Some(there) = series.get(&wanted) {
+                return Ok(Arc::clone(there));
+            }
+        }
+        let identity = Identity { metric: Arc::clone(&metric.descriptor), labels: wanted.clone() };
+        let made = Arc::new(Series { identity: Arc::new(identity), place: self.number(&metric.descriptor)? });
+        self.catalogue.push(Arc::clone(&made));
+        series.insert(wanted, Arc::clone(&made));
+        metric.made.store(series.len(), Ordering::Relaxed);
+        Ok(made)
+    }
+
+    fn number(&self, metric: &Descriptor) -> Result<Place, RegisterError> {
+        let directory = &self.directory;
+        let _one_at_a_time = self.numbering.lock();
+        Ok(match metric.kind {
+            MetricKind::Gauge => Place::Gauge(Arc::new(AtomicU64::new(0))),
+            MetricKind::Counter | MetricKind::UpDownCounter => {
+                if directory.shared_cells.count() >= COUNTERS_MAX {
+                    return Err(RegisterError::Exhausted);
+                }
+                let cell = directory.shared_cells.push(AtomicU64::new(0));
+                Place::Cell(Key::new(directory.instance, cell as u32))
+            }
+            MetricKind::Histogram => {
+                let number = directory.distributions.count() as u32;
+                if number >= ID_LIMIT {
+                    return Err(RegisterError::Exhausted);
+                }
+                let (digits, highest) =
+                    metric.shape.as_ref().map_or((2, u64::MAX), |shape| (shape.digits, shape.highest));
+                let layout = Layout::new(digits, highest);
+                let made = Arc::new(Distribution::new(directory.instance, number, layout));
+                directory.distributions.push(Arc::clone(&made));
+                Place::Histogram(made)
+            }
+        })
+    }
+
+    /// A span name, with the histogram of its durations and the counter of its errors.
+    pub(crate) fn span_name(&self, name: &str) -> Arc<SpanName> {
+        self.names.span(name, |name| {
+            let at = Location::caller();
+            let family = |suffix: &str, help: &str, kind, unit, shape| {
+                let full = format!("traces_span_metrics_{suffix}");
+                let descriptor = Descriptor::new((&full, help), (kind, unit), &["span_name"], shape, at)?;
+                self.series(&*self.metric(descriptor, Some(usize::MAX))?, &[name])
+            };
+            let shape = Shape { digits: 2, highest: DURATION_HIGHEST, scale: 1e9, bounds: duration_bounds() };
+            let durations =
+                family("duration", "Duration of spans.", MetricKind::Histogram, Unit::Seconds, Some(shape))
+                    .ok()?;
+            let errors =
+                family("errors", "Spans that ended in error.", MetricKind::Counter, Unit::None, None).ok()?;
+            match (&durations.place, &errors.place) {
+                (Place::Histogram(durations), Place::Cell(errors)) => {
+                    Some((durations.series, errors.index()))
+                }
+                _ => None,
+            }
+        })
+    }
+
+    /// Notes what could not be registered for a static. The first hundred are kept.
+    pub(crate) fn fault(&self, name: &str, error: RegisterError) {
+        let mut faults = self.faults.lock();
+        if faults.len() < FAULTS_MAX {
+            faults.push(Fault { name: name.to_owned(), error });
+        }
+    }
+
+    pub(crate) fn faults(&self) -> Vec<Fault> {
+        self.faults.lock().clone()
+    }
+
+    /// Label combinations that met an overflow series, over all metrics.
+    pub(crate) fn overflowed(&self) -> u64 {
+        self.metrics.iter().map(|metric| metric.overflowed.load(Ordering::Relaxed)).sum()
+    }
+}
+
+impl Metric {
+    /// One more combination that the caller sent to the overflow series on its own.
+    pub(crate) fn count_overflow(&self) {
+        self.overflowed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the cap is reached, so that unknown values can only meet the overflow series.
+    pub(crate) fn is_full(&self) -> bool {
+        self.made.load(Ordering::Relaxed) >= self.cap
+    }
+}
+
+fn conflict(wanted: &Descriptor, first: &Descriptor) -> RegisterError {
+    RegisterError::Conflict {
+        name: first.name.to_string(),
+        first: first.says(),
+        wanted: wanted.says(),
+        at: first.at,
+    }
+}
+
+/// About 18 minutes: what fits one word.
+pub(crate) const DURATION_HIGHEST: u64 = (1 << 40) - 1;
+
+/// Bounds of OpenTelemetry's HTTP durations, extended downwards for what runs in microseconds.
+pub(crate) fn duration_bounds() -> Box<[f64]> {
+    Box::new([
+        0.000_001, 0.000_01, 0.000_1, 0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5,
+        5.0, 7.5, 10.0,
+    ])
+}
+
+/// The instances of this process. Lock-free to read, since a child of a fork reads it too.
+static INSTANCES: ArcSwapOption<Vec<Weak<Registry>>> = ArcSwapOption::const_empty();
+
+/// Makes an instance known to [`find`].
+pub(crate) fn enlist(registry: &Arc<Registry>) {
+    INSTANCES.rcu(|known| {
+        let alive = known.iter().flat_map(|known| known.iter()).filter(|other| other.strong_count() > 0);
+        Some(Arc::new(alive.cloned().chain([Arc::downgrade(registry)]).collect::<Vec<_>>()))
+    });
+}
+
+/// The registry of an instance that is still there. Spans carry the number only: a reference count for each would
+/// cost more than the rest of the span.
+pub(crate) fn find(instance: u32) -> Option<Arc<Registry>> {
+    let known = INSTANCES.load();
+    let mut alive = known.iter().flat_map(|known| known.iter()).filter_map(Weak::upgrade);
+    alive.find(|other| other.directory.instance == instance)
+}
+
+static GLOBAL: OnceLock<Arc<Registry>> = OnceLock::new();
+
+/// The installed instance's registry; what statics record into.
+pub(crate) fn global() -> Option<&'static Arc<Registry>> {
+    GLOBAL.get()
+}
+
+/// Installs the global instance; `false` if there is one.
+pub(crate) fn install_global(registry: &Arc<Registry>) -> bool {
+    GLOBAL.set(Arc::clone(registry)).is_ok()
+}

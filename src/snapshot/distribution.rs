@@ -1,0 +1,243 @@
+//! A histogram at rest.
+
+use super::hdr_v2;
+use crate::stats::Layout;
+
+/// A histogram's state at the time of the snapshot. Numbers are in the unit shown: seconds, bytes, or plain.
+///
+/// Count, sum, minimum and maximum are exact; quantiles and buckets are as precise as the histogram's significant
+/// digits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistogramView {
+    pub(crate) layout: Layout,
+    pub(crate) scale: f64,
+    /// The buckets that are not empty, by index, with their counts.
+    pub(crate) filled: Box<[(u32, u64)]>,
+    pub(crate) count: u64,
+    pub(crate) sum: u128,
+    /// Exact; meaningless while the count is 0.
+    pub(crate) min: u64,
+    pub(crate) max: u64,
+}
+
+impl HistogramView {
+    /// The state of these bucket counts. The count is their sum, whatever else was being written.
+    pub(crate) fn new(
+        layout: Layout,
+        scale: f64,
+        buckets: &[u64],
+        sum: u128,
+        (min, max): (u64, u64),
+    ) -> Self {
+        let filled: Box<[_]> = buckets
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0)
+            .map(|(index, count)| (index as u32, *count))
+            .collect();
+        let count = filled.iter().map(|(_, count)| count).sum();
+        Self { layout, scale, filled, count, sum, min, max }
+    }
+
+    fn shown(&self, value: u64) -> f64 {
+        value as f64 / self.scale
+    }
+
+    /// Number of samples: the sum of all buckets.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Sum of all samples, in the unit shown.
+    pub fn sum(&self) -> f64 {
+        self.sum as f64 / self.scale
+    }
+
+    /// Sum of all samples as recorded integers, exact.
+    pub fn sum_recorded(&self) -> u128 {
+        self.sum
+    }
+
+    /// Least sample; `None` if there is none.
+    pub fn min(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.shown(self.min))
+    }
+
+    /// Greatest sample; `None` if there is none.
+    pub fn max(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.shown(self.max))
+    }
+
+    /// Mean of all samples; `None` if there is none.
+    pub fn mean(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum() / self.count as f64)
+    }
+
+    /// The value that a share `q` of the samples does not exceed: 0.5 is the median. `None` if there is no sample or
+    /// `q` is not between 0 and 1. Never outside the minimum and maximum.
+    pub fn quantile(&self, q: f64) -> Option<f64> {
+        self.quantile_recorded(q).map(|value| self.shown(value))
+    }
+
+    /// [`quantile`](Self::quantile) as a recorded integer: the greatest value of its bucket, as HdrHistogram has it.
+    pub fn quantile_recorded(&self, q: f64) -> Option<u64> {
+        if self.count == 0 || !(0.0..=1.0).contains(&q) {
+            return None;
+        }
+        let rank = ((q * self.count as f64).ceil() as u64).clamp(1, self.count);
+        let mut below = 0;
+        let bucket = self.filled.iter().find(|(_, count)| {
+            below += count;
+            below >= rank
+        });
+        bucket.map(|(index, _)| self.layout.highest_in(*index as usize).clamp(self.min, self.max))
+    }
+
+    /// The buckets that are not empty: least and greatest value, in the unit shown, and count.
+    pub fn buckets(&self) -> impl ExactSizeIterator<Item = (f64, f64, u64)> + '_ {
+        self.filled.iter().map(|(index, count)| {
+            let index = *index as usize;
+            (self.shown(self.layout.lowest_in(index)), self.shown(self.layout.highest_in(index)), *count)
+        })
+    }
+
+    /// How many samples do not exceed each of the increasing `bounds`, given in the unit shown. A bucket that
+    /// straddles a bound counts as above it, so the error is one bucket's width.
+    pub fn cumulative<'a>(&'a self, bounds: &'a [f64]) -> impl Iterator<Item = u64> + 'a {
+        let mut buckets = self.filled.iter().peekable();
+        let mut below = 0;
+        bounds.iter().map(move |bound| {
+            // Rounded: 0.1 s is 100,000,000 ns, and not a nanosecond less.
+            let bound = (bound * self.scale).round();
+            while let Some((_, count)) = buckets
+                .next_if(|(index, _)| self.layout.highest_in(*index as usize).min(self.max) as f64 <= bound)
+            {
+                below += count;
+            }
+            below
+        })
+    }
+
+    /// The same distribution as a histogram of the `hdrhistogram` crate, in recorded integers.
+    pub fn to_hdr(&self) -> hdrhistogram::Histogram<u64> {
+        let (digits, highest) = (self.layout.digits(), self.layout.highest().max(2));
+        let mut hdr = hdrhistogram::Histogram::new_with_bounds(1, highest, digits).unwrap_or_else(|_| {
+            hdrhistogram::Histogram::new(2).unwrap_or_else(|_| unreachable!("2 digits are allowed"))
+        });
+        for (index, count) in &self.filled {
+            hdr.saturating_record_n(self.layout.lowest_in(*index as usize), *count);
+        }
+        hdr
+    }
+
+    /// The distribution in HdrHistogram's V2 encoding, uncompressed: what its readers in a dozen languages take.
+    pub fn to_hdr_v2(&self) -> Vec<u8> {
+        hdr_v2::encode(self)
+    }
+
+    /// Takes over another's samples; `false`, and nothing taken, if the precision differs.
+    pub(crate) fn absorb(&mut self, other: &Self) -> bool {
+        if (self.layout, self.scale.to_bits()) != (other.layout, other.scale.to_bits()) {
+            return false;
+        }
+        if other.count == 0 {
+            return true;
+        }
+        if self.count == 0 {
+            (self.min, self.max) = (u64::MAX, 0);
+        }
+        let mut counts: std::collections::BTreeMap<u32, u64> = self.filled.iter().copied().collect();
+        for (index, count) in &other.filled {
+            *counts.entry(*index).or_default() += count;
+        }
+        self.filled = counts.into_iter().collect();
+        self.count += other.count;
+        self.sum += other.sum;
+        (self.min, self.max) = (self.min.min(other.min), self.max.max(other.max));
+        true
+    }
+}
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn view(digits: u8, values: &[u64]) -> HistogramView {
+        let layout = Layout::new(digits, u64::MAX / 2);
+        let mut buckets = vec![0; layout.len()];
+        for value in values {
+            buckets[layout.index(*value)] += 1;
+        }
+        let sum = values.iter().map(|value| u128::from(*value)).sum();
+        let range =
+            (values.iter().min().copied().unwrap_or(u64::MAX), values.iter().max().copied().unwrap_or(0));
+        HistogramView::new(layout, 1.0, &buckets, sum, range)
+    }
+
+    fn values() -> impl Strategy<Value = Vec<u64>> {
+        prop::collection::vec((any::<u64>(), 1..64_u32).prop_map(|(value, shift)| value >> shift), 0..200)
+    }
+
+    proptest! {
+        #[test]
+        fn quantiles_are_those_of_the_hdrhistogram_crate(digits in 1..=4_u8, values in values(), q in 0.0..=1.0_f64) {
+            let view = view(digits, &values);
+            let theirs = view.to_hdr();
+            prop_assert_eq!(theirs.len(), values.len() as u64);
+            match view.quantile_recorded(q) {
+                Some(mine) => {
+                    let theirs = theirs.value_at_quantile(q).clamp(view.min, view.max);
+                    prop_assert_eq!(mine, theirs);
+                }
+                None => prop_assert!(values.is_empty()),
+            }
+        }
+
+        #[test]
+        fn the_v2_bytes_are_read_by_the_hdrhistogram_crate(digits in 1..=4_u8, values in values()) {
+            let view = view(digits, &values);
+            let bytes = view.to_hdr_v2();
+            let read: hdrhistogram::Histogram<u64> =
+                hdrhistogram::serialization::Deserializer::new().deserialize(&mut &bytes[..]).unwrap();
+            prop_assert_eq!(read, view.to_hdr());
+        }
+
+        #[test]
+        fn two_halves_make_the_whole(a in values(), b in values()) {
+            let mut merged = view(2, &a);
+            prop_assert!(merged.absorb(&view(2, &b)));
+            let whole = view(2, &[a, b].concat());
+            if whole.count > 0 {
+                prop_assert_eq!(merged, whole);
+            }
+        }
+
+        #[test]
+        fn cumulative_counts_err_by_one_bucket_at_most(values in values(), bound in any::<u32>()) {
+            let view = view(2, &values);
+            let counted = view.cumulative(&[f64::from(bound)]).next().unwrap();
+            let exact = values.iter().filter(|value| **value <= u64::from(bound)).count() as u64;
+            let sure = values.iter().filter(|value| **value as f64 <= f64::from(bound) * 0.99).count() as u64;
+            prop_assert!(sure <= counted && counted <= exact, "{sure} <= {counted} <= {exact}");
+        }
+    }
+
+    #[test]
+    fn an_empty_histogram_has_no_values() {
+        let empty = view(2, &[]);
+        assert_eq!(
+            (empty.count(), empty.min(), empty.max(), empty.mean(), empty.quantile(0.5)),
+            (0, None, None, None, None)
+        );
+        assert_eq!(view(2, &[5]).quantile(1.1), None);
+        assert_eq!(view(2, &[5]).quantile(f64::NAN), None);
+    }
+
+    #[test]
+    fn another_precision_is_not_taken_over() {
+        let mut two = view(2, &[5]);
+        assert!(!two.absorb(&view(3, &[5])));
+        assert_eq!(two.count(), 1);
+    }
+}

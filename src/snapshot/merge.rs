@@ -1,0 +1,66 @@
+//! Two snapshots into one: of several instances, or of several machines.
+
+use super::{PointValue, Snapshot};
+use crate::error::MergeError;
+use std::sync::Arc;
+
+impl Snapshot {
+    /// Adds another snapshot to this one: counters and histograms add up exactly, of a gauge the later snapshot's
+    /// value stays, spans and ledgers are joined.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let (here, there) = (tellane::Telemetry::builder("a").start()?, tellane::Telemetry::builder("b").start()?);
+    /// for telemetry in [&here, &there] {
+    ///     telemetry.counter("orders_total").register()?.add(2);
+    /// }
+    /// let theirs = there.snapshot(Duration::from_secs(1))?;
+    /// let both = here.snapshot(Duration::from_secs(1))?.merge(&theirs)?;
+    /// assert_eq!(both.counter("orders_total", &[]), Some(4));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`MergeError::Mismatch`] if a metric has another type, unit or precision there.
+    pub fn merge(&self, other: &Self) -> Result<Self, MergeError> {
+        let mut points: Vec<_> = self.catalogue.iter().cloned().zip(self.values.iter().cloned()).collect();
+        for (identity, theirs) in other.catalogue.iter().zip(&other.values) {
+            match points.binary_search_by(|(mine, _)| mine.key().cmp(&identity.key())) {
+                Ok(at) => {
+                    let (mine, value) = &mut points[at];
+                    if mine.metric.says() != identity.metric.says() {
+                        return Err(MergeError::Mismatch { name: mine.metric.name.to_string() });
+                    }
+                    add(value, theirs, other.unix_nanos > self.unix_nanos);
+                }
+                Err(at) => points.insert(at, (Arc::clone(identity), theirs.clone())),
+            }
+        }
+        let (catalogue, values): (Vec<_>, Vec<_>) = points.into_iter().unzip();
+        Ok(Self {
+            service: Arc::clone(&self.service),
+            unix_nanos: self.unix_nanos.max(other.unix_nanos),
+            uptime: self.uptime.max(other.uptime),
+            catalogue: catalogue.into(),
+            values,
+            spans: self.spans.iter().chain(&other.spans).cloned().collect(),
+            ledger: &self.ledger + &other.ledger,
+            pipeline: self.pipeline.clone(),
+        })
+    }
+}
+
+/// The caller has seen to it that both are of one kind.
+fn add(mine: &mut PointValue, theirs: &PointValue, theirs_is_later: bool) {
+    match (mine, theirs) {
+        (PointValue::Counter(mine), PointValue::Counter(theirs)) => *mine = mine.wrapping_add(*theirs),
+        (PointValue::UpDownCounter(mine), PointValue::UpDownCounter(theirs)) => {
+            *mine = mine.wrapping_add(*theirs)
+        }
+        (PointValue::Gauge(mine), PointValue::Gauge(theirs)) if theirs_is_later => *mine = *theirs,
+        (PointValue::Histogram(mine), PointValue::Histogram(theirs)) => {
+            Arc::make_mut(mine).absorb(theirs);
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,15 @@
+//! Immutable results: what exporters, reports and tests read. Cold.
+//!
+//! A [`Snapshot`] is taken by the aggregator, never torn (a histogram's count is the sum of its buckets, by
+//! construction), shared by reference count, and costs nothing more however many read it.
+
+mod distribution;
+mod hdr_v2;
+mod merge;
+mod span;
+mod taken;
+
+pub use distribution::HistogramView;
+pub use span::FinishedSpan;
+pub(crate) use span::SpanBatch;
+pub use taken::{Pipeline, Point, PointValue, Snapshot};

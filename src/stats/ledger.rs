@@ -1,0 +1,228 @@
+//! The public account: where every record went. Cold; made by adding up tallies.
+
+use super::tally::{KINDS, Kind, REASONS, Reason, Tally};
+
+/// Where the records went, by kind. At every quiescent point, for every kind,
+///
+/// `recorded = aggregated + dropped + suppressed + in_flight`
+///
+/// holds to the last record, and after shutdown nothing is in flight. While threads record, the ledger is a moment's
+/// reading in which `in_flight` also covers what was recorded while it was being read.
+///
+/// ```
+/// let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let sizes = telemetry.histogram("basket_items").register()?;
+/// sizes.record(3);
+/// telemetry.shutdown(std::time::Duration::from_secs(5));
+/// let samples = telemetry.ledger().kind(tellane::Kind::Sample);
+/// assert_eq!((samples.recorded, samples.aggregated, samples.in_flight), (1, 1, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    kinds: [KindLedger; KINDS],
+    clamped: u64,
+    coarse: u64,
+}
+
+/// One kind's account, in records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KindLedger {
+    /// Calls that made a record.
+    pub recorded: u64,
+    /// Folded into a histogram or kept as a span.
+    pub aggregated: u64,
+    /// Lost, by reason.
+    pub dropped: Drops,
+    /// Skipped because the switch was off.
+    pub switched_off: u64,
+    /// Spans that head sampling left out. Their durations were recorded as samples.
+    pub unsampled: u64,
+    /// On the way: in a ring or a spill.
+    pub in_flight: u64,
+}
+
+impl KindLedger {
+    /// Left out on purpose: switched off or not sampled.
+    pub fn suppressed(&self) -> u64 {
+        self.switched_off + self.unsampled
+    }
+}
+
+/// Drops by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drops([u64; REASONS]);
+
+impl Drops {
+    /// Drops for one reason.
+    pub fn by(&self, reason: Reason) -> u64 {
+        self.0[reason as usize]
+    }
+
+    /// Drops for any reason.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// The reasons that occurred, with their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
+        Reason::ALL.into_iter().map(|reason| (reason, self.by(reason))).filter(|(_, count)| *count > 0)
+    }
+}
+
+impl Ledger {
+    /// One kind's account.
+    pub fn kind(&self, kind: Kind) -> KindLedger {
+        self.kinds[kind as usize]
+    }
+
+    /// The sum over all kinds.
+    pub fn total(&self) -> KindLedger {
+        let mut total = KindLedger::default();
+        for kind in &self.kinds {
+            total.recorded += kind.recorded;
+            total.aggregated += kind.aggregated;
+            total.switched_off += kind.switched_off;
+            total.unsampled += kind.unsampled;
+            total.in_flight += kind.in_flight;
+            for (sum, count) in total.dropped.0.iter_mut().zip(kind.dropped.0) {
+                *sum += count;
+            }
+        }
+        total
+    }
+
+    /// Samples above their histogram's highest trackable value, which were counted at that value.
+    pub fn clamped(&self) -> u64 {
+        self.clamped
+    }
+
+    /// Samples that kept their count, sum, minimum and maximum but lost their bucket: they stand in the middle bucket
+    /// of their power of two.
+    pub fn coarse(&self) -> u64 {
+        self.coarse
+    }
+
+    /// Adds up. `aggregated` must have been read before the tallies: then what is aggregated was recorded.
+    pub(crate) fn of<'a>(aggregated: [u64; KINDS], tallies: impl Iterator<Item = &'a Tally>) -> Self {
+        let mut ledger = Self::default();
+        for tally in tallies {
+            for kind in Kind::ALL {
+                let account = &mut ledger.kinds[kind as usize];
+                for reason in Reason::ALL {
+                    account.dropped.0[reason as usize] += tally.read_dropped(kind, reason);
+                }
+                account.switched_off += tally.read_switched_off(kind);
+            }
+            ledger.kinds[Kind::Span as usize].unsampled += tally.read_unsampled();
+            ledger.clamped += tally.read_clamped();
+            ledger.coarse += tally.read_coarse();
+            for kind in Kind::ALL {
+                ledger.kinds[kind as usize].recorded += tally.read_recorded(kind);
+            }
+        }
+        for kind in Kind::ALL {
+            let account = &mut ledger.kinds[kind as usize];
+            account.aggregated = aggregated[kind as usize];
+            let accounted = account.aggregated + account.dropped.total() + account.suppressed();
+            account.in_flight = account.recorded.saturating_sub(accounted);
+        }
+        ledger
+    }
+}
+
+impl std::ops::Add for &Ledger {
+    type Output = Ledger;
+
+    /// The account of two instances or machines together.
+    fn add(self, other: Self) -> Ledger {
+        let mut sum = self.clone();
+        for (mine, theirs) in sum.kinds.iter_mut().zip(&other.kinds) {
+            mine.recorded += theirs.recorded;
+            mine.aggregated += theirs.aggregated;
+            mine.switched_off += theirs.switched_off;
+            mine.unsampled += theirs.unsampled;
+            mine.in_flight += theirs.in_flight;
+            for (count, more) in mine.dropped.0.iter_mut().zip(theirs.dropped.0) {
+                *count += more;
+            }
+        }
+        sum.clamped += other.clamped;
+        sum.coarse += other.coarse;
+        sum
+    }
+}
+
+impl std::fmt::Display for Ledger {
+    /// One line, all kinds together: `ledger recorded=N aggregated=N dropped=N suppressed=N in_flight=N`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let total = self.total();
+        write!(
+            f,
+            "ledger recorded={} aggregated={} dropped={} suppressed={} in_flight={}",
+            total.recorded,
+            total.aggregated,
+            total.dropped.total(),
+            total.suppressed(),
+            total.in_flight
+        )
+    }
+}
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ledger_adds_up_tallies_and_balances() {
+        let (own, shared) = (Tally::default(), Tally::default());
+        for _ in 0..5 {
+            own.recorded(Kind::Sample);
+        }
+        own.dropped(Kind::Span, Reason::RingFull);
+        own.unsampled();
+        own.switched_off(Kind::Sample);
+        shared.shared_dropped(Kind::Span, Reason::TlsGone);
+        shared.shared_recorded(Kind::Sample);
+        let ledger = Ledger::of([4, 0], [&own, &shared].into_iter());
+        let samples = ledger.kind(Kind::Sample);
+        assert_eq!((samples.recorded, samples.switched_off, samples.in_flight), (7, 1, 2));
+        let spans = ledger.kind(Kind::Span);
+        assert_eq!(
+            (spans.recorded, spans.dropped.total(), spans.suppressed(), spans.in_flight),
+            (3, 2, 1, 0)
+        );
+        assert_eq!(spans.dropped.iter().collect::<Vec<_>>(), [(Reason::RingFull, 1), (Reason::TlsGone, 1)]);
+        assert_eq!(ledger.to_string(), "ledger recorded=10 aggregated=4 dropped=2 suppressed=2 in_flight=2");
+        let twice = &ledger + &ledger;
+        assert_eq!(twice.total().recorded, 20);
+        assert_eq!(twice.kind(Kind::Span).dropped.by(Reason::TlsGone), 2);
+    }
+
+    #[test]
+    fn a_retired_lane_leaves_its_counts() {
+        let (all, lane) = (Tally::default(), Tally::default());
+        lane.recorded(Kind::Span);
+        lane.clamped();
+        lane.coarse();
+        lane.dropped(Kind::Sample, Reason::Invalid);
+        all.absorb(&lane);
+        all.absorb(&lane);
+        let ledger = Ledger::of([0; KINDS], std::iter::once(&all));
+        assert_eq!((ledger.clamped(), ledger.coarse()), (2, 2));
+        assert_eq!(ledger.total().recorded, 4);
+        assert_eq!(ledger.kind(Kind::Sample).dropped.by(Reason::Invalid), 2);
+    }
+
+    #[test]
+    fn names_are_distinct_and_numbers_are_places() {
+        for (place, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place);
+            assert_eq!(Reason::ALL.iter().filter(|other| other.name() == reason.name()).count(), 1);
+        }
+        for (place, kind) in Kind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, place);
+        }
+    }
+}

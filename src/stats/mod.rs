@@ -1,0 +1,13 @@
+//! What is counted about the records themselves, and the bucket layout every histogram shares.
+//!
+//! [`Tally`] is a lane's own count of what it recorded and lost (hot), [`Ledger`] the sum of all of them (cold),
+//! [`Layout`] the log-linear buckets (hot). This room knows no other but `sync`.
+
+mod buckets;
+mod ledger;
+mod tally;
+
+pub(crate) use buckets::Layout;
+pub use ledger::{Drops, KindLedger, Ledger};
+pub(crate) use tally::{KINDS, Tally};
+pub use tally::{Kind, Reason};

@@ -1,0 +1,244 @@
+//! What one lane counted: records by kind, drops by reason. Hot: [`Tally::recorded`] runs with every record.
+//!
+//! A lane's tally has one writer, its owner thread; the instance's shared tally, for threads without a lane, has many.
+//! The two kinds of write are named apart and never meet on one tally.
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// The kinds of record that travel through a lane. Counter and gauge cells are not among them: they are read in
+/// place, so there is no way on which one could be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum Kind {
+    /// A histogram or timer value.
+    Sample = 0,
+    /// A finished span.
+    Span = 1,
+}
+
+/// Number of kinds.
+pub(crate) const KINDS: usize = 2;
+
+impl Kind {
+    /// All kinds, in the order of their numbers.
+    pub const ALL: [Self; KINDS] = [Self::Sample, Self::Span];
+
+    /// The kind's name in metrics and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sample => "sample",
+            Self::Span => "span",
+        }
+    }
+}
+
+/// Why a record was not aggregated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum Reason {
+    /// The ring had no room. Spans only: a sample then goes to the spill.
+    RingFull = 0,
+    /// The switch was degraded: the span's duration was counted, the span itself shed.
+    Degraded = 1,
+    /// The record has more words than the ring.
+    Oversize = 2,
+    /// A sample that is no number of its histogram: NaN, infinite or negative.
+    Invalid = 3,
+    /// The thread has no lane: the lane cap is reached.
+    TooManyThreads = 4,
+    /// It came after shutdown.
+    AfterShutdown = 5,
+    /// It came in the child of a fork.
+    Forked = 6,
+    /// It came from within tellane: its own threads, or an allocator called while a lane was attached.
+    Reentrant = 7,
+    /// The thread's storage is already gone: a span ended in a late thread-local destructor.
+    TlsGone = 8,
+    /// The aggregator could not read it, or failed on it.
+    Corrupt = 9,
+}
+
+/// Number of reasons.
+pub(crate) const REASONS: usize = 10;
+
+impl Reason {
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [Self; REASONS] = [
+        Self::RingFull,
+        Self::Degraded,
+        Self::Oversize,
+        Self::Invalid,
+        Self::TooManyThreads,
+        Self::AfterShutdown,
+        Self::Forked,
+        Self::Reentrant,
+        Self::TlsGone,
+        Self::Corrupt,
+    ];
+
+    /// The reason's name in metrics and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RingFull => "ring_full",
+            Self::Degraded => "degraded",
+            Self::Oversize => "oversize",
+            Self::Invalid => "invalid",
+            Self::TooManyThreads => "too_many_threads",
+            Self::AfterShutdown => "after_shutdown",
+            Self::Forked => "forked",
+            Self::Reentrant => "reentrant",
+            Self::TlsGone => "tls_gone",
+            Self::Corrupt => "corrupt",
+        }
+    }
+}
+
+/// Counts of one lane, or of all threads that have none. Every count only grows.
+///
+/// Relaxed throughout: a reader that must see a count has synchronised through the ring's head or a lock already, and
+/// `recorded` is written before the record it counts is published, so it never lags behind what was aggregated.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    recorded: [AtomicU64; KINDS],
+    switched_off: [AtomicU64; KINDS],
+    dropped: [[AtomicU64; REASONS]; KINDS],
+    /// Spans that head sampling left out; their durations are samples of their own.
+    unsampled: AtomicU64,
+    /// Samples above their histogram's highest trackable value, counted there.
+    clamped: AtomicU64,
+    /// Samples that kept only their power of two: past the spill cap, or from a thread without a lane.
+    coarse: AtomicU64,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        let zeros = || std::array::from_fn(|_| AtomicU64::new(0));
+        Self {
+            recorded: zeros(),
+            switched_off: zeros(),
+            dropped: [(); KINDS].map(|()| std::array::from_fn(|_| AtomicU64::new(0))),
+            unsampled: AtomicU64::new(0),
+            clamped: AtomicU64::new(0),
+            coarse: AtomicU64::new(0),
+        }
+    }
+}
+
+/// One more, by the only thread that writes this count: no read-modify-write instruction needed.
+#[inline(always)]
+fn bump(count: &AtomicU64) {
+    count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+}
+
+/// The writes of a lane's owner.
+impl Tally {
+    #[inline(always)]
+    pub(crate) fn recorded(&self, kind: Kind) {
+        bump(&self.recorded[kind as usize]);
+    }
+
+    #[inline]
+    pub(crate) fn switched_off(&self, kind: Kind) {
+        bump(&self.recorded[kind as usize]);
+        bump(&self.switched_off[kind as usize]);
+    }
+
+    #[inline]
+    pub(crate) fn unsampled(&self) {
+        bump(&self.recorded[Kind::Span as usize]);
+        bump(&self.unsampled);
+    }
+
+    #[inline]
+    pub(crate) fn dropped(&self, kind: Kind, reason: Reason) {
+        bump(&self.recorded[kind as usize]);
+        bump(&self.dropped[kind as usize][reason as usize]);
+    }
+
+    #[inline]
+    pub(crate) fn clamped(&self) {
+        bump(&self.clamped);
+    }
+
+    #[inline]
+    pub(crate) fn coarse(&self) {
+        bump(&self.coarse);
+    }
+}
+
+/// The writes of threads that share a tally.
+impl Tally {
+    #[cold]
+    pub(crate) fn shared_recorded(&self, kind: Kind) {
+        self.recorded[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cold]
+    pub(crate) fn shared_dropped(&self, kind: Kind, reason: Reason) {
+        self.recorded[kind as usize].fetch_add(1, Ordering::Relaxed);
+        self.shared_lost(kind, reason, 1);
+    }
+
+    /// Drops of records that were counted as recorded already.
+    #[cold]
+    pub(crate) fn shared_lost(&self, kind: Kind, reason: Reason, records: u64) {
+        self.dropped[kind as usize][reason as usize].fetch_add(records, Ordering::Relaxed);
+    }
+
+    #[cold]
+    pub(crate) fn shared_switched_off(&self, kind: Kind) {
+        self.recorded[kind as usize].fetch_add(1, Ordering::Relaxed);
+        self.switched_off[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cold]
+    pub(crate) fn shared_coarse(&self) {
+        self.coarse.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cold]
+    pub(crate) fn shared_clamped(&self) {
+        self.clamped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes over the counts of a lane that is being retired.
+    pub(crate) fn absorb(&self, other: &Self) {
+        for (mine, theirs) in self.all().zip(other.all()) {
+            mine.fetch_add(theirs.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &AtomicU64> {
+        let arrays = self.recorded.iter().chain(&self.switched_off).chain(self.dropped.iter().flatten());
+        arrays.chain([&self.unsampled, &self.clamped, &self.coarse])
+    }
+}
+
+/// The reads of the ledger.
+impl Tally {
+    pub(crate) fn read_recorded(&self, kind: Kind) -> u64 {
+        self.recorded[kind as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn read_switched_off(&self, kind: Kind) -> u64 {
+        self.switched_off[kind as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn read_dropped(&self, kind: Kind, reason: Reason) -> u64 {
+        self.dropped[kind as usize][reason as usize].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn read_unsampled(&self) -> u64 {
+        self.unsampled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn read_clamped(&self) -> u64 {
+        self.clamped.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn read_coarse(&self) -> u64 {
+        self.coarse.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,131 @@
+//! The one door to atomics and locks: std in a normal build, loom's stand-ins under `--cfg tellane_loom`.
+//!
+//! Everybody calls it; nobody else names `std::sync::atomic` (clippy.toml refuses). It also holds the planted bugs:
+//! mistakes that the models and fuzz targets must find, compiled away unless a check asks for them.
+
+#![allow(clippy::disallowed_types)]
+
+#[cfg(tellane_loom)]
+pub(crate) use loom::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+};
+#[cfg(not(tellane_loom))]
+pub(crate) use std::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+};
+
+/// Atomics of process-wide statics. Loom has no const constructor and models no statics, so these are always std's.
+pub(crate) mod fixed {
+    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+}
+
+#[cfg(not(tellane_loom))]
+use std::sync::{Mutex as Inner, MutexGuard};
+
+#[cfg(tellane_loom)]
+use loom::sync::{Mutex as Inner, MutexGuard};
+
+/// A mutex for cold paths. A panic while it is held does not poison it: every critical section in tellane leaves
+/// its value whole at each step, and telemetry must not turn one panic into many.
+#[derive(Debug, Default)]
+pub(crate) struct Mutex<T>(Inner<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Inner::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The lock, if nobody holds it.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+/// A slice of `len` zeroed words. The allocator hands large ones out as untouched pages, so that a ring or a spill
+/// costs memory only as far as it is used.
+#[cfg(not(tellane_loom))]
+#[allow(unsafe_code)] // one call: safe Rust has no zeroed allocation of atomics, and writing each word commits every page
+pub(crate) fn zeroed_words(len: usize) -> Box<[AtomicU64]> {
+    // SAFETY: AtomicU64 has the layout of u64 (std documents it), for which all-zero bytes are the value 0.
+    unsafe { Box::<[AtomicU64]>::new_zeroed_slice(len).assume_init() }
+}
+
+#[cfg(tellane_loom)]
+pub(crate) fn zeroed_words(len: usize) -> Box<[AtomicU64]> {
+    (0..len).map(|_| AtomicU64::new(0)).collect()
+}
+
+/// Mistakes that a model or a fuzz target must find. In a normal build [`planted`](plant::planted) is the constant
+/// `false` and the branch is gone.
+pub(crate) mod plant {
+    /// One planted bug.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[repr(u8)]
+    pub(crate) enum Bug {
+        /// The ring publishes its head with Relaxed.
+        RelaxedPublish = 1,
+        /// The ring publishes its head before the words are in place.
+        EarlyPublish,
+        /// The consumer reads the head with Relaxed.
+        RelaxedTake,
+        /// The consumer grants credit with Relaxed: words may be overwritten while they are being read.
+        RelaxedGrant,
+        /// The producer believes in one word more room than there is.
+        RoomOffByOne,
+        /// Cursors are compared without wrapping.
+        NoWrap,
+        /// A lane is retired without one more drain.
+        NoRedrain,
+        /// A new lane is published to the aggregator without synchronisation.
+        LostRegistration,
+        /// A probe's lease never runs out.
+        NoLease,
+        /// The switch is written with a plain store.
+        PlainSwitch,
+        /// Shutdown does not sweep what arrived after its last drain.
+        NoSweep,
+        /// A record is counted after it is published.
+        CountAfterPublish,
+        /// The decoder trusts the word count of a header.
+        TrustLength,
+        /// The encoder cuts wide values to their low bits.
+        CutWide,
+    }
+
+    #[cfg(not(any(tellane_loom, tellane_plant)))]
+    #[inline(always)]
+    pub(crate) const fn planted(_: Bug) -> bool {
+        false
+    }
+
+    #[cfg(any(tellane_loom, tellane_plant))]
+    mod chosen {
+        use super::Bug;
+        use std::sync::atomic::{AtomicU8, Ordering};
+
+        static CHOSEN: AtomicU8 = AtomicU8::new(0);
+
+        pub(crate) fn planted(bug: Bug) -> bool {
+            CHOSEN.load(Ordering::Relaxed) == bug as u8
+        }
+
+        /// Plants one bug for the whole process, or none.
+        pub(crate) fn plant(bug: Option<Bug>) {
+            CHOSEN.store(bug.map_or(0, |bug| bug as u8), Ordering::Relaxed);
+        }
+    }
+
+    #[cfg(any(tellane_loom, tellane_plant))]
+    #[allow(unused_imports)] // each kind of check uses its own part
+    pub(crate) use chosen::{plant, planted};
+}

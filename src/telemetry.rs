@@ -1,0 +1,418 @@
+//! The front door: build, install, hand out handles, look, shut down. Cold. The only place that wires the rooms.
+
+use crate::aggregate::{Injection, Injector, Pacing, Request, Step, Thresholds, Worker, is_own_thread};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::{SnapshotError, StartError};
+use crate::lane::{Directory, Limits, watch_forks};
+use crate::metrics::{CounterBuilder, GaugeBuilder, HistogramBuilder, TimerBuilder, UpDownCounterBuilder};
+use crate::series::{Fault, Registry, enlist, install_global};
+use crate::snapshot::Snapshot;
+use crate::stats::Ledger;
+use crate::switch::{Override, State, Transition};
+use crate::sync::{Mutex, fixed};
+use crate::trace::Tracer;
+use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Requests that may wait for the aggregator.
+const REQUESTS: usize = 64;
+
+/// One telemetry pipeline: lanes, registry, aggregator. Clone it freely; several live side by side in one process.
+///
+/// Dropping the last clone shuts the pipeline down, waiting at most [`Config::drop_deadline`]; handles that outlive it
+/// do nothing more than count what they drop.
+#[derive(Clone, Debug)]
+pub struct Telemetry(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Arc<Registry>,
+    config: Config,
+    step: Arc<Mutex<Step>>,
+    latest: Arc<ArcSwap<Snapshot>>,
+    requests: Sender<Request>,
+    /// Disconnected when the worker has ended.
+    ended: Receiver<()>,
+}
+
+/// Collects what an instance is made of; see [`Telemetry::builder`].
+#[derive(Debug)]
+#[must_use = "nothing runs before `start` or `install`"]
+pub struct Builder {
+    service: Arc<str>,
+    config: Config,
+    clock: Option<Clock>,
+    injector: Injector,
+}
+
+impl Builder {
+    /// Replaces all settings.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Sets the share of new traces whose spans are kept, from 0 to 1: [`Config::sampling`].
+    pub fn sampling(mut self, share: f64) -> Self {
+        self.config.sampling = share;
+        self
+    }
+
+    /// Takes time from another clock than the system's; a [`Clock::mock`] for tests.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Runs `hook` inside the aggregator, where it may panic or stall: for tests of what happens then.
+    #[doc(hidden)]
+    pub fn inject(mut self, hook: impl Fn(Injection) + Send + Sync + 'static) -> Self {
+        self.injector = Injector(Some(Arc::new(hook)));
+        self
+    }
+
+    /// Starts an instance of its own: lanes, registry and an aggregator thread.
+    ///
+    /// # Errors
+    /// [`StartError::Config`] lists every setting that cannot be used; [`StartError::Thread`] if the operating system
+    /// has no thread to give.
+    pub fn start(self) -> Result<Telemetry, StartError> {
+        let faults = self.config.faults();
+        if !faults.is_empty() {
+            return Err(StartError::Config(faults));
+        }
+        watch_forks();
+        let (registry, step) = self.parts();
+        let (requests, asked) = bounded(REQUESTS);
+        let (alive, ended) = bounded(0);
+        let latest = Arc::new(ArcSwap::from_pointee(Snapshot::empty(self.service)));
+        let step = Arc::new(Mutex::new(step));
+        let config = self.config;
+        let worker = Worker {
+            directory: Arc::clone(&registry.directory),
+            step: Arc::clone(&step),
+            latest: Arc::clone(&latest),
+            requests: asked,
+            ended: alive,
+            pacing: Pacing {
+                shortest: config.shortest_sleep,
+                longest: config.longest_sleep,
+                target_permille: (config.batch * 1_000.0) as u32,
+                present: config.longest_sleep,
+            },
+            flush_interval: config.flush_interval,
+            thresholds: Thresholds {
+                shed_permille: (config.shed_share * 1_000.0) as u64,
+                shed_steps: config.shed_steps,
+                memory_cap: config.memory_cap,
+                retry: config.retry,
+                retry_max: config.retry_max,
+                lease: config.probe_lease,
+                restarts_max: config.restarts_max,
+            },
+        };
+        worker.spawn().map_err(StartError::Thread)?;
+        enlist(&registry);
+        Ok(Telemetry(Arc::new(Inner { registry, config, step, latest, requests, ended })))
+    }
+
+    /// Starts an instance and makes it the global one, which statics record into. There is one for the life of the
+    /// process: after its shutdown, statics count what they drop.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start), and [`StartError::AlreadyInstalled`]; then nothing was started.
+    pub fn install(self) -> Result<Telemetry, StartError> {
+        static INSTALLING: std::sync::OnceLock<Mutex<()>> = std::sync::OnceLock::new();
+        let _one_at_a_time = INSTALLING.get_or_init(Mutex::default).lock();
+        if crate::series::global().is_some() {
+            return Err(StartError::AlreadyInstalled);
+        }
+        let telemetry = self.start()?;
+        if install_global(&telemetry.0.registry) { Ok(telemetry) } else { Err(StartError::AlreadyInstalled) }
+    }
+
+    fn parts(&self) -> (Arc<Registry>, Step) {
+        static INSTANCES: fixed::AtomicU32 = fixed::AtomicU32::new(1);
+        let config = &self.config;
+        let limits = Limits {
+            ring_words: config.ring_words,
+            spill_words: config.spill_bytes / 8,
+            first_cells: 64,
+            lanes: config.lane_cap,
+            idle: config.idle_lanes,
+        };
+        let clock = self.clock.clone().unwrap_or_else(Clock::system);
+        let instance = INSTANCES.fetch_add(1, fixed::Ordering::Relaxed); // a number; nothing hangs on its order
+        let directory = Arc::new(Directory::new(instance, limits, clock, config.stall_after, config.retry));
+        let registry =
+            Arc::new(Registry::new(directory, config.series_cap, config.names_cap, config.label_value_max));
+        let service = Arc::clone(&self.service);
+        let step = Step::new(Arc::clone(&registry), service, config.kept_spans, self.injector.clone());
+        (registry, step)
+    }
+}
+
+impl Telemetry {
+    /// Begins an instance for a service.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let telemetry = tellane::Telemetry::builder("shop").sampling(0.1).start()?;
+    /// telemetry.counter("orders_total").help("Orders placed.").register()?.inc();
+    /// let report = telemetry.shutdown(Duration::from_secs(5));
+    /// assert!(report.finished);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder(service: &str) -> Builder {
+        Builder {
+            service: service.into(),
+            config: Config::default(),
+            clock: None,
+            injector: Injector::default(),
+        }
+    }
+
+    /// A counter: a count that only grows.
+    #[track_caller]
+    pub fn counter<'a>(&'a self, name: &'a str) -> CounterBuilder<'a> {
+        CounterBuilder::new(&self.0.registry, name)
+    }
+
+    /// An up-down-counter: a count that goes up and down by differences.
+    #[track_caller]
+    pub fn up_down_counter<'a>(&'a self, name: &'a str) -> UpDownCounterBuilder<'a> {
+        UpDownCounterBuilder::new(&self.0.registry, name)
+    }
+
+    /// A gauge: a value that is set.
+    #[track_caller]
+    pub fn gauge<'a>(&'a self, name: &'a str) -> GaugeBuilder<'a> {
+        GaugeBuilder::new(&self.0.registry, name)
+    }
+
+    /// A histogram: a distribution of values.
+    #[track_caller]
+    pub fn histogram<'a>(&'a self, name: &'a str) -> HistogramBuilder<'a> {
+        HistogramBuilder::new(&self.0.registry, name)
+    }
+
+    /// A timer: a histogram of durations with a stopwatch.
+    #[track_caller]
+    pub fn timer<'a>(&'a self, name: &'a str) -> TimerBuilder<'a> {
+        TimerBuilder::new(&self.0.registry, name)
+    }
+
+    /// Starts spans.
+    pub fn tracer(&self) -> Tracer {
+        Tracer::new(&self.0.registry, self.0.config.sampling)
+    }
+
+    /// A snapshot of everything that was recorded before this call, taken now. After shutdown it is the last one.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Deadline`] if the aggregator does not answer in time: it is stalled, or there is more to drain
+    /// than the deadline allows.
+    pub fn snapshot(&self, deadline: Duration) -> Result<Arc<Snapshot>, SnapshotError> {
+        if self.0.registry.directory.is_forked() {
+            return Err(SnapshotError::Forked);
+        }
+        if is_own_thread() {
+            return Err(SnapshotError::OwnThread);
+        }
+        let (asker, answer) = bounded(1);
+        match self.0.requests.send_timeout(Request::Snapshot(asker), deadline) {
+            Ok(()) => {}
+            Err(crossbeam_channel::SendTimeoutError::Timeout(_)) => {
+                return Err(SnapshotError::Deadline { after: deadline });
+            }
+            Err(crossbeam_channel::SendTimeoutError::Disconnected(_)) => return Ok(self.latest()),
+        }
+        crossbeam_channel::select! {
+            recv(answer) -> taken => taken.map_err(|_| SnapshotError::Ended),
+            default(deadline) => Err(SnapshotError::Deadline { after: deadline }),
+        }
+    }
+
+    /// The last snapshot taken, by request or on the flush interval. Never waits.
+    pub fn latest(&self) -> Arc<Snapshot> {
+        self.0.latest.load_full()
+    }
+
+    /// Where the records went, now. Never waits for the aggregator.
+    pub fn ledger(&self) -> Ledger {
+        let directory = &self.0.registry.directory;
+        if directory.is_forked() {
+            return self.latest().ledger().clone();
+        }
+        if self.0.has_ended()
+            && let Some(mut step) = self.0.step.try_lock()
+        {
+            step.sweep(); // what producers published while the lanes were being closed
+        }
+        directory.ledger()
+    }
+
+    /// The resilience switch.
+    pub fn switch(&self) -> Switch {
+        Switch {
+            registry: Arc::clone(&self.0.registry),
+            seen: self.0.registry.directory.switch.transitions(),
+        }
+    }
+
+    /// Statics that could not be registered, and why.
+    pub fn faults(&self) -> Vec<Fault> {
+        self.0.registry.faults()
+    }
+
+    /// Which clock it runs by: `tsc`, `os` or `mock`.
+    pub fn clock_source(&self) -> &'static str {
+        self.0.registry.directory.clock.source()
+    }
+
+    /// Aggregates what has been recorded, takes a last snapshot and ends the pipeline; what is recorded from now on
+    /// is counted as [`AfterShutdown`](crate::Reason::AfterShutdown). Waits at most until the deadline, and not at all
+    /// on a thread of tellane's own or in the child of a fork. May be called again, from anywhere.
+    pub fn shutdown(&self, deadline: Duration) -> Shutdown {
+        self.0.shutdown(deadline);
+        let finished = self.0.has_ended();
+        let ledger = self.ledger();
+        Shutdown { finished, flushed: ledger.total().aggregated, ledger }
+    }
+}
+
+impl Inner {
+    fn has_ended(&self) -> bool {
+        matches!(self.ended.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected))
+    }
+
+    fn shutdown(&self, deadline: Duration) {
+        if self.registry.directory.is_forked() || self.has_ended() {
+            return;
+        }
+        match self.requests.try_send(Request::Shutdown) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            // So many wait that the worker must be stuck: records are refused at least, and it ends when it is back.
+            Err(TrySendError::Full(_)) => self.registry.directory.close(),
+        }
+        if !is_own_thread() {
+            // Nothing is ever sent: this waits for the end, or the deadline.
+            let _ended = self.ended.recv_timeout(deadline);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shutdown(self.config.drop_deadline);
+    }
+}
+
+/// What a shutdown came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use = "it says whether anything was lost"]
+pub struct Shutdown {
+    /// Whether the aggregator has ended; if not, it was still at work at the deadline and goes on.
+    pub finished: bool,
+    /// Records aggregated in the life of the instance.
+    pub flushed: u64,
+    /// The account of all records: lost by reason, and still in flight if it did not finish.
+    pub ledger: Ledger,
+}
+
+/// The resilience switch of an instance: its state, the caller's override, and the changes since this value was made
+/// (it is a subscription of its own).
+///
+/// ```
+/// use tellane::State;
+/// let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let mut switch = telemetry.switch();
+/// switch.force_off();
+/// assert_eq!(switch.state(), State::Off);
+/// switch.release();
+/// let changes: Vec<_> = std::iter::from_fn(|| switch.next_change()).map(|change| change.to).collect();
+/// assert_eq!(changes, [State::Off, State::Healthy]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Switch {
+    registry: Arc<Registry>,
+    /// Changes this subscription has delivered or missed.
+    seen: u64,
+}
+
+impl Switch {
+    /// The state, as records see it.
+    pub fn state(&self) -> State {
+        self.registry.directory.switch.position().effective()
+    }
+
+    /// Changes made so far.
+    pub fn changes(&self) -> u64 {
+        self.registry.directory.switch.transitions()
+    }
+
+    /// Turns recording off, until [`release`](Self::release). Counters and gauges go on.
+    pub fn force_off(&self) {
+        self.force(Override::Off);
+    }
+
+    /// Keeps recording on whatever the pipeline's health, until [`release`](Self::release).
+    pub fn force_on(&self) {
+        self.force(Override::On);
+    }
+
+    /// Gives the switch back to the pipeline.
+    pub fn release(&self) {
+        self.force(Override::None);
+    }
+
+    fn force(&self, forced: Override) {
+        let directory = &self.registry.directory;
+        if directory.is_forked() {
+            return;
+        }
+        directory.switch.force(forced, directory.millis_at(directory.clock.ticks()));
+        directory.apply_mode();
+    }
+
+    /// The next change this subscription has not delivered yet, if there is one. If more than 64 happened since it
+    /// was last asked, the oldest are skipped; [`changes`](Self::changes) counts them all.
+    pub fn next_change(&mut self) -> Option<Transition> {
+        let switch = &self.registry.directory.switch;
+        let made = switch.transitions();
+        self.seen = self.seen.max(made.saturating_sub(crate::switch::LOG as u64));
+        while self.seen < made {
+            let change = switch.logged(self.seen);
+            if change.is_none() && self.seen + 1 == made {
+                return None; // being written just now
+            }
+            self.seen += 1;
+            if change.is_some() {
+                return change;
+            }
+        }
+        None
+    }
+
+    /// Waits for the next change. It may be noticed up to 20 ms late: a producer that trips the switch makes no
+    /// system call, not even to wake a subscriber.
+    pub fn wait_for_change(&mut self, timeout: Duration) -> Option<Transition> {
+        const LOOK: Duration = Duration::from_millis(20);
+        let mut left = timeout;
+        loop {
+            if let Some(change) = self.next_change() {
+                return Some(change);
+            }
+            if left.is_zero() {
+                return None;
+            }
+            std::thread::sleep(LOOK.min(left));
+            left = left.saturating_sub(LOOK);
+        }
+    }
+}

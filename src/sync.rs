@@ -65,6 +65,47 @@ pub(crate) fn zeroed_words(len: usize) -> Box<[AtomicU64]> {
     (0..len).map(|_| AtomicU64::new(0)).collect()
 }
 
+/// A writer's own copy of an atomic that it alone writes. Nothing in a normal build: reading the atomic itself costs
+/// no more, and keeping a copy one store more (2.5 against 2.1 ns for a sample). Under loom a real copy: loom forgets
+/// a load that is followed by a store of the same thread, and would explore next to nothing (tokio-rs/loom#392).
+#[cfg(not(tellane_loom))]
+#[derive(Debug)]
+pub(crate) struct OwnCopy;
+
+#[cfg(not(tellane_loom))]
+impl OwnCopy {
+    pub(crate) const fn of(_value: u64) -> Self {
+        Self
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self, atomic: &AtomicU64) -> u64 {
+        atomic.load(Ordering::Relaxed) // written by this thread
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, _value: u64) {}
+}
+
+#[cfg(tellane_loom)]
+#[derive(Debug)]
+pub(crate) struct OwnCopy(std::cell::Cell<u64>);
+
+#[cfg(tellane_loom)]
+impl OwnCopy {
+    pub(crate) const fn of(value: u64) -> Self {
+        Self(std::cell::Cell::new(value))
+    }
+
+    pub(crate) fn get(&self, _atomic: &AtomicU64) -> u64 {
+        self.0.get()
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.set(value);
+    }
+}
+
 /// Mistakes that a model or a fuzz target must find. In a normal build [`planted`](plant::planted) is the constant
 /// `false` and the branch is gone.
 pub(crate) mod plant {

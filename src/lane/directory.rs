@@ -199,6 +199,7 @@ impl Directory {
             self.share_count(index, count);
         }
         self.shared.absorb(&lane.tally);
+        self.shared.absorb_samples(lane.samples_in_ring());
         true
     }
 
@@ -217,7 +218,8 @@ impl Directory {
     pub(crate) fn ledger(&self) -> Ledger {
         let roster = self.roster.lock();
         let aggregated = std::array::from_fn(|kind| self.aggregated[kind].load(Ordering::Acquire));
-        Ledger::of(aggregated, roster.all.iter().map(|lane| &*lane.tally).chain([&self.shared]))
+        let lanes = roster.all.iter().map(|lane| (&*lane.tally, lane.samples_in_ring()));
+        Ledger::of(aggregated, lanes.chain([(&self.shared, 0)]))
     }
 
     /// Adds all lanes' counter cells to `sums`.

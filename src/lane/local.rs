@@ -10,7 +10,7 @@
 use super::{Desk, Directory, Distribution, Key, Lane};
 use crate::record::layout;
 use crate::stats::{Kind, Reason};
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicU64, Ordering, OwnCopy};
 use std::cell::{Cell, RefCell};
 use std::ptr;
 
@@ -31,8 +31,8 @@ struct Hot {
     cells_len: Cell<u64>,
     cells: Cell<*const AtomicU64>,
     lane: Cell<*const Lane>,
-    /// The ring's head; the ring holds the published one.
-    head: Cell<u64>,
+    /// The ring's head.
+    head: OwnCopy,
     desk: Cell<*const Desk>,
     directory: Cell<*const Directory>,
     /// Spills since the last look at the heartbeat.
@@ -51,7 +51,7 @@ thread_local! {
             cells_len: Cell::new(0),
             cells: Cell::new(ptr::null()),
             lane: Cell::new(ptr::null()),
-            head: Cell::new(0),
+            head: OwnCopy::of(0),
             desk: Cell::new(ptr::null()),
             directory: Cell::new(ptr::null()),
             spills: Cell::new(0),
@@ -181,8 +181,7 @@ pub(crate) fn sample(to: &Distribution, directory: &Directory, value: u64) -> bo
             skip(lane, Kind::Sample);
             return true;
         }
-        let word = layout::sample(to.series, value);
-        if !lane.ring.push_sample(&hot.head, [word], || lane.tally.recorded(Kind::Sample)) {
+        if !lane.ring.push_sample(&hot.head, [(value << layout::SAMPLE_SHIFT) | to.word]) {
             spill(hot, lane, to, directory, value);
         }
         true
@@ -235,7 +234,9 @@ pub(crate) fn sample_cold(to: &Distribution, directory: &Arc<Directory>, value: 
                 return;
             }
             let words = [layout::header(layout::KIND_WIDE_SAMPLE, to.series, 2, 0, 0), kept];
-            if !lane.ring.push_sample(&hot.head, words, || lane.tally.recorded(Kind::Sample)) {
+            if lane.ring.push_sample(&hot.head, words) {
+                lane.tally.beside(1);
+            } else {
                 spill(hot, lane, to, directory, kept);
             }
         }),
@@ -293,7 +294,12 @@ impl Here<'_> {
     /// Writes a span's record; `false` if there is no room.
     #[inline(always)]
     pub(crate) fn push_span<const N: usize>(&self, words: [u64; N], items: &[u64]) -> bool {
-        self.lane.ring.push_span(&self.hot.head, words, items, || self.lane.tally.recorded(Kind::Span))
+        let tally = &self.lane.tally;
+        let pushed = self.lane.ring.push_span(&self.hot.head, words, items, || tally.recorded(Kind::Span));
+        if pushed {
+            tally.beside(N + items.len());
+        }
+        pushed
     }
 
     /// A span of so many words that found no room. `now` is its end, in ticks: a look at the heartbeat costs no
@@ -311,7 +317,7 @@ impl Here<'_> {
         let lane = self.lane;
         let nanos = nanos.min(layout::SAMPLE_MAX); // the highest value of all duration histograms of spans
         let word = layout::sample(series, nanos);
-        if !lane.ring.push_sample(&self.hot.head, [word], || lane.tally.recorded(Kind::Sample))
+        if !lane.ring.push_sample(&self.hot.head, [word])
             && let Some(to) = self.directory.distributions.get(series as usize)
         {
             spill(self.hot, lane, to, self.directory, nanos);

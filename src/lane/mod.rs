@@ -21,6 +21,7 @@ pub(crate) use fork::{forks, watch as watch_forks};
 pub(crate) use ring::{Consumer, Mode, Ring};
 pub(crate) use spill::{Commons, Slot, Spill};
 
+use crate::record;
 use crate::stats::{Layout, Tally};
 use crate::sync::Arc;
 use cells::Cells;
@@ -43,6 +44,11 @@ impl Lane {
             cells: Cells::new(limits.first_cells),
             spill: Spill::new(limits.spill_words),
         })
+    }
+
+    /// Samples that went into the ring, over all its owners.
+    pub(crate) fn samples_in_ring(&self) -> u64 {
+        self.tally.samples_in(|| self.ring.published())
     }
 
     /// Bytes set aside for it; untouched pages are counted though the system has not handed them out yet.
@@ -81,6 +87,8 @@ pub(crate) struct Distribution {
     /// The instance's base, as in [`Key::base`].
     pub(crate) base: u64,
     pub(crate) series: u32,
+    /// What every one-word sample has in common: see `record::layout::sample_base`.
+    pub(crate) word: u64,
     /// The greatest value that needs no second look: it fits one word and is not above the highest trackable.
     pub(crate) plain_max: u64,
     pub(crate) layout: Layout,
@@ -92,7 +100,8 @@ impl Distribution {
         Self {
             base: Key::new(instance, 0).0,
             series,
-            plain_max: layout.highest().min(crate::record::layout::SAMPLE_MAX),
+            word: record::layout::sample_base(series),
+            plain_max: layout.highest().min(record::layout::SAMPLE_MAX),
             layout,
             commons: Commons::default(),
         }

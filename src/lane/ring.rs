@@ -1,14 +1,12 @@
 //! The ring of words between one producer and one consumer, with credit granted by the consumer. Hot: [`Ring::push`].
 //!
 //! The consumer stores `limit`, the cursor up to which the producer may write; one comparison says whether there is
-//! room, and the line that holds it changes only once a batch. Cursors count words and wrap; the producer's own head
-//! lives in a plain cell of its thread (faster, and with it loom explores what it must: RELIABILITY finding 1).
-//! Words are relaxed atomics: plain moves in the machine code, and no undefined behaviour to argue away.
+//! room, and the line that holds it changes only once a batch. Cursors count words and wrap. Words are relaxed
+//! atomics: plain moves in the machine code, and no undefined behaviour to argue away.
 
 use crate::sync::plant::{Bug, planted};
-use crate::sync::{AtomicU32, AtomicU64, Ordering, zeroed_words};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, OwnCopy, zeroed_words};
 use crossbeam_utils::CachePadded;
-use std::cell::Cell;
 
 /// What a lane lets through. The switch's word for it stands in each lane, first thing read by every record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +59,7 @@ impl Ring {
 
     /// A ring whose cursors start at `cursor`: tests of the wrap need not write 2^64 words.
     pub(crate) fn starting_at(cursor: u64, capacity: usize, mode: Mode) -> Self {
-        debug_assert!(capacity.is_power_of_two());
+        assert!(capacity.is_power_of_two(), "a ring's capacity is a power of two: {capacity}");
         let (limit, sample_limit) = limits(cursor, capacity);
         Self {
             inbox: CachePadded::new(Inbox {
@@ -101,34 +99,32 @@ impl Ring {
     }
 
     #[inline(always)]
+    #[allow(unsafe_code)] // the check costs two of twenty instructions
     fn slot(&self, cursor: u64) -> &AtomicU64 {
-        &self.words[cursor as usize & (self.words.len() - 1)]
+        let index = cursor as usize & (self.words.len() - 1);
+        debug_assert!(index < self.words.len());
+        // SAFETY: there is at least one word (`starting_at`), so the masked index is below their number.
+        unsafe { self.words.get_unchecked(index) }
     }
 
     /// The head as its owner last published it. A thread that takes a lane over starts from here.
     pub(crate) fn published(&self) -> u64 {
-        // Relaxed: called by the owner, after the lock of the directory handed the lane over.
-        self.head.load(Ordering::Relaxed)
+        // Acquire pairs with the Release of `push`: a ledger must not see less than what was aggregated.
+        self.head.load(Ordering::Acquire)
     }
 
-    /// Writes a sample's record; `false` if there is no room for it. Producer only; `head` and `count` as in
-    /// [`push`](Self::push).
+    /// Writes a sample's record; `false` if there is no room for it. Producer only, with its own `head`.
     #[inline(always)]
-    pub(crate) fn push_sample<const N: usize>(
-        &self,
-        head: &Cell<u64>,
-        words: [u64; N],
-        count: impl FnOnce(),
-    ) -> bool {
-        self.push(&self.inbox.sample_limit, head, words, &[], count)
+    pub(crate) fn push_sample<const N: usize>(&self, head: &OwnCopy, words: [u64; N]) -> bool {
+        self.push(&self.inbox.sample_limit, head, words, &[], || ())
     }
 
-    /// Writes a span's record; `false` if there is no room for it. Producer only; `head` and `count` as in
-    /// [`push`](Self::push).
+    /// Writes a span's record; `false` if there is no room for it. Producer only, with its own `head`. `count` runs
+    /// before the record can be seen, so that what was aggregated was counted.
     #[inline(always)]
     pub(crate) fn push_span<const N: usize>(
         &self,
-        head: &Cell<u64>,
+        head: &OwnCopy,
         words: [u64; N],
         items: &[u64],
         count: impl FnOnce(),
@@ -136,18 +132,17 @@ impl Ring {
         self.push(&self.inbox.limit, head, words, items, count)
     }
 
-    /// Writes one record and publishes it, whole. `head` is the producer's own cursor; `count` runs before the record
-    /// can be seen, so that what was aggregated was counted.
+    /// Writes one record and publishes it, whole.
     #[inline(always)]
     fn push<const N: usize>(
         &self,
         limit: &AtomicU64,
-        head: &Cell<u64>,
+        head: &OwnCopy,
         words: [u64; N],
         more: &[u64],
         count: impl FnOnce(),
     ) -> bool {
-        let from = head.get();
+        let from = head.get(&self.head);
         let needed = (N + more.len()) as u64;
         // Acquire pairs with the Release of `Consumer::take`: the consumer has read a word before we overwrite it.
         let limit = limit.load(Ordering::Acquire);

@@ -104,10 +104,12 @@ impl Ledger {
         self.coarse
     }
 
-    /// Adds up. `aggregated` must have been read before the tallies: then what is aggregated was recorded.
-    pub(crate) fn of<'a>(aggregated: [u64; KINDS], tallies: impl Iterator<Item = &'a Tally>) -> Self {
+    /// Adds up tallies, and the samples in the rings beside them. `aggregated` must have been read before: then what
+    /// is aggregated was recorded.
+    pub(crate) fn of<'a>(aggregated: [u64; KINDS], tallies: impl Iterator<Item = (&'a Tally, u64)>) -> Self {
         let mut ledger = Self::default();
-        for tally in tallies {
+        for (tally, samples) in tallies {
+            ledger.kinds[Kind::Sample as usize].recorded += samples;
             for kind in Kind::ALL {
                 let account = &mut ledger.kinds[kind as usize];
                 for reason in Reason::ALL {
@@ -185,7 +187,7 @@ mod tests {
         own.switched_off(Kind::Sample);
         shared.shared_dropped(Kind::Span, Reason::TlsGone);
         shared.shared_recorded(Kind::Sample);
-        let ledger = Ledger::of([4, 0], [&own, &shared].into_iter());
+        let ledger = Ledger::of([4, 0], [(&own, 0), (&shared, 0)].into_iter());
         let samples = ledger.kind(Kind::Sample);
         assert_eq!((samples.recorded, samples.switched_off, samples.in_flight), (7, 1, 2));
         let spans = ledger.kind(Kind::Span);
@@ -209,7 +211,7 @@ mod tests {
         lane.dropped(Kind::Sample, Reason::Invalid);
         all.absorb(&lane);
         all.absorb(&lane);
-        let ledger = Ledger::of([0; KINDS], std::iter::once(&all));
+        let ledger = Ledger::of([0; KINDS], std::iter::once((&all, 0)));
         assert_eq!((ledger.clamped(), ledger.coarse()), (2, 2));
         assert_eq!(ledger.total().recorded, 4);
         assert_eq!(ledger.kind(Kind::Sample).dropped.by(Reason::Invalid), 2);

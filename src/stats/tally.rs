@@ -101,7 +101,10 @@ impl Reason {
 /// `recorded` is written before the record it counts is published, so it never lags behind what was aggregated.
 #[derive(Debug)]
 pub(crate) struct Tally {
+    /// Records made, but for the samples that went into a ring: those are the ring's words less `beside`.
     recorded: [AtomicU64; KINDS],
+    /// Words written to the ring that are no one-word samples: all of a span, one of a wide sample.
+    beside: AtomicU64,
     switched_off: [AtomicU64; KINDS],
     dropped: [[AtomicU64; REASONS]; KINDS],
     /// Spans that head sampling left out; their durations are samples of their own.
@@ -117,6 +120,7 @@ impl Default for Tally {
         let zeros = || std::array::from_fn(|_| AtomicU64::new(0));
         Self {
             recorded: zeros(),
+            beside: AtomicU64::new(0),
             switched_off: zeros(),
             dropped: [(); KINDS].map(|()| std::array::from_fn(|_| AtomicU64::new(0))),
             unsampled: AtomicU64::new(0),
@@ -130,6 +134,30 @@ impl Default for Tally {
 #[inline(always)]
 fn bump(count: &AtomicU64) {
     count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+}
+
+/// Samples in a ring are not counted one by one, which would cost a sixth of the call: they are the words published
+/// less those beside them.
+impl Tally {
+    /// Words were published that are no samples. Called after they were published: a reading in between takes them
+    /// for samples in flight, and never counts a sample too few.
+    #[inline(always)]
+    pub(crate) fn beside(&self, words: usize) {
+        let sum = self.beside.load(Ordering::Relaxed).wrapping_add(words as u64);
+        // Release pairs with the Acquire of `samples_in`: who sees these words subtracted sees them published.
+        self.beside.store(sum, Ordering::Release);
+    }
+
+    /// Samples that went into the lane's ring. `published` reads the ring's head; it is called second.
+    pub(crate) fn samples_in(&self, published: impl FnOnce() -> u64) -> u64 {
+        let beside = self.beside.load(Ordering::Acquire);
+        published().wrapping_sub(beside)
+    }
+
+    /// Takes over the samples of a retired lane's ring.
+    pub(crate) fn absorb_samples(&self, samples: u64) {
+        self.recorded[Kind::Sample as usize].fetch_add(samples, Ordering::Relaxed);
+    }
 }
 
 /// The writes of a lane's owner.

@@ -1,0 +1,102 @@
+//! What each call costs beside its floor: one run, all rows in turn, medians and minima of many batches.
+//!
+//! Criterion's benches time one subject at a time; on a shared machine the clock rate drifts between two of them by
+//! more than the differences that matter. Here every round runs every row once, so that drift hits all alike.
+//! `cargo bench --bench ratios` prints the tables of PERF.md; `-- --short` takes fewer rounds; as a test
+//! (`cargo test --benches`) it runs one round and checks the results, not the times.
+
+mod floors;
+mod rows;
+
+use std::time::{Duration, Instant};
+
+/// A case: so many calls, and how long they took.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    /// The row it is compared with, and how many times as long it may take.
+    pub(crate) bound: Option<(&'static str, f64)>,
+    pub(crate) calls: u32,
+    pub(crate) run: Box<dyn FnMut(u32) -> Duration>,
+    /// What to do between two batches, not timed: let the aggregator catch up.
+    pub(crate) rest: Box<dyn FnMut()>,
+}
+
+/// Times a loop of `calls`; the closure is told the number of the call.
+#[inline(always)]
+pub(crate) fn timed(calls: u32, mut call: impl FnMut(u32)) -> Duration {
+    let start = Instant::now();
+    for number in 0..calls {
+        call(number);
+    }
+    start.elapsed()
+}
+
+struct Figures {
+    name: &'static str,
+    bound: Option<(&'static str, f64)>,
+    median: f64,
+    min: f64,
+}
+
+fn main() {
+    let has = |flag: &str| std::env::args().any(|argument| argument == flag);
+    // `cargo test` passes no --bench.
+    let rounds = if !has("--bench") {
+        1
+    } else if has("--short") {
+        25
+    } else {
+        201
+    };
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let mut rows = rows::all();
+    rows.retain(|row| {
+        only.as_ref().is_none_or(|only| row.name.contains(only.as_str()) || row.name == "empty loop")
+    });
+    let mut times: Vec<Vec<f64>> = rows.iter().map(|_| Vec::new()).collect();
+    for _ in 0..rounds {
+        for (row, times) in rows.iter_mut().zip(&mut times) {
+            (row.rest)();
+            times.push((row.run)(row.calls).as_nanos() as f64 / f64::from(row.calls));
+        }
+    }
+    let figures: Vec<_> = rows
+        .iter()
+        .zip(&mut times)
+        .map(|(row, times)| {
+            times.sort_by(f64::total_cmp);
+            Figures { name: row.name, bound: row.bound, median: times[times.len() / 2], min: times[0] }
+        })
+        .collect();
+    print(&figures, rounds);
+    drop(rows);
+    if only.is_none() {
+        rows::print_rates(rounds > 1);
+    }
+}
+
+fn print(figures: &[Figures], rounds: usize) {
+    println!("ns per call, {rounds} rounds\n");
+    println!("| case | median | min | against | ratio | at most |");
+    println!("|---|---:|---:|---|---:|---:|");
+    for row in figures {
+        print!("| {} | {:.2} | {:.2} |", row.name, row.median, row.min);
+        let beside = row.bound.and_then(|(name, most)| {
+            figures.iter().find(|other| other.name == name).map(|other| (other, most))
+        });
+        match beside {
+            // Against the empty loop the bound is a difference: nanoseconds above it.
+            Some((other, most)) if other.name == "empty loop" => {
+                let above = row.median - other.median;
+                let verdict = if above <= most { "" } else { " **missed**" };
+                println!(" {} | +{above:.2} | +{most:.1}{verdict} |", other.name);
+            }
+            Some((other, most)) => {
+                let ratio = row.median / other.median;
+                let verdict = if ratio <= most { "" } else { " **missed**" };
+                println!(" {} | {ratio:.2} | {most:.1}{verdict} |", other.name);
+            }
+            None => println!(" | | |"),
+        }
+    }
+}

@@ -5,7 +5,6 @@
 
 use crate::lane::{Directory, Distribution, Slot, Spill};
 use crate::snapshot::HistogramView;
-use crate::stats::Layout;
 use std::sync::Arc;
 
 /// All histograms of an instance, by series number.
@@ -173,17 +172,18 @@ pub(super) struct SpillSeen(Vec<SlotSeen>);
 
 #[derive(Debug, Default)]
 struct SlotSeen {
-    taken: u64,
+    sign: (u128, u64),
     sum: u128,
     buckets: Vec<u64>,
 }
 
 impl SlotSeen {
     fn take(&mut self, slot: Slot<'_>, histogram: &mut Histogram) -> u64 {
-        if slot.count() == self.taken {
+        let sign = slot.sign();
+        if sign == self.sign {
             return 0;
         }
-        let layout: Layout = histogram.to.layout;
+        self.sign = sign;
         let buckets = slot.buckets();
         self.buckets.resize(buckets.len(), 0);
         let mut more = 0;
@@ -193,7 +193,6 @@ impl SlotSeen {
             *seen = now;
             more += difference;
         }
-        debug_assert!(layout.len() <= self.buckets.len());
         // After the buckets: sum and extremes cover at least what the buckets showed, and while the lane's thread
         // goes on, a sample or two beyond.
         let sum = slot.sum();
@@ -202,7 +201,6 @@ impl SlotSeen {
         if let Some(range) = slot.range() {
             histogram.widen(range);
         }
-        self.taken += more;
         more
     }
 }

@@ -199,7 +199,7 @@ impl Directory {
             self.share_count(index, count);
         }
         self.shared.absorb(&lane.tally);
-        self.shared.absorb_samples(lane.samples_in_ring());
+        self.shared.absorb_samples(lane.samples());
         true
     }
 
@@ -218,7 +218,7 @@ impl Directory {
     pub(crate) fn ledger(&self) -> Ledger {
         let roster = self.roster.lock();
         let aggregated = std::array::from_fn(|kind| self.aggregated[kind].load(Ordering::Acquire));
-        let lanes = roster.all.iter().map(|lane| (&*lane.tally, lane.samples_in_ring()));
+        let lanes = roster.all.iter().map(|lane| (&*lane.tally, lane.samples()));
         Ledger::of(aggregated, lanes.chain([(&self.shared, 0)]))
     }
 

@@ -181,7 +181,9 @@ pub(crate) fn sample(to: &Distribution, directory: &Directory, value: u64) -> bo
             skip(lane, Kind::Sample);
             return true;
         }
-        if !lane.ring.push_sample(&hot.head, [(value << layout::SAMPLE_SHIFT) | to.word]) {
+        let counted = lane.spill.add_near(to, value)
+            || lane.ring.push_sample(&hot.head, [(value << layout::SAMPLE_SHIFT) | to.word]);
+        if !counted {
             spill(hot, lane, to, directory, value);
         }
         true
@@ -198,11 +200,12 @@ fn skip(lane: &Lane, kind: Kind) {
     }
 }
 
-/// A sample that found the ring full: counted where it is.
+/// A sample that found the ring full: counted where it is, as will be those of its series that follow.
+#[cold]
 #[inline(never)]
 fn spill(hot: &Hot, lane: &Lane, to: &Distribution, directory: &Directory, value: u64) {
-    lane.tally.recorded(Kind::Sample);
-    if !lane.spill.add(to.series, to.layout, value) {
+    if !lane.spill.add(to, value) {
+        lane.tally.recorded(Kind::Sample);
         lane.tally.coarse();
         to.commons.add(value);
     }
@@ -267,18 +270,35 @@ pub(crate) fn reject_sample(directory: &Arc<Directory>, reason: Reason) {
     }
 }
 
-/// A sample that was not taken because the switch was off.
-#[cold]
-pub(crate) fn skip_sample(directory: &Arc<Directory>) {
-    let counted = enter(directory).and_then(|()| {
-        here(Key::new(directory.instance, 0).0, |here| skip(here.lane, Kind::Sample)).ok_or(Reason::TlsGone)
+/// Whether a measurement should be made now; if not, it is counted as left out.
+#[inline(always)]
+pub(crate) fn wants_sample(to: &Distribution, directory: &Arc<Directory>) -> bool {
+    let here = HOT.with(|hot| {
+        let lane = hot.lane(to.base)?;
+        let wanted = lane.ring.lets_samples_through();
+        if !wanted {
+            skip(lane, Kind::Sample);
+        }
+        Some(wanted)
     });
-    match counted {
-        Ok(()) => {}
+    here.unwrap_or_else(|| wants_sample_cold(to, directory))
+}
+
+/// A thread that has no lane yet, or never will: then samples go to the shared counts, unless the switch is off.
+#[cold]
+#[inline(never)]
+fn wants_sample_cold(to: &Distribution, directory: &Arc<Directory>) -> bool {
+    match enter(directory) {
+        Ok(()) => wants_sample(to, directory),
         Err(reason @ (Reason::Forked | Reason::AfterShutdown)) => {
             directory.shared.shared_dropped(Kind::Sample, reason);
+            false
         }
-        Err(_) => directory.shared.shared_switched_off(Kind::Sample),
+        Err(_) if directory.mode() == super::Mode::Off => {
+            directory.shared.shared_switched_off(Kind::Sample);
+            false
+        }
+        Err(_) => true,
     }
 }
 

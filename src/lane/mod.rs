@@ -46,9 +46,9 @@ impl Lane {
         })
     }
 
-    /// Samples that went into the ring, over all its owners.
-    pub(crate) fn samples_in_ring(&self) -> u64 {
-        self.tally.samples_in(|| self.ring.published())
+    /// Samples that went into the ring or the spill, over all the lane's owners. The tally counts the others.
+    pub(crate) fn samples(&self) -> u64 {
+        self.tally.samples_in(|| self.ring.published()) + self.spill.samples()
     }
 
     /// Bytes set aside for it; untouched pages are counted though the system has not handed them out yet.

@@ -1,36 +1,44 @@
 //! Where samples go that find no room in the ring: bucket counts in the lane itself. Hot: [`Spill::add`].
 //!
-//! A series too hot for the ring is so aggregated where it is produced. The lane carves slots out of one block that
-//! was set aside when it was made, without allocating; when the block is used up, samples fall back to their series'
+//! A series too hot for the ring is so aggregated where it is produced, and stays so on this lane: counting here costs
+//! less than the way through the ring and the aggregator together. The lane carves slots out of one block that was set
+//! aside when it was made, without allocating; when the block is used up, samples fall back to their series'
 //! [`Commons`], which keeps count, sum, minimum and maximum exact and of the bucket only the power of two.
 //!
-//! A slot has one writer. Its counts only grow; the aggregator takes the difference to what it saw last. The count
-//! is written before the bucket, so that it never lags behind the sum of the buckets.
+//! A slot has one writer, and its counts only grow: the aggregator takes the difference to what it saw last. Nothing
+//! counts the samples but the buckets, so a count that differs from their sum cannot be.
 
+use super::Distribution;
 use crate::stats::Layout;
 use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering, zeroed_words};
 
-/// Entries of the table from series to slot, a power of two; more series than that spill to the commons.
+/// Entries of the table from series to slot, a power of two; more series than half of that spill to the commons.
 #[cfg(not(tellane_loom))]
 const TABLE: usize = 512;
 #[cfg(tellane_loom)]
 const TABLE: usize = 4;
+/// Series that a lane finds at one look, a power of two.
+#[cfg(not(tellane_loom))]
+const NEAR: usize = 64;
+#[cfg(tellane_loom)]
+const NEAR: usize = 2;
 
 /// Words of a slot before its buckets; a cache line.
 const HEAD: usize = 8;
 const SERIES: usize = 0;
 const LEN: usize = 1;
-const COUNT: usize = 2;
-const SUM: usize = 3;
+const SUM: usize = 2;
 /// Times that the sum ran over.
-const CARRY: usize = 4;
-const MIN: usize = 5;
-const MAX: usize = 6;
+const CARRY: usize = 3;
+const MIN: usize = 4;
+const MAX: usize = 5;
 
 /// One lane's spill.
 #[derive(Debug)]
 pub(crate) struct Spill {
     words: Box<[AtomicU64]>,
+    /// The slots used last, by the low bits of their series: series + 1 above, the slot's first word below.
+    near: [AtomicU64; NEAR],
     /// Series index, hashed by its low bits and probed linearly, to the slot's first word + 1; 0 is vacant.
     table: Box<[AtomicU32]>,
     /// Words in use, a whole number of slots.
@@ -48,6 +56,7 @@ impl Spill {
     pub(crate) fn new(words: usize) -> Self {
         Self {
             words: zeroed_words(words),
+            near: std::array::from_fn(|_| AtomicU64::new(0)),
             table: (0..TABLE).map(|_| AtomicU32::new(0)).collect(),
             used: AtomicUsize::new(0),
         }
@@ -57,17 +66,27 @@ impl Spill {
         self.words.len()
     }
 
-    /// Counts a value, at most the layout's highest; `false` if there is no slot to be had. Owner only.
+    /// Counts a value, at most the layout's highest, if its series is counted here already and was lately. Owner only.
     #[inline(always)]
-    pub(crate) fn add(&self, series: u32, layout: Layout, value: u64) -> bool {
-        let Some(slot) = self.find(series).or_else(|| self.carve(series, layout)) else {
+    pub(crate) fn add_near(&self, to: &Distribution, value: u64) -> bool {
+        let near = self.near[to.series as usize & (NEAR - 1)].load(Ordering::Relaxed); // written by this thread only
+        near >> 32 == u64::from(to.series) + 1 && self.count(near as u32 as usize, to.layout, value)
+    }
+
+    /// Counts a value, at most the layout's highest; `false` if there is no slot to be had. Owner only.
+    pub(crate) fn add(&self, to: &Distribution, value: u64) -> bool {
+        let Some(start) = self.find(to.series).or_else(|| self.carve(to.series, to.layout)) else {
             return false;
         };
-        let (head, buckets) = slot.split_at(HEAD);
-        let Some(bucket) = buckets.get(layout.index(value)) else {
-            return false;
-        };
-        bump(&head[COUNT], 1);
+        let near = ((u64::from(to.series) + 1) << 32) | start as u64;
+        self.near[to.series as usize & (NEAR - 1)].store(near, Ordering::Relaxed);
+        self.count(start, to.layout, value)
+    }
+
+    #[inline(always)]
+    fn count(&self, start: usize, layout: Layout, value: u64) -> bool {
+        let Some(head) = self.words.get(start..start + HEAD) else { return false };
+        let Some(bucket) = self.words.get(start + HEAD + layout.index(value)) else { return false };
         if bump(&head[SUM], value) < value {
             bump(&head[CARRY], 1);
         }
@@ -77,20 +96,18 @@ impl Spill {
         if value > head[MAX].load(Ordering::Relaxed) {
             head[MAX].store(value, Ordering::Relaxed);
         }
-        // Release pairs with the Acquire of `Slot::fold`: whoever sees the bucket sees the count that covers it.
+        // Release pairs with the Acquire of `Slot::buckets`: who sees the sample sees the extremes that cover it.
         bucket.store(bucket.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
         true
     }
 
-    #[inline(always)]
-    fn find(&self, series: u32) -> Option<&[AtomicU64]> {
+    fn find(&self, series: u32) -> Option<usize> {
         let mut at = series as usize;
         loop {
             let entry = self.table[at & (TABLE - 1)].load(Ordering::Relaxed); // written by this thread only
             let start = entry.checked_sub(1)? as usize;
-            let slot = self.words.get(start..)?;
-            if slot.first()?.load(Ordering::Relaxed) == u64::from(series) {
-                return slot.get(..slot.get(LEN)?.load(Ordering::Relaxed) as usize);
+            if self.words.get(start)?.load(Ordering::Relaxed) == u64::from(series) {
+                return Some(start);
             }
             at += 1;
         }
@@ -98,7 +115,7 @@ impl Spill {
 
     /// A slot for a series that has none yet. The table is never filled: probing must end.
     #[cold]
-    fn carve(&self, series: u32, layout: Layout) -> Option<&[AtomicU64]> {
+    fn carve(&self, series: u32, layout: Layout) -> Option<usize> {
         let start = self.used.load(Ordering::Relaxed); // written by this thread only
         let len = (HEAD + layout.len()).next_multiple_of(HEAD);
         let slot = self.words.get(start..start + len)?;
@@ -116,7 +133,12 @@ impl Spill {
         self.table[at & (TABLE - 1)].store(start as u32 + 1, Ordering::Relaxed);
         // Release pairs with the Acquire of `slots`: the slot's head is written before it can be walked to.
         self.used.store(start + len, Ordering::Release);
-        Some(slot)
+        Some(start)
+    }
+
+    /// Samples counted here so far. Any thread.
+    pub(crate) fn samples(&self) -> u64 {
+        self.slots().map(|slot| slot.buckets().sum::<u64>()).sum()
     }
 
     /// The slots, oldest first. Aggregator only.
@@ -143,9 +165,9 @@ impl Slot<'_> {
         self.words[SERIES].load(Ordering::Relaxed) as u32
     }
 
-    /// Samples counted so far.
-    pub(crate) fn count(&self) -> u64 {
-        self.words[COUNT].load(Ordering::Relaxed)
+    /// A sign that changes with every sample: the sum, and for zeros their bucket.
+    pub(crate) fn sign(&self) -> (u128, u64) {
+        (self.sum(), self.words[HEAD].load(Ordering::Relaxed))
     }
 
     /// Least and greatest value so far; `None` before the first.
@@ -220,18 +242,25 @@ impl Commons {
 mod tests {
     use super::*;
 
+    fn series(number: u32, digits: u8, highest: u64) -> Distribution {
+        Distribution::new(1, number, Layout::new(digits, highest))
+    }
+
     #[test]
     fn counts_sums_and_extremes_are_exact() {
-        let layout = Layout::new(2, u64::MAX);
         let spill = Spill::new(20_000);
         let values = [0, 1, 5, 5, 1 << 40, u64::MAX, u64::MAX - 1];
-        assert!(values.iter().all(|value| spill.add(9, layout, *value)));
-        assert!(spill.add(9 + TABLE as u32, layout, 3), "a series in the same place of the table");
+        let (nine, same_place) = (series(9, 2, u64::MAX), series(9 + TABLE as u32, 2, u64::MAX));
+        assert!(!spill.add_near(&nine, 5), "nobody has spilled yet");
+        assert!(values.iter().take(3).all(|value| spill.add(&nine, *value)));
+        assert!(values.iter().skip(3).all(|value| spill.add_near(&nine, *value)));
+        assert!(spill.add(&same_place, 3), "a series in the same place of both tables");
+        assert!(!spill.add_near(&nine, 5) && spill.add_near(&same_place, 3));
         let slots: Vec<_> = spill.slots().collect();
         assert_eq!(slots.iter().map(Slot::series).collect::<Vec<_>>(), [9, 9 + TABLE as u32]);
         let slot = slots[0];
-        assert_eq!(slot.count(), 7);
         assert_eq!(slot.buckets().sum::<u64>(), 7);
+        assert_eq!(spill.samples(), 9);
         assert_eq!(slot.sum(), values.iter().map(|value| u128::from(*value)).sum());
         assert_eq!(slot.range(), Some((0, u64::MAX)));
         assert_eq!(slot.buckets().nth(5), Some(2));
@@ -240,15 +269,16 @@ mod tests {
 
     #[test]
     fn past_the_cap_there_is_no_slot_and_the_others_stay() {
-        let layout = Layout::new(1, 1_000);
-        let slot = (HEAD + layout.len()).next_multiple_of(HEAD);
+        let small = |number| series(number, 1, 1_000);
+        let slot = (HEAD + small(1).layout.len()).next_multiple_of(HEAD);
         let spill = Spill::new(2 * slot + 5);
-        assert!(spill.add(1, layout, 1) && spill.add(2, layout, 2));
-        assert!(!spill.add(3, layout, 3));
-        assert!(spill.add(2, layout, 2));
-        assert_eq!(spill.slots().map(|slot| slot.count()).collect::<Vec<_>>(), [1, 2]);
+        assert!(spill.add(&small(1), 1) && spill.add(&small(2), 2));
+        assert!(!spill.add(&small(3), 3));
+        assert!(spill.add(&small(2), 2));
+        let counts: Vec<u64> = spill.slots().map(|slot| slot.buckets().sum()).collect();
+        assert_eq!(counts, [1, 2]);
         let many = Spill::new(1 << 20);
-        let kept = (0..2 * TABLE as u32).filter(|series| many.add(*series, Layout::new(1, 2), 1)).count();
+        let kept = (0..2 * TABLE as u32).filter(|number| many.add(&series(*number, 1, 2), 1)).count();
         assert_eq!(kept, TABLE / 2);
     }
 

@@ -18,6 +18,10 @@ impl Tap {
         Self { key, directory: Some(Arc::clone(directory)) }
     }
 
+    pub(super) fn key(&self) -> Key {
+        self.key
+    }
+
     #[inline(always)]
     fn add(&self, amount: u64) {
         if !local::add(self.key, amount) {

@@ -5,8 +5,10 @@ use super::{
     UpDownCounter, UpDownCounterBuilder,
 };
 use crate::error::RegisterError;
+use crate::lane::{Key, local};
 use crate::series::{Registry, global};
 use crate::sync::Arc;
+use crate::sync::fixed::{AtomicU64, Ordering};
 use std::ops::Deref;
 use std::sync::OnceLock;
 
@@ -19,6 +21,8 @@ use std::sync::OnceLock;
 #[derive(Debug)]
 pub struct Lazy<H> {
     handle: OnceLock<H>,
+    /// The handle's [`Key`], for counters: saves the look whether the handle is there. No instance has the key 0.
+    key: AtomicU64,
     definition: Definition,
     make: fn(&Definition, &Arc<Registry>) -> Result<H, RegisterError>,
 }
@@ -82,6 +86,31 @@ impl<H: Handle> Lazy<H> {
     }
 }
 
+impl Lazy<Counter> {
+    /// Adds one.
+    #[inline]
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// Adds an amount.
+    #[inline]
+    pub fn add(&self, amount: u64) {
+        // Relaxed: a key is a number; the cell it leads to is this thread's own.
+        if !local::add(Key(self.key.load(Ordering::Relaxed)), amount) {
+            self.add_cold(amount);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_cold(&self, amount: u64) {
+        let handle: &Counter = self;
+        self.key.store(handle.0.key().0, Ordering::Relaxed);
+        handle.add(amount);
+    }
+}
+
 macro_rules! lazy {
     ($($handle:ident by $builder:ident;)*) => {$(
         impl Lazy<$handle> {
@@ -93,6 +122,7 @@ macro_rules! lazy {
             ) -> Self {
                 Self {
                     handle: OnceLock::new(),
+                    key: AtomicU64::new(0),
                     definition: Definition { name, help, labels, bytes: false, seconds: false },
                     make: |definition, registry| {
                         let mut builder = $builder::new(registry, definition.name).help(definition.help);

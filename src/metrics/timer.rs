@@ -31,9 +31,8 @@ impl Timer {
     /// Starts a stopwatch. While the switch is off it does not read the clock.
     #[inline]
     pub fn start(&self) -> Stopwatch<'_> {
-        let live = self.0.0.as_ref();
-        let start = live.and_then(|live| is_on(live).then(|| live.directory.clock.ticks()));
-        Stopwatch { live, start }
+        let live = self.0.0.as_ref().filter(|live| local::wants_sample(&live.to, &live.directory));
+        Stopwatch { start: live.map_or(0, |live| live.directory.clock.ticks()), live }
     }
 
     /// Runs a closure and records how long it took. If it panics, that is recorded too.
@@ -50,29 +49,14 @@ impl Timer {
     }
 }
 
-#[inline(always)]
-fn is_on(live: &Live) -> bool {
-    local::here(live.to.base, |here| here.lane.ring.lets_samples_through())
-        .unwrap_or_else(|| is_on_cold(live))
-}
-
-/// A thread that has no lane yet, or never will: then samples go to the shared counts, unless the switch is off.
-#[cold]
-#[inline(never)]
-fn is_on_cold(live: &Live) -> bool {
-    match local::enter(&live.directory) {
-        Ok(()) => local::here(live.to.base, |here| here.lane.ring.lets_samples_through()).unwrap_or(false),
-        Err(_) => live.directory.mode() != crate::lane::Mode::Off,
-    }
-}
-
 /// A running stopwatch of a [`Timer`]. Records when dropped; may be sent to another thread.
 #[derive(Debug)]
 #[must_use = "a stopwatch that is dropped at once records no time"]
 pub struct Stopwatch<'a> {
+    /// `None` if it was started while the switch was off.
     live: Option<&'a Live>,
-    /// Ticks at the start; `None` if it was started while the switch was off.
-    start: Option<u64>,
+    /// Ticks at the start.
+    start: u64,
 }
 
 impl Stopwatch<'_> {
@@ -90,22 +74,11 @@ impl Stopwatch<'_> {
     #[inline(always)]
     fn record(&mut self) -> Option<u64> {
         let live = self.live.take()?;
-        let Some(start) = self.start else {
-            skipped(live);
-            return None;
-        };
         let clock = &live.directory.clock;
-        let nanos = clock.nanos_between(start, clock.ticks());
+        let nanos = clock.nanos_between(self.start, clock.ticks());
         live.record(nanos);
         Some(nanos)
     }
-}
-
-/// A measurement that was not made because the switch was off. It stays so if the switch has come on since.
-#[cold]
-#[inline(never)]
-fn skipped(live: &Live) {
-    local::skip_sample(&live.directory);
 }
 
 impl Drop for Stopwatch<'_> {

@@ -101,7 +101,8 @@ impl Reason {
 /// `recorded` is written before the record it counts is published, so it never lags behind what was aggregated.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// Records made, but for the samples that went into a ring: those are the ring's words less `beside`.
+    /// Records made, but for the samples that went into the lane's ring (the ring's words less `beside`) or its spill
+    /// (the sum of its buckets).
     recorded: [AtomicU64; KINDS],
     /// Words written to the ring that are no one-word samples: all of a span, one of a wide sample.
     beside: AtomicU64,

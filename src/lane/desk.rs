@@ -5,14 +5,14 @@
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 
-/// Open spans whose contexts are kept; deeper ones are recorded as children of the deepest kept.
+/// Ids spans whose contexts are kept; deeper ones are recorded as children of the deepest kept.
 pub(crate) const DEPTH: usize = 128;
 /// Places for names used by this thread, a power of two.
 const NAMES: usize = 256;
 
-/// What a child must know of an open span.
+/// What a child must know of an open span: its ids.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Open {
+pub(crate) struct Ids {
     pub(crate) trace_id: u128,
     pub(crate) span_id: u64,
     pub(crate) sampled: bool,
@@ -49,7 +49,7 @@ struct CachedKey {
 pub(crate) struct Desk {
     /// Spans open on this thread, kept or not.
     depth: Cell<usize>,
-    open: [Cell<Open>; DEPTH],
+    open: [Cell<Ids>; DEPTH],
     names: [Cell<CachedName>; NAMES],
     keys: [Cell<CachedKey>; NAMES],
     /// State of the id generator: wyrand (Wang Yi), a counter with a mixed output. Never repeats within 2^64.
@@ -60,7 +60,7 @@ impl Desk {
     pub(crate) fn new() -> Box<Self> {
         Box::new(Self {
             depth: Cell::new(0),
-            open: [const { Cell::new(Open { trace_id: 0, span_id: 0, sampled: false }) }; DEPTH],
+            open: [const { Cell::new(Ids { trace_id: 0, span_id: 0, sampled: false }) }; DEPTH],
             names: std::array::from_fn(|_| Cell::new(CachedName::default())),
             keys: std::array::from_fn(|_| Cell::new(CachedKey::default())),
             // std seeds this from the operating system, once a process, and varies it each time.
@@ -80,14 +80,14 @@ impl Desk {
 
     /// The innermost open span.
     #[inline(always)]
-    pub(crate) fn current(&self) -> Option<Open> {
+    pub(crate) fn current(&self) -> Option<Ids> {
         let depth = self.depth.get();
         if depth == 0 { None } else { Some(self.open[(depth - 1).min(DEPTH - 1)].get()) }
     }
 
     /// Makes a span the innermost; returns its place.
     #[inline(always)]
-    pub(crate) fn enter(&self, span: Open) -> usize {
+    pub(crate) fn enter(&self, span: Ids) -> usize {
         let place = self.depth.get();
         if let Some(slot) = self.open.get(place) {
             slot.set(span);
@@ -150,21 +150,21 @@ impl Desk {
 mod tests {
     use super::*;
 
-    fn open(span_id: u64) -> Open {
-        Open { trace_id: 1, span_id, sampled: true }
+    fn ids(span_id: u64) -> Ids {
+        Ids { trace_id: 1, span_id, sampled: true }
     }
 
     #[test]
     fn spans_nest_and_leave_in_any_order() {
         let desk = Desk::new();
-        let (a, b) = (desk.enter(open(1)), desk.enter(open(2)));
+        let (a, b) = (desk.enter(ids(1)), desk.enter(ids(2)));
         desk.leave(a, 1);
         assert_eq!(desk.current(), None, "the outer one takes the inner one along");
-        let (c, d) = (desk.enter(open(3)), desk.enter(open(4)));
+        let (c, d) = (desk.enter(ids(3)), desk.enter(ids(4)));
         desk.leave(b, 2);
-        assert_eq!(desk.current(), Some(open(4)), "a span that was ended already ends nobody");
+        assert_eq!(desk.current(), Some(ids(4)), "a span that was ended already ends nobody");
         desk.leave(d, 4);
-        assert_eq!(desk.current(), Some(open(3)));
+        assert_eq!(desk.current(), Some(ids(3)));
         desk.leave(c, 3);
         assert_eq!(desk.current(), None);
     }
@@ -172,8 +172,8 @@ mod tests {
     #[test]
     fn a_million_open_spans_take_no_more_room() {
         let desk = Desk::new();
-        let places: Vec<_> = (1..=1_000_000).map(|id| desk.enter(open(id))).collect();
-        assert_eq!(desk.current(), Some(open(DEPTH as u64)));
+        let places: Vec<_> = (1..=1_000_000).map(|id| desk.enter(ids(id))).collect();
+        assert_eq!(desk.current(), Some(ids(DEPTH as u64)));
         for (place, id) in places.into_iter().zip(1..).rev() {
             desk.leave(place, id);
         }

@@ -15,7 +15,7 @@ mod spill;
 #[cfg(all(test, tellane_loom))]
 mod loom;
 
-pub(crate) use desk::{Desk, KnownName, Open};
+pub(crate) use desk::{Desk, Ids, KnownName};
 pub(crate) use directory::{Directory, Limits};
 pub(crate) use fork::{forks, watch as watch_forks};
 pub(crate) use ring::{Consumer, Mode, Ring};
@@ -89,6 +89,8 @@ pub(crate) struct Distribution {
     pub(crate) series: u32,
     /// What every one-word sample has in common: see `record::layout::sample_base`.
     pub(crate) word: u64,
+    /// What a spill knows the series by: its number + 1, shifted above any place in a spill.
+    pub(crate) near: u64,
     /// The greatest value that needs no second look: it fits one word and is not above the highest trackable.
     pub(crate) plain_max: u64,
     pub(crate) layout: Layout,
@@ -101,6 +103,7 @@ impl Distribution {
             base: Key::new(instance, 0).0,
             series,
             word: record::layout::sample_base(series),
+            near: (u64::from(series) + 1) << 32,
             plain_max: layout.highest().min(record::layout::SAMPLE_MAX),
             layout,
             commons: Commons::default(),

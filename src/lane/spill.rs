@@ -32,12 +32,14 @@ const SUM: usize = 2;
 const CARRY: usize = 3;
 const MIN: usize = 4;
 const MAX: usize = 5;
+/// `MAX - MIN`, so that one comparison asks for both. Read by the owner only.
+const SPREAD: usize = 6;
 
 /// One lane's spill.
 #[derive(Debug)]
 pub(crate) struct Spill {
     words: Box<[AtomicU64]>,
-    /// The slots used last, by the low bits of their series: series + 1 above, the slot's first word below.
+    /// The slots used last, by the low bits of their series: [`Distribution::near`] and the slot's first word.
     near: [AtomicU64; NEAR],
     /// Series index, hashed by its low bits and probed linearly, to the slot's first word + 1; 0 is vacant.
     table: Box<[AtomicU32]>,
@@ -50,6 +52,16 @@ fn bump(word: &AtomicU64, by: u64) -> u64 {
     let sum = word.load(Ordering::Relaxed).wrapping_add(by);
     word.store(sum, Ordering::Relaxed);
     sum
+}
+
+#[cold]
+#[inline(never)]
+fn widen(head: &[AtomicU64], value: u64) {
+    let min = head[MIN].load(Ordering::Relaxed).min(value);
+    let max = head[MAX].load(Ordering::Relaxed).max(value);
+    head[MIN].store(min, Ordering::Relaxed);
+    head[MAX].store(max, Ordering::Relaxed);
+    head[SPREAD].store(max - min, Ordering::Relaxed);
 }
 
 impl Spill {
@@ -70,7 +82,9 @@ impl Spill {
     #[inline(always)]
     pub(crate) fn add_near(&self, to: &Distribution, value: u64) -> bool {
         let near = self.near[to.series as usize & (NEAR - 1)].load(Ordering::Relaxed); // written by this thread only
-        near >> 32 == u64::from(to.series) + 1 && self.count(near as u32 as usize, to.layout, value)
+        // Another series' entry, or a vacant one, comes to 2^32 or more: far outside the block. One comparison in
+        // `count` sees to that as well.
+        self.count(near.wrapping_sub(to.near) as usize, to.layout, value)
     }
 
     /// Counts a value, at most the layout's highest; `false` if there is no slot to be had. Owner only.
@@ -78,23 +92,19 @@ impl Spill {
         let Some(start) = self.find(to.series).or_else(|| self.carve(to.series, to.layout)) else {
             return false;
         };
-        let near = ((u64::from(to.series) + 1) << 32) | start as u64;
-        self.near[to.series as usize & (NEAR - 1)].store(near, Ordering::Relaxed);
+        self.near[to.series as usize & (NEAR - 1)].store(to.near + start as u64, Ordering::Relaxed);
         self.count(start, to.layout, value)
     }
 
     #[inline(always)]
     fn count(&self, start: usize, layout: Layout, value: u64) -> bool {
-        let Some(head) = self.words.get(start..start + HEAD) else { return false };
+        let Some(head) = self.words.get(start..start.wrapping_add(HEAD)) else { return false };
         let Some(bucket) = self.words.get(start + HEAD + layout.index(value)) else { return false };
         if bump(&head[SUM], value) < value {
             bump(&head[CARRY], 1);
         }
-        if value < head[MIN].load(Ordering::Relaxed) {
-            head[MIN].store(value, Ordering::Relaxed);
-        }
-        if value > head[MAX].load(Ordering::Relaxed) {
-            head[MAX].store(value, Ordering::Relaxed);
+        if value.wrapping_sub(head[MIN].load(Ordering::Relaxed)) > head[SPREAD].load(Ordering::Relaxed) {
+            widen(head, value);
         }
         // Release pairs with the Acquire of `Slot::buckets`: who sees the sample sees the extremes that cover it.
         bucket.store(bucket.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);

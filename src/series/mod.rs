@@ -10,7 +10,6 @@ mod registry;
 mod table;
 mod validate;
 
-pub(crate) use names::SpanName;
 pub(crate) use registry::{
     Descriptor, Identity, Metric, Place, Registry, Series, Shape, duration_bounds, enlist, find, global,
     install_global,

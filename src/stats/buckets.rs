@@ -10,6 +10,8 @@
 pub(crate) struct Layout {
     /// 4, 7, 10, 14 or 17 for one to five significant digits.
     magnitude: u8,
+    /// 2^(magnitude+1) - 1: what lies below has a bucket for each value.
+    floor: u64,
     /// The greatest value counted as itself; greater ones are clamped to it.
     highest: u64,
 }
@@ -19,7 +21,7 @@ impl Layout {
     pub(crate) const fn new(digits: u8, highest: u64) -> Self {
         // The least power of two that tells 2 * 10^digits values apart, halved.
         let magnitude = (2 * 10_u64.pow(digits as u32)).next_power_of_two().trailing_zeros() as u8 - 1;
-        Self { magnitude, highest }
+        Self { magnitude, floor: (2 << magnitude) - 1, highest }
     }
 
     pub(crate) const fn highest(self) -> u64 {
@@ -42,9 +44,11 @@ impl Layout {
         }
     }
 
+    /// The bucket of a value.
     #[inline(always)]
     pub(crate) const fn index(self, value: u64) -> usize {
-        index(self.magnitude as u32, value)
+        let octave = 63 - (value | self.floor).leading_zeros() - self.magnitude as u32;
+        ((octave as usize) << self.magnitude) + (value >> octave) as usize
     }
 
     /// Buckets up to the one of the highest value.
@@ -64,14 +68,6 @@ impl Layout {
         let octave = (index >> self.magnitude as u32).saturating_sub(1) as u32;
         self.lowest_in(index) + ((1 << octave) - 1)
     }
-}
-
-/// The bucket of a value in the layout of a magnitude.
-#[inline(always)]
-pub(crate) const fn index(magnitude: u32, value: u64) -> usize {
-    let floor = (2 << magnitude) - 1;
-    let octave = 63 - (value | floor).leading_zeros() - magnitude;
-    ((octave as usize) << magnitude) + (value >> octave) as usize
 }
 
 #[cfg(all(test, not(tellane_loom)))]

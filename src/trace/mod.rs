@@ -3,8 +3,11 @@
 //! Every span, sampled or not, feeds the histogram `traces_span_metrics_duration_seconds` and, if it ends in error,
 //! the counter `traces_span_metrics_errors_total`, both by span name.
 
+mod attribute;
+mod open;
 mod span;
 mod tracer;
 
-pub use span::{Attribute, Span, SpanContext};
+pub use attribute::Attribute;
+pub use span::{Span, SpanContext};
 pub use tracer::Tracer;

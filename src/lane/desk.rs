@@ -174,8 +174,8 @@ mod tests {
         let desk = Desk::new();
         let places: Vec<_> = (1..=1_000_000).map(|id| desk.enter(ids(id))).collect();
         assert_eq!(desk.current(), Some(ids(DEPTH as u64)));
-        for (place, id) in places.into_iter().zip(1..).rev() {
-            desk.leave(place, id);
+        for place in places.into_iter().rev() {
+            desk.leave(place, place as u64 + 1);
         }
         assert_eq!(desk.current(), None);
     }

@@ -219,7 +219,8 @@ impl Directory {
         let roster = self.roster.lock();
         let aggregated = std::array::from_fn(|kind| self.aggregated[kind].load(Ordering::Acquire));
         let lanes = roster.all.iter().map(|lane| (&*lane.tally, lane.samples()));
-        Ledger::of(aggregated, lanes.chain([(&self.shared, 0)]))
+        // What was lost later stands in the shared tally: read before the lanes it was sent from.
+        Ledger::of(aggregated, std::iter::once((&self.shared, 0)).chain(lanes))
     }
 
     /// Adds all lanes' counter cells to `sums`.
@@ -242,7 +243,7 @@ impl Directory {
 
     /// A sample from a thread without a lane: exact, but shared.
     pub(crate) fn share_sample(&self, commons: &Commons, value: u64) {
-        self.shared.shared_recorded(Kind::Sample);
+        self.shared.shared_sent(Kind::Sample);
         self.shared.shared_coarse();
         commons.add(value);
     }

@@ -7,7 +7,7 @@
 
 #![allow(unsafe_code)] // the pointers of the cells below, see `Hot`
 
-use super::{Desk, Directory, Distribution, Key, Lane};
+use super::{Desk, Directory, Distribution, Key, Lane, Recorder};
 use crate::record::layout;
 use crate::stats::{Kind, Reason};
 use crate::sync::{Arc, AtomicU64, Ordering, OwnCopy};
@@ -171,7 +171,8 @@ pub(crate) fn add_cold(directory: &Arc<Directory>, key: Key, amount: u64) {
 /// Records a value that needs no second look, at most `plain_max`; `false` if this thread is not at the histogram's
 /// instance or the value is greater, for [`sample_cold`] to see to.
 #[inline(always)]
-pub(crate) fn sample(to: &Distribution, directory: &Directory, value: u64) -> bool {
+pub(crate) fn sample(recorder: &Recorder, value: u64) -> bool {
+    let to = &*recorder.to;
     HOT.with(|hot| {
         let Some(lane) = hot.lane(to.base) else { return false };
         if value > to.plain_max {
@@ -184,7 +185,7 @@ pub(crate) fn sample(to: &Distribution, directory: &Directory, value: u64) -> bo
         let counted = lane.spill.add_near(to, value)
             || lane.ring.push_sample(&hot.head, [(value << layout::SAMPLE_SHIFT) | to.word]);
         if !counted {
-            spill(hot, lane, to, directory, value);
+            spill(lane, to, &recorder.directory, value);
         }
         true
     })
@@ -203,14 +204,13 @@ fn skip(lane: &Lane, kind: Kind) {
 /// A sample that found the ring full: counted where it is, as will be those of its series that follow.
 #[cold]
 #[inline(never)]
-fn spill(hot: &Hot, lane: &Lane, to: &Distribution, directory: &Directory, value: u64) {
+fn spill(lane: &Lane, to: &Distribution, directory: &Directory, value: u64) {
     if !lane.spill.add(to, value) {
-        lane.tally.recorded(Kind::Sample);
+        lane.tally.sent(Kind::Sample);
         lane.tally.coarse();
         to.commons.add(value);
     }
-    let spills = hot.spills.get().wrapping_add(1);
-    hot.spills.set(spills);
+    let spills = HOT.with(|hot| hot.spills.replace(hot.spills.get().wrapping_add(1)));
     if spills.is_multiple_of(LOOK_EVERY) {
         directory.suspect_stall(lane, directory.clock.ticks());
     }
@@ -219,7 +219,8 @@ fn spill(hot: &Hot, lane: &Lane, to: &Distribution, directory: &Directory, value
 /// Records any value from anywhere.
 #[cold]
 #[inline(never)]
-pub(crate) fn sample_cold(to: &Distribution, directory: &Arc<Directory>, value: u64) {
+pub(crate) fn sample_cold(recorder: &Recorder, value: u64) {
+    let Recorder { to, directory } = recorder;
     let highest = to.layout.highest();
     let kept = value.min(highest);
     match enter(directory) {
@@ -229,7 +230,7 @@ pub(crate) fn sample_cold(to: &Distribution, directory: &Arc<Directory>, value: 
                 lane.tally.clamped();
             }
             if kept <= to.plain_max {
-                sample(to, directory, kept);
+                sample(recorder, kept);
                 return;
             }
             if !lane.ring.lets_samples_through() {
@@ -240,7 +241,7 @@ pub(crate) fn sample_cold(to: &Distribution, directory: &Arc<Directory>, value: 
             if lane.ring.push_sample(&hot.head, words) {
                 lane.tally.beside(1);
             } else {
-                spill(hot, lane, to, directory, kept);
+                spill(lane, to, directory, kept);
             }
         }),
         Err(reason @ (Reason::Forked | Reason::AfterShutdown)) => {
@@ -272,24 +273,25 @@ pub(crate) fn reject_sample(directory: &Arc<Directory>, reason: Reason) {
 
 /// Whether a measurement should be made now; if not, it is counted as left out.
 #[inline(always)]
-pub(crate) fn wants_sample(to: &Distribution, directory: &Arc<Directory>) -> bool {
+pub(crate) fn wants_sample(recorder: &Recorder) -> bool {
     let here = HOT.with(|hot| {
-        let lane = hot.lane(to.base)?;
+        let lane = hot.lane(recorder.to.base)?;
         let wanted = lane.ring.lets_samples_through();
         if !wanted {
             skip(lane, Kind::Sample);
         }
         Some(wanted)
     });
-    here.unwrap_or_else(|| wants_sample_cold(to, directory))
+    here.unwrap_or_else(|| wants_sample_cold(recorder))
 }
 
 /// A thread that has no lane yet, or never will: then samples go to the shared counts, unless the switch is off.
 #[cold]
 #[inline(never)]
-fn wants_sample_cold(to: &Distribution, directory: &Arc<Directory>) -> bool {
+fn wants_sample_cold(recorder: &Recorder) -> bool {
+    let directory = &recorder.directory;
     match enter(directory) {
-        Ok(()) => wants_sample(to, directory),
+        Ok(()) => wants_sample(recorder),
         Err(reason @ (Reason::Forked | Reason::AfterShutdown)) => {
             directory.shared.shared_dropped(Kind::Sample, reason);
             false
@@ -315,7 +317,7 @@ impl Here<'_> {
     #[inline(always)]
     pub(crate) fn push_span<const N: usize>(&self, words: [u64; N], items: &[u64]) -> bool {
         let tally = &self.lane.tally;
-        let pushed = self.lane.ring.push_span(&self.hot.head, words, items, || tally.recorded(Kind::Span));
+        let pushed = self.lane.ring.push_span(&self.hot.head, words, items, || tally.sent(Kind::Span));
         if pushed {
             tally.beside(N + items.len());
         }
@@ -340,7 +342,7 @@ impl Here<'_> {
         if !lane.ring.push_sample(&self.hot.head, [word])
             && let Some(to) = self.directory.distributions.get(series as usize)
         {
-            spill(self.hot, lane, to, self.directory, nanos);
+            spill(lane, to, self.directory, nanos);
         }
     }
 

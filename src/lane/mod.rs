@@ -57,6 +57,13 @@ impl Lane {
     }
 }
 
+/// A histogram and the instance it belongs to.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorder {
+    pub(crate) to: Arc<Distribution>,
+    pub(crate) directory: Arc<Directory>,
+}
+
 /// Which instance's which series: the instance's number above, the index below. Handles carry it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key(pub(crate) u64);
@@ -81,8 +88,9 @@ impl Key {
     }
 }
 
-/// What it takes to record a value of one histogram: nothing is looked up.
+/// What it takes to record a value of one histogram: nothing is looked up. What is needed stands in one cache line.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Distribution {
     /// The instance's base, as in [`Key::base`].
     pub(crate) base: u64,

@@ -54,14 +54,26 @@ fn bump(word: &AtomicU64, by: u64) -> u64 {
     sum
 }
 
+#[inline(always)]
+fn count_within(head: &[AtomicU64; HEAD], bucket: &AtomicU64, value: u64) {
+    if bump(&head[SUM], value) < value {
+        bump(&head[CARRY], 1);
+    }
+    // Release pairs with the Acquire of `Slot::buckets`: who sees the sample sees the extremes that cover it.
+    bucket.store(bucket.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+}
+
+/// A value below the least or above the greatest so far.
 #[cold]
 #[inline(never)]
-fn widen(head: &[AtomicU64], value: u64) {
+fn count_beyond(head: &[AtomicU64; HEAD], bucket: &AtomicU64, value: u64) -> bool {
     let min = head[MIN].load(Ordering::Relaxed).min(value);
     let max = head[MAX].load(Ordering::Relaxed).max(value);
     head[MIN].store(min, Ordering::Relaxed);
     head[MAX].store(max, Ordering::Relaxed);
     head[SPREAD].store(max - min, Ordering::Relaxed);
+    count_within(head, bucket, value);
+    true
 }
 
 impl Spill {
@@ -98,16 +110,13 @@ impl Spill {
 
     #[inline(always)]
     fn count(&self, start: usize, layout: Layout, value: u64) -> bool {
-        let Some(head) = self.words.get(start..start.wrapping_add(HEAD)) else { return false };
-        let Some(bucket) = self.words.get(start + HEAD + layout.index(value)) else { return false };
-        if bump(&head[SUM], value) < value {
-            bump(&head[CARRY], 1);
-        }
+        let slot = self.words.get(start..).and_then(|slot| slot.split_first_chunk::<HEAD>());
+        let Some((head, buckets)) = slot else { return false };
+        let Some(bucket) = buckets.get(layout.index(value)) else { return false };
         if value.wrapping_sub(head[MIN].load(Ordering::Relaxed)) > head[SPREAD].load(Ordering::Relaxed) {
-            widen(head, value);
+            return count_beyond(head, bucket, value); // in tail position: no register need be saved on the way here
         }
-        // Release pairs with the Acquire of `Slot::buckets`: who sees the sample sees the extremes that cover it.
-        bucket.store(bucket.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+        count_within(head, bucket, value);
         true
     }
 

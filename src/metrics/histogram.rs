@@ -1,6 +1,6 @@
 //! Distributions of values. Hot: one word into the thread's ring, or one count into its spill.
 
-use crate::lane::{Directory, Distribution, local};
+use crate::lane::{Directory, Distribution, Recorder, local};
 use crate::stats::Reason;
 use crate::sync::Arc;
 use std::time::Duration;
@@ -32,21 +32,20 @@ pub struct Histogram(pub(super) Option<Live>);
 
 #[derive(Clone, Debug)]
 pub(super) struct Live {
-    pub(super) to: Arc<Distribution>,
-    pub(super) directory: Arc<Directory>,
+    pub(super) recorder: Recorder,
     /// Recorded integers in one shown unit.
     scale: f64,
 }
 
 impl Live {
     pub(super) fn new(to: &Arc<Distribution>, directory: &Arc<Directory>, scale: f64) -> Self {
-        Self { to: Arc::clone(to), directory: Arc::clone(directory), scale }
+        Self { recorder: Recorder { to: Arc::clone(to), directory: Arc::clone(directory) }, scale }
     }
 
     #[inline(always)]
     pub(super) fn record(&self, value: u64) {
-        if !local::sample(&self.to, &self.directory, value) {
-            local::sample_cold(&self.to, &self.directory, value);
+        if !local::sample(&self.recorder, value) {
+            local::sample_cold(&self.recorder, value);
         }
     }
 
@@ -55,7 +54,7 @@ impl Live {
         if scaled.is_finite() && scaled >= 0.0 {
             self.record(scaled.round() as u64); // saturates far above any highest value
         } else {
-            local::reject_sample(&self.directory, Reason::Invalid);
+            local::reject_sample(&self.recorder.directory, Reason::Invalid);
         }
     }
 }
@@ -97,7 +96,7 @@ impl Histogram {
     /// ```
     /// let telemetry = tellane::Telemetry::builder("load").start()?;
     /// let latency = telemetry.histogram("latency").seconds().register()?;
-    /// assert_eq!(latency.record_corrected(35, 10), 4); // 35, 25, 15, 5 is below the interval: not made up
+    /// assert_eq!(latency.record_corrected(35, 10), 3); // 35, 25 and 15; 5 is below the interval
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn record_corrected(&self, value: u64, interval: u64) -> u64 {

@@ -31,8 +31,8 @@ impl Timer {
     /// Starts a stopwatch. While the switch is off it does not read the clock.
     #[inline]
     pub fn start(&self) -> Stopwatch<'_> {
-        let live = self.0.0.as_ref().filter(|live| local::wants_sample(&live.to, &live.directory));
-        Stopwatch { start: live.map_or(0, |live| live.directory.clock.ticks()), live }
+        let live = self.0.0.as_ref().filter(|live| local::wants_sample(&live.recorder));
+        Stopwatch { start: live.map_or(0, |live| live.recorder.directory.clock.ticks()), live }
     }
 
     /// Runs a closure and records how long it took. If it panics, that is recorded too.
@@ -74,7 +74,7 @@ impl Stopwatch<'_> {
     #[inline(always)]
     fn record(&mut self) -> Option<u64> {
         let live = self.live.take()?;
-        let clock = &live.directory.clock;
+        let clock = &live.recorder.directory.clock;
         let nanos = clock.nanos_between(self.start, clock.ticks());
         live.record(nanos);
         Some(nanos)

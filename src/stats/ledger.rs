@@ -109,19 +109,25 @@ impl Ledger {
     pub(crate) fn of<'a>(aggregated: [u64; KINDS], tallies: impl Iterator<Item = (&'a Tally, u64)>) -> Self {
         let mut ledger = Self::default();
         for (tally, samples) in tallies {
-            ledger.kinds[Kind::Sample as usize].recorded += samples;
             for kind in Kind::ALL {
                 let account = &mut ledger.kinds[kind as usize];
                 for reason in Reason::ALL {
-                    account.dropped.0[reason as usize] += tally.read_dropped(kind, reason);
+                    let (dropped, lost) = (tally.read_dropped(kind, reason), tally.read_lost(kind, reason));
+                    account.dropped.0[reason as usize] += dropped + lost;
+                    account.recorded += dropped;
                 }
-                account.switched_off += tally.read_switched_off(kind);
+                let switched_off = tally.read_switched_off(kind);
+                account.switched_off += switched_off;
+                account.recorded += switched_off;
             }
-            ledger.kinds[Kind::Span as usize].unsampled += tally.read_unsampled();
+            let unsampled = tally.read_unsampled();
+            ledger.kinds[Kind::Span as usize].unsampled += unsampled;
+            ledger.kinds[Kind::Span as usize].recorded += unsampled;
+            ledger.kinds[Kind::Sample as usize].recorded += samples;
             ledger.clamped += tally.read_clamped();
             ledger.coarse += tally.read_coarse();
             for kind in Kind::ALL {
-                ledger.kinds[kind as usize].recorded += tally.read_recorded(kind);
+                ledger.kinds[kind as usize].recorded += tally.read_sent(kind);
             }
         }
         for kind in Kind::ALL {
@@ -180,13 +186,13 @@ mod tests {
     fn the_ledger_adds_up_tallies_and_balances() {
         let (own, shared) = (Tally::default(), Tally::default());
         for _ in 0..5 {
-            own.recorded(Kind::Sample);
+            own.sent(Kind::Sample);
         }
         own.dropped(Kind::Span, Reason::RingFull);
         own.unsampled();
         own.switched_off(Kind::Sample);
         shared.shared_dropped(Kind::Span, Reason::TlsGone);
-        shared.shared_recorded(Kind::Sample);
+        shared.shared_sent(Kind::Sample);
         let ledger = Ledger::of([4, 0], [(&own, 0), (&shared, 0)].into_iter());
         let samples = ledger.kind(Kind::Sample);
         assert_eq!((samples.recorded, samples.switched_off, samples.in_flight), (7, 1, 2));
@@ -205,7 +211,7 @@ mod tests {
     #[test]
     fn a_retired_lane_leaves_its_counts() {
         let (all, lane) = (Tally::default(), Tally::default());
-        lane.recorded(Kind::Span);
+        lane.sent(Kind::Span);
         lane.clamped();
         lane.coarse();
         lane.dropped(Kind::Sample, Reason::Invalid);

@@ -1,4 +1,4 @@
-//! What one lane counted: records by kind, drops by reason. Hot: [`Tally::recorded`] runs with every record.
+//! What one lane counted: records by kind, drops by reason. Hot: [`Tally::sent`] runs with every span.
 //!
 //! A lane's tally has one writer, its owner thread; the instance's shared tally, for threads without a lane, has many.
 //! The two kinds of write are named apart and never meet on one tally.
@@ -98,16 +98,19 @@ impl Reason {
 /// Counts of one lane, or of all threads that have none. Every count only grows.
 ///
 /// Relaxed throughout: a reader that must see a count has synchronised through the ring's head or a lock already, and
-/// `recorded` is written before the record it counts is published, so it never lags behind what was aggregated.
+/// `sent` is written before the record it counts is published, so it never lags behind what was aggregated.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// Records made, but for the samples that went into the lane's ring (the ring's words less `beside`) or its spill
+    /// Records sent on their way, but for the samples in the lane's ring (its words less `beside`) and in its spill
     /// (the sum of its buckets).
-    recorded: [AtomicU64; KINDS],
+    sent: [AtomicU64; KINDS],
     /// Words written to the ring that are no one-word samples: all of a span, one of a wide sample.
     beside: AtomicU64,
+    /// Records that were never sent, by cause: each is counted once, here.
     switched_off: [AtomicU64; KINDS],
     dropped: [[AtomicU64; REASONS]; KINDS],
+    /// Records that were sent and lost later.
+    lost: [[AtomicU64; REASONS]; KINDS],
     /// Spans that head sampling left out; their durations are samples of their own.
     unsampled: AtomicU64,
     /// Samples above their histogram's highest trackable value, counted there.
@@ -120,10 +123,11 @@ impl Default for Tally {
     fn default() -> Self {
         let zeros = || std::array::from_fn(|_| AtomicU64::new(0));
         Self {
-            recorded: zeros(),
+            sent: zeros(),
             beside: AtomicU64::new(0),
             switched_off: zeros(),
             dropped: [(); KINDS].map(|()| std::array::from_fn(|_| AtomicU64::new(0))),
+            lost: [(); KINDS].map(|()| std::array::from_fn(|_| AtomicU64::new(0))),
             unsampled: AtomicU64::new(0),
             clamped: AtomicU64::new(0),
             coarse: AtomicU64::new(0),
@@ -157,32 +161,29 @@ impl Tally {
 
     /// Takes over the samples of a retired lane's ring.
     pub(crate) fn absorb_samples(&self, samples: u64) {
-        self.recorded[Kind::Sample as usize].fetch_add(samples, Ordering::Relaxed);
+        self.sent[Kind::Sample as usize].fetch_add(samples, Ordering::Relaxed);
     }
 }
 
 /// The writes of a lane's owner.
 impl Tally {
     #[inline(always)]
-    pub(crate) fn recorded(&self, kind: Kind) {
-        bump(&self.recorded[kind as usize]);
+    pub(crate) fn sent(&self, kind: Kind) {
+        bump(&self.sent[kind as usize]);
     }
 
     #[inline]
     pub(crate) fn switched_off(&self, kind: Kind) {
-        bump(&self.recorded[kind as usize]);
         bump(&self.switched_off[kind as usize]);
     }
 
     #[inline]
     pub(crate) fn unsampled(&self) {
-        bump(&self.recorded[Kind::Span as usize]);
         bump(&self.unsampled);
     }
 
     #[inline]
     pub(crate) fn dropped(&self, kind: Kind, reason: Reason) {
-        bump(&self.recorded[kind as usize]);
         bump(&self.dropped[kind as usize][reason as usize]);
     }
 
@@ -200,25 +201,23 @@ impl Tally {
 /// The writes of threads that share a tally.
 impl Tally {
     #[cold]
-    pub(crate) fn shared_recorded(&self, kind: Kind) {
-        self.recorded[kind as usize].fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn shared_sent(&self, kind: Kind) {
+        self.sent[kind as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     #[cold]
     pub(crate) fn shared_dropped(&self, kind: Kind, reason: Reason) {
-        self.recorded[kind as usize].fetch_add(1, Ordering::Relaxed);
-        self.shared_lost(kind, reason, 1);
+        self.dropped[kind as usize][reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Drops of records that were counted as recorded already.
+    /// Records that were sent and are lost.
     #[cold]
     pub(crate) fn shared_lost(&self, kind: Kind, reason: Reason, records: u64) {
-        self.dropped[kind as usize][reason as usize].fetch_add(records, Ordering::Relaxed);
+        self.lost[kind as usize][reason as usize].fetch_add(records, Ordering::Relaxed);
     }
 
     #[cold]
     pub(crate) fn shared_switched_off(&self, kind: Kind) {
-        self.recorded[kind as usize].fetch_add(1, Ordering::Relaxed);
         self.switched_off[kind as usize].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -240,23 +239,30 @@ impl Tally {
     }
 
     fn all(&self) -> impl Iterator<Item = &AtomicU64> {
-        let arrays = self.recorded.iter().chain(&self.switched_off).chain(self.dropped.iter().flatten());
+        let arrays = self.sent.iter().chain(&self.switched_off);
+        let arrays = arrays.chain(self.dropped.iter().flatten()).chain(self.lost.iter().flatten());
         arrays.chain([&self.unsampled, &self.clamped, &self.coarse])
     }
 }
 
 /// The reads of the ledger.
 impl Tally {
-    pub(crate) fn read_recorded(&self, kind: Kind) -> u64 {
-        self.recorded[kind as usize].load(Ordering::Relaxed)
+    pub(crate) fn read_sent(&self, kind: Kind) -> u64 {
+        self.sent[kind as usize].load(Ordering::Relaxed)
     }
 
     pub(crate) fn read_switched_off(&self, kind: Kind) -> u64 {
         self.switched_off[kind as usize].load(Ordering::Relaxed)
     }
 
+    /// Never sent, for this reason.
     pub(crate) fn read_dropped(&self, kind: Kind, reason: Reason) -> u64 {
         self.dropped[kind as usize][reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// Sent and lost, for this reason.
+    pub(crate) fn read_lost(&self, kind: Kind, reason: Reason) -> u64 {
+        self.lost[kind as usize][reason as usize].load(Ordering::Relaxed)
     }
 
     pub(crate) fn read_unsampled(&self) -> u64 {

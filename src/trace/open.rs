@@ -98,7 +98,7 @@ impl Open {
     }
 
     /// Called once, by the guard's drop.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn end(&mut self) {
         let carried = self.laneless.is_none();
         if !carried || local::here(self.base.get(), |here| self.end_here(&here)).is_none() {

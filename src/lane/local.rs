@@ -173,22 +173,35 @@ pub(crate) fn add_cold(directory: &Arc<Directory>, key: Key, amount: u64) {
 #[inline(always)]
 pub(crate) fn sample(recorder: &Recorder, value: u64) -> bool {
     let to = &*recorder.to;
-    HOT.with(|hot| {
-        let Some(lane) = hot.lane(to.base) else { return false };
-        if value > to.plain_max {
-            return false;
-        }
+    if value > to.plain_max {
+        return false;
+    }
+    let act = |lane: &Lane| {
         if !lane.ring.lets_samples_through() {
             skip(lane, Kind::Sample);
-            return true;
+            return;
         }
-        let counted = lane.spill.add_near(to, value)
-            || lane.ring.push_sample(&hot.head, [(value << layout::SAMPLE_SHIFT) | to.word]);
+        let word = (value << layout::SAMPLE_SHIFT) | to.word;
+        let counted =
+            lane.spill.add_near(to, value) || HOT.with(|hot| lane.ring.push_sample(&hot.head, [word]));
         if !counted {
             spill(lane, to, &recorder.directory, value);
         }
-        true
-    })
+    };
+    with_lane(to.base, act).is_some()
+}
+
+/// Runs `act` with this thread's lane at an instance, if the thread is there already.
+///
+/// Not inside `HOT.with`: std inlines that only around closures as small as this one, and a call would cost more
+/// than many a record.
+#[inline(always)]
+fn with_lane<R>(base: u64, act: impl FnOnce(&Lane) -> R) -> Option<R> {
+    let lane = HOT.with(|hot| if hot.base.get() == base { hot.lane.get() } else { ptr::null() });
+    // SAFETY: while `base` is an instance's, `lane` points into a seat that this thread owns. `act` cannot keep the
+    // reference, and drops no seat: only `enter` does, for another instance, and it is not called from within.
+    let lane = unsafe { lane.as_ref() }?;
+    Some(act(lane))
 }
 
 /// A record that the switch keeps out.
@@ -274,15 +287,14 @@ pub(crate) fn reject_sample(directory: &Arc<Directory>, reason: Reason) {
 /// Whether a measurement should be made now; if not, it is counted as left out.
 #[inline(always)]
 pub(crate) fn wants_sample(recorder: &Recorder) -> bool {
-    let here = HOT.with(|hot| {
-        let lane = hot.lane(recorder.to.base)?;
+    let act = |lane: &Lane| {
         let wanted = lane.ring.lets_samples_through();
         if !wanted {
             skip(lane, Kind::Sample);
         }
-        Some(wanted)
-    });
-    here.unwrap_or_else(|| wants_sample_cold(recorder))
+        wanted
+    };
+    with_lane(recorder.to.base, act).unwrap_or_else(|| wants_sample_cold(recorder))
 }
 
 /// A thread that has no lane yet, or never will: then samples go to the shared counts, unless the switch is off.
@@ -306,7 +318,6 @@ fn wants_sample_cold(recorder: &Recorder) -> bool {
 
 /// What a span needs of its thread.
 pub(crate) struct Here<'a> {
-    hot: &'a Hot,
     pub(crate) lane: &'a Lane,
     pub(crate) desk: &'a Desk,
     pub(crate) directory: &'a Directory,
@@ -317,7 +328,8 @@ impl Here<'_> {
     #[inline(always)]
     pub(crate) fn push_span<const N: usize>(&self, words: [u64; N], items: &[u64]) -> bool {
         let tally = &self.lane.tally;
-        let pushed = self.lane.ring.push_span(&self.hot.head, words, items, || tally.sent(Kind::Span));
+        let ring = &self.lane.ring;
+        let pushed = HOT.with(|hot| ring.push_span(&hot.head, words, items, || tally.sent(Kind::Span)));
         if pushed {
             tally.beside(N + items.len());
         }
@@ -339,7 +351,7 @@ impl Here<'_> {
         let lane = self.lane;
         let nanos = nanos.min(layout::SAMPLE_MAX); // the highest value of all duration histograms of spans
         let word = layout::sample(series, nanos);
-        if !lane.ring.push_sample(&self.hot.head, [word])
+        if !HOT.with(|hot| lane.ring.push_sample(&hot.head, [word]))
             && let Some(to) = self.directory.distributions.get(series as usize)
         {
             spill(lane, to, self.directory, nanos);
@@ -355,12 +367,13 @@ impl Here<'_> {
 /// Runs `act` with this thread's place at an instance, if the thread is there already.
 #[inline(always)]
 pub(crate) fn here<R>(base: u64, act: impl FnOnce(Here<'_>) -> R) -> Option<R> {
-    HOT.with(|hot| {
-        let lane = hot.lane(base)?;
-        // SAFETY: as for `lane`: all three point into the same seat.
-        let (desk, directory) = unsafe { (&*hot.desk.get(), &*hot.directory.get()) };
-        Some(act(Here { hot, lane, desk, directory }))
-    })
+    let (lane, desk, directory) = HOT.with(|hot| {
+        let at = hot.base.get() == base;
+        (if at { hot.lane.get() } else { ptr::null() }, hot.desk.get(), hot.directory.get())
+    });
+    // SAFETY: as in `with_lane`; all three point into the same seat.
+    let (lane, desk, directory) = unsafe { (lane.as_ref()?, &*desk, &*directory) };
+    Some(act(Here { lane, desk, directory }))
 }
 
 /// Brings this thread to an instance: to the lane it has there, or to a new one.

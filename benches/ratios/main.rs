@@ -2,8 +2,8 @@
 //!
 //! Criterion's benches time one subject at a time; on a shared machine the clock rate drifts between two of them by
 //! more than the differences that matter. Here every round runs every row once, so that drift hits all alike.
-//! `cargo bench --bench ratios` prints the tables of PERF.md; `-- --short` takes fewer rounds; as a test
-//! (`cargo test --benches`) it runs one round and checks the results, not the times.
+//! `cargo bench --bench ratios` prints the tables of PERF.md; `-- --short` takes fewer rounds, `-- --csv FILE` keeps
+//! every round's figures; as a test (`cargo test --benches`) it runs one round and checks the results, not the times.
 
 mod floors;
 mod rows;
@@ -48,7 +48,9 @@ fn main() {
     } else {
         201
     };
-    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let csv = std::env::args().skip_while(|argument| argument != "--csv").nth(1);
+    let is_filter = |argument: &String| !argument.starts_with('-') && Some(argument) != csv.as_ref();
+    let only = std::env::args().skip(1).find(is_filter);
     let mut rows = rows::all();
     rows.retain(|row| {
         only.as_ref().is_none_or(|only| row.name.contains(only.as_str()) || row.name == "empty loop")
@@ -59,6 +61,16 @@ fn main() {
             (row.rest)();
             times.push((row.run)(row.calls).as_nanos() as f64 / f64::from(row.calls));
         }
+    }
+    if let Some(path) = csv {
+        let lines = rows.iter().zip(&times).flat_map(|(row, times)| {
+            times
+                .iter()
+                .enumerate()
+                .map(|(round, nanos)| format!("{},{round},{nanos:.4}\n", row.name.replace(',', ";")))
+        });
+        std::fs::write(&path, std::iter::once("row,round,ns\n".to_owned()).chain(lines).collect::<String>())
+            .expect("the file for --csv can be written");
     }
     let figures: Vec<_> = rows
         .iter()

@@ -78,3 +78,8 @@ pub use telemetry::{Builder, Shutdown, Switch, Telemetry};
 
 #[doc(hidden)]
 pub use aggregate::Injection;
+
+/// The README's example, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

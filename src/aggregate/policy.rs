@@ -2,7 +2,6 @@
 //! finds the worker's heart stopped.
 
 use crate::lane::Directory;
-use crate::stats::{Kind, Reason};
 use crate::switch::{Cause, Position, State};
 use std::time::Duration;
 
@@ -29,8 +28,8 @@ pub(super) struct Policy {
     thresholds: Thresholds,
     /// Passes in a row that shed too much.
     shedding: u32,
-    /// Spans recorded and shed, as of the last pass.
-    recorded: u64,
+    /// Spans that wanted a place and that found none, as of the last pass.
+    wanted: u64,
     shed: u64,
     probe: Option<Position>,
     /// Good passes of the present probe.
@@ -45,7 +44,7 @@ const GOOD_STEPS: u32 = 8;
 impl Policy {
     pub(super) fn new(thresholds: Thresholds) -> Self {
         let backoff = thresholds.retry;
-        Self { thresholds, shedding: 0, recorded: 0, shed: 0, probe: None, good: 0, backoff }
+        Self { thresholds, shedding: 0, wanted: 0, shed: 0, probe: None, good: 0, backoff }
     }
 
     /// After a pass that went through. `bytes` is what the instance holds.
@@ -77,10 +76,9 @@ impl Policy {
     }
 
     fn shed_too_much(&mut self, directory: &Directory) -> bool {
-        let spans = directory.ledger().kind(Kind::Span);
-        let shed = spans.dropped.by(Reason::RingFull);
-        let (more_shed, more) = (shed - self.shed, spans.recorded - self.recorded);
-        (self.shed, self.recorded) = (shed, spans.recorded);
+        let (wanted, shed) = directory.span_pressure();
+        let (more_shed, more) = (shed - self.shed, wanted - self.wanted);
+        (self.shed, self.wanted) = (shed, wanted);
         more_shed > 0 && more_shed * 1_000 > more * self.thresholds.shed_permille
     }
 

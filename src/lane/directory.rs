@@ -223,6 +223,17 @@ impl Directory {
         Ledger::of(aggregated, std::iter::once((&self.shared, 0)).chain(lanes))
     }
 
+    /// Spans that wanted a place in a ring, and those of them that found none. What the policy asks after each pass:
+    /// the whole ledger reads every bucket of every spill.
+    pub(crate) fn span_pressure(&self) -> (u64, u64) {
+        let roster = self.roster.lock();
+        let tallies = std::iter::once(&self.shared).chain(roster.all.iter().map(|lane| &*lane.tally));
+        tallies.fold((0, 0), |(wanted, shed), tally| {
+            let more = tally.read_dropped(Kind::Span, Reason::RingFull);
+            (wanted + more + tally.read_sent(Kind::Span), shed + more)
+        })
+    }
+
     /// Adds all lanes' counter cells to `sums`.
     pub(crate) fn sum_cells(&self, sums: &mut [u64]) {
         let roster = self.roster.lock();

@@ -148,7 +148,7 @@ impl Ring {
         let limit = limit.load(Ordering::Acquire);
         // Signed: spans may have gone past the samples' limit.
         let room =
-            if planted(Bug::NoWrap) { limit as i64 - from as i64 } else { limit.wrapping_sub(from) as i64 };
+            if planted(Bug::NoWrap) { limit.saturating_sub(from) } else { limit.wrapping_sub(from) } as i64;
         if room + i64::from(planted(Bug::RoomOffByOne)) < needed as i64 {
             return false;
         }

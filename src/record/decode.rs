@@ -52,6 +52,9 @@ impl Frame<'_> {
             layout::KIND_WIDE_SAMPLE if layout::flags(header) != 0 || layout::aux(header) != 0 => {
                 Err(DecodeError::BadFlags)
             }
+            layout::KIND_WIDE_SAMPLE if self.words[1] <= layout::SAMPLE_MAX => {
+                Err(DecodeError::BadLength { words: 2 }) // one word would have done: every record has one encoding
+            }
             layout::KIND_WIDE_SAMPLE => {
                 Ok(Record::Sample { series: layout::id(header), value: self.words[1] })
             }
@@ -87,7 +90,7 @@ impl Frame<'_> {
             sampled: flags & layout::FLAG_SAMPLED != 0,
             panicked: flags & layout::FLAG_PANICKED != 0,
             attributes_dropped: layout::aux(header),
-            attributes: attributes(items)?,
+            attributes: attributes(items, self.words.len())?,
         })
     }
 
@@ -107,7 +110,8 @@ impl Frame<'_> {
     }
 }
 
-fn attributes(mut items: &[u64]) -> Result<Vec<(u32, Value)>, DecodeError> {
+/// The items of a record of so many words.
+fn attributes(mut items: &[u64], words: usize) -> Result<Vec<(u32, Value)>, DecodeError> {
     let mut attributes = Vec::new();
     while let [first, rest @ ..] = items {
         let parts = layout::item_parts(*first).ok_or(DecodeError::BadItem)?;
@@ -122,8 +126,9 @@ fn attributes(mut items: &[u64]) -> Result<Vec<(u32, Value)>, DecodeError> {
         if (parts.text_len != 0 && !is_text) || (parts.truth && !is_bool) {
             return Err(DecodeError::BadItem);
         }
+        // Not `Truncated`: more input would not help, the record ends before its item does.
         let (value, rest) =
-            rest.split_at_checked(length).ok_or(DecodeError::Truncated { missing: length - rest.len() })?;
+            rest.split_at_checked(length).ok_or(DecodeError::BadLength { words: words as u16 })?;
         let value = match (parts.kind, value) {
             (layout::TYPE_BOOL, _) => Value::Bool(parts.truth),
             (layout::TYPE_I64, [bits]) => Value::I64(*bits as i64),

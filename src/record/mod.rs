@@ -1,8 +1,9 @@
 //! The record and its encoding: 64-bit words, little-endian when they leave memory. Pure functions, no unsafe.
 //!
 //! The rings carry this encoding, so do saved streams ([`encode`], [`Decoder`]) and the fuzzers. Decoding is total:
-//! any words give records or a [`DecodeError`]; it never panics, never reads past the end, and allocates no more than
-//! the input is long.
+//! any words give records or a [`DecodeError`]; it never panics, never reads past the end, and allocates a small
+//! multiple of the input's length at most (a word can be an attribute, a broken byte becomes a three-byte `U+FFFD`).
+//! Every record has exactly one encoding: what decodes, encodes to the same words again, broken text excepted.
 //!
 //! # Version 1, word by word
 //!
@@ -23,7 +24,7 @@
 //! | 36..48 | flags |
 //! | 48..64 | aux |
 //!
-//! A **wide sample** (kind 2): header (2 words, flags 0, aux 0), value.
+//! A **wide sample** (kind 2): header (2 words, flags 0, aux 0), value, which is 2^40 or more.
 //!
 //! A **span** (kind 3): header, start in ticks, duration in ticks, trace id (high word, low word), span id, parent
 //! span id (0 for a root), then items. Flags: bits 0..2 status (0 unset, 1 ok, 2 error; 3 is an error), bit 2
@@ -42,7 +43,7 @@
 //! | 48..64 | bool: 0 or 1; else zero |
 //!
 //! and continues with the value: one word for the numbers (two's complement, or the IEEE bits), nothing for a bool,
-//! and for text its bytes, eight a word, the last word filled up with zeros.
+//! and for text its bytes, eight a word, the last word filled up with zeros. The last item ends where the record does.
 //!
 //! A **definition** (kind 4): header (flags: 1 a span name, 2 an attribute key, 3 a series; aux: length in bytes),
 //! then the text laid out as above. It says what an id means, so that a saved stream explains itself.
@@ -88,7 +89,7 @@ pub enum Record {
         space: Space,
         /// The id, below 2^20.
         id: u32,
-        /// Its text, at most 32,752 bytes.
+        /// Its text, at most 32,752 bytes when encoded; bytes that are no UTF-8 are replaced when decoded.
         text: String,
     },
 }

@@ -1,0 +1,226 @@
+//! What holds for any record, any words and any bytes; and the hot side's items against a model.
+//!
+//! The fuzz targets `decode` and `round_trip` hold the first two against far more inputs.
+
+use super::{by_bits, first, words_of};
+use crate::record::layout::{ID_LIMIT, SAMPLE_MAX, TYPE_F64, TYPE_I64, TYPE_U64};
+use crate::record::*;
+use proptest::prelude::*;
+
+fn id() -> impl Strategy<Value = u32> {
+    prop_oneof![0..ID_LIMIT, 0..8_u32, Just(ID_LIMIT - 1)]
+}
+
+/// Numbers of all magnitudes: uniform ones are nearly all wide.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![any::<u64>(), (any::<u64>(), 0..64_u32).prop_map(|(bits, shift)| bits >> shift), {
+        prop::sample::select(vec![0, SAMPLE_MAX, SAMPLE_MAX + 1, u64::MAX])
+    }]
+}
+
+fn text(most: usize) -> impl Strategy<Value = String> {
+    prop_oneof![
+        prop::collection::vec(any::<char>(), 0..most).prop_map(String::from_iter),
+        prop::collection::vec(prop::char::range('a', 'z'), 0..most).prop_map(String::from_iter),
+    ]
+}
+
+fn value(text_most: usize) -> impl Strategy<Value = Value> {
+    prop_oneof![
+        text(text_most).prop_map(Value::Str),
+        any::<i64>().prop_map(Value::I64),
+        number().prop_map(Value::U64),
+        any::<u64>().prop_map(|bits| Value::F64(f64::from_bits(bits))),
+        prop::num::f64::ANY.prop_map(Value::F64),
+        any::<bool>().prop_map(Value::Bool),
+    ]
+}
+
+fn span() -> impl Strategy<Value = Span> {
+    let status = prop::sample::select(vec![Status::Unset, Status::Ok, Status::Error]);
+    let head = (id(), number(), number(), any::<u128>(), any::<u64>(), any::<u64>());
+    let flags = (status, any::<bool>(), any::<bool>(), any::<u16>());
+    (head, flags, prop::collection::vec((id(), value(40)), 0..12)).prop_map(|(head, flags, attributes)| {
+        let (name, start, duration, trace_id, span_id, parent_id) = head;
+        let (status, sampled, panicked, attributes_dropped) = flags;
+        let ids = Span { name, start, duration, trace_id, span_id, parent_id, ..Span::default() };
+        Span { status, sampled, panicked, attributes_dropped, attributes, ..ids }
+    })
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    let space = prop::sample::select(vec![Space::SpanName, Space::Key, Space::Series]);
+    prop_oneof![
+        (id(), number()).prop_map(|(series, value)| Record::Sample { series, value }),
+        span().prop_map(Record::Span),
+        (space, id(), text(200)).prop_map(|(space, id, text)| Record::Definition { space, id, text }),
+    ]
+}
+
+/// Words of which many look like the beginning of something.
+fn any_words() -> impl Strategy<Value = Vec<u64>> {
+    let likely = |flags: std::ops::Range<u64>| {
+        (0..6_u64, id(), 0..12_u64, flags, 0..20_u64).prop_map(|(kind, id, words, flags, aux)| {
+            kind | (u64::from(id) << 4) | (words << 24) | (flags << 36) | (aux << 48)
+        })
+    };
+    let item = (0..3_u64, 0..7_u64, id(), 0..20_u64, 0..3_u64).prop_map(|(tag, kind, key, len, truth)| {
+        tag | (kind << 4) | (u64::from(key) << 8) | (len << 32) | (truth << 48)
+    });
+    prop::collection::vec(prop_oneof![any::<u64>(), likely(0..4), likely(0..4_096), item, Just(0)], 0..64)
+}
+
+/// How much text is in a record, in bytes, whether some of it was broken, and how many attributes.
+fn contents(record: &Record) -> (usize, bool, usize) {
+    let texts: Vec<&str> = match record {
+        Record::Definition { text, .. } => vec![text],
+        Record::Span(span) => {
+            let texts = span.attributes.iter().map(|(_, value)| value);
+            texts
+                .filter_map(|value| if let Value::Str(text) = value { Some(&**text) } else { None })
+                .collect()
+        }
+        Record::Sample { .. } => Vec::new(),
+    };
+    let attributes = if let Record::Span(span) = record { span.attributes.len() } else { 0 };
+    let broken = texts.iter().any(|text| text.contains(char::REPLACEMENT_CHARACTER));
+    (texts.iter().map(|text| text.len()).sum(), broken, attributes)
+}
+
+/// Any words decode to records or errors, no more than there are words, and what decodes is what `encode` writes.
+fn decodes(words: &[u64]) -> Result<(), TestCaseError> {
+    let mut decoder = Decoder::new(words);
+    loop {
+        let before = decoder.rest();
+        let Some(found) = decoder.next() else { break };
+        let read = &before[..before.len() - decoder.rest().len()];
+        prop_assert!(!read.is_empty(), "each step takes a word at least");
+        let Ok(record) = found else { continue };
+        let (text, broken, attributes) = contents(&record);
+        prop_assert!(text <= 3 * 8 * read.len() && attributes <= read.len());
+        if !broken {
+            prop_assert_eq!(words_of(&record), read);
+        }
+    }
+    prop_assert!(decoder.rest().is_empty());
+    Ok(())
+}
+
+/// [`Items`] as it is meant: attributes are kept whole while 32 words last, texts up to 248 bytes.
+fn model_push(kept: &mut Vec<(u32, Value)>, used: &mut usize, key: u32, value: &Value) -> Result<bool, Full> {
+    let (kept_value, needed) = match value {
+        Value::Str(text) => {
+            let mut cut = String::new();
+            for letter in text.chars() {
+                if cut.len() + letter.len_utf8() > 248 {
+                    break;
+                }
+                cut.push(letter);
+            }
+            let needed = 1 + cut.len().div_ceil(8);
+            (Value::Str(cut), needed)
+        }
+        Value::Bool(_) => (value.clone(), 1),
+        _ => (value.clone(), 2),
+    };
+    if *used + needed > 32 {
+        return Err(Full);
+    }
+    *used += needed;
+    let whole = !matches!((&kept_value, value), (Value::Str(cut), Value::Str(text)) if cut != text);
+    kept.push((key, kept_value));
+    Ok(whole)
+}
+
+fn push(items: &mut Items, key: u32, value: &Value) -> Result<bool, Full> {
+    match value {
+        Value::Str(text) => items.push_str(key, text),
+        Value::I64(number) => items.push_number(key, TYPE_I64, *number as u64).map(|()| true),
+        Value::U64(number) => items.push_number(key, TYPE_U64, *number).map(|()| true),
+        Value::F64(number) => items.push_number(key, TYPE_F64, number.to_bits()).map(|()| true),
+        Value::Bool(truth) => items.push_bool(key, *truth).map(|()| true),
+    }
+}
+
+proptest! {
+    #[test]
+    fn records_come_back(records in prop::collection::vec(record(), 0..6)) {
+        let mut words = Vec::new();
+        for record in &records {
+            encode(record, &mut words).unwrap();
+        }
+        let words = from_bytes(&to_bytes(&words)).unwrap();
+        let back: Result<Vec<_>, _> = Decoder::new(&words).collect();
+        let back: Vec<_> = back.unwrap().into_iter().map(by_bits).collect();
+        prop_assert_eq!(back, records.into_iter().map(by_bits).collect::<Vec<_>>());
+        decodes(&words)?;
+    }
+
+    #[test]
+    fn a_cut_stream_gives_what_was_whole(records in prop::collection::vec(record(), 1..4)) {
+        let mut words = Vec::new();
+        let ends: Vec<_> = records.iter().map(|record| {
+            encode(record, &mut words).unwrap();
+            words.len()
+        }).collect();
+        for cut in 0..words.len() {
+            let whole = ends.iter().filter(|end| **end <= cut).count();
+            let mut decoder = Decoder::new(&words[..cut]);
+            for record in &records[..whole] {
+                let found = decoder.next().unwrap().unwrap();
+                prop_assert_eq!(by_bits(found), by_bits(record.clone()));
+            }
+            let at_an_end = cut == 0 || ends.contains(&cut);
+            let missing = (!at_an_end).then(|| Err(DecodeError::Truncated { missing: ends[whole] - cut }));
+            prop_assert_eq!(decoder.next(), missing);
+            prop_assert_eq!(decoder.next(), None);
+        }
+    }
+
+    #[test]
+    fn any_words_decode(words in any_words()) {
+        decodes(&words)?;
+    }
+
+    #[test]
+    fn a_damaged_record_decodes(record in record(), at in any::<prop::sample::Index>(), bit in 0..64) {
+        let mut words = words_of(&record);
+        let at = at.index(words.len());
+        words[at] ^= 1_u64 << bit;
+        decodes(&words)?;
+    }
+
+    #[test]
+    fn any_bytes_decode(mut bytes in prop::collection::vec(any::<u8>(), 0..200), real in any::<bool>()) {
+        if real {
+            bytes.splice(0..0, MAGIC.to_le_bytes());
+        }
+        match from_bytes(&bytes) {
+            Ok(words) => {
+                prop_assert_eq!(to_bytes(&words), bytes);
+                decodes(&words)?;
+            }
+            Err(error) if bytes.len() < 8 => prop_assert_eq!(error, DecodeError::Truncated { missing: 1 }),
+            Err(error) if real => prop_assert_eq!(error, DecodeError::Truncated { missing: 1 }),
+            Err(error) => prop_assert_eq!(error, DecodeError::BadMagic),
+        }
+    }
+
+    #[test]
+    fn items_hold_what_was_pushed(pushed in prop::collection::vec((id(), value(120)), 0..20), span in span()) {
+        let (mut items, mut kept, mut used) = (Items::default(), Vec::new(), 0);
+        for (key, value) in &pushed {
+            let expected = model_push(&mut kept, &mut used, *key, value);
+            prop_assert_eq!(push(&mut items, *key, value), expected);
+            prop_assert_eq!(items.words().len(), used);
+        }
+        // The words of an open span, as they go into the ring, against those of the same span encoded afterwards.
+        let flags = span.status as u64 | (u64::from(span.sampled) << 2) | (u64::from(span.panicked) << 3);
+        let Span { name, start, duration, trace_id, span_id, parent_id, attributes_dropped, .. } = span;
+        let head = Head { name, flags, attributes_dropped, start, duration, trace_id, span_id, parent_id };
+        let words = [&span_head(&head, items.words().len()), items.words()].concat();
+        let span = Record::Span(Span { attributes: kept, ..span });
+        prop_assert_eq!(&words, &words_of(&span));
+        prop_assert_eq!(first(&words).map(by_bits), Ok(by_bits(span)));
+    }
+}

@@ -45,6 +45,9 @@ mod clock;
 mod config;
 mod error;
 mod export;
+#[cfg(any(fuzzing, tellane_plant))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod lane;
 mod metrics;
 pub mod record;

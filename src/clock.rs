@@ -29,6 +29,15 @@ pub(crate) struct Scale {
 impl Scale {
     const ONE: Self = Self { nanos_per_tick: 1 << 32 };
 
+    /// The factor as it is saved.
+    pub(crate) fn factor(self) -> u64 {
+        self.nanos_per_tick
+    }
+
+    pub(crate) fn of_factor(nanos_per_tick: u64) -> Self {
+        Self { nanos_per_tick }
+    }
+
     #[inline]
     pub(crate) fn nanos(self, ticks: u64) -> u64 {
         ((u128::from(ticks) * u128::from(self.nanos_per_tick)) >> 32) as u64

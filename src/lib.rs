@@ -66,7 +66,7 @@ pub use metrics::{
 };
 pub use trace::{Attribute, Span, SpanContext, Tracer};
 
-pub use snapshot::{FinishedSpan, HistogramView, Pipeline, Point, PointValue, Snapshot};
+pub use snapshot::{FinishedSpan, HistogramView, Pipeline, Point, PointValue, ReadError, Snapshot};
 pub use stats::{Drops, Kind, KindLedger, Ledger, Reason};
 
 pub use export::{Report, prometheus};

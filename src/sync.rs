@@ -1,9 +1,7 @@
 //! The one door to atomics and locks: std in a normal build, loom's stand-ins under `--cfg tellane_loom`.
 //!
-//! Everybody calls it; nobody else names `std::sync::atomic` (clippy.toml refuses). It also holds the planted bugs:
+//! Everybody calls it; nobody else names `std::sync::atomic` (tests/architecture.rs refuses). It also holds the planted bugs:
 //! mistakes that the models and fuzz targets must find, compiled away unless a check asks for them.
-
-#![allow(clippy::disallowed_types)]
 
 #[cfg(tellane_loom)]
 pub(crate) use loom::sync::{

@@ -15,6 +15,7 @@ enum Made {
     Sample { series: Id, value: u64 },
     Span(MadeSpan),
     Definition { space: MadeSpace, id: Id, text: Text },
+    Figures { what: u16, id: Id, words: Vec<u64> },
 }
 
 #[derive(Arbitrary, Debug)]
@@ -37,6 +38,7 @@ enum MadeSpace {
     SpanName,
     Key,
     Series,
+    Service,
 }
 
 /// Mostly in range: of uniform ones 4,095 in 4,096 would be refused.
@@ -113,10 +115,14 @@ impl Made {
                     MadeSpace::SpanName => Space::SpanName,
                     MadeSpace::Key => Space::Key,
                     MadeSpace::Series => Space::Series,
+                    MadeSpace::Service => Space::Service,
                 },
                 id: id.id(),
                 text: text.text(),
             },
+            Self::Figures { what, id, words } => {
+                Record::Figures { what: *what, id: id.id(), words: words.clone() }
+            }
         }
     }
 }
@@ -126,6 +132,10 @@ fn expected(record: &Record) -> (usize, u32) {
     match record {
         Record::Sample { series, value } => (if *value < 1 << 40 { 1 } else { 2 }, *series),
         Record::Definition { id, text, .. } => (1 + text.len().div_ceil(8), *id),
+        // A meaning of 2^12 or more is refused like an id of 2^20 or more.
+        Record::Figures { what, id, words } => {
+            (1 + words.len(), if *what < 1 << 12 { *id } else { u32::MAX })
+        }
         Record::Span(span) => {
             let items = span.attributes.iter().map(|(_, value)| match value {
                 Value::Str(text) => 1 + text.len().div_ceil(8),

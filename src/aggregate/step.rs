@@ -6,7 +6,7 @@ use crate::clock::Anchor;
 use crate::lane::{Consumer, Directory, Lane};
 use crate::record::{DecodeError, Frame, frame, layout};
 use crate::series::{Identity, Place, Registry};
-use crate::snapshot::{Pipeline, PointValue, Snapshot, SpanBatch};
+use crate::snapshot::{Names, Pipeline, PointValue, Snapshot, SpanBatch};
 use crate::stats::{KINDS, Kind, Reason};
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{Arc, Ordering};
@@ -381,7 +381,13 @@ impl Step {
             uptime: Duration::from_millis(directory.millis_at(now)),
             catalogue: Arc::clone(&self.catalogue),
             values,
-            spans: vec![SpanBatch { registry, anchor: self.anchor, scale, latest, slowest }],
+            spans: vec![SpanBatch {
+                names: Names::Live(registry),
+                anchor: self.anchor,
+                scale,
+                latest,
+                slowest,
+            }],
             ledger: directory.ledger(),
             pipeline: self.pipeline(),
         }

@@ -20,7 +20,7 @@ pub(crate) fn frame(words: &[u64]) -> Result<Frame<'_>, DecodeError> {
         layout::KIND_SAMPLE => return Ok(Frame { words: &words[..1] }),
         layout::KIND_WIDE_SAMPLE => (2, 2),
         layout::KIND_SPAN => (layout::SPAN_WORDS, layout::WORDS_MAX),
-        layout::KIND_DEFINITION => (1, layout::WORDS_MAX),
+        layout::KIND_DEFINITION | layout::KIND_FIGURES => (1, layout::WORDS_MAX),
         kind => return Err(DecodeError::UnknownKind { kind: kind as u8 }),
     };
     let length = layout::words(first);
@@ -59,6 +59,12 @@ impl Frame<'_> {
                 Ok(Record::Sample { series: layout::id(header), value: self.words[1] })
             }
             layout::KIND_SPAN => self.span().map(Record::Span),
+            layout::KIND_FIGURES if layout::aux(header) != 0 => Err(DecodeError::BadFlags),
+            layout::KIND_FIGURES => Ok(Record::Figures {
+                what: layout::flags(header) as u16,
+                id: layout::id(header),
+                words: self.words[1..].to_vec(),
+            }),
             _ => self.definition(),
         }
     }
@@ -100,6 +106,7 @@ impl Frame<'_> {
             1 => Space::SpanName,
             2 => Space::Key,
             3 => Space::Series,
+            4 => Space::Service,
             _ => return Err(DecodeError::BadFlags),
         };
         let length = usize::from(layout::aux(header));

@@ -100,6 +100,7 @@ pub fn encode(record: &Record, into: &mut Vec<u64>) -> Result<(), EncodeError> {
         Record::Sample { series, value } => sample(*series, *value, into),
         Record::Span(span) => encode_span(span, into),
         Record::Definition { space, id, text } => definition(*space as u64, *id, text, into),
+        Record::Figures { what, id, words } => figures(*what, *id, words, into),
     };
     if outcome.is_err() {
         into.truncate(start);
@@ -170,6 +171,19 @@ fn definition(space: u64, id: u32, text: &str, into: &mut Vec<u64>) -> Result<()
     Ok(())
 }
 
+fn figures(what: u16, id: u32, figures: &[u64], into: &mut Vec<u64>) -> Result<(), EncodeError> {
+    let words = 1 + figures.len();
+    if words > layout::WORDS_MAX {
+        return Err(EncodeError::TooLong);
+    }
+    if what >= layout::FLAGS_LIMIT {
+        return Err(EncodeError::IdTooLarge);
+    }
+    into.push(layout::header(layout::KIND_FIGURES, checked_id(id)?, words, u64::from(what), 0));
+    into.extend(figures);
+    Ok(())
+}
+
 fn checked_id(id: u32) -> Result<u32, EncodeError> {
     if id < layout::ID_LIMIT { Ok(id) } else { Err(EncodeError::IdTooLarge) }
 }
@@ -183,7 +197,8 @@ pub fn to_bytes(words: &[u64]) -> Vec<u8> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// A series, name or key id is 2^20 or more. Ids are handed out by the registry and never are.
+    /// A series, name or key id is 2^20 or more, or figures say what is 2^12 or more. Ids that the registry hands out
+    /// never are.
     IdTooLarge,
     /// The record has more than 4,095 words, or a text more than 65,535 bytes: shorten or drop attributes.
     TooLong,
@@ -192,7 +207,7 @@ pub enum EncodeError {
 impl std::fmt::Display for EncodeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::IdTooLarge => "the id is 2^20 or more",
+            Self::IdTooLarge => "an id is 2^20 or more, or the figures' meaning 2^12 or more",
             Self::TooLong => "the record has more than 4,095 words or a text of more than 65,535 bytes",
         })
     }

@@ -9,6 +9,7 @@ pub(crate) const KIND_SAMPLE: u64 = 1;
 pub(crate) const KIND_WIDE_SAMPLE: u64 = 2;
 pub(crate) const KIND_SPAN: u64 = 3;
 pub(crate) const KIND_DEFINITION: u64 = 4;
+pub(crate) const KIND_FIGURES: u64 = 5;
 
 const KIND_MASK: u64 = 0xF;
 const ID_SHIFT: u32 = 4;
@@ -24,6 +25,8 @@ pub(crate) const SAMPLE_SHIFT: u32 = 24;
 pub(crate) const SAMPLE_MAX: u64 = (1 << 40) - 1;
 /// The most words a record may have.
 pub(crate) const WORDS_MAX: usize = (1 << 12) - 1;
+/// Flags are below this.
+pub(crate) const FLAGS_LIMIT: u16 = 1 << 12;
 /// Words of a span before its items.
 pub(crate) const SPAN_WORDS: usize = 7;
 

@@ -12,8 +12,8 @@
 //!
 //! | bits | field |
 //! |---|---|
-//! | 0..4 | kind: 1 sample, 2 wide sample, 3 span, 4 definition; 0 never occurs, 5..16 are reserved |
-//! | 4..24 | id: the series of a sample, the name of a span, the id being defined |
+//! | 0..4 | kind: 1 sample, 2 wide sample, 3 span, 4 definition, 5 figures; 0 never occurs, 6..16 are reserved |
+//! | 4..24 | id: the series of a sample, the name of a span, the id being defined, what the figures are of |
 //!
 //! A **sample** (kind 1) is that one word; bits 24..64 hold its value, so values below 2^40 (18 minutes in
 //! nanoseconds, 1 TiB in bytes) take eight bytes. Every other kind continues the word as a **header**:
@@ -45,8 +45,11 @@
 //! and continues with the value: one word for the numbers (two's complement, or the IEEE bits), nothing for a bool,
 //! and for text its bytes, eight a word, the last word filled up with zeros. The last item ends where the record does.
 //!
-//! A **definition** (kind 4): header (flags: 1 a span name, 2 an attribute key, 3 a series; aux: length in bytes),
+//! A **definition** (kind 4): header (flags: 1 a span name, 2 an attribute key, 3 a series, 4 the service; aux: length in bytes),
 //! then the text laid out as above. It says what an id means, so that a saved stream explains itself.
+//!
+//! **Figures** (kind 5): header (flags: what they say, up to 4,095; aux 0), then any number of words. Saved snapshots
+//! are made of them; `snapshot/saved.rs` has the meanings. Neither definitions nor figures travel by ring.
 //!
 //! ```
 //! use tellane::record::{Decoder, Record, encode};
@@ -91,6 +94,15 @@ pub enum Record {
         id: u32,
         /// Its text, at most 32,752 bytes when encoded; bytes that are no UTF-8 are replaced when decoded.
         text: String,
+    },
+    /// Numbers of a saved snapshot.
+    Figures {
+        /// What they say, below 2^12.
+        what: u16,
+        /// What they are of, below 2^20.
+        id: u32,
+        /// The numbers, at most 4,094.
+        words: Vec<u64>,
     },
 }
 
@@ -173,4 +185,6 @@ pub enum Space {
     Key = 2,
     /// Series: metric name and labels.
     Series = 3,
+    /// The service a stream comes from.
+    Service = 4,
 }

@@ -133,6 +133,14 @@ fn golden_definitions() {
 }
 
 #[test]
+fn golden_figures() {
+    golden(Record::Figures { what: 3, id: 1, words: vec![] }, &[0x0000_0030_0100_0015]);
+    golden(Record::Figures { what: 0xFFF, id: 0xF_FFFF, words: vec![7, 8] }, &[0x0000_FFFF_03FF_FFF5, 7, 8]);
+    let words = [0x0001_0030_0100_0015];
+    assert_eq!(Decoder::new(&words).next(), Some(Err(DecodeError::BadFlags)), "aux has no meaning here");
+}
+
+#[test]
 fn values_show_themselves() {
     let values = [Value::Str("a".into()), Value::I64(-1), Value::U64(2), Value::F64(0.5), Value::Bool(true)];
     assert_eq!(values.map(|value| value.to_string()), ["a", "-1", "2", "0.5", "true"]);
@@ -140,7 +148,7 @@ fn values_show_themselves() {
 
 #[test]
 fn reserved_kinds_are_unknown() {
-    for kind in [0].into_iter().chain(5..16) {
+    for kind in [0].into_iter().chain(6..16) {
         let word = 0x0000_0000_0200_0000 | u64::from(kind);
         let words = [word, 1, 1];
         let mut decoder = Decoder::new(&words);
@@ -259,7 +267,7 @@ fn errors_say_what_is_wrong() {
         assert_eq!(error.to_string(), text);
     }
     let shown = [
-        (EncodeError::IdTooLarge, "the id is 2^20 or more"),
+        (EncodeError::IdTooLarge, "an id is 2^20 or more, or the figures' meaning 2^12 or more"),
         (EncodeError::TooLong, "the record has more than 4,095 words or a text of more than 65,535 bytes"),
     ];
     for (error, text) in shown {
@@ -283,6 +291,9 @@ fn what_does_not_fit_is_not_encoded() {
         refused(span_of(id), EncodeError::IdTooLarge);
         refused(span_with(vec![(0, Value::U64(0)), (id, Value::Bool(false))]), EncodeError::IdTooLarge);
         refused(define(id, String::new()), EncodeError::IdTooLarge);
+        refused(Record::Figures { what: 0, id, words: vec![] }, EncodeError::IdTooLarge);
+        refused(Record::Figures { what: 1 << 12, id: 0, words: vec![] }, EncodeError::IdTooLarge);
+        refused(Record::Figures { what: 0, id: 0, words: vec![0; 4_095] }, EncodeError::TooLong);
     }
     refused(span_with(vec![(0, Value::Bool(true)); 4_089]), EncodeError::TooLong);
     refused(span_with(vec![(0, Value::Str("x".repeat(32_697)))]), EncodeError::TooLong);

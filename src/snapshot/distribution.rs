@@ -87,10 +87,10 @@ impl HistogramView {
         let rank = ((q * self.count as f64).ceil() as u64).clamp(1, self.count);
         let mut below = 0;
         let bucket = self.filled.iter().find(|(_, count)| {
-            below += count;
+            below = count.saturating_add(below);
             below >= rank
         });
-        bucket.map(|(index, _)| self.layout.highest_in(*index as usize).clamp(self.min, self.max))
+        bucket.map(|(index, _)| self.layout.highest_in(*index as usize).min(self.max).max(self.min))
     }
 
     /// The buckets that are not empty: least and greatest value, in the unit shown, and count.
@@ -112,7 +112,7 @@ impl HistogramView {
             while let Some((_, count)) = buckets
                 .next_if(|(index, _)| self.layout.highest_in(*index as usize).min(self.max) as f64 <= bound)
             {
-                below += count;
+                below = count.saturating_add(below);
             }
             below
         })
@@ -148,11 +148,12 @@ impl HistogramView {
         }
         let mut counts: std::collections::BTreeMap<u32, u64> = self.filled.iter().copied().collect();
         for (index, count) in &other.filled {
-            *counts.entry(*index).or_default() += count;
+            let sum: &mut u64 = counts.entry(*index).or_default();
+            *sum = sum.saturating_add(*count);
         }
         self.filled = counts.into_iter().collect();
-        self.count += other.count;
-        self.sum += other.sum;
+        self.count = self.count.saturating_add(other.count);
+        self.sum = self.sum.saturating_add(other.sum);
         (self.min, self.max) = (self.min.min(other.min), self.max.max(other.max));
         true
     }

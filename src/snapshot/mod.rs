@@ -6,10 +6,12 @@
 mod distribution;
 mod hdr_v2;
 mod merge;
+mod saved;
 mod span;
 mod taken;
 
 pub use distribution::HistogramView;
+pub use saved::ReadError;
 pub use span::FinishedSpan;
-pub(crate) use span::SpanBatch;
+pub(crate) use span::{Names, SpanBatch};
 pub use taken::{Pipeline, Point, PointValue, Snapshot};

@@ -3,6 +3,7 @@
 use crate::clock::{Anchor, Scale};
 use crate::record::{Frame, Status, Value, frame};
 use crate::series::Registry;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,10 +33,41 @@ pub struct FinishedSpan {
     pub attributes_dropped: u16,
 }
 
+/// What the numbers in encoded spans stand for.
+#[derive(Clone, Debug)]
+pub(crate) enum Names {
+    /// The names of an instance of this process.
+    Live(Arc<Registry>),
+    /// Names read from a saved snapshot.
+    Read(Arc<ReadNames>),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct ReadNames {
+    pub(super) spans: HashMap<u32, Arc<str>>,
+    pub(super) keys: HashMap<u32, Arc<str>>,
+}
+
+impl Names {
+    pub(super) fn span(&self, id: u32) -> Option<&Arc<str>> {
+        match self {
+            Self::Live(registry) => registry.names.span_of(id).map(|name| &name.text),
+            Self::Read(names) => names.spans.get(&id),
+        }
+    }
+
+    pub(super) fn key(&self, id: u32) -> Option<&Arc<str>> {
+        match self {
+            Self::Live(registry) => registry.names.key_of(id),
+            Self::Read(names) => names.keys.get(&id),
+        }
+    }
+}
+
 /// Encoded spans of one instance, and what it takes to read them.
 #[derive(Clone, Debug)]
 pub(crate) struct SpanBatch {
-    pub(crate) registry: Arc<Registry>,
+    pub(crate) names: Names,
     pub(crate) anchor: Anchor,
     pub(crate) scale: Scale,
     /// The latest, oldest first.
@@ -57,13 +89,11 @@ impl SpanBatch {
 
     fn finish(&self, frame: &Frame<'_>) -> Option<FinishedSpan> {
         let span = frame.span().ok()?;
-        let names = &self.registry.names;
-        let attributes = span
-            .attributes
-            .into_iter()
-            .filter_map(|(key, value)| Some((Arc::clone(names.key_of(key)?), value)));
+        let names = &self.names;
+        let attributes =
+            span.attributes.into_iter().filter_map(|(key, value)| Some((Arc::clone(names.key(key)?), value)));
         Some(FinishedSpan {
-            name: Arc::clone(&names.span_of(span.name)?.text),
+            name: Arc::clone(names.span(span.name)?),
             trace_id: span.trace_id,
             span_id: span.span_id,
             parent_id: Some(span.parent_id).filter(|id| *id != 0),

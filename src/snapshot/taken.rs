@@ -243,6 +243,10 @@ impl Snapshot {
 
     /// Statics that could not be registered, of all the instances in this snapshot.
     pub fn faults(&self) -> Vec<Fault> {
-        self.spans.iter().flat_map(|batch| batch.registry.faults()).collect()
+        let live = self.spans.iter().filter_map(|batch| match &batch.names {
+            super::Names::Live(registry) => Some(registry),
+            super::Names::Read(_) => None,
+        });
+        live.flat_map(|registry| registry.faults()).collect()
     }
 }

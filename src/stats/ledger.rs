@@ -44,9 +44,29 @@ pub struct KindLedger {
 }
 
 impl KindLedger {
+    /// Both together. Saturating: accounts that were read from bytes may say anything.
+    fn plus(self, other: &Self) -> Self {
+        let dropped =
+            std::array::from_fn(|reason| self.dropped.0[reason].saturating_add(other.dropped.0[reason]));
+        Self {
+            recorded: self.recorded.saturating_add(other.recorded),
+            aggregated: self.aggregated.saturating_add(other.aggregated),
+            dropped: Drops(dropped),
+            switched_off: self.switched_off.saturating_add(other.switched_off),
+            unsampled: self.unsampled.saturating_add(other.unsampled),
+            in_flight: self.in_flight.saturating_add(other.in_flight),
+        }
+    }
+
+    /// As it is saved: all counts in the order of their declaration, drops last and by reason.
+    pub(crate) fn to_words(self) -> Vec<u64> {
+        let counts = [self.recorded, self.aggregated, self.switched_off, self.unsampled, self.in_flight];
+        counts.into_iter().chain(self.dropped.0).collect()
+    }
+
     /// Left out on purpose: switched off or not sampled.
     pub fn suppressed(&self) -> u64 {
-        self.switched_off + self.unsampled
+        self.switched_off.saturating_add(self.unsampled)
     }
 }
 
@@ -62,7 +82,7 @@ impl Drops {
 
     /// Drops for any reason.
     pub fn total(&self) -> u64 {
-        self.0.iter().sum()
+        self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// The reasons that occurred, with their counts.
@@ -79,18 +99,7 @@ impl Ledger {
 
     /// The sum over all kinds.
     pub fn total(&self) -> KindLedger {
-        let mut total = KindLedger::default();
-        for kind in &self.kinds {
-            total.recorded += kind.recorded;
-            total.aggregated += kind.aggregated;
-            total.switched_off += kind.switched_off;
-            total.unsampled += kind.unsampled;
-            total.in_flight += kind.in_flight;
-            for (sum, count) in total.dropped.0.iter_mut().zip(kind.dropped.0) {
-                *sum += count;
-            }
-        }
-        total
+        self.kinds.iter().fold(KindLedger::default(), |total, kind| total.plus(kind))
     }
 
     /// Samples above their histogram's highest trackable value, which were counted at that value.
@@ -102,6 +111,21 @@ impl Ledger {
     /// of their power of two.
     pub fn coarse(&self) -> u64 {
         self.coarse
+    }
+
+    /// Sets one kind's account from how it is saved; `None` if that is not how.
+    pub(crate) fn set_kind(&mut self, kind: u32, words: &[u64]) -> Option<()> {
+        let &[recorded, aggregated, switched_off, unsampled, in_flight, ref dropped @ ..] = words else {
+            return None;
+        };
+        let dropped = Drops(dropped.try_into().ok()?);
+        *self.kinds.get_mut(kind as usize)? =
+            KindLedger { recorded, aggregated, dropped, switched_off, unsampled, in_flight };
+        Some(())
+    }
+
+    pub(crate) fn set_remarks(&mut self, clamped: u64, coarse: u64) {
+        (self.clamped, self.coarse) = (clamped, coarse);
     }
 
     /// Adds up tallies, and the samples in the rings beside them. `aggregated` must have been read before: then what
@@ -145,20 +169,11 @@ impl std::ops::Add for &Ledger {
 
     /// The account of two instances or machines together.
     fn add(self, other: Self) -> Ledger {
-        let mut sum = self.clone();
-        for (mine, theirs) in sum.kinds.iter_mut().zip(&other.kinds) {
-            mine.recorded += theirs.recorded;
-            mine.aggregated += theirs.aggregated;
-            mine.switched_off += theirs.switched_off;
-            mine.unsampled += theirs.unsampled;
-            mine.in_flight += theirs.in_flight;
-            for (count, more) in mine.dropped.0.iter_mut().zip(theirs.dropped.0) {
-                *count += more;
-            }
+        Ledger {
+            kinds: std::array::from_fn(|kind| self.kinds[kind].plus(&other.kinds[kind])),
+            clamped: self.clamped.saturating_add(other.clamped),
+            coarse: self.coarse.saturating_add(other.coarse),
         }
-        sum.clamped += other.clamped;
-        sum.coarse += other.coarse;
-        sum
     }
 }
 

@@ -49,11 +49,13 @@ fn span() -> impl Strategy<Value = Span> {
 }
 
 fn record() -> impl Strategy<Value = Record> {
-    let space = prop::sample::select(vec![Space::SpanName, Space::Key, Space::Series]);
+    let space = prop::sample::select(vec![Space::SpanName, Space::Key, Space::Series, Space::Service]);
     prop_oneof![
         (id(), number()).prop_map(|(series, value)| Record::Sample { series, value }),
         span().prop_map(Record::Span),
         (space, id(), text(200)).prop_map(|(space, id, text)| Record::Definition { space, id, text }),
+        (0..4_096_u16, id(), prop::collection::vec(any::<u64>(), 0..20))
+            .prop_map(|(what, id, words)| Record::Figures { what, id, words }),
     ]
 }
 
@@ -80,7 +82,7 @@ fn contents(record: &Record) -> (usize, bool, usize) {
                 .filter_map(|value| if let Value::Str(text) = value { Some(&**text) } else { None })
                 .collect()
         }
-        Record::Sample { .. } => Vec::new(),
+        Record::Sample { .. } | Record::Figures { .. } => Vec::new(),
     };
     let attributes = if let Record::Span(span) = record { span.attributes.len() } else { 0 };
     let broken = texts.iter().any(|text| text.contains(char::REPLACEMENT_CHARACTER));

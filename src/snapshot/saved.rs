@@ -1,0 +1,366 @@
+//! Snapshots as bytes, for another process or machine to read and merge. Cold.
+//!
+//! A saved snapshot is a stream of the crate's records, the magic first. Definitions say what the numbers mean;
+//! figures (`what` in the record) are
+//!
+//! | what | id | words |
+//! |---|---|---|
+//! | 0 counter, 1 up-down-counter, 2 gauge | series | the value: u64, i64, or the bits of an f64 |
+//! | 3 histogram | series | minimum, maximum, sum (low, high), then index and count of the filled buckets; a histogram of more than 2,000 filled buckets goes on in further figures, whose first four words add nothing |
+//! | 4 ledger | kind | recorded, aggregated, switched off, unsampled, in flight, then drops by reason |
+//! | 5 remarks | 0 | clamped, coarse |
+//! | 6 taken | 0 | Unix time and uptime in nanoseconds |
+//! | 7 spans | 0 the latest, 1 the slowest | ticks and Unix time of one instant, nanoseconds a tick in 32.32; the spans follow |
+//!
+//! A series' definition is its text form below: fields set apart by the unit separator, each escaped.
+
+use super::span::{Names, ReadNames};
+use super::{HistogramView, Pipeline, PointValue, Snapshot, SpanBatch};
+use crate::clock::{Anchor, Scale};
+use crate::record::{DecodeError, Decoder, EncodeError, Record, Space, encode, from_bytes, to_bytes};
+use crate::series::{Descriptor, Identity, MetricKind, Shape, Unit};
+use crate::stats::{Kind, Layout};
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+const HISTOGRAM: u16 = 3;
+const LEDGER: u16 = 4;
+const REMARKS: u16 = 5;
+const TAKEN: u16 = 6;
+const SPANS: u16 = 7;
+/// Filled buckets in one record.
+const BUCKETS: usize = 2_000;
+/// Between the fields of a series' definition; ASCII's unit separator.
+const SEPARATOR: char = '\u{1f}';
+
+impl Snapshot {
+    /// The snapshot as bytes. What the pipeline says of itself ([`Pipeline`]) stays behind, the ledger goes along.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// use tellane::Snapshot;
+    /// let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.counter("orders_total").register()?.add(2);
+    /// let here = telemetry.snapshot(Duration::from_secs(1))?;
+    /// let there = Snapshot::from_bytes(&here.to_bytes()?)?; // on another machine
+    /// assert_eq!(there.merge(&here)?.counter("orders_total", &[]), Some(4));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`EncodeError::TooLong`] if a metric's help and labels have more than 32,752 bytes together;
+    /// [`EncodeError::IdTooLarge`] if there are more than 2^20 series.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, EncodeError> {
+        let mut words = Vec::new();
+        let mut put = |record: Record| encode(&record, &mut words);
+        put(Record::Definition { space: Space::Service, id: 0, text: self.service.to_string() })?;
+        let uptime = u64::try_from(self.uptime.as_nanos()).unwrap_or(u64::MAX);
+        put(Record::Figures { what: TAKEN, id: 0, words: vec![self.unix_nanos, uptime] })?;
+        for (id, (identity, value)) in (0..).zip(self.catalogue.iter().zip(&self.values)) {
+            put(Record::Definition { space: Space::Series, id, text: text_of(identity) })?;
+            match value {
+                PointValue::Counter(total) => put(Record::Figures { what: 0, id, words: vec![*total] })?,
+                PointValue::UpDownCounter(sum) => {
+                    put(Record::Figures { what: 1, id, words: vec![*sum as u64] })?
+                }
+                PointValue::Gauge(value) => {
+                    put(Record::Figures { what: 2, id, words: vec![value.to_bits()] })?
+                }
+                PointValue::Histogram(view) => {
+                    let mut head = [view.min, view.max, view.sum as u64, (view.sum >> 64) as u64];
+                    // At least one, also of a histogram without samples.
+                    let chunks = view.filled.chunks(BUCKETS).chain(view.filled.is_empty().then_some(&[][..]));
+                    for chunk in chunks {
+                        let filled = chunk.iter().flat_map(|(index, count)| [u64::from(*index), *count]);
+                        put(Record::Figures {
+                            what: HISTOGRAM,
+                            id,
+                            words: head.into_iter().chain(filled).collect(),
+                        })?;
+                        head = [u64::MAX, 0, 0, 0];
+                    }
+                }
+            }
+        }
+        for kind in Kind::ALL {
+            let account = self.ledger.kind(kind).to_words();
+            put(Record::Figures { what: LEDGER, id: kind as u32, words: account })?;
+        }
+        let remarks = vec![self.ledger.clamped(), self.ledger.coarse()];
+        put(Record::Figures { what: REMARKS, id: 0, words: remarks })?;
+        for batch in &self.spans {
+            put_spans(batch, &mut words)?;
+        }
+        Ok(to_bytes(&words))
+    }
+
+    /// A snapshot from its bytes.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the bytes are no saved snapshot, or not a whole one. Whatever the bytes, it neither panics nor
+    /// allocates more than a small multiple of their number.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ReadError> {
+        let words = from_bytes(bytes)?;
+        let mut reading = Reading { snapshot: Self::empty("".into()), points: Vec::new(), names: None };
+        let mut decoder = Decoder::new(&words);
+        loop {
+            let before = decoder.rest();
+            let Some(record) = decoder.next() else { break };
+            let raw = &before[..before.len() - decoder.rest().len()];
+            reading.take(record?, raw)?;
+        }
+        reading.finish()
+    }
+}
+
+/// The names of a batch's spans and keys, then its spans.
+fn put_spans(batch: &SpanBatch, words: &mut Vec<u64>) -> Result<(), EncodeError> {
+    let instant = vec![batch.anchor.ticks, batch.anchor.unix_nanos, batch.scale.factor()];
+    for (id, part) in [(0, &batch.latest), (1, &batch.slowest)] {
+        encode(&Record::Figures { what: SPANS, id, words: instant.clone() }, words)?;
+        let (mut names, mut keys) = (Vec::new(), Vec::new());
+        for record in Decoder::new(part).filter_map(Result::ok) {
+            if let Record::Span(span) = record {
+                names.push(span.name);
+                keys.extend(span.attributes.into_iter().map(|(key, _)| key));
+            }
+        }
+        for (space, mut ids) in [(Space::SpanName, names), (Space::Key, keys)] {
+            ids.sort_unstable();
+            ids.dedup();
+            for id in ids {
+                let text = if space == Space::Key { batch.names.key(id) } else { batch.names.span(id) };
+                let text = text.map_or(String::new(), |text| text.to_string());
+                encode(&Record::Definition { space, id, text }, words)?;
+            }
+        }
+        words.extend(part.iter());
+    }
+    Ok(())
+}
+
+/// A snapshot being read.
+struct Reading {
+    snapshot: Snapshot,
+    points: Vec<(Arc<Identity>, Option<PointValue>)>,
+    /// Names met since the last batch of spans began, and where its spans go.
+    names: Option<Batch>,
+}
+
+struct Batch {
+    slowest: bool,
+    anchor: Anchor,
+    scale: Scale,
+    names: ReadNames,
+    spans: Vec<u64>,
+}
+
+impl Reading {
+    fn take(&mut self, record: Record, raw: &[u64]) -> Result<(), ReadError> {
+        match record {
+            Record::Definition { space: Space::Service, text, .. } => self.snapshot.service = text.into(),
+            Record::Definition { space: Space::Series, id, text } => {
+                if id as usize != self.points.len() {
+                    return Err(ReadError::Unexpected);
+                }
+                self.points.push((Arc::new(identity_of(&text).ok_or(ReadError::Unexpected)?), None));
+            }
+            Record::Definition { space, id, text } => {
+                let names = &mut self.names.as_mut().ok_or(ReadError::Unexpected)?.names;
+                let of = if space == Space::Key { &mut names.keys } else { &mut names.spans };
+                of.insert(id, text.into());
+            }
+            Record::Span(_) => self.names.as_mut().ok_or(ReadError::Unexpected)?.spans.extend(raw),
+            Record::Figures { what, id, words } => self.figures(what, id, &words)?,
+            Record::Sample { .. } => return Err(ReadError::Unexpected),
+        }
+        Ok(())
+    }
+
+    fn figures(&mut self, what: u16, id: u32, words: &[u64]) -> Result<(), ReadError> {
+        match (what, words) {
+            (0..=HISTOGRAM, words) => {
+                let (identity, value) = self.points.get_mut(id as usize).ok_or(ReadError::Unexpected)?;
+                point(identity, value, what, words).ok_or(ReadError::Unexpected)?;
+            }
+            (LEDGER, words) => {
+                let account = self.snapshot.ledger.set_kind(id, words);
+                account.ok_or(ReadError::Unexpected)?;
+            }
+            (REMARKS, &[clamped, coarse]) => self.snapshot.ledger.set_remarks(clamped, coarse),
+            (TAKEN, &[unix_nanos, uptime]) => {
+                self.snapshot.unix_nanos = unix_nanos;
+                self.snapshot.uptime = Duration::from_nanos(uptime);
+            }
+            (SPANS, &[ticks, unix_nanos, factor]) => {
+                self.end_batch();
+                self.names = Some(Batch {
+                    slowest: id != 0,
+                    anchor: Anchor { ticks, unix_nanos },
+                    scale: Scale::of_factor(factor),
+                    names: ReadNames::default(),
+                    spans: Vec::new(),
+                });
+            }
+            _ => return Err(ReadError::Unexpected),
+        }
+        Ok(())
+    }
+
+    fn end_batch(&mut self) {
+        let Some(batch) = self.names.take() else { return };
+        let (latest, slowest) = if batch.slowest { (vec![], batch.spans) } else { (batch.spans, vec![]) };
+        self.snapshot.spans.push(SpanBatch {
+            names: Names::Read(Arc::new(batch.names)),
+            anchor: batch.anchor,
+            scale: batch.scale,
+            latest: latest.into(),
+            slowest: slowest.into(),
+        });
+    }
+
+    fn finish(mut self) -> Result<Snapshot, ReadError> {
+        self.end_batch();
+        self.points.sort_by(|(a, _), (b, _)| a.key().cmp(&b.key()));
+        let values: Option<Vec<_>> = self.points.iter().map(|(_, value)| value.clone()).collect();
+        let catalogue = self.points.into_iter().map(|(identity, _)| identity).collect();
+        self.snapshot.pipeline = Pipeline::default();
+        Ok(Snapshot { catalogue, values: values.ok_or(ReadError::Unexpected)?, ..self.snapshot })
+    }
+}
+
+/// Sets a series' value, or adds to its histogram.
+fn point(identity: &Identity, value: &mut Option<PointValue>, what: u16, words: &[u64]) -> Option<()> {
+    match (what, identity.metric.kind, words) {
+        (0, MetricKind::Counter, &[total]) => *value = Some(PointValue::Counter(total)),
+        (1, MetricKind::UpDownCounter, &[sum]) => *value = Some(PointValue::UpDownCounter(sum as i64)),
+        (2, MetricKind::Gauge, &[bits]) => *value = Some(PointValue::Gauge(f64::from_bits(bits))),
+        (HISTOGRAM, MetricKind::Histogram, &[min, max, low, high, ref filled @ ..]) => {
+            let shape = identity.metric.shape.as_ref()?;
+            let layout = Layout::new(shape.digits, shape.highest);
+            let (pairs, rest) = filled.as_chunks::<2>();
+            let mut count = 0_u64;
+            for pair in pairs {
+                count = count.checked_add(pair[1])?;
+            }
+            let in_order = pairs.windows(2).all(|pair| pair[0][0] < pair[1][0]);
+            let in_layout = pairs.last().is_none_or(|last| last[0] < layout.len() as u64);
+            if !rest.is_empty() || !in_order || !in_layout {
+                return None;
+            }
+            let filled = pairs.iter().map(|pair| (pair[0] as u32, pair[1])).collect();
+            let sum = (u128::from(high) << 64) | u128::from(low);
+            let more = HistogramView { layout, scale: shape.scale, filled, count, sum, min, max };
+            match value {
+                None => *value = Some(PointValue::Histogram(Arc::new(more))),
+                Some(PointValue::Histogram(view)) => {
+                    view.count.checked_add(more.count)?;
+                    view.sum.checked_add(more.sum)?;
+                    Arc::make_mut(view).absorb(&more).then_some(())?;
+                }
+                Some(_) => return None,
+            }
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// A series as text: name, help, kind, unit, the shape's digits, highest value, scale and bounds (floats by their
+/// bits, in hexadecimal), number of labels, label names, label values.
+fn text_of(identity: &Identity) -> String {
+    let metric = &identity.metric;
+    let mut fields = vec![metric.name.to_string(), metric.help.to_string()];
+    fields.push((metric.kind as u8).to_string());
+    fields.push((metric.unit as u8).to_string());
+    if let Some(shape) = &metric.shape {
+        let floats = std::iter::once(&shape.scale).chain(&shape.bounds);
+        let floats: Vec<String> = floats.map(|float| format!("{:x}", float.to_bits())).collect();
+        fields.extend([shape.digits.to_string(), shape.highest.to_string(), floats.join(" ")]);
+    } else {
+        fields.extend([const { String::new() }; 3]);
+    }
+    fields.push(metric.labels.len().to_string());
+    fields.extend(metric.labels.iter().chain(&identity.labels).map(|text| text.to_string()));
+    let escape = |field: String| field.replace('\\', "\\\\").replace(SEPARATOR, "\\u");
+    fields.into_iter().map(escape).collect::<Vec<_>>().join(&SEPARATOR.to_string())
+}
+
+fn identity_of(text: &str) -> Option<Identity> {
+    let fields: Vec<String> = text.split(SEPARATOR).map(unescape).collect::<Option<_>>()?;
+    let [name, help, kind, unit, digits, highest, floats, count, labels @ ..] = &fields[..] else {
+        return None;
+    };
+    let kinds = [MetricKind::Counter, MetricKind::UpDownCounter, MetricKind::Gauge, MetricKind::Histogram];
+    let kind = *kinds.get(kind.parse::<usize>().ok()?)?;
+    let unit = *[Unit::None, Unit::Seconds, Unit::Bytes].get(unit.parse::<usize>().ok()?)?;
+    let shape = if kind == MetricKind::Histogram {
+        let bits = floats.split(' ').map(|float| u64::from_str_radix(float, 16).map(f64::from_bits));
+        let mut floats = bits.collect::<Result<Vec<_>, _>>().ok()?.into_iter();
+        let (digits, highest) = (digits.parse().ok()?, highest.parse().ok()?);
+        Some(Shape { digits, highest, scale: floats.next()?, bounds: floats.collect() })
+    } else {
+        None
+    };
+    let (names, values) = labels.split_at_checked(count.parse().ok()?)?;
+    if names.len() != values.len() {
+        return None;
+    }
+    let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+    let metric = Descriptor::new((name, help), (kind, unit), &names, shape, Location::caller())
+        .ok()
+        .filter(|metric| *metric.name == **name)?;
+    let labels = values.iter().map(|value| Box::from(&**value)).collect();
+    Some(Identity { metric: Arc::new(metric), labels })
+}
+
+fn unescape(field: &str) -> Option<String> {
+    let mut letters = field.chars();
+    let mut plain = String::with_capacity(field.len());
+    while let Some(letter) = letters.next() {
+        plain.push(match letter {
+            '\\' => match letters.next()? {
+                '\\' => '\\',
+                'u' => SEPARATOR,
+                _ => return None,
+            },
+            other => other,
+        });
+    }
+    Some(plain)
+}
+
+/// Why bytes are not a saved snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// They are no stream of records, or are cut off.
+    Record(DecodeError),
+    /// A record stands where it has no meaning, or its figures contradict its definition.
+    Unexpected,
+}
+
+impl From<DecodeError> for ReadError {
+    fn from(error: DecodeError) -> Self {
+        Self::Record(error)
+    }
+}
+
+impl std::fmt::Display for ReadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Record(error) => write!(f, "not a saved snapshot: {error}"),
+            Self::Unexpected => f.write_str("not a saved snapshot: a record stands where it has no meaning"),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Record(error) => Some(error),
+            Self::Unexpected => None,
+        }
+    }
+}

@@ -4,7 +4,6 @@ use crate::series::Unit;
 use crate::snapshot::{FinishedSpan, HistogramView, Point, PointValue, Snapshot};
 use crate::stats::Kind;
 use std::fmt::{self, Display, Formatter};
-use std::time::Duration;
 
 /// A plain text report of a snapshot, by `Display`. Its last line is the ledger's.
 ///
@@ -21,13 +20,23 @@ pub struct Report<'a>(pub &'a Snapshot);
 
 /// Slowest spans shown.
 const SLOWEST: usize = 5;
+/// What the durations of spans are called, and the label that tells them apart.
+const SPAN_DURATIONS: &str = "traces_span_metrics_duration_seconds";
+const SPAN_NAME: &str = "span_name";
 
 impl Display for Report<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let snapshot = self.0;
-        writeln!(f, "{} after {:.1?}", Shown(snapshot.service()), snapshot.uptime())?;
+        let uptime = shown(snapshot.uptime().as_secs_f64(), Unit::Seconds);
+        writeln!(f, "{} after {uptime}", Shown(snapshot.service()))?;
         self.totals(f)?;
-        self.distributions(f)?;
+        let (spans, others): (Vec<_>, Vec<_>) = snapshot
+            .points()
+            .filter(|point| matches!(point.value(), PointValue::Histogram(view) if view.count() > 0))
+            .partition(|point| point.name() == SPAN_DURATIONS);
+        let width = width("distributions", others.iter().chain(&spans).map(|point| row_name(*point)));
+        self.distributions(f, "distributions", &others, width)?;
+        self.distributions(f, "spans", &spans, width)?;
         let slowest = snapshot.slowest_spans();
         if !slowest.is_empty() {
             writeln!(f, "\nslowest spans")?;
@@ -40,55 +49,61 @@ impl Display for Report<'_> {
 impl Report<'_> {
     fn totals(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let seconds = self.0.uptime().as_secs_f64();
-        let mut heading = "\ncounters and gauges\n";
+        let mut rows = Vec::new();
         for point in self.0.points() {
             let (value, rate) = match point.value() {
-                PointValue::Counter(0) => continue,
+                PointValue::Counter(0) | PointValue::Histogram(_) => continue,
                 PointValue::Counter(total) => (grouped(*total), Some(*total as f64 / seconds)),
-                PointValue::UpDownCounter(sum) => (sum.to_string(), None),
-                PointValue::Gauge(value) => (value.to_string(), None),
-                PointValue::Histogram(_) => continue,
+                PointValue::UpDownCounter(sum) => {
+                    (format!("{}{}", if *sum < 0 { "-" } else { "" }, grouped(sum.unsigned_abs())), None)
+                }
+                PointValue::Gauge(value) => (shown(*value, point.unit()), None),
             };
-            write!(f, "{heading}  {:<52} {value:>16}", Name(point).to_string())?;
-            heading = "";
-            match rate.filter(|rate| rate.is_finite()) {
-                Some(rate) => writeln!(f, "  {:>14}/s", grouped(rate as u64))?,
-                None => writeln!(f)?,
-            }
+            let rate = rate.filter(|rate| rate.is_finite()).map(|rate| match point.unit() {
+                Unit::Bytes => format!("{}/s", shown(rate, Unit::Bytes)),
+                Unit::Seconds | Unit::None => format!("{}/s", shown_plain(rate)),
+            });
+            rows.push((Name(point).to_string(), value, rate.unwrap_or_default()));
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let width = width("counters and gauges", rows.iter().map(|(name, ..)| name));
+        writeln!(f, "\n{:<width$}  {:>15}{:>15}", "counters and gauges", "value", "rate")?;
+        for (name, value, rate) in rows {
+            writeln!(f, "{}", format!("  {name:<width$}{value:>15}{rate:>15}").trim_end())?;
         }
         Ok(())
     }
 
-    fn distributions(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let mut heading = true;
-        for point in self.0.points() {
+    fn distributions(
+        &self,
+        f: &mut Formatter<'_>,
+        heading: &str,
+        points: &[Point<'_>],
+        width: usize,
+    ) -> fmt::Result {
+        if points.is_empty() {
+            return Ok(());
+        }
+        let columns = ["p50", "p90", "p99", "p99.9", "max"].map(|column| format!("{column:>11}")).concat();
+        writeln!(f, "\n{heading:<width$}  {:>15}{columns}", "count")?;
+        for point in points {
             let PointValue::Histogram(view) = point.value() else { continue };
-            if view.count() == 0 {
-                continue;
-            }
-            if std::mem::take(&mut heading) {
-                let columns = ["count", "p50", "p90", "p99", "p99.9", "max"];
-                writeln!(
-                    f,
-                    "\n{:<54}{}",
-                    "distributions",
-                    columns.map(|column| format!("{column:>12}")).concat()
-                )?;
-            }
-            write!(f, "  {:<52}{:>12}", Name(point).to_string(), grouped(view.count()))?;
+            write!(f, "  {:<width$}{:>15}", row_name(*point), grouped(view.count()))?;
             for value in [0.5, 0.9, 0.99, 0.999].map(|q| view.quantile(q)).into_iter().chain([view.max()]) {
-                write!(f, "{:>12}", value.map_or(String::new(), |value| shown(value, point.unit())))?;
+                write!(f, "{:>11}", value.map_or(String::new(), |value| shown(value, point.unit())))?;
             }
             writeln!(f)?;
-            self.errors(f, point, view)?;
+            self.errors(f, *point, view)?;
         }
         Ok(())
     }
 
     /// Below a span's durations: how many of them failed.
     fn errors(&self, f: &mut Formatter<'_>, point: Point<'_>, view: &HistogramView) -> fmt::Result {
-        let Some((_, name)) = point.labels().find(|(label, _)| *label == "span_name") else { return Ok(()) };
-        match self.0.counter("traces_span_metrics_errors_total", &[("span_name", name)]) {
+        let Some((_, name)) = point.labels().find(|(label, _)| *label == SPAN_NAME) else { return Ok(()) };
+        match self.0.counter("traces_span_metrics_errors_total", &[(SPAN_NAME, name)]) {
             Some(errors) if errors > 0 => {
                 writeln!(f, "    errors {errors} ({:.2} %)", 100.0 * errors as f64 / view.count() as f64)
             }
@@ -136,7 +151,7 @@ impl Report<'_> {
 }
 
 fn span_line(f: &mut Formatter<'_>, span: &FinishedSpan) -> fmt::Result {
-    write!(f, "  {:>10}  {}", format!("{:.2?}", span.duration), Shown(&span.name))?;
+    write!(f, "  {:>10}  {}", shown(span.duration.as_secs_f64(), Unit::Seconds), Shown(&span.name))?;
     for (key, value) in &span.attributes {
         write!(f, " {}={}", Shown(key), Shown(&value.to_string()))?;
     }
@@ -158,6 +173,14 @@ impl Display for Name<'_> {
     }
 }
 
+/// A distribution's name in its row; for the durations of spans the span's alone.
+fn row_name(point: Point<'_>) -> String {
+    match point.labels().find(|(label, _)| *label == SPAN_NAME) {
+        Some((_, span)) if point.name() == SPAN_DURATIONS => Shown(span).to_string(),
+        _ => Name(point).to_string(),
+    }
+}
+
 /// Text from elsewhere on one line: control characters cannot forge another, nor colour the terminal.
 struct Shown<'a>(&'a str);
 
@@ -175,17 +198,89 @@ fn grouped(number: u64) -> String {
     groups.join(",")
 }
 
+/// Columns that a section's names take.
+fn width(heading: &str, names: impl Iterator<Item = impl AsRef<str>>) -> usize {
+    names.map(|name| name.as_ref().chars().count()).chain([heading.len()]).max().unwrap_or(0)
+}
+
 fn shown(value: f64, unit: Unit) -> String {
     match unit {
-        Unit::Seconds => format!("{:.2?}", Duration::from_secs_f64(value.max(0.0))),
-        Unit::Bytes => {
-            let power = (value.max(1.0).log2() / 10.0).floor().clamp(0.0, 4.0);
-            format!(
-                "{:.1} {}",
-                value / 1024_f64.powf(power),
-                ["B", "KiB", "MiB", "GiB", "TiB"][power as usize]
-            )
+        Unit::Seconds => {
+            let units = [(1.0, "s"), (1e3, "ms"), (1e6, "µs"), (1e9, "ns")];
+            let fits = units.into_iter().find(|(scale, _)| value.abs() * scale >= 1.0);
+            let (scale, name) = fits.unwrap_or(if value == 0.0 { units[0] } else { units[3] });
+            format!("{} {name}", shown_plain(value * scale))
         }
-        Unit::None => format!("{value}"),
+        Unit::Bytes => {
+            let power = (value.abs().max(1.0).log2() / 10.0).floor().clamp(0.0, 4.0);
+            let name = ["B", "KiB", "MiB", "GiB", "TiB"][power as usize];
+            format!("{} {name}", shown_plain(value / 1024_f64.powf(power)))
+        }
+        Unit::None => shown_plain(value),
+    }
+}
+
+/// Whole numbers as they are, others to three digits.
+fn shown_plain(value: f64) -> String {
+    let magnitude = value.abs();
+    let whole = magnitude.round();
+    if magnitude < 1e15 && (magnitude >= 100.0 || (magnitude - whole).abs() < 1e-9) {
+        return format!("{}{}", if value < 0.0 { "-" } else { "" }, grouped(whole as u64));
+    }
+    if (1.0..100.0).contains(&magnitude) {
+        return format!("{value:.*}", if magnitude >= 10.0 { 1 } else { 2 });
+    }
+    format!("{value:.3}")
+}
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short_and_carry_their_unit() {
+        for (value, unit, text) in [
+            (0.0, Unit::Seconds, "0 s"),
+            (0.4e-9, Unit::Seconds, "0.400 ns"),
+            (17e-9, Unit::Seconds, "17 ns"),
+            (1.234e-6, Unit::Seconds, "1.23 µs"),
+            (0.0456, Unit::Seconds, "45.6 ms"),
+            (7_200.0, Unit::Seconds, "7,200 s"),
+            (0.0, Unit::Bytes, "0 B"),
+            (1_023.0, Unit::Bytes, "1,023 B"),
+            (1_536.0, Unit::Bytes, "1.50 KiB"),
+            (3.0 * 1024_f64.powi(5), Unit::Bytes, "3,072 TiB"),
+            (1_234_567.0, Unit::None, "1,234,567"),
+            (-2_500.4, Unit::None, "-2,500"),
+            (-0.25, Unit::None, "-0.250"),
+            (21.5, Unit::None, "21.5"),
+            (f64::NAN, Unit::None, "NaN"),
+            (f64::INFINITY, Unit::Bytes, "inf TiB"),
+        ] {
+            assert_eq!(shown(value, unit), text);
+        }
+    }
+
+    #[test]
+    fn columns_stand_under_their_headings() {
+        let (clock, time) = crate::Clock::mock();
+        let telemetry = crate::Telemetry::builder("shop").clock(clock).start().unwrap();
+        time.advance(std::time::Duration::from_secs(1)); // rates need some
+        let labelled = telemetry.counter("requests_total").label("route", "/a/quite/long/route/of/ours");
+        labelled.register().unwrap().add(1_000);
+        telemetry.gauge("heat_celsius").register().unwrap().set(-21.5);
+        telemetry.timer("wait").register().unwrap().record(std::time::Duration::from_millis(3));
+        telemetry.tracer().span("order").end();
+        let report = Report(&telemetry.snapshot(std::time::Duration::from_secs(5)).unwrap()).to_string();
+        let columns = |row: &str| {
+            let line = report.lines().find(|line| line.trim_start().starts_with(row)).unwrap();
+            line.chars().count()
+        };
+        let rate = "           rate".len();
+        assert_eq!(columns("heat_celsius"), columns("counters and gauges") - rate);
+        assert_eq!(columns("requests_total"), columns("counters and gauges"));
+        for row in ["wait_seconds", "spans", "order"] {
+            assert_eq!(columns(row), columns("distributions"), "{row} in {report}");
+        }
     }
 }

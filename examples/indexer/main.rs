@@ -1,0 +1,195 @@
+//! A word index of a directory tree, built in memory by several threads and observed by tellane in its innermost
+//! loops; then the report, and what observation cost.
+//!
+//! ```text
+//! cargo run --release --example indexer -- [DIR]
+//! ```
+//!
+//! One thread walks the tree (`walk`) and feeds a bounded queue; the others read files, cut them into words (`work`)
+//! and merge these into a sharded map (`index`). `meters` has all that is measured. To see the cost, the same work is
+//! done several times, with telemetry on and off in turn.
+
+// The crate bans these from its own rooms, where loom stands in for them. A program that uses the crate need not care.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod index;
+mod meters;
+mod options;
+mod progress;
+mod report;
+mod walk;
+mod work;
+
+use index::{Frequency, Index};
+use meters::Meters;
+use options::{HELP, Options};
+use progress::{Progress, REFRESH};
+use report::{Findings, Totals};
+use std::error::Error;
+use std::io::{self, Write, stdout};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+use tellane::{Config, Report, Snapshot, Telemetry, prometheus};
+use walk::Walk;
+use work::Worker;
+
+/// Files that may wait for an indexing thread.
+const QUEUE: usize = 256;
+/// How long to wait for telemetry, which answers within milliseconds unless the machine is overwhelmed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One run over all files.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pass {
+    pub(crate) elapsed: Duration,
+    /// Samples and spans recorded in it, or skipped.
+    pub(crate) records: u64,
+}
+
+/// What all passes together came to.
+#[derive(Debug)]
+pub(crate) struct Results {
+    /// Of the first pass; the others are the same, unless `changed`.
+    pub(crate) totals: Totals,
+    pub(crate) words: usize,
+    pub(crate) frequent: Vec<Frequency>,
+    /// Whether files were left out because of the bound.
+    pub(crate) bounded: bool,
+    /// Whether somebody wrote to the files between two passes.
+    pub(crate) changed: bool,
+    pub(crate) on: Vec<Pass>,
+    pub(crate) off: Vec<Pass>,
+}
+
+impl Results {
+    /// The warm-up too.
+    pub(crate) fn all_passes(&self) -> u64 {
+        (1 + self.on.len() + self.off.len()) as u64
+    }
+}
+
+fn main() -> ExitCode {
+    match Options::parse(env::args_os().skip(1)) {
+        Ok(Some(options)) => run(&options).unwrap_or_else(|error| {
+            eprintln!("indexer: {error}");
+            ExitCode::FAILURE
+        }),
+        Ok(None) => print(HELP).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
+        Err(mistake) => {
+            eprintln!("indexer: {mistake} (try --help)");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
+    let config = Config {
+        // The bar looks at the latest snapshot and should not show an old one.
+        flush_interval: REFRESH,
+        // Samples that find the ring full are counted in place, spans are dropped. Half a ring of this size takes the
+        // spans of a quarter of a second, should the aggregator have to wait that long for a processor.
+        ring_words: 1 << 18,
+        ..Config::default()
+    };
+    let telemetry = Telemetry::builder("indexer").config(config).install()?;
+    let meters = Meters::register(&telemetry)?;
+    let results = Passes { options, telemetry: &telemetry, meters: &meters }.run()?;
+
+    let shutdown = telemetry.shutdown(PATIENCE);
+    let snapshot = telemetry.latest();
+    if let Some(file) = &options.prometheus {
+        let written = fs::write(file, prometheus::render(&snapshot));
+        written.map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    }
+    let findings = Findings { options, results: &results, snapshot: &snapshot };
+    let mut text = format!("{findings}{}", Report(&snapshot));
+    // The snapshot was taken on the way out; the shutdown has the last word.
+    if *snapshot.ledger() != shutdown.ledger {
+        text += &format!("{}\n", shutdown.ledger);
+    }
+    print(&text)?;
+
+    let total = shutdown.ledger.total();
+    let lost = total.dropped.total();
+    if lost > 0 {
+        eprintln!("indexer: {lost} records were dropped, by the reasons above");
+    }
+    let balances = total.recorded == total.aggregated + lost + total.suppressed();
+    Ok(if shutdown.finished && balances { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// To standard output; whoever has closed it has seen enough.
+fn print(text: &str) -> io::Result<()> {
+    match stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Passes<'a> {
+    options: &'a Options,
+    telemetry: &'a Telemetry,
+    meters: &'a Meters,
+}
+
+impl Passes<'_> {
+    /// The warm-up, then pairs of passes with telemetry on and off, every second pair the other way round: neither
+    /// side has the warmer caches.
+    fn run(self) -> Result<Results, Box<dyn Error>> {
+        let switch = self.telemetry.switch();
+        let start = self.telemetry.snapshot(PATIENCE)?;
+        let (_not_timed, index, bounded) = self.pass("warm-up".into(), &start, None);
+        let mut before = self.telemetry.snapshot(PATIENCE)?;
+        let totals = Totals::of(&before).since(&Totals::of(&start));
+
+        let (mut on, mut off, mut changed) = (Vec::new(), Vec::new(), false);
+        let last = 2 * self.options.passes;
+        for number in 0..last {
+            let observed = matches!(number % 4, 1 | 2);
+            let (name, passes) = if observed { ("on", &mut on) } else { ("off", &mut off) };
+            if observed {
+                switch.release()
+            } else {
+                switch.force_off()
+            }
+            let title = format!("pass {}/{last} {name}", number + 1);
+            let (elapsed, _index, _bounded) = self.pass(title, &before, Some(totals.bytes));
+            let after = self.telemetry.snapshot(PATIENCE)?;
+            let records = after.ledger().total().recorded - before.ledger().total().recorded;
+            changed |= Totals::of(&after).since(&Totals::of(&before)) != totals;
+            passes.push(Pass { elapsed, records });
+            before = after;
+        }
+        switch.release();
+        let (words, frequent) = (index.words(), index.most_frequent(10, 5));
+        Ok(Results { totals, words, frequent, bounded, changed, on, off })
+    }
+
+    /// Builds the index once; also says how long it took, and whether files were left out.
+    fn pass(self, title: String, before: &Snapshot, bytes: Option<u64>) -> (Duration, Index, bool) {
+        let Self { options, telemetry, meters } = self;
+        let progress = Progress { telemetry, title, before: Totals::of(before), bytes };
+        let (running, over) = crossbeam_channel::bounded(0);
+        let index = Index::new();
+        let (elapsed, complete) = thread::scope(|scope| {
+            scope.spawn(move || progress.run(&over));
+            let began = Instant::now();
+            let complete = thread::scope(|scope| {
+                let (jobs, queue) = crossbeam_channel::bounded(QUEUE);
+                for _ in 0..options.threads {
+                    let worker = Worker { root: &options.root, index: &index, meters, content: Vec::new() };
+                    let queue = queue.clone();
+                    scope.spawn(move || worker.run(&queue));
+                }
+                drop(queue);
+                Walk::new(jobs, options.max_bytes).directory(&options.root)
+            });
+            let elapsed = began.elapsed();
+            drop(running);
+            (elapsed, complete)
+        });
+        (elapsed, index, !complete)
+    }
+}

@@ -1,0 +1,68 @@
+//! The bar on standard error, fed by telemetry's own snapshots. It waits for nobody: it looks at the latest one.
+
+use crate::report::{Totals, grouped, mib};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use std::io::{IsTerminal, Write, stderr};
+use std::time::{Duration, Instant};
+use tellane::Telemetry;
+
+/// How often telemetry publishes a snapshot, and the bar moves.
+pub(crate) const REFRESH: Duration = Duration::from_millis(100);
+/// How often a line is printed where no bar can be.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+const BAR: usize = 24;
+
+#[derive(Debug)]
+pub(crate) struct Progress<'a> {
+    pub(crate) telemetry: &'a Telemetry,
+    pub(crate) title: String,
+    /// What there was before this pass.
+    pub(crate) before: Totals,
+    /// Bytes of a whole pass, once the first has counted them.
+    pub(crate) bytes: Option<u64>,
+}
+
+impl Progress<'_> {
+    /// Shows how far the pass is until the other end of `over` is dropped.
+    pub(crate) fn run(self, over: &Receiver<()>) {
+        let mut out = stderr();
+        let bar = out.is_terminal();
+        let began = Instant::now();
+        let mut line_at = LINE_EVERY;
+        // Whoever closed standard error does not want to know: failed writes are nobody's concern.
+        while over.recv_timeout(REFRESH) == Err(RecvTimeoutError::Timeout) {
+            let elapsed = began.elapsed();
+            if bar {
+                let _unseen = write!(out, "\r\x1b[K{}", self.line(elapsed));
+            } else if elapsed >= line_at {
+                line_at += LINE_EVERY;
+                let _unseen = writeln!(out, "{}", self.line(elapsed));
+            }
+        }
+        let _unseen = if bar {
+            write!(out, "\r\x1b[K")
+        } else {
+            writeln!(out, "{} {:.2?}", self.title, began.elapsed())
+        };
+    }
+
+    fn line(&self, elapsed: Duration) -> String {
+        let snapshot = self.telemetry.latest();
+        let done = Totals::of(&snapshot).since(&self.before);
+        let bar = match self.bytes {
+            Some(bytes) => {
+                let filled = (BAR as u64 * done.bytes / bytes.max(1)).min(BAR as u64) as usize;
+                ["#".repeat(filled), "-".repeat(BAR - filled)].concat()
+            }
+            None => format!("{:-^BAR$}", " how much is there? "),
+        };
+        let speed = mib(done.bytes) / elapsed.as_secs_f64();
+        let waiting = snapshot.gauge("index_queue_depth", &[]).unwrap_or_default();
+        format!(
+            "{:<14} [{bar}] {:>7} files  {:>6.1} MiB  {speed:>5.1} MiB/s  {waiting:>3} queued",
+            self.title,
+            grouped(done.files),
+            mib(done.bytes)
+        )
+    }
+}

@@ -1,0 +1,71 @@
+//! Finds the files, on one thread, always in the same order.
+
+use crate::meters::{LOST_DIRECTORIES, QUEUE_DEPTH, QUEUE_WAIT};
+use crossbeam_channel::Sender;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tellane::Stopwatch;
+
+/// A file on its way to an indexing thread.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// The file's number in this pass.
+    pub(crate) file: u32,
+    pub(crate) path: PathBuf,
+    /// Started here, stopped by the thread that takes the job.
+    pub(crate) waiting: Stopwatch<'static>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Walk {
+    queue: Sender<Job>,
+    files: u32,
+    bytes_left: u64,
+}
+
+impl Walk {
+    pub(crate) fn new(queue: Sender<Job>, max_bytes: u64) -> Self {
+        Self { queue, files: 0, bytes_left: max_bytes }
+    }
+
+    /// Sends every file below a directory; `false` if some were left out because of the bound.
+    pub(crate) fn directory(&mut self, directory: &Path) -> bool {
+        let Ok(entries) = fs::read_dir(directory) else {
+            LOST_DIRECTORIES.inc();
+            return true;
+        };
+        let mut entries: Vec<_> = entries.filter_map(Result::ok).collect();
+        // The same files must fall under the bound in every pass, or the passes could not be compared.
+        entries.sort_by_key(fs::DirEntry::file_name);
+        entries.iter().filter(|entry| !is_hidden(entry)).all(|entry| self.entry(entry))
+    }
+
+    fn entry(&mut self, entry: &fs::DirEntry) -> bool {
+        let path = entry.path();
+        match entry.metadata() {
+            // Not followed: a link may lead in circles.
+            Ok(found) if found.is_symlink() => true,
+            Ok(found) if found.is_dir() => path.join("CACHEDIR.TAG").exists() || self.directory(&path),
+            Ok(found) if found.is_file() => match self.bytes_left.checked_sub(found.len()) {
+                Some(left) => {
+                    self.bytes_left = left;
+                    self.send(path)
+                }
+                None => false,
+            },
+            Ok(_) => true,             // a socket, a device
+            Err(_) => self.send(path), // gone, or not ours: the thread that fails to read it counts it
+        }
+    }
+
+    fn send(&mut self, path: PathBuf) -> bool {
+        let sent = self.queue.send(Job { file: self.files, path, waiting: QUEUE_WAIT.start() });
+        self.files += 1;
+        QUEUE_DEPTH.set(self.queue.len() as f64);
+        sent.is_ok()
+    }
+}
+
+fn is_hidden(entry: &fs::DirEntry) -> bool {
+    entry.file_name().as_encoded_bytes().starts_with(b".")
+}

@@ -64,7 +64,7 @@ pub use metrics::{
     LazyCounter, LazyGauge, LazyHistogram, LazyTimer, LazyUpDownCounter, Stopwatch, Timer, TimerBuilder,
     UpDownCounter, UpDownCounterBuilder,
 };
-pub use trace::{Attribute, Span, SpanContext, Tracer};
+pub use trace::{Attribute, Span, SpanContext, Tracer, tracer};
 
 pub use snapshot::{FinishedSpan, HistogramView, Pipeline, Point, PointValue, ReadError, Snapshot};
 pub use stats::{Drops, Kind, KindLedger, Ledger, Reason};

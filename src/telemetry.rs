@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::error::{SnapshotError, StartError};
 use crate::lane::{Directory, Limits, watch_forks};
 use crate::metrics::{CounterBuilder, GaugeBuilder, HistogramBuilder, TimerBuilder, UpDownCounterBuilder};
-use crate::series::{Fault, Registry, enlist, install_global};
+use crate::series::{Caps, Fault, Registry, enlist, install_global};
 use crate::snapshot::Snapshot;
 use crate::stats::Ledger;
 use crate::switch::{Override, State, Transition};
@@ -147,8 +147,8 @@ impl Builder {
         let clock = self.clock.clone().unwrap_or_else(Clock::system);
         let instance = INSTANCES.fetch_add(1, fixed::Ordering::Relaxed); // a number; nothing hangs on its order
         let directory = Arc::new(Directory::new(instance, limits, clock, config.stall_after, config.retry));
-        let registry =
-            Arc::new(Registry::new(directory, config.series_cap, config.names_cap, config.label_value_max));
+        let caps = Caps { series: config.series_cap, names: config.names_cap, label: config.label_value_max };
+        let registry = Arc::new(Registry::new(directory, caps, config.sampling));
         let service = Arc::clone(&self.service);
         let step = Step::new(Arc::clone(&registry), service, config.kept_spans, self.injector.clone());
         (registry, step)
@@ -207,7 +207,7 @@ impl Telemetry {
 
     /// Starts spans.
     pub fn tracer(&self) -> Tracer {
-        Tracer::new(&self.0.registry, self.0.config.sampling)
+        Tracer::new(&self.0.registry)
     }
 
     /// A snapshot of everything that was recorded before this call, taken now. After shutdown it is the last one.

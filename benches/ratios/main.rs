@@ -5,6 +5,8 @@
 //! `cargo bench --bench ratios` prints the tables of PERF.md; `-- --short` takes fewer rounds, `-- --csv FILE` keeps
 //! every round's figures; as a test (`cargo test --benches`) it runs one round and checks the results, not the times.
 
+#![allow(clippy::disallowed_methods)] // the OS clock measures from outside
+
 mod floors;
 mod rows;
 

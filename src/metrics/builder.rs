@@ -60,6 +60,12 @@ macro_rules! builder {
                 Self { draft, shape: None }.start()
             }
 
+            /// Where a static was written, which is not where it is registered.
+            pub(super) fn at(mut self, at: &'static Location<'static>) -> Self {
+                self.draft.at = at;
+                self
+            }
+
             /// What the metric says, for people. Without it the name stands in.
             pub fn help(mut self, help: &'a str) -> Self {
                 self.draft.help = help;

@@ -10,6 +10,7 @@ use crate::series::{Registry, global};
 use crate::sync::Arc;
 use crate::sync::fixed::{AtomicU64, Ordering};
 use std::ops::Deref;
+use std::panic::Location;
 use std::sync::OnceLock;
 
 /// A handle in a static. Before [`install`](crate::Builder::install) it does nothing, at the price of two loads;
@@ -35,6 +36,7 @@ struct Definition {
     labels: &'static [(&'static str, &'static str)],
     bytes: bool,
     seconds: bool,
+    at: &'static Location<'static>,
 }
 
 /// A [`Counter`] in a static.
@@ -115,6 +117,7 @@ macro_rules! lazy {
     ($($handle:ident by $builder:ident;)*) => {$(
         impl Lazy<$handle> {
             #[doc(hidden)]
+            #[track_caller]
             pub const fn define(
                 name: &'static str,
                 help: &'static str,
@@ -123,9 +126,9 @@ macro_rules! lazy {
                 Self {
                     handle: OnceLock::new(),
                     key: AtomicU64::new(0),
-                    definition: Definition { name, help, labels, bytes: false, seconds: false },
+                    definition: Definition { name, help, labels, bytes: false, seconds: false, at: Location::caller() },
                     make: |definition, registry| {
-                        let mut builder = $builder::new(registry, definition.name).help(definition.help);
+                        let mut builder = $builder::new(registry, definition.name).help(definition.help).at(definition.at);
                         for (name, value) in definition.labels {
                             builder = builder.label(name, value);
                         }

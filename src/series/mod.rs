@@ -11,8 +11,8 @@ mod table;
 mod validate;
 
 pub(crate) use registry::{
-    Descriptor, Identity, Metric, Place, Registry, Series, Shape, duration_bounds, enlist, find, global,
-    install_global,
+    Caps, Descriptor, Identity, Metric, Place, Registry, Series, Shape, duration_bounds, enlist, find,
+    global, install_global,
 };
 pub use registry::{Fault, MetricKind, Unit};
 pub(crate) use table::Table;

@@ -198,6 +198,8 @@ pub(crate) struct Registry {
     /// Series numbers are given out one at a time.
     numbering: Mutex<()>,
     faults: Mutex<Vec<Fault>>,
+    /// Share of new traces whose spans are kept.
+    pub(crate) sampling: f64,
     /// Cap on the series of a metric that names none.
     series_cap: usize,
     label_max: usize,
@@ -205,13 +207,20 @@ pub(crate) struct Registry {
 
 const FAULTS_MAX: usize = 100;
 
+/// The caps of a registry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caps {
+    /// Series of a metric that names no cap.
+    pub(crate) series: usize,
+    /// Span names, and attribute keys.
+    pub(crate) names: usize,
+    /// Bytes of a label value.
+    pub(crate) label: usize,
+}
+
 impl Registry {
-    pub(crate) fn new(
-        directory: Arc<Directory>,
-        series_cap: usize,
-        names_cap: usize,
-        label_max: usize,
-    ) -> Self {
+    pub(crate) fn new(directory: Arc<Directory>, caps: Caps, sampling: f64) -> Self {
+        let Caps { series: series_cap, names: names_cap, label: label_max } = caps;
         Self {
             directory,
             names: Names::new(names_cap),
@@ -219,6 +228,7 @@ impl Registry {
             metrics: DashMap::new(),
             numbering: Mutex::new(()),
             faults: Mutex::new(Vec::new()),
+            sampling,
             series_cap,
             label_max,
         }

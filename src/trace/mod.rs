@@ -10,4 +10,4 @@ mod tracer;
 
 pub use attribute::Attribute;
 pub use span::{Span, SpanContext};
-pub use tracer::Tracer;
+pub use tracer::{Tracer, tracer};

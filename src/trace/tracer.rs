@@ -3,7 +3,7 @@
 use super::Span;
 use super::open::Open;
 use crate::lane::{Ids, Key, KnownName, Mode, local};
-use crate::series::Registry;
+use crate::series::{Registry, global};
 use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
 use std::num::NonZeroU64;
@@ -40,9 +40,9 @@ impl Tracer {
         Self(None)
     }
 
-    pub(crate) fn new(registry: &Arc<Registry>, ratio: f64) -> Self {
+    pub(crate) fn new(registry: &Arc<Registry>) -> Self {
         // Float to integer saturates: 1.0 gives the maximum.
-        let threshold = (ratio * (u64::MAX as f64)) as u64;
+        let threshold = (registry.sampling * (u64::MAX as f64)) as u64;
         let base = NonZeroU64::new(Key::new(registry.directory.instance, 0).0); // instances count from 1
         Self(base.map(|base| Source { registry: Arc::clone(registry), base, threshold }))
     }
@@ -66,6 +66,20 @@ impl Tracer {
             None => source.start_cold(name),
         }
     }
+}
+
+/// The installed instance's tracer; before [`install`](crate::Builder::install) one whose spans do nothing. Keep it
+/// where you can: getting it counts a reference.
+///
+/// ```
+/// let _nobody = tellane::tracer().span("too early");
+/// let telemetry = tellane::Telemetry::builder("shop").install()?;
+/// drop(tellane::tracer().span("order"));
+/// assert_eq!(telemetry.snapshot(std::time::Duration::from_secs(1))?.spans().count(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn tracer() -> Tracer {
+    global().map_or(Tracer::noop(), Tracer::new)
 }
 
 impl Source {

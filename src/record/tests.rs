@@ -135,7 +135,7 @@ fn golden_definitions() {
 #[test]
 fn golden_figures() {
     golden(Record::Figures { what: 3, id: 1, words: vec![] }, &[0x0000_0030_0100_0015]);
-    golden(Record::Figures { what: 0xFFF, id: 0xF_FFFF, words: vec![7, 8] }, &[0x0000_FFFF_03FF_FFF5, 7, 8]);
+    golden(Record::Figures { what: 0xFFF, id: 0xF_FFFF, words: vec![7, 8] }, &[0x0000_FFF0_03FF_FFF5, 7, 8]);
     let words = [0x0001_0030_0100_0015];
     assert_eq!(Decoder::new(&words).next(), Some(Err(DecodeError::BadFlags)), "aux has no meaning here");
 }
@@ -191,9 +191,9 @@ fn flags_without_meaning_are_refused() {
     let definition = |flags: u64| first(&[0x0000_0000_0100_0004 | (flags << 36)]);
     for flags in 0..0x1000 {
         assert_eq!(span(flags).is_ok(), flags < 16 && flags & 3 != 3, "flags {flags:x} of a span");
-        assert_eq!(definition(flags).is_ok(), (1..=3).contains(&flags), "flags {flags:x} of a definition");
+        assert_eq!(definition(flags).is_ok(), (1..=4).contains(&flags), "flags {flags:x} of a definition");
     }
-    for found in [span(3), span(16), definition(0), definition(4)] {
+    for found in [span(3), span(16), definition(0), definition(5)] {
         assert_eq!(found, Err(DecodeError::BadFlags));
     }
     for bit in 36..64 {

@@ -191,13 +191,16 @@ impl Step {
         drained
     }
 
-    /// A lane whose thread is gone and that nobody else will have. Under the roster's lock.
-    fn last_look(&mut self, lane: &Lane) {
-        if let Some(at) = self.lanes.iter().position(|reader| std::ptr::eq(&raw const *reader.lane, lane)) {
-            self.drain(at);
-            self.take_spill(at);
-            self.lanes.swap_remove(at);
-        }
+    /// A lane whose thread is gone and that nobody else will have. It may have come and gone since the roll call.
+    fn last_look(&mut self, lane: &Arc<Lane>) {
+        let known = self.lanes.iter().position(|reader| Arc::ptr_eq(&reader.lane, lane));
+        let at = known.unwrap_or_else(|| {
+            self.lanes.push(Reader::new(lane));
+            self.lanes.len() - 1
+        });
+        self.drain(at);
+        self.take_spill(at);
+        self.lanes.swap_remove(at);
     }
 
     fn take_spill(&mut self, at: usize) {

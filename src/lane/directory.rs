@@ -10,6 +10,7 @@ use crate::stats::{KINDS, Kind, Ledger, Reason, Tally};
 use crate::switch::{Cause, State, Switch};
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use std::cell::Cell;
 use std::time::Duration;
 
 /// The sizes of lanes and their number.
@@ -61,6 +62,21 @@ pub(crate) struct Roster {
     closed: bool,
     /// Changes whenever a lane comes or goes.
     version: u64,
+}
+
+/// A lane on its way out. Dropped before it is retired (a panic), it becomes idle again.
+struct Surplus<'a> {
+    lane: Arc<Lane>,
+    directory: &'a Directory,
+    retired: Cell<bool>,
+}
+
+impl Drop for Surplus<'_> {
+    fn drop(&mut self) {
+        if !self.retired.get() {
+            self.directory.hand_back(Arc::clone(&self.lane));
+        }
+    }
 }
 
 impl Directory {
@@ -180,27 +196,35 @@ impl Directory {
     }
 
     /// Takes one surplus idle lane off the roster for good. Its thread is gone and no other will have it, but it may
-    /// hold records: `last_look` must drain it once more. Its cells and its tally are taken over under the same lock, so
-    /// that whoever adds up lanes counts it once.
-    pub(crate) fn retire(&self, last_look: impl FnOnce(&Lane)) -> bool {
-        let mut roster = self.roster.lock();
-        if roster.idle.len() <= self.limits.idle {
-            return false;
-        }
-        let lane = roster.idle.swap_remove(0);
-        roster.all.retain(|other| !Arc::ptr_eq(other, &lane));
-        roster.version += 1;
+    /// hold records: `last_look` must drain it once more. That happens without the lock and while the lane is still
+    /// on the roster: should it panic, the lane is idle again with all it holds. Cells and tally are taken over under
+    /// the lock that takes the lane off, so that whoever adds up lanes counts it once.
+    pub(crate) fn retire(&self, last_look: impl FnOnce(&Arc<Lane>)) -> bool {
+        let Some(surplus) = self.surplus() else { return false };
+        let lane = &surplus.lane;
         if !planted(Bug::NoRedrain) {
-            last_look(&lane);
+            last_look(lane);
         }
         let mut counts = vec![0; self.shared_cells.count()];
         lane.cells.add_to(&mut counts);
+        let mut roster = self.roster.lock();
+        roster.all.retain(|other| !Arc::ptr_eq(other, lane));
+        roster.version += 1;
         for (index, count) in counts.into_iter().enumerate().filter(|(_, count)| *count != 0) {
             self.share_count(index, count);
         }
         self.shared.absorb(&lane.tally);
         self.shared.absorb_samples(lane.samples());
+        drop(roster);
+        surplus.retired.set(true);
         true
+    }
+
+    /// An idle lane above the number to keep, which no thread can take over any more.
+    fn surplus(&self) -> Option<Surplus<'_>> {
+        let mut roster = self.roster.lock();
+        let there_is = roster.idle.len() > self.limits.idle;
+        there_is.then(|| Surplus { lane: roster.idle.swap_remove(0), directory: self, retired: Cell::new(false) })
     }
 
     /// Lanes there are, and how many of them are idle.

@@ -63,6 +63,10 @@ pub(crate) struct Step {
     read: usize,
     /// What the last word read begins, should folding it fail.
     in_hand: Option<Kind>,
+    /// The lane that is being drained: the words at hand are its own, and may end inside a record.
+    draining: Option<usize>,
+    /// Whether the rest of what that lane has published is given up.
+    lost: bool,
     folded: Folded,
     catalogue: Arc<[Arc<Identity>]>,
     /// For each of the catalogue, its number in the registry's.
@@ -114,6 +118,8 @@ impl Step {
             words: Vec::with_capacity(CHUNK + layout::WORDS_MAX),
             read: 0,
             in_hand: None,
+            draining: None,
+            lost: false,
             folded: Folded {
                 histograms: Histograms::new(&registry.directory),
                 spans: KeptSpans::new(kept_words),
@@ -163,16 +169,21 @@ impl Step {
         });
     }
 
-    /// After a panic: the record in hand is counted as corrupt, the rest of its batch is folded.
+    /// After a panic: the record in hand is counted as corrupt, and its lane is drained to the end first, since the
+    /// words at hand may stop inside a record that goes on in that lane's ring.
     fn finish_broken_off(&mut self) {
         if let Some(kind) = self.in_hand.take() {
             self.registry.directory.shared.shared_lost(kind, Reason::Corrupt, 1);
         }
-        self.fold();
+        if let Some(at) = self.draining {
+            self.fold();
+            self.drain(at);
+        }
     }
 
     fn drain(&mut self, at: usize) -> usize {
         let mut drained = 0;
+        self.draining = Some(at);
         let reader = &mut self.lanes[at];
         let end = reader.consumer.waiting(&reader.lane.ring) as usize;
         while drained < end {
@@ -183,11 +194,16 @@ impl Step {
                 break;
             }
             drained += taken;
+            if self.lost {
+                self.words.clear();
+            }
             self.fold();
         }
         if self.read < self.words.len() {
             self.quarantine(); // a producer publishes whole records only
         }
+        self.lost = false;
+        self.draining = None;
         drained
     }
 
@@ -206,7 +222,7 @@ impl Step {
     fn take_spill(&mut self, at: usize) {
         let Reader { lane, spill, .. } = &mut self.lanes[at];
         let taken = self.folded.histograms.take_spill(&lane.spill, spill);
-        self.folded.aggregated[Kind::Sample as usize] += taken;
+        self.account(Kind::Sample, taken, 0);
     }
 
     /// Folds the words at hand, as far as they are whole records.
@@ -304,11 +320,12 @@ impl Step {
         self.account(kind, 1, u64::from(!known));
     }
 
-    /// The thread of records is lost: nobody can say where the next one begins. What was copied out of this ring is
-    /// given up and counted as one corrupt record; the ring goes on with its next batch.
+    /// The thread of records is lost: nobody can say where the next one begins. What was published in this ring up to
+    /// now is given up and counted as one corrupt record; the ring goes on with what is published next.
     fn quarantine(&mut self) {
         self.account(Kind::Sample, 1, 1);
         self.read = self.words.len();
+        self.lost = true;
     }
 
     fn publish(&self, directory: &Directory) {
@@ -327,16 +344,18 @@ impl Step {
     /// Takes over everything that does not come by ring.
     fn collect(&mut self) {
         (0..self.lanes.len()).for_each(|at| self.take_spill(at));
-        self.folded.aggregated[Kind::Sample as usize] += self.folded.histograms.take_shared();
+        let shared = self.folded.histograms.take_shared();
+        self.account(Kind::Sample, shared, 0);
         let directory = self.directory();
         self.publish(&directory);
     }
 
-    /// After shutdown: counts what producers published while the lanes were being closed.
+    /// After shutdown: counts what producers published or spilled while the lanes were being closed.
     pub(crate) fn sweep(&mut self) {
         if !planted(Bug::NoSweep) {
             self.late = true;
             self.run();
+            self.collect();
         }
     }
 

@@ -184,11 +184,6 @@ impl Slot<'_> {
         self.words[SERIES].load(Ordering::Relaxed) as u32
     }
 
-    /// A sign that changes with every sample: the sum, and for zeros their bucket.
-    pub(crate) fn sign(&self) -> (u128, u64) {
-        (self.sum(), self.words[HEAD].load(Ordering::Relaxed))
-    }
-
     /// Least and greatest value so far; `None` before the first.
     pub(crate) fn range(&self) -> Option<(u64, u64)> {
         let (min, max) = (self.words[MIN].load(Ordering::Relaxed), self.words[MAX].load(Ordering::Relaxed));

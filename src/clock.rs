@@ -20,6 +20,12 @@ enum Source {
     Mock(Arc<fixed::AtomicU64>),
 }
 
+/// The end of a wait that begins now, by the OS clock whatever an instance's own; a century stands for longer ones.
+pub(crate) fn deadline_in(wait: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
+    Instant::now() + wait.min(CENTURY)
+}
+
 /// Ticks to nanoseconds as a 32.32 fixed point factor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {

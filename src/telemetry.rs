@@ -1,7 +1,7 @@
 //! The front door: build, install, hand out handles, look, shut down. Cold. The only place that wires the rooms.
 
 use crate::aggregate::{Injection, Injector, Pacing, Request, Step, Thresholds, Worker, is_own_thread};
-use crate::clock::Clock;
+use crate::clock::{Clock, deadline_in};
 use crate::config::Config;
 use crate::error::{SnapshotError, StartError};
 use crate::lane::{Directory, Limits, watch_forks};
@@ -13,7 +13,8 @@ use crate::switch::{Override, State, Transition};
 use crate::sync::{Mutex, fixed};
 use crate::trace::Tracer;
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TrySendError, bounded};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -222,17 +223,19 @@ impl Telemetry {
         if is_own_thread() {
             return Err(SnapshotError::OwnThread);
         }
+        let until = deadline_in(deadline); // one for both waits
         let (asker, answer) = bounded(1);
-        match self.0.requests.send_timeout(Request::Snapshot(asker), deadline) {
+        match self.0.requests.send_deadline(Request::Snapshot(asker), until) {
             Ok(()) => {}
-            Err(crossbeam_channel::SendTimeoutError::Timeout(_)) => {
-                return Err(SnapshotError::Deadline { after: deadline });
-            }
-            Err(crossbeam_channel::SendTimeoutError::Disconnected(_)) => return Ok(self.latest()),
+            Err(SendTimeoutError::Timeout(_)) => return Err(SnapshotError::Deadline { after: deadline }),
+            Err(SendTimeoutError::Disconnected(_)) => return Ok(self.latest()),
         }
-        crossbeam_channel::select! {
-            recv(answer) -> taken => taken.map_err(|_| SnapshotError::Ended),
-            default(deadline) => Err(SnapshotError::Deadline { after: deadline }),
+        match answer.recv_deadline(until) {
+            Ok(taken) => Ok(taken),
+            Err(RecvTimeoutError::Timeout) => Err(SnapshotError::Deadline { after: deadline }),
+            // It shut down before it came to this request: the last snapshot is there.
+            Err(RecvTimeoutError::Disconnected) if self.0.registry.directory.is_closed() => Ok(self.latest()),
+            Err(RecvTimeoutError::Disconnected) => Err(SnapshotError::Ended),
         }
     }
 
@@ -250,7 +253,9 @@ impl Telemetry {
         if self.0.has_ended()
             && let Some(mut step) = self.0.step.try_lock()
         {
-            step.sweep(); // what producers published while the lanes were being closed
+            // What producers published while the lanes were being closed. A record that cannot be folded must not
+            // come back as the caller's panic; the next call goes on behind it.
+            let _swept = catch_unwind(AssertUnwindSafe(|| step.sweep()));
         }
         directory.ledger()
     }
@@ -278,7 +283,8 @@ impl Telemetry {
     /// on a thread of tellane's own or in the child of a fork. May be called again, from anywhere.
     pub fn shutdown(&self, deadline: Duration) -> Shutdown {
         self.0.shutdown(deadline);
-        let finished = self.0.has_ended();
+        // In the child of a fork the channel's own lock may be held by a thread that is not there.
+        let finished = !self.0.registry.directory.is_forked() && self.0.has_ended();
         let ledger = self.ledger();
         Shutdown { finished, flushed: ledger.total().aggregated, ledger }
     }
@@ -295,7 +301,8 @@ impl Inner {
         }
         match self.requests.try_send(Request::Shutdown) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-            // So many wait that the worker must be stuck: records are refused at least, and it ends when it is back.
+            // So many wait that the worker must be stuck: records are refused at least, and it ends as soon as it is
+            // back, because it finds the directory closed.
             Err(TrySendError::Full(_)) => self.registry.directory.close(),
         }
         if !is_own_thread() {
@@ -308,6 +315,11 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.shutdown(self.config.drop_deadline);
+        if self.registry.directory.is_forked() {
+            // The last end of a channel takes the channel's lock when it is dropped, and in the child of a fork a
+            // thread that is not there may hold it. So these are not the last.
+            std::mem::forget((self.requests.clone(), self.ended.clone()));
+        }
     }
 }
 
@@ -388,8 +400,8 @@ impl Switch {
         self.seen = self.seen.max(made.saturating_sub(crate::switch::LOG as u64));
         while self.seen < made {
             let change = switch.logged(self.seen);
-            if change.is_none() && self.seen + 1 == made {
-                return None; // being written just now
+            if change.is_none() && switch.transitions() <= self.seen + crate::switch::LOG as u64 {
+                return None; // not overwritten, so it is being written just now
             }
             self.seen += 1;
             if change.is_some() {

@@ -17,7 +17,7 @@ impl Pacing {
     /// worker that has just dozed off.
     pub(crate) fn next(&mut self, fill_permille: u32) -> Duration {
         let wanted = self.present.saturating_mul(self.target_permille) / fill_permille.max(1);
-        let longer = self.present + self.present / 2 + Duration::from_micros(1);
+        let longer = self.present.saturating_add(self.present / 2).saturating_add(Duration::from_micros(1));
         self.present = wanted.min(longer).clamp(self.shortest, self.longest);
         self.present
     }

@@ -92,7 +92,7 @@ impl Policy {
 
     fn after_failed_probe(&mut self) {
         if self.probe.take().is_some() {
-            self.backoff = (self.backoff * 2).min(self.thresholds.retry_max);
+            self.backoff = self.backoff.saturating_mul(2).min(self.thresholds.retry_max);
         }
     }
 

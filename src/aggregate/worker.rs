@@ -56,7 +56,10 @@ impl Worker {
 
     fn run(mut self) {
         self.work();
-        drop(self.ended); // last of all, and by a panic too
+        // Who sees the end must find the requests closed. After a panic it does too: fields drop in their order.
+        let Self { requests, ended, .. } = self;
+        drop(requests);
+        drop(ended);
     }
 
     fn work(&mut self) {
@@ -87,15 +90,15 @@ impl Worker {
                 flushed = clock.ticks();
             }
             self.directory.beat(clock.ticks());
+            if self.directory.is_closed() {
+                // Shut down past a full queue of requests: see `Telemetry::shutdown`.
+                self.answer(Request::Shutdown);
+                return;
+            }
             match self.requests.recv_timeout(sleep) {
                 Ok(request) => {
                     let end = matches!(request, Request::Shutdown);
-                    // A panic in here leaves the asker without an answer, which it sees as the channel's end.
-                    let answered = catch_unwind(AssertUnwindSafe(|| self.answer(request)));
-                    if answered.is_err() {
-                        failures += 1;
-                        self.step.lock().restarts += 1;
-                    }
+                    self.answer(request);
                     if end {
                         return;
                     }
@@ -126,19 +129,34 @@ impl Worker {
     fn answer(&self, request: Request) {
         match request {
             Request::Snapshot(asker) => {
-                let taken = Arc::new(self.step.lock().snapshot());
-                self.latest.store(Arc::clone(&taken));
-                // The asker may have given up at its deadline.
-                let _gone = asker.send(taken);
+                if let Some(taken) = self.try_hard(|step| Arc::new(step.snapshot())) {
+                    self.latest.store(Arc::clone(&taken));
+                    // The asker may have given up at its deadline.
+                    let _gone = asker.send(taken);
+                } // else the asker is left without an answer, which it sees as the channel's end
             }
             Request::Shutdown => {
                 self.directory.close();
-                let mut step = self.step.lock();
                 // Once for what was there, once for what was published while the lanes were being closed.
-                step.run();
-                self.latest.store(Arc::new(step.snapshot()));
-                step.sweep();
+                self.try_hard(Step::run);
+                if let Some(last) = self.try_hard(|step| Arc::new(step.snapshot())) {
+                    self.latest.store(last);
+                }
+                self.try_hard(Step::sweep);
             }
         }
+    }
+
+    /// Tries again after a panic, as often as the aggregator may be restarted: each try gets past the record that the
+    /// one before failed on, so that one bad record costs neither an answer nor the records behind it.
+    fn try_hard<R>(&self, act: impl Fn(&mut Step) -> R) -> Option<R> {
+        (0..=self.thresholds.restarts_max).find_map(|_| {
+            let mut step = self.step.lock();
+            let done = catch_unwind(AssertUnwindSafe(|| act(&mut step)));
+            if done.is_err() {
+                step.restarts += 1;
+            }
+            done.ok()
+        })
     }
 }

@@ -161,6 +161,11 @@ impl Directory {
         self.apply_mode();
     }
 
+    /// Whether [`close`](Self::close) was called.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.roster.lock().closed
+    }
+
     /// A lane for a new thread: an idle one, or a new one if the cap allows.
     pub(crate) fn take_lane(&self) -> Result<Arc<Lane>, Reason> {
         let mut roster = self.roster.lock();

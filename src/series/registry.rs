@@ -363,13 +363,20 @@ impl Registry {
 
     /// Notes what could not be registered for a static. The first hundred are kept.
     pub(crate) fn fault(&self, name: &str, error: RegisterError) {
+        if self.directory.is_forked() {
+            return; // the lock may be held by a thread that is not there
+        }
         let mut faults = self.faults.lock();
         if faults.len() < FAULTS_MAX {
             faults.push(Fault { name: name.to_owned(), error });
         }
     }
 
+    /// None in the child of a fork, where the lock may be held by a thread that is not there.
     pub(crate) fn faults(&self) -> Vec<Fault> {
+        if self.directory.is_forked() {
+            return Vec::new();
+        }
         self.faults.lock().clone()
     }
 

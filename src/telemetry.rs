@@ -4,6 +4,7 @@ use crate::aggregate::{Injection, Injector, Pacing, Request, Step, Thresholds, W
 use crate::clock::{Clock, deadline_in};
 use crate::config::Config;
 use crate::error::{SnapshotError, StartError};
+use crate::lane::local::aside;
 use crate::lane::{Directory, Limits, watch_forks};
 use crate::metrics::{CounterBuilder, GaugeBuilder, HistogramBuilder, TimerBuilder, UpDownCounterBuilder};
 use crate::series::{Caps, Fault, Registry, enlist, install_global};
@@ -255,7 +256,7 @@ impl Telemetry {
         {
             // What producers published while the lanes were being closed. A record that cannot be folded must not
             // come back as the caller's panic; the next call goes on behind it.
-            let _swept = catch_unwind(AssertUnwindSafe(|| step.sweep()));
+            let _swept = catch_unwind(AssertUnwindSafe(|| aside(|| step.sweep())));
         }
         directory.ledger()
     }

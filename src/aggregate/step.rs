@@ -308,6 +308,9 @@ impl Step {
             durations.is_some_and(|durations| {
                 let ticks = record.words[2];
                 let nanos = self.registry.directory.clock.scale().nanos(ticks);
+                if nanos > layout::SAMPLE_MAX {
+                    self.registry.directory.shared.shared_clamped();
+                }
                 self.folded.spans.keep(&record, ticks);
                 self.folded.histograms.add(durations, nanos)
             })

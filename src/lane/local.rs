@@ -37,8 +37,9 @@ struct Hot {
     directory: Cell<*const Directory>,
     /// Spills since the last look at the heartbeat.
     spills: Cell<u32>,
-    /// A base that refused this thread a lane, and how many calls ago to ask again.
+    /// A base that refused this thread a lane, why, and in how many calls to ask again.
     refused: Cell<u64>,
+    refusal: Cell<Reason>,
     patience: Cell<u32>,
     /// This thread is tellane's own, or inside an attachment.
     inside: Cell<bool>,
@@ -56,6 +57,7 @@ thread_local! {
             directory: Cell::new(ptr::null()),
             spills: Cell::new(0),
             refused: Cell::new(NOWHERE),
+            refusal: Cell::new(Reason::TooManyThreads),
             patience: Cell::new(0),
             inside: Cell::new(false),
         }
@@ -151,11 +153,14 @@ pub(crate) fn add(key: Key, amount: u64) -> bool {
 pub(crate) fn add_cold(directory: &Arc<Directory>, key: Key, amount: u64) {
     match enter(directory) {
         Ok(()) => {
+            let cells = directory.shared_cells.count();
+            if key.index() as usize >= cells {
+                return; // no counter's: a span's errors when no number was left for them
+            }
             HOT.with(|hot| {
                 if let Some(lane) = hot.lane(key.base()) {
-                    // Empty the cell first: the old row goes when it grows.
-                    hot.cells_len.set(0);
-                    lane.cells.grow(directory.shared_cells.count().max(key.index() as usize + 1));
+                    // The old row goes when it grows, and the row is locked: nobody may come here meanwhile.
+                    aside(|| lane.cells.grow(cells));
                     let (cells, len) = lane.cells.raw();
                     hot.cells.set(cells);
                     hot.cells_len.set(len as u64);
@@ -166,6 +171,34 @@ pub(crate) fn add_cold(directory: &Arc<Directory>, key: Key, amount: u64) {
         Err(Reason::Forked) => {}
         Err(_) => directory.share_count(key.index() as usize, amount),
     }
+}
+
+/// Runs `act`, which allocates or takes a lock. What the program's allocator records meanwhile goes to the shared
+/// counts as [`Reason::Reentrant`]: it must neither wait for that lock nor drop a seat that is in use further out.
+#[cold]
+pub(crate) fn aside<R>(act: impl FnOnce() -> R) -> R {
+    struct Back {
+        base: u64,
+        cells_len: u64,
+        inside: bool,
+    }
+
+    impl Drop for Back {
+        fn drop(&mut self) {
+            HOT.with(|hot| {
+                hot.base.set(self.base);
+                hot.cells_len.set(self.cells_len);
+                hot.inside.set(self.inside);
+            });
+        }
+    }
+
+    let _back = HOT.with(|hot| Back {
+        base: hot.base.replace(NOWHERE),
+        cells_len: hot.cells_len.replace(0),
+        inside: hot.inside.replace(true),
+    });
+    act()
 }
 
 /// Records a value that needs no second look, at most `plain_max`; `false` if this thread is not at the histogram's
@@ -239,7 +272,7 @@ pub(crate) fn sample_cold(recorder: &Recorder, value: u64) {
     match enter(directory) {
         Ok(()) => HOT.with(|hot| {
             let Some(lane) = hot.lane(to.base) else { return };
-            if value > highest {
+            if value > highest && lane.ring.lets_samples_through() {
                 lane.tally.clamped();
             }
             if kept <= to.plain_max {
@@ -349,6 +382,9 @@ impl Here<'_> {
     #[inline]
     pub(crate) fn push_duration(&self, series: u32, nanos: u64) {
         let lane = self.lane;
+        if nanos > layout::SAMPLE_MAX {
+            lane.tally.clamped();
+        }
         let nanos = nanos.min(layout::SAMPLE_MAX); // the highest value of all duration histograms of spans
         let word = layout::sample(series, nanos);
         if !HOT.with(|hot| lane.ring.push_sample(&hot.head, [word]))
@@ -406,7 +442,7 @@ fn attach(hot: &Hot, base: u64, seats: &Seats, directory: &Arc<Directory>) -> Re
     }
     if hot.refused.get() == base && hot.patience.get() > 0 {
         hot.patience.set(hot.patience.get() - 1);
-        return Err(Reason::TooManyThreads);
+        return Err(hot.refusal.get());
     }
     // Instances that have shut down need no seat; this thread may outlive many.
     forget();
@@ -420,6 +456,7 @@ fn attach(hot: &Hot, base: u64, seats: &Seats, directory: &Arc<Directory>) -> Re
         }
         Err(reason) => {
             hot.refused.set(base);
+            hot.refusal.set(reason);
             hot.patience.set(PATIENCE);
             Err(reason)
         }

@@ -46,8 +46,11 @@ impl Names {
         if let Some(there) = self.span_ids.get(text) {
             return Arc::clone(&there);
         }
-        let text = if self.spans.count() > self.cap { OVERFLOW } else { text };
         let _one_at_a_time = self.numbering.lock();
+        if let Some(there) = self.span_ids.get(text) {
+            return Arc::clone(&there);
+        }
+        let text = if self.spans.count() > self.cap { OVERFLOW } else { text };
         if let Some(there) = self.span_ids.get(text) {
             return Arc::clone(&there);
         }
@@ -57,6 +60,11 @@ impl Names {
         self.spans.push(Some(Arc::clone(&made)));
         self.span_ids.insert(Arc::clone(&made.text), Arc::clone(&made));
         made
+    }
+
+    /// A span name that has a number already. Waits for nobody: `None` too if the table is being written to.
+    pub(crate) fn known_span(&self, text: &str) -> Option<Arc<SpanName>> {
+        self.span_ids.try_get(text).try_unwrap().map(|there| Arc::clone(&there))
     }
 
     /// The span name of a number.

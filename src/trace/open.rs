@@ -92,7 +92,7 @@ impl Open {
     fn meet_key(&self, key: &'static str) -> Option<u32> {
         let registry = find(Key(self.base.get()).instance())?;
         local::enter(&registry.directory).ok()?;
-        let number = registry.names.key(key);
+        let number = local::aside(|| registry.names.key(key));
         local::here(self.base.get(), |here| here.desk.remember_key(key, number))?;
         Some(number)
     }
@@ -189,6 +189,9 @@ impl Open {
         }
         let nanos = directory.clock.nanos_between(self.start, directory.clock.ticks());
         if let Some(to) = directory.distributions.get(self.known.durations as usize) {
+            if nanos > to.layout.highest() {
+                directory.shared.shared_clamped();
+            }
             directory.share_sample(&to.commons, nanos.min(to.layout.highest()));
         }
     }

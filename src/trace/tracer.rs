@@ -121,7 +121,7 @@ impl Source {
     #[cold]
     #[inline(never)]
     fn meet(&self, here: &local::Here<'_>, name: &'static str) -> KnownName {
-        let known = self.registry.span_name(name).known;
+        let known = local::aside(|| self.registry.span_name(name)).known;
         here.desk.remember(name, known);
         known
     }
@@ -142,10 +142,20 @@ impl Source {
             Reason::Forked => return Span::noop(),
             Reason::AfterShutdown => directory.shared.shared_dropped(Kind::Span, refused),
             _ if directory.mode() == Mode::Off => directory.shared.shared_switched_off(Kind::Span),
-            // No lane to carry the span, but its duration still counts.
+            // No lane to carry the span, but its duration still counts. From within tellane only if its name is
+            // known: the locks that give out names may be held further out on this thread.
             _ => {
-                let known = self.registry.span_name(name).known;
-                return Span(Some(Open::laneless(self.base, known, refused, directory.clock.ticks())));
+                let named = match refused {
+                    Reason::Reentrant => self.registry.names.known_span(name),
+                    _ => Some(local::aside(|| self.registry.span_name(name))),
+                };
+                match named.map(|name| name.known) {
+                    Some(known) => {
+                        let now = directory.clock.ticks();
+                        return Span(Some(Open::laneless(self.base, known, refused, now)));
+                    }
+                    None => directory.shared.shared_dropped(Kind::Span, refused),
+                }
             }
         }
         Span::noop()

@@ -8,7 +8,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum RegisterError {
-    /// The name is not `[a-zA-Z_:][a-zA-Z0-9_:]*`, is longer than 200 bytes, or starts with `__`.
+    /// The name is not `[a-zA-Z_:][a-zA-Z0-9_:]*`, is longer than 200 bytes, or starts with `__` or `tellane_`.
     BadName {
         /// The name.
         name: String,

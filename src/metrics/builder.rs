@@ -175,7 +175,8 @@ macro_rules! shaped {
                 self
             }
 
-            /// Upper bounds of the buckets that text expositions show, in the unit shown, increasing.
+            /// Upper bounds of the buckets that text expositions show, in the unit shown, increasing. Set them after
+            /// the unit, which brings its own.
             pub fn bounds(mut self, bounds: &[f64]) -> Self {
                 if let Some(shape) = &mut self.shape {
                     shape.bounds = bounds.into();

@@ -139,7 +139,7 @@ impl<H: Handle> Inner<H> {
     #[inline(never)]
     fn meet(&self, values: &[&str]) -> &H {
         if let Some(overflow) = self.overflow.get()
-            && self.metric.is_full()
+            && (self.metric.is_full() || self.registry.is_too_long(values))
         {
             self.metric.count_overflow();
             return overflow;

@@ -171,7 +171,7 @@ pub(crate) struct Metric {
     pub(crate) descriptor: Arc<Descriptor>,
     cap: usize,
     series: Mutex<HashMap<Box<[Box<str>]>, Arc<Series>>>,
-    /// How many there are. Relaxed: only ever grows, and a late reading costs one look under the lock.
+    /// How many there are, but for the overflow series. Relaxed: only ever grows, and a late reading costs one look under the lock.
     made: AtomicUsize,
     /// Label combinations that met the overflow series because the cap was reached.
     overflowed: AtomicU64,
@@ -221,7 +221,7 @@ pub(crate) struct Caps {
 impl Registry {
     pub(crate) fn new(directory: Arc<Directory>, caps: Caps, sampling: f64) -> Self {
         let Caps { series: series_cap, names: names_cap, label: label_max } = caps;
-        Self {
+        let registry = Self {
             directory,
             names: Names::new(names_cap),
             catalogue: boxcar::Vec::new(),
@@ -231,7 +231,10 @@ impl Registry {
             sampling,
             series_cap,
             label_max,
-        }
+        };
+        // Neither can fail: nothing else is registered yet.
+        let _reserved = (registry.span_durations(), registry.span_errors());
+        registry
     }
 
     /// The metric of a definition: the one that is there, if it says the same.
@@ -269,13 +272,13 @@ impl Registry {
     fn check_derived_names(&self, wanted: &Descriptor) -> Result<(), RegisterError> {
         let name = &*wanted.name;
         for suffix in ["_bucket", "_sum", "_count"] {
-            let taken = if wanted.kind == MetricKind::Histogram {
-                self.metrics.get(format!("{name}{suffix}").as_str())
-            } else {
-                let base = name.strip_suffix(suffix).and_then(|base| self.metrics.get(base));
-                base.filter(|base| base.descriptor.kind == MetricKind::Histogram)
-            };
-            if let Some(first) = taken {
+            if wanted.kind == MetricKind::Histogram
+                && let Some(first) = self.metrics.get(format!("{name}{suffix}").as_str())
+            {
+                return Err(conflict(wanted, &first.descriptor));
+            }
+            let base = name.strip_suffix(suffix).and_then(|base| self.metrics.get(base));
+            if let Some(first) = base.filter(|base| base.descriptor.kind == MetricKind::Histogram) {
                 return Err(conflict(wanted, &first.descriptor));
             }
         }
@@ -294,10 +297,11 @@ impl Registry {
         if let Some(there) = series.get(&wanted) {
             return Ok(Arc::clone(there));
         }
-        let too_long = values.iter().any(|value| value.len() > self.label_max);
-        if too_long || (series.len() >= metric.cap && !values.is_empty()) {
+        let overflow = key(&vec![OVERFLOW; values.len()]);
+        let counted = |series: &HashMap<_, _>| series.len() - usize::from(series.contains_key(&overflow));
+        if self.is_too_long(values) || (counted(&series) >= metric.cap && !values.is_empty()) {
             metric.overflowed.fetch_add(1, Ordering::Relaxed);
-            wanted = key(&vec![OVERFLOW; values.len()]);
+            wanted = overflow.clone();
             if let Some(there) = series.get(&wanted) {
                 return Ok(Arc::clone(there));
             }
@@ -306,8 +310,13 @@ impl Registry {
         let made = Arc::new(Series { identity: Arc::new(identity), place: self.number(&metric.descriptor)? });
         self.catalogue.push(Arc::clone(&made));
         series.insert(wanted, Arc::clone(&made));
-        metric.made.store(series.len(), Ordering::Relaxed);
+        metric.made.store(counted(&series), Ordering::Relaxed);
         Ok(made)
+    }
+
+    /// Whether label values can only meet the overflow series.
+    pub(crate) fn is_too_long(&self, values: &[&str]) -> bool {
+        values.iter().any(|value| value.len() > self.label_max)
     }
 
     fn number(&self, metric: &Descriptor) -> Result<Place, RegisterError> {
@@ -340,18 +349,9 @@ impl Registry {
     /// A span name, with the histogram of its durations and the counter of its errors.
     pub(crate) fn span_name(&self, name: &str) -> Arc<SpanName> {
         self.names.span(name, |name| {
-            let at = Location::caller();
-            let family = |suffix: &str, help: &str, kind, unit, shape| {
-                let full = format!("traces_span_metrics_{suffix}");
-                let descriptor = Descriptor::new((&full, help), (kind, unit), &["span_name"], shape, at)?;
-                self.series(&*self.metric(descriptor, Some(usize::MAX))?, &[name])
-            };
-            let shape = Shape { digits: 2, highest: DURATION_HIGHEST, scale: 1e9, bounds: duration_bounds() };
-            let durations =
-                family("duration", "Duration of spans.", MetricKind::Histogram, Unit::Seconds, Some(shape))
-                    .ok()?;
-            let errors =
-                family("errors", "Spans that ended in error.", MetricKind::Counter, Unit::None, None).ok()?;
+            let series = |metric: Result<Arc<Metric>, _>| self.series(&*metric?, &[name]);
+            let durations = series(self.span_durations()).ok()?;
+            let errors = series(self.span_errors()).ok()?;
             match (&durations.place, &errors.place) {
                 (Place::Histogram(durations), Place::Cell(errors)) => {
                     Some((durations.series, errors.index()))
@@ -359,6 +359,29 @@ impl Registry {
                 _ => None,
             }
         })
+    }
+
+    /// Registered with the instance, so that nobody can take the name for something else: spans would have nowhere
+    /// to be counted.
+    fn span_durations(&self) -> Result<Arc<Metric>, RegisterError> {
+        let shape = Shape { digits: 2, highest: DURATION_HIGHEST, scale: 1e9, bounds: duration_bounds() };
+        let what = ("traces_span_metrics_duration", "Duration of spans.");
+        self.span_metric(what, (MetricKind::Histogram, Unit::Seconds), Some(shape))
+    }
+
+    fn span_errors(&self) -> Result<Arc<Metric>, RegisterError> {
+        let what = ("traces_span_metrics_errors", "Spans that ended in error.");
+        self.span_metric(what, (MetricKind::Counter, Unit::None), None)
+    }
+
+    fn span_metric(
+        &self,
+        what: (&str, &str),
+        kind: (MetricKind, Unit),
+        shape: Option<Shape>,
+    ) -> Result<Arc<Metric>, RegisterError> {
+        // As many series as there are span names, which have their own cap.
+        self.metric(Descriptor::new(what, kind, &["span_name"], shape, Location::caller())?, Some(usize::MAX))
     }
 
     /// Notes what could not be registered for a static. The first hundred are kept.

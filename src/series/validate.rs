@@ -4,6 +4,8 @@ use super::registry::{MetricKind, Unit};
 use crate::error::RegisterError;
 
 const NAME_MAX: usize = 200;
+/// How the pipeline's own figures begin in expositions.
+const OWN: &str = "tellane_";
 
 fn is_word(text: &str, first_too: impl Fn(u8) -> bool) -> bool {
     let mut bytes = text.bytes();
@@ -14,7 +16,7 @@ fn is_word(text: &str, first_too: impl Fn(u8) -> bool) -> bool {
 /// The metric's full name: unit and type are part of it, and added where they are missing.
 pub(super) fn full_name(name: &str, kind: MetricKind, unit: Unit) -> Result<String, RegisterError> {
     let is_name = is_word(name, |byte| byte == b'_' || byte == b':');
-    if !is_name || name.len() > NAME_MAX || name.starts_with("__") {
+    if !is_name || name.len() > NAME_MAX || name.starts_with("__") || name.starts_with(OWN) {
         return Err(RegisterError::BadName { name: name.to_owned() });
     }
     let is_counter = kind == MetricKind::Counter;
@@ -54,7 +56,7 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_refused() {
-        for bad in ["", "9lives", "a-b", "a b", "__reserved", "ä", "a\n"] {
+        for bad in ["", "9lives", "a-b", "a b", "__reserved", "tellane_state", "ä", "a\n"] {
             let refused = full_name(bad, MetricKind::Gauge, Unit::None);
             assert_eq!(refused, Err(RegisterError::BadName { name: bad.to_owned() }));
         }

@@ -1,0 +1,139 @@
+//! After a thread's first touch, no hot call allocates: not on, not off, not with the ring full.
+#![allow(clippy::disallowed_types)] // a gate of the test's own
+#![allow(unsafe_code)] // an allocator that counts
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use support::PATIENCE;
+use tellane::{Config, Kind, LazyCounter, LazyHistogram, LazyTimer, Reason, Telemetry};
+
+struct Counting;
+
+thread_local! {
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: every call is handed to the system's allocator as it is; the count is a const-initialised cell.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.with(|calls| calls.set(calls.get() + 1));
+        // SAFETY: the caller's promises are the system allocator's terms.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        CALLS.with(|calls| calls.set(calls.get() + 1));
+        // SAFETY: as above.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+static HITS: LazyCounter = tellane::counter!("hits_total", "Hits.");
+static SIZES: LazyHistogram = tellane::histogram!("static_sizes", "Sizes.");
+static WORK: LazyTimer = tellane::timer!("static_work", "Work.");
+
+/// Held by the test, it holds the aggregator.
+static GATE: Mutex<()> = Mutex::new(());
+
+/// Allocations and releases of this thread in 10,000 calls.
+fn allocations(mut call: impl FnMut()) -> u64 {
+    let before = CALLS.with(Cell::get);
+    (0..10_000).for_each(|_| call());
+    CALLS.with(Cell::get) - before
+}
+
+#[test]
+fn the_count_counts() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))), 20_000);
+}
+
+#[test]
+fn no_hot_call_allocates() {
+    let config = Config {
+        ring_words: 1 << 10,
+        series_cap: 4,
+        label_value_max: 8,
+        stall_after: PATIENCE,
+        ..Config::default()
+    };
+    let builder = Telemetry::builder("hot").config(config);
+    let builder = builder.inject(|_| drop(GATE.lock().unwrap_or_else(PoisonError::into_inner)));
+    let telemetry = builder.install().expect("the only one in this process");
+    let cold = Telemetry::builder("cold").sampling(0.0).start().expect("it starts");
+    let unsampled = cold.tracer();
+    let counter = telemetry.counter("calls_total").register().expect("a good name");
+    let up_down = telemetry.up_down_counter("up_down").register().expect("a good name");
+    let gauge = telemetry.gauge("level").register().expect("a good name");
+    let sizes = telemetry.histogram("sizes").register().expect("a good name");
+    let wide = telemetry.histogram("wide").highest(u64::MAX).register().expect("a good name");
+    let seconds = telemetry.histogram("wait").seconds().register().expect("a good name");
+    let timer = telemetry.timer("work").register().expect("a good name");
+    let family = telemetry.counter("by_route_total").family(["method", "route"]).expect("a good name");
+    let timers = telemetry.timer("by_route").family(["route"]).expect("a good name");
+    let tracer = telemetry.tracer();
+    let switch = telemetry.switch();
+
+    let span = |tracer: &tellane::Tracer| {
+        let mut span = tracer.span("request");
+        span.set("path", "/etc/hosts");
+        span.set("long", "x".repeat(0).as_str());
+        span.set("bytes", 240_u64);
+        span.set("ratio", 0.5);
+        span.set("cached", false);
+        for _ in 0..40 {
+            span.set("more than fit", "sixteen bytes of");
+        }
+        span.fail();
+        drop(tracer.span("inside"));
+    };
+    let calls: [(&str, &dyn Fn()); 18] = [
+        ("counter", &|| counter.inc()),
+        ("static counter", &|| HITS.add(2)),
+        ("family of counters", &|| family.with(["GET", "/cart"]).inc()),
+        ("family, a value too long", &|| family.with(["GET", "/a/long/way"]).inc()),
+        ("family of timers", &|| timers.with(["/cart"]).record(Duration::from_millis(1))),
+        ("up-down-counter", &|| up_down.add(-3)),
+        ("gauge", &|| gauge.add(1.5)),
+        ("histogram", &|| sizes.record(77)),
+        ("static histogram", &|| SIZES.record(77)),
+        ("histogram, wide", &|| wide.record(u64::MAX - 1)),
+        ("histogram, float", &|| sizes.record_f64(12.5)),
+        ("histogram, invalid", &|| sizes.record_f64(f64::NAN)),
+        ("histogram, too high", &|| sizes.record(u64::MAX)),
+        ("histogram, duration", &|| seconds.record_duration(Duration::from_millis(3))),
+        ("timer", &|| timer.time(|| ())),
+        ("static timer", &|| WORK.start().discard()),
+        ("span", &|| span(&tracer)),
+        ("unsampled span", &|| span(&unsampled)),
+    ];
+    // The first touch of everything, on and off.
+    for (_, call) in &calls {
+        (0..3).for_each(|_| call());
+    }
+    for (name, call) in &calls {
+        assert_eq!(allocations(call), 0, "{name}");
+    }
+    {
+        let _held = GATE.lock().expect("not poisoned");
+        for (name, call) in &calls {
+            assert_eq!(allocations(call), 0, "{name}, with the ring full");
+        }
+        assert!(telemetry.ledger().kind(Kind::Span).dropped.by(Reason::RingFull) >= 10_000);
+    }
+    switch.force_off();
+    for (name, call) in &calls {
+        assert_eq!(allocations(call), 0, "{name}, switched off");
+    }
+    switch.release();
+    assert_eq!(telemetry.faults().len(), 0);
+    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    assert_eq!(snapshot.counter("calls_total", &[]), Some(30_003));
+    assert!(snapshot.ledger().total().switched_off >= 10_000);
+}

@@ -1,0 +1,53 @@
+//! What several of these files need. Each is a crate of its own and uses its part.
+#![allow(dead_code)]
+
+use std::time::Duration;
+use tellane::{Kind, Ledger, Snapshot};
+
+/// Long enough for a loaded machine; nothing waits this long unless it has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until something holds. The deadline is generous and only there to turn a hang into a failure.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..PATIENCE.as_millis() {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("never came true: {what}");
+}
+
+/// The identity, at a quiescent point after shutdown: to the last record, with nothing on the way.
+#[track_caller]
+pub(crate) fn assert_balanced(ledger: &Ledger) {
+    for kind in Kind::ALL {
+        let account = ledger.kind(kind);
+        let found = account.aggregated + account.dropped.total() + account.suppressed();
+        assert_eq!(account.recorded, found, "{kind:?}: {account:?}");
+        assert_eq!(account.in_flight, 0, "{kind:?}: {account:?}");
+    }
+}
+
+/// What must hold of any ledger, read at any moment.
+#[track_caller]
+pub(crate) fn assert_possible(ledger: &Ledger) {
+    for kind in Kind::ALL {
+        let account = ledger.kind(kind);
+        let found = account.aggregated + account.dropped.total() + account.suppressed();
+        assert!(account.recorded >= found, "{kind:?}: {account:?}");
+    }
+}
+
+/// What must hold of any snapshot: no histogram is torn.
+#[track_caller]
+pub(crate) fn assert_whole(snapshot: &Snapshot) {
+    for point in snapshot.points() {
+        if let tellane::PointValue::Histogram(view) = point.value() {
+            let buckets: u64 = view.buckets().map(|(_, _, count)| count).sum();
+            assert_eq!(view.count(), buckets, "{}", point.name());
+        }
+    }
+    assert_possible(snapshot.ledger());
+}

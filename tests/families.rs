@@ -1,0 +1,145 @@
+//! Label families: the cap on series and its overflow, exact under many threads, with values of any length.
+
+mod support;
+
+use std::time::Duration;
+use support::{PATIENCE, assert_balanced};
+use tellane::{Config, MetricKind, PointValue, Snapshot, Telemetry};
+
+fn start(config: Config) -> Telemetry {
+    Telemetry::builder("families").config(config).start().expect("it starts")
+}
+
+/// Number of series of a metric and the sum of their counts.
+fn series(snapshot: &Snapshot, name: &str) -> (usize, u64) {
+    let counts = snapshot.points().filter(|point| point.name() == name).map(|point| match point.value() {
+        PointValue::Counter(total) => *total,
+        PointValue::UpDownCounter(sum) => *sum as u64,
+        PointValue::Gauge(value) => *value as u64,
+        PointValue::Histogram(view) => view.count(),
+        other => panic!("{other:?}"),
+    });
+    counts.fold((0, 0), |(series, total), count| (series + 1, total + count))
+}
+
+#[test]
+fn above_the_cap_totals_stay_exact_from_many_threads() {
+    const VALUES: usize = 1_000;
+    let telemetry = start(Config { series_cap: 50, ..Config::default() });
+    let texts: Vec<String> = (0..VALUES).map(|number| format!("value {number}")).collect();
+    let counters = telemetry.counter("calls_total").family(["a", "b"]).expect("a good name");
+    let sums = telemetry.up_down_counter("sums").family(["a"]).expect("a good name");
+    let gauges = telemetry.gauge("levels").family(["a"]).expect("a good name");
+    let sizes = telemetry.histogram("sizes").digits(1).family(["a"]).expect("a good name");
+    let timers = telemetry.timer("work").family(["a"]).expect("a good name");
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (texts, counters, sums, gauges, sizes, timers) =
+                (&texts, &counters, &sums, &gauges, &sizes, &timers);
+            scope.spawn(move || {
+                for number in 0..VALUES {
+                    let text = &texts[(number * 7 + thread * 131) % VALUES];
+                    counters.with([text, "same"]).inc();
+                    sums.with([text]).inc();
+                    gauges.with([text]).add(1.0);
+                    sizes.with([text]).record(1);
+                    timers.with([text]).record(Duration::from_millis(1));
+                }
+            });
+        }
+    });
+    let report = telemetry.shutdown(PATIENCE);
+    assert_balanced(&report.ledger);
+    let last = telemetry.latest();
+    for name in ["calls_total", "sums", "levels", "sizes", "work_seconds"] {
+        assert_eq!(series(&last, name), (51, 8 * VALUES as u64), "{name}: the cap, and one for the rest");
+    }
+    let overflow = last.counter("calls_total", &[("a", "__overflow__"), ("b", "__overflow__")]);
+    let kept: u64 = last
+        .points()
+        .filter(|point| point.name() == "calls_total" && point.labels().all(|(_, value)| value != "__overflow__"))
+        .map(|point| match point.value() {
+            PointValue::Counter(total) => *total,
+            other => panic!("{other:?}"),
+        })
+        .sum();
+    assert_eq!(overflow, Some(8 * VALUES as u64 - kept));
+    // Families count each call that met the overflow series: eight threads, so many values, five metrics.
+    assert!(last.pipeline().overflowed >= 5 * (VALUES as u64 - 50), "{:?}", last.pipeline());
+}
+
+#[test]
+fn each_metric_may_name_its_own_cap() {
+    let telemetry = start(Config { series_cap: 2, ..Config::default() });
+    let values = ["a", "b", "c", "d", "e"];
+    let one = telemetry.counter("one_total").series_cap(1).family(["v"]).expect("a good name");
+    let three = telemetry.histogram("three").series_cap(3).family(["v"]).expect("a good name");
+    let ten = telemetry.gauge("ten").series_cap(10).family(["v"]).expect("a good name");
+    let default = telemetry.up_down_counter("two").family(["v"]).expect("a good name");
+    // No cap of zero: the first combination is always kept.
+    let zero = telemetry.timer("zero").series_cap(0).family(["v"]).expect("a good name");
+    for value in values {
+        one.with([value]).inc();
+        three.with([value]).record(1);
+        ten.with([value]).add(1.0);
+        default.with([value]).inc();
+        zero.with([value]).time(|| ());
+    }
+    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    let expected = [("one_total", 2), ("three", 4), ("ten", 5), ("two", 3), ("zero_seconds", 2)];
+    for (name, count) in expected {
+        assert_eq!(series(&snapshot, name), (count, 5), "{name}");
+    }
+    assert_eq!(snapshot.points().find(|point| point.name() == "two").map(|p| p.kind()), Some(MetricKind::UpDownCounter));
+}
+
+#[test]
+fn long_values_meet_the_overflow_series_and_take_no_place() {
+    let telemetry = start(Config { series_cap: 3, label_value_max: 8, ..Config::default() });
+    let family = telemetry.counter("calls_total").family(["route"]).expect("a good name");
+    family.with(["/a/very/long/route"]).inc();
+    family.with([&"x".repeat(1 << 20)]).add(10);
+    for value in ["", "12345678", "äöü", "fourth"] {
+        family.with([value]).add(100);
+    }
+    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    let count = |value| snapshot.counter("calls_total", &[("route", value)]);
+    assert_eq!([count(""), count("12345678"), count("äöü")], [Some(100); 3], "the cap does not count the overflow");
+    assert_eq!((count("fourth"), count("__overflow__")), (None, Some(111)));
+    assert_eq!(snapshot.pipeline().overflowed, 3);
+}
+
+#[test]
+fn values_are_told_apart_whatever_their_bytes() {
+    let telemetry = start(Config::default());
+    let family = telemetry.counter("calls_total").family(["a", "b"]).expect("a good name");
+    let pairs = [["ab", "c"], ["a", "bc"], ["abc", ""], ["", "abc"], ["a\0b", "c"], ["ab\n", "c"], ["AB", "c"]];
+    for (number, pair) in pairs.into_iter().enumerate() {
+        family.with(pair).add(number as u64 + 1);
+    }
+    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    for (number, [a, b]) in pairs.into_iter().enumerate() {
+        assert_eq!(snapshot.counter("calls_total", &[("a", a), ("b", b)]), Some(number as u64 + 1), "{a:?} {b:?}");
+    }
+}
+
+#[test]
+fn the_same_metric_registered_twice_is_one() {
+    let telemetry = start(Config::default());
+    let first = telemetry.counter("calls_total").label("zone", "x").family(["route"]).expect("the first");
+    let again = telemetry.counter("calls").label("zone", "x").family(["route"]).expect("the same");
+    let other_zone = telemetry.counter("calls").label("zone", "y").family(["route"]).expect("another zone");
+    let single = telemetry.counter("calls_total").label("route", "/cart").label("zone", "x");
+    let single = single.register().expect("one of its series");
+    first.with(["/cart"]).inc();
+    again.with(["/cart"]).add(10);
+    single.add(100);
+    other_zone.with(["/cart"]).add(1_000);
+    let kept = first.with(["/cart"]).clone();
+    drop((first, again));
+    kept.add(10_000);
+    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    assert_eq!(snapshot.counter("calls_total", &[("zone", "x"), ("route", "/cart")]), Some(10_111));
+    assert_eq!(snapshot.counter("calls_total", &[("zone", "y"), ("route", "/cart")]), Some(1_000));
+    assert_eq!(series(&snapshot, "calls_total"), (2, 11_111));
+}

@@ -1,0 +1,286 @@
+//! What may be registered, started, merged and asked for, what is refused and how it says so; and that instances side
+//! by side do not meet.
+
+mod support;
+
+use std::time::Duration;
+use support::{PATIENCE, assert_balanced};
+use tellane::{
+    Config, Counter, Family, Gauge, Histogram, Kind, MergeError, Reason, RegisterError, Snapshot, SnapshotError,
+    StartError, Switch, Telemetry, Timer, Tracer, UpDownCounter,
+};
+
+fn start(service: &str) -> Telemetry {
+    Telemetry::builder(service).start().expect("it starts")
+}
+
+#[test]
+fn every_refusal_has_its_variant_and_says_why() {
+    let telemetry = start("refusals");
+    let bad_names = ["", "9lives", "a-b", "a b", "__reserved", "ä", "a\nb", "tellane_state", &"a".repeat(201)];
+    for name in bad_names {
+        let error = telemetry.counter(name).register().map(drop);
+        assert_eq!(error, Err(RegisterError::BadName { name: name.to_owned() }));
+        let error = error.expect_err("checked above").to_string();
+        assert!(error.ends_with("is no metric name") && !error.contains('\n'), "{error}");
+    }
+    for label in ["", "a:b", "__name__", "le", "quantile", "1st", "a\"b"] {
+        let error = telemetry.gauge("labelled").label(label, "x").register().map(drop);
+        assert_eq!(error, Err(RegisterError::BadLabel { label: label.to_owned() }));
+        let error = error.expect_err("checked above").to_string();
+        assert!(error.contains("is no label name, or one that is reserved"), "{error}");
+    }
+    let twice = telemetry.counter("twice").label("a", "1").family(["b", "a"]).map(drop);
+    assert_eq!(twice, Err(RegisterError::DuplicateLabel { label: "a".into() }));
+
+    let histogram = |name| telemetry.histogram(name);
+    for digits in [0, 6, 255] {
+        let error = histogram("digits").digits(digits).register().map(drop);
+        assert_eq!(error, Err(RegisterError::BadDigits { digits }));
+    }
+    for highest in [0, 1] {
+        let error = histogram("highest").highest(highest).register().map(drop);
+        assert_eq!(error, Err(RegisterError::BadHighest { highest }));
+    }
+    let error = telemetry.timer("longest").longest(Duration::ZERO).register().map(drop);
+    assert_eq!(error, Err(RegisterError::BadHighest { highest: 0 }));
+    for scale in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert_eq!(histogram("scale").scale(scale).register().map(drop), Err(RegisterError::BadScale));
+    }
+    for bounds in [&[1.0, 1.0][..], &[2.0, 1.0], &[f64::NAN], &[1.0, f64::INFINITY]] {
+        assert_eq!(histogram("bounds").bounds(bounds).register().map(drop), Err(RegisterError::BadBounds));
+    }
+    // None of them left anything behind.
+    let names = ["labelled", "twice", "digits", "highest", "longest", "scale", "bounds"];
+    for name in names {
+        telemetry.gauge(name).register().expect("the name is free");
+    }
+}
+
+#[test]
+fn a_conflict_says_where_the_name_was_taken() {
+    let telemetry = start("conflicts");
+    telemetry.counter("requests_total").label("kind", "web").register().expect("the first"); // this line
+    let line = line!() - 1;
+    let gauge = telemetry.gauge("requests_total").register().expect_err("another type");
+    let RegisterError::Conflict { name, first, wanted, at } = &gauge else { panic!("{gauge:?}") };
+    assert_eq!((name.as_str(), at.line()), ("requests_total", line));
+    assert!(at.file().ends_with("registration.rs"), "{at}");
+    assert!(first.starts_with("Counter") && wanted.starts_with("Gauge"), "{first} {wanted}");
+    assert!(gauge.to_string().contains(&format!("registration.rs:{line}")), "{gauge}");
+
+    let conflicts = |error: Result<(), RegisterError>| matches!(error, Err(RegisterError::Conflict { .. }));
+    assert!(conflicts(telemetry.counter("requests").register().map(drop)), "other labels");
+    assert!(conflicts(telemetry.counter("requests").label("kin", "web").register().map(drop)));
+    assert!(telemetry.counter("requests").label("kind", "api").register().is_ok(), "the same metric");
+    telemetry.histogram("sizes").bytes().register().expect("the first");
+    assert!(conflicts(telemetry.histogram("sizes").bytes().digits(3).register().map(drop)));
+    // Names that the exposition needs.
+    assert!(conflicts(telemetry.gauge("sizes_bytes_count").register().map(drop)));
+    assert!(conflicts(telemetry.histogram("sizes_bytes_sum").register().map(drop)));
+    telemetry.gauge("load_bucket").register().expect("the first");
+    assert!(conflicts(telemetry.histogram("load").register().map(drop)));
+    // Names that spans need.
+    assert!(conflicts(telemetry.gauge("traces_span_metrics_duration_seconds").register().map(drop)));
+    assert!(conflicts(telemetry.counter("traces_span_metrics_errors").register().map(drop)));
+    let mut span = telemetry.tracer().span("still counted");
+    span.fail();
+    drop(span);
+    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    assert_eq!(snapshot.span_durations("still counted").map(|view| view.count()), Some(1));
+}
+
+#[test]
+fn a_bad_configuration_is_refused_with_every_fault() {
+    let config = Config {
+        ring_words: 100,
+        spill_bytes: usize::MAX,
+        lane_cap: usize::MAX,
+        batch: f64::NAN,
+        shortest_sleep: Duration::ZERO,
+        longest_sleep: Duration::MAX,
+        flush_interval: Duration::ZERO,
+        series_cap: 0,
+        names_cap: 0,
+        sampling: -0.1,
+        stall_after: Duration::ZERO,
+        shed_share: f64::INFINITY,
+        shed_steps: 0,
+        retry: Duration::ZERO,
+        probe_lease: Duration::ZERO,
+        ..Config::default()
+    };
+    let error = Telemetry::builder("bad").config(config).start().expect_err("nothing of it is usable");
+    let StartError::Config(faults) = &error else { panic!("{error:?}") };
+    let settings: Vec<_> = faults.iter().map(|fault| fault.setting).collect();
+    let expected = [
+        "ring_words",
+        "spill_bytes",
+        "lane_cap",
+        "batch",
+        "shortest_sleep",
+        "flush_interval",
+        "series_cap",
+        "names_cap",
+        "sampling",
+        "stall_after",
+        "shed_share",
+        "shed_steps",
+        "retry",
+        "probe_lease",
+    ];
+    assert_eq!(settings, expected);
+    let text = error.to_string();
+    assert!(faults.iter().all(|fault| text.contains(&fault.to_string())), "{text}");
+    let other = Config {
+        longest_sleep: Duration::from_nanos(1),
+        retry_max: Duration::from_nanos(1),
+        ..Config::default()
+    };
+    let settings: Vec<_> = other.faults().into_iter().map(|fault| fault.setting).collect();
+    assert_eq!(settings, ["longest_sleep", "retry_max"]);
+    assert!(Config::default().faults().is_empty());
+    assert!(std::error::Error::source(&error).is_none());
+    let thread = StartError::Thread(std::io::Error::other("none left"));
+    assert_eq!(thread.to_string(), "no thread for the aggregator: none left");
+    assert!(std::error::Error::source(&thread).is_some());
+}
+
+#[test]
+fn snapshots_of_different_metrics_do_not_merge() {
+    let (a, b, c) = (start("a"), start("b"), start("c"));
+    a.histogram("sizes").register().expect("a good name").record(1);
+    b.histogram("sizes").register().expect("a good name").record(2);
+    b.gauge("only_b").register().expect("a good name").set(1.5);
+    c.histogram("sizes").digits(3).register().expect("a good name").record(3);
+    let [a, b, c] = [a, b, c].map(|telemetry| telemetry.snapshot(PATIENCE).expect("a snapshot"));
+    let error = a.merge(&c).expect_err("another precision");
+    assert_eq!(error, MergeError::Mismatch { name: "sizes".into() });
+    assert_eq!(error.to_string(), "sizes has another type, unit or precision in the other snapshot");
+    let both = a.merge(&b).expect("the same metrics");
+    let sizes = both.histogram("sizes", &[]).expect("in both");
+    assert_eq!((sizes.count(), sizes.sum(), sizes.min(), sizes.max()), (2, 3.0, Some(1.0), Some(2.0)));
+    assert_eq!(both.gauge("only_b", &[]), Some(1.5));
+    assert_eq!(both.ledger().kind(Kind::Sample).recorded, 2);
+}
+
+#[test]
+fn snapshot_errors_say_what_happened() {
+    let deadline = SnapshotError::Deadline { after: Duration::from_millis(5) };
+    assert_eq!(deadline.to_string(), "the aggregator did not answer within 5ms");
+    assert_eq!(SnapshotError::Ended.to_string(), "the aggregator has ended");
+    assert_eq!(SnapshotError::OwnThread.to_string(), "a thread of tellane cannot wait for tellane");
+    assert_eq!(SnapshotError::Forked.to_string(), "this process was forked off and has no aggregator");
+    let texts = [
+        RegisterError::Exhausted.to_string(),
+        RegisterError::Forked.to_string(),
+        RegisterError::BadScale.to_string(),
+        RegisterError::BadBounds.to_string(),
+        RegisterError::BadDigits { digits: 9 }.to_string(),
+        RegisterError::BadHighest { highest: 1 }.to_string(),
+        RegisterError::DuplicateLabel { label: "a".into() }.to_string(),
+        StartError::AlreadyInstalled.to_string(),
+    ];
+    let expected = [
+        "no series number is left",
+        "this process was forked off: start telemetry anew in the child",
+        "the scale must be finite and above zero",
+        "bucket bounds must be finite and increasing",
+        "9 significant digits: must be 1 to 5",
+        "highest trackable value 1: must be 2 or more",
+        "the label \"a\" is named twice",
+        "a global telemetry instance is installed already",
+    ];
+    assert_eq!(texts, expected);
+    // That each occurs: Deadline and OwnThread in shutdown.rs, Forked in fork.rs, Ended in faults.rs.
+}
+
+#[test]
+fn instances_side_by_side_do_not_meet() {
+    let instances = ["a", "b", "c"].map(start);
+    let handles: Vec<_> = instances
+        .iter()
+        .map(|telemetry| {
+            (
+                telemetry.counter("calls_total").register().expect("a good name"),
+                telemetry.histogram("sizes").register().expect("a good name"),
+                telemetry.tracer(),
+            )
+        })
+        .collect();
+    // Alternating on each of several threads, spans open across the change of place.
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for round in 0..1_000_usize {
+                    let (counter, sizes, tracer) = &handles[round % 3];
+                    let mut outer = tracer.span("outer");
+                    outer.set("round", round);
+                    let (other_counter, other_sizes, other_tracer) = &handles[(round + 1) % 3];
+                    let inner = other_tracer.span("inner");
+                    counter.inc();
+                    other_counter.add(10);
+                    sizes.record(1);
+                    other_sizes.record(100);
+                    let ids = (outer.context(), inner.context());
+                    let (Some(outer), Some(inner)) = ids else { panic!("both are on: {ids:?}") };
+                    assert_ne!(outer.trace_id, inner.trace_id, "a trace belongs to one instance");
+                }
+            });
+        }
+    });
+    for (place, telemetry) in instances.iter().enumerate() {
+        let outer = 4 * (0..1_000).filter(|round| round % 3 == place).count() as u64;
+        let inner = 4 * (0..1_000).filter(|round| (round + 1) % 3 == place).count() as u64;
+        let report = telemetry.shutdown(PATIENCE);
+        assert_balanced(&report.ledger);
+        let last = telemetry.latest();
+        assert_eq!(last.counter("calls_total", &[]), Some(outer + 10 * inner));
+        let sizes = last.histogram("sizes", &[]).expect("registered");
+        assert_eq!((sizes.count(), sizes.sum_recorded()), (outer + inner, u128::from(outer + 100 * inner)));
+        assert_eq!(last.span_durations("outer").map(|view| view.count()), Some(outer));
+        assert_eq!(last.span_durations("inner").map(|view| view.count()), Some(inner));
+        assert!(last.spans().all(|span| span.parent_id.is_none()), "neither is the other's child");
+        assert_eq!(report.ledger.kind(Kind::Span).dropped.by(Reason::Corrupt), 0);
+    }
+}
+
+#[test]
+fn handles_go_anywhere_and_noops_do_nothing() {
+    fn anywhere<T: Clone + Send + Sync + std::fmt::Debug + 'static>() {}
+    anywhere::<Counter>();
+    anywhere::<UpDownCounter>();
+    anywhere::<Gauge>();
+    anywhere::<Histogram>();
+    anywhere::<Timer>();
+    anywhere::<Tracer>();
+    anywhere::<Family<Counter, 2>>();
+    anywhere::<Family<Timer, 1>>();
+    anywhere::<Telemetry>();
+    anywhere::<Switch>();
+    anywhere::<Snapshot>();
+    fn error<T: std::error::Error + Send + Sync + 'static>() {}
+    error::<RegisterError>();
+    error::<StartError>();
+    error::<SnapshotError>();
+    error::<MergeError>();
+
+    let telemetry = start("noops");
+    telemetry.counter("real_total").register().expect("a good name").inc(); // this thread has a lane
+    Counter::noop().add(5);
+    UpDownCounter::noop().dec();
+    Gauge::noop().set(1.0);
+    Histogram::noop().record(u64::MAX);
+    Histogram::noop().record_f64(f64::NAN);
+    assert_eq!(Timer::noop().start().stop(), None);
+    Family::<Counter, 1>::noop().with(["x"]).inc();
+    let mut span = Tracer::noop().span("nothing");
+    span.set("key", 1);
+    span.fail();
+    assert!(span.context().is_none() && !span.is_sampled());
+    drop(span);
+    drop(tellane::Span::noop());
+    let report = telemetry.shutdown(PATIENCE);
+    assert_eq!(report.ledger.total().recorded, 0);
+    assert_eq!(telemetry.latest().counter("real_total", &[]), Some(1));
+}

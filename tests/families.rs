@@ -57,7 +57,9 @@ fn above_the_cap_totals_stay_exact_from_many_threads() {
     let overflow = last.counter("calls_total", &[("a", "__overflow__"), ("b", "__overflow__")]);
     let kept: u64 = last
         .points()
-        .filter(|point| point.name() == "calls_total" && point.labels().all(|(_, value)| value != "__overflow__"))
+        .filter(|point| {
+            point.name() == "calls_total" && point.labels().all(|(_, value)| value != "__overflow__")
+        })
         .map(|point| match point.value() {
             PointValue::Counter(total) => *total,
             other => panic!("{other:?}"),
@@ -90,7 +92,10 @@ fn each_metric_may_name_its_own_cap() {
     for (name, count) in expected {
         assert_eq!(series(&snapshot, name), (count, 5), "{name}");
     }
-    assert_eq!(snapshot.points().find(|point| point.name() == "two").map(|p| p.kind()), Some(MetricKind::UpDownCounter));
+    assert_eq!(
+        snapshot.points().find(|point| point.name() == "two").map(|p| p.kind()),
+        Some(MetricKind::UpDownCounter)
+    );
 }
 
 #[test]
@@ -104,7 +109,11 @@ fn long_values_meet_the_overflow_series_and_take_no_place() {
     }
     let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
     let count = |value| snapshot.counter("calls_total", &[("route", value)]);
-    assert_eq!([count(""), count("12345678"), count("äöü")], [Some(100); 3], "the cap does not count the overflow");
+    assert_eq!(
+        [count(""), count("12345678"), count("äöü")],
+        [Some(100); 3],
+        "the cap does not count the overflow"
+    );
     assert_eq!((count("fourth"), count("__overflow__")), (None, Some(111)));
     assert_eq!(snapshot.pipeline().overflowed, 3);
 }
@@ -113,13 +122,18 @@ fn long_values_meet_the_overflow_series_and_take_no_place() {
 fn values_are_told_apart_whatever_their_bytes() {
     let telemetry = start(Config::default());
     let family = telemetry.counter("calls_total").family(["a", "b"]).expect("a good name");
-    let pairs = [["ab", "c"], ["a", "bc"], ["abc", ""], ["", "abc"], ["a\0b", "c"], ["ab\n", "c"], ["AB", "c"]];
+    let pairs =
+        [["ab", "c"], ["a", "bc"], ["abc", ""], ["", "abc"], ["a\0b", "c"], ["ab\n", "c"], ["AB", "c"]];
     for (number, pair) in pairs.into_iter().enumerate() {
         family.with(pair).add(number as u64 + 1);
     }
     let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
     for (number, [a, b]) in pairs.into_iter().enumerate() {
-        assert_eq!(snapshot.counter("calls_total", &[("a", a), ("b", b)]), Some(number as u64 + 1), "{a:?} {b:?}");
+        assert_eq!(
+            snapshot.counter("calls_total", &[("a", a), ("b", b)]),
+            Some(number as u64 + 1),
+            "{a:?} {b:?}"
+        );
     }
 }
 

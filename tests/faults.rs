@@ -192,8 +192,7 @@ fn a_stall_is_found_by_producers_and_forgiven() {
         .start()
         .expect("it starts");
     let mut switch = telemetry.switch();
-    let (tracer, timer) =
-        (telemetry.tracer(), telemetry.timer("work").register().expect("a good name"));
+    let (tracer, timer) = (telemetry.tracer(), telemetry.timer("work").register().expect("a good name"));
     let (mut spans, mut timed) = (0_u64, 0_u64);
     let on_hold = held.lock().expect("not poisoned");
     eventually("a producer finds out", || {

@@ -6,8 +6,8 @@ mod support;
 use std::time::Duration;
 use support::{PATIENCE, assert_balanced};
 use tellane::{
-    Config, Counter, Family, Gauge, Histogram, Kind, MergeError, Reason, RegisterError, Snapshot, SnapshotError,
-    StartError, Switch, Telemetry, Timer, Tracer, UpDownCounter,
+    Config, Counter, Family, Gauge, Histogram, Kind, MergeError, Reason, RegisterError, Snapshot,
+    SnapshotError, StartError, Switch, Telemetry, Timer, Tracer, UpDownCounter,
 };
 
 fn start(service: &str) -> Telemetry {
@@ -17,7 +17,8 @@ fn start(service: &str) -> Telemetry {
 #[test]
 fn every_refusal_has_its_variant_and_says_why() {
     let telemetry = start("refusals");
-    let bad_names = ["", "9lives", "a-b", "a b", "__reserved", "ä", "a\nb", "tellane_state", &"a".repeat(201)];
+    let bad_names =
+        ["", "9lives", "a-b", "a b", "__reserved", "ä", "a\nb", "tellane_state", &"a".repeat(201)];
     for name in bad_names {
         let error = telemetry.counter(name).register().map(drop);
         assert_eq!(error, Err(RegisterError::BadName { name: name.to_owned() }));

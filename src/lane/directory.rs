@@ -229,7 +229,11 @@ impl Directory {
     fn surplus(&self) -> Option<Surplus<'_>> {
         let mut roster = self.roster.lock();
         let there_is = roster.idle.len() > self.limits.idle;
-        there_is.then(|| Surplus { lane: roster.idle.swap_remove(0), directory: self, retired: Cell::new(false) })
+        there_is.then(|| Surplus {
+            lane: roster.idle.swap_remove(0),
+            directory: self,
+            retired: Cell::new(false),
+        })
     }
 
     /// Lanes there are, and how many of them are idle.

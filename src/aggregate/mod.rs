@@ -8,6 +8,8 @@ mod pacing;
 mod policy;
 mod spans;
 mod step;
+#[cfg(all(test, not(tellane_loom)))]
+mod tests;
 mod worker;
 
 pub(crate) use pacing::Pacing;

@@ -152,9 +152,14 @@ impl Step {
             found.fill_permille = found.fill_permille.max((1_000 * waiting / capacity) as u32);
             found.words += self.drain(at);
         }
-        while directory.retire(|lane| self.last_look(lane)) {}
+        self.retire_surplus();
         self.publish(&directory);
         found
+    }
+
+    pub(super) fn retire_surplus(&mut self) {
+        let directory = self.directory();
+        while directory.retire(|lane| self.last_look(lane)) {}
     }
 
     fn meet_lanes(&mut self, directory: &Directory) {

@@ -1,0 +1,342 @@
+//! One pass at a time, by hand: no thread, no sleep, and a clock that stands still until it is told.
+
+use super::{Injection, Injector, Step};
+use crate::clock::{Clock, MockClock};
+use crate::lane::{Directory, Lane, Limits, Mode};
+use crate::metrics::{CounterBuilder, HistogramBuilder};
+use crate::record::{self, Record, encode, layout};
+use crate::series::{Registry, enlist};
+use crate::snapshot::FinishedSpan;
+use crate::stats::{Kind, Ledger, Reason};
+use crate::sync::fixed::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Arc, OwnCopy};
+use crate::trace::Tracer;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+/// An instance without its thread.
+struct Bench {
+    registry: Arc<Registry>,
+    step: Step,
+    hand: MockClock,
+}
+
+fn bench(ring_words: usize, injector: Injector) -> Bench {
+    static INSTANCES: AtomicU32 = AtomicU32::new(1 << 20);
+    let (clock, hand) = Clock::mock();
+    let limits = Limits { ring_words, spill_words: 1 << 14, first_cells: 16, lanes: 8, idle: 0 };
+    let second = Duration::from_secs(1);
+    let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);
+    let directory = Arc::new(Directory::new(instance, limits, clock, second, second));
+    let registry = Arc::new(Registry::new(directory, 100, 100, 100));
+    enlist(&registry);
+    let step = Step::new(Arc::clone(&registry), "bench".into(), 1 << 16, injector);
+    Bench { registry, step, hand }
+}
+
+impl Bench {
+    fn tracer(&self) -> Tracer {
+        Tracer::new(&self.registry, 1.0)
+    }
+
+    fn ledger(&self) -> Ledger {
+        self.registry.directory.ledger()
+    }
+
+    fn spans(&mut self) -> Vec<FinishedSpan> {
+        self.step.snapshot().spans().collect()
+    }
+
+    /// A lane of nobody, for words that no producer would write.
+    fn lane(&self) -> Arc<Lane> {
+        self.registry.directory.take_lane().expect("below the cap")
+    }
+}
+
+fn assert_balanced(ledger: &Ledger) {
+    for kind in Kind::ALL {
+        let account = ledger.kind(kind);
+        let found = account.aggregated + account.dropped.total() + account.suppressed();
+        assert_eq!((account.recorded, account.in_flight), (found, 0), "{kind:?}: {account:?}");
+    }
+}
+
+#[test]
+fn durations_and_times_are_those_of_the_clock() {
+    let mut bench = bench(1 << 10, Injector::default());
+    let (tracer, hand) = (bench.tracer(), bench.hand.clone());
+    let outer = tracer.span("outer");
+    hand.advance(Duration::from_nanos(5));
+    let inner = tracer.span("inner");
+    hand.advance(Duration::from_micros(7));
+    drop(inner);
+    hand.advance(Duration::from_secs(3));
+    drop(outer);
+    let spans = bench.spans();
+    let seen: Vec<_> = spans.iter().map(|span| (&*span.name, span.start_unix_nanos, span.duration)).collect();
+    let second = 1_000_000_000; // where a mock clock begins
+    assert_eq!(
+        seen,
+        [
+            ("inner", second + 5, Duration::from_micros(7)),
+            ("outer", second, Duration::from_nanos(3_000_007_005)),
+        ]
+    );
+    assert_eq!((spans[0].parent_id, spans[1].parent_id), (Some(spans[1].span_id), None));
+    assert_eq!(spans[0].trace_id, spans[1].trace_id);
+    let snapshot = bench.step.snapshot();
+    let durations = snapshot.span_durations("outer").expect("one ended");
+    assert_eq!((durations.count(), durations.sum_recorded()), (1, 3_000_007_005));
+    assert_balanced(&bench.ledger());
+}
+
+#[test]
+fn a_clock_that_runs_backwards_gives_no_time_at_all() {
+    let mut bench = bench(1 << 10, Injector::default());
+    let (tracer, hand) = (bench.tracer(), bench.hand.clone());
+    let span = tracer.span("backwards");
+    hand.set(5);
+    drop(span);
+    let timer = crate::metrics::TimerBuilder::new(&bench.registry, "timed").register().unwrap();
+    hand.set(1_000);
+    let running = timer.start();
+    hand.set(10);
+    assert_eq!(running.stop(), Some(Duration::ZERO));
+    assert_eq!(bench.spans()[0].duration, Duration::ZERO);
+    let snapshot = bench.step.snapshot();
+    assert_eq!(snapshot.histogram("timed_seconds", &[]).and_then(|timed| timed.max()), Some(0.0));
+    assert_eq!(snapshot.uptime(), Duration::ZERO);
+    assert_balanced(&bench.ledger());
+}
+
+#[test]
+fn spans_that_end_out_of_order_keep_their_parents_and_times() {
+    let mut bench = bench(1 << 10, Injector::default());
+    let (tracer, hand) = (bench.tracer(), bench.hand.clone());
+    let a = tracer.span("a");
+    let b = tracer.span("b");
+    let c = tracer.span("c");
+    let ids: Vec<_> = [&a, &b, &c].map(|span| span.context().expect("it is on").span_id).into();
+    hand.advance(Duration::from_secs(1));
+    drop(a);
+    let root = tracer.span("root");
+    hand.advance(Duration::from_secs(1));
+    drop(c);
+    let child = tracer.span("child");
+    let root_id = root.context().expect("it is on").span_id;
+    drop(b);
+    drop(root);
+    drop(child);
+    let seen: Vec<_> = bench
+        .spans()
+        .iter()
+        .map(|span| (span.name.to_string(), span.parent_id, span.duration.as_secs()))
+        .collect();
+    let expected = [
+        ("a", None, 1),
+        ("c", Some(ids[1]), 2),
+        ("b", Some(ids[0]), 2),
+        ("root", None, 1),
+        ("child", Some(root_id), 0),
+    ];
+    assert_eq!(seen, expected.map(|(name, parent, seconds)| (name.to_owned(), parent, seconds)));
+}
+
+#[test]
+fn a_duration_beyond_the_histogram_is_clamped_and_noted() {
+    let mut bench = bench(1 << 10, Injector::default());
+    let span = bench.tracer().span("long");
+    bench.hand.advance(Duration::from_nanos(layout::SAMPLE_MAX + 1));
+    drop(span);
+    let snapshot = bench.step.snapshot();
+    let durations = snapshot.span_durations("long").expect("one ended");
+    assert_eq!(durations.sum_recorded(), u128::from(layout::SAMPLE_MAX));
+    assert_eq!(bench.ledger().clamped(), 1);
+    assert_eq!(
+        bench.spans()[0].duration,
+        Duration::from_nanos(layout::SAMPLE_MAX + 1),
+        "the span is as it was"
+    );
+}
+
+#[test]
+fn one_pass_takes_what_is_there() {
+    let mut bench = bench(1 << 6, Injector::default());
+    let sizes = HistogramBuilder::new(&bench.registry, "sizes").highest(u64::MAX).register().unwrap();
+    let counter = CounterBuilder::new(&bench.registry, "calls").register().unwrap();
+    assert_eq!(bench.step.run().words, 0);
+    (0..10).for_each(|value| sizes.record(value));
+    sizes.record(u64::MAX);
+    counter.add(3);
+    let samples = |bench: &Bench| bench.ledger().kind(Kind::Sample);
+    assert_eq!((samples(&bench).recorded, samples(&bench).in_flight), (11, 11));
+    let found = bench.step.run();
+    assert_eq!((found.words, found.fill_permille), (12, 187), "of 64 words");
+    assert_eq!((samples(&bench).aggregated, samples(&bench).in_flight), (11, 0));
+    (0..1_000).for_each(|value| sizes.record(value));
+    let found = bench.step.run();
+    assert_eq!(found.words, 32, "samples fill half the ring, the rest is counted in the lane");
+    assert_eq!(samples(&bench).in_flight, 968);
+    let snapshot = bench.step.snapshot();
+    assert_balanced(&bench.ledger());
+    let view = snapshot.histogram("sizes", &[]).expect("registered");
+    assert_eq!((view.count(), view.sum_recorded()), (1_011, 45 + 499_500 + u128::from(u64::MAX)));
+    assert_eq!(snapshot.counter("calls_total", &[]), Some(3));
+}
+
+#[test]
+fn corrupt_words_are_counted_and_skipped() {
+    let mut bench = bench(1 << 14, Injector::default());
+    let sizes = HistogramBuilder::new(&bench.registry, "sizes").register().unwrap();
+    sizes.record(0); // its series is met
+    let lane = bench.lane();
+    let head = OwnCopy::of(0);
+    let corrupt = |bench: &Bench| {
+        let ledger = bench.ledger();
+        Kind::ALL.map(|kind| ledger.kind(kind).dropped.by(Reason::Corrupt)).iter().sum::<u64>()
+    };
+    let span = |name: u32| {
+        let mut words = Vec::new();
+        let span = record::Span { name, duration: 1, ..record::Span::default() };
+        encode(&Record::Span(span), &mut words).expect("it fits");
+        words
+    };
+    // Framed, but of no use: each is skipped alone.
+    let framed = [
+        vec![layout::sample(999, 5)],
+        vec![layout::header(layout::KIND_WIDE_SAMPLE, 999, 2, 0, 0), 5],
+        span(77),
+        vec![layout::header(layout::KIND_DEFINITION, 0, 1, 1, 0)],
+    ];
+    let mut expected = 0;
+    for words in &framed {
+        assert!(lane.ring.push_span(&head, [], words, || ()));
+        assert!(lane.ring.push_sample(&head, [layout::sample(0, 7)]));
+        expected += 1;
+    }
+    bench.step.run();
+    assert_eq!(corrupt(&bench), expected);
+    let sum =
+        |bench: &mut Bench| bench.step.snapshot().histogram("sizes", &[]).map(|view| view.sum_recorded());
+    assert_eq!(sum(&mut bench), Some(4 * 7), "the samples between them were not lost");
+
+    // What cannot be framed takes along what was published with it, however many chunks, and nothing later.
+    let broken = [0, 0xF, layout::header(layout::KIND_SPAN, 0, 3, 0, 0)];
+    for word in broken {
+        let before = bench.ledger().kind(Kind::Sample).aggregated;
+        assert!(lane.ring.push_span(&head, [layout::sample(0, 1), word], &[], || ()));
+        (0..6_000).for_each(|_| assert!(lane.ring.push_span(&head, [layout::sample(0, 1)], &[], || ())));
+        bench.step.run();
+        expected += 1;
+        assert_eq!(corrupt(&bench), expected, "{word:#x}");
+        assert_eq!(bench.ledger().kind(Kind::Sample).aggregated - before, 1, "{word:#x}: the one before it");
+        assert!(lane.ring.push_sample(&head, [layout::sample(0, 3)]));
+        bench.step.run();
+    }
+    // A record that goes on where nothing was published.
+    let endless = layout::header(layout::KIND_SPAN, 0, 4_095, 0, 0);
+    assert!(lane.ring.push_span(&head, [endless], &[], || ()));
+    bench.step.run();
+    assert_eq!(corrupt(&bench), expected + 1);
+    assert!(lane.ring.push_sample(&head, [layout::sample(0, 5)]));
+    assert_eq!(sum(&mut bench), Some(4 * 7 + 3 * (1 + 3) + 5));
+}
+
+#[test]
+fn after_a_panic_the_lane_in_hand_is_finished_first() {
+    // Two lanes; the fold of the first one's 500th span fails, in a chunk that ends inside a later span.
+    let folds = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&folds);
+    let hook = move |at| {
+        if at == Injection::Span && seen.fetch_add(1, Ordering::Relaxed) == 499 {
+            std::panic::resume_unwind(Box::new("injected"));
+        }
+    };
+    let mut bench = bench(1 << 14, Injector(Some(Arc::new(hook))));
+    let tracer = bench.tracer();
+    let spans = || (0..1_000).for_each(|_| drop(tracer.span("work")));
+    std::thread::scope(|scope| {
+        scope.spawn(spans).join().expect("no panic");
+    });
+    spans();
+    assert!(catch_unwind(AssertUnwindSafe(|| bench.step.run())).is_err());
+    bench.step.run();
+    let account = bench.ledger().kind(Kind::Span);
+    assert_eq!((account.aggregated, account.dropped.by(Reason::Corrupt)), (1_999, 1));
+    assert_balanced(&bench.ledger());
+    assert_eq!(bench.step.snapshot().span_durations("work").map(|view| view.count()), Some(1_999));
+    assert_eq!(bench.ledger().kind(Kind::Sample).recorded, 0);
+}
+
+#[test]
+fn a_lane_that_came_and_went_unseen_is_read_before_it_goes() {
+    let mut bench = bench(1 << 10, Injector::default());
+    let lane = bench.lane();
+    let sizes = HistogramBuilder::new(&bench.registry, "sizes").register().unwrap();
+    bench.registry.directory.hand_back(lane);
+    bench.step.run();
+    assert_eq!(bench.registry.directory.counts(), (0, 0), "no idle lane is kept");
+    // Between roll call and retirement of one pass: retired without ever having been met.
+    let lane = bench.lane();
+    let head = OwnCopy::of(0);
+    assert!(lane.ring.push_sample(&head, [layout::sample(0, 5)]));
+    bench.registry.directory.hand_back(lane);
+    bench.step.retire_surplus();
+    bench.step.run();
+    assert_balanced(&bench.ledger());
+    assert_eq!(bench.ledger().kind(Kind::Sample).aggregated, 1);
+    drop(sizes);
+}
+
+#[test]
+fn a_panic_while_a_lane_goes_leaves_it_there() {
+    let failures = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&failures);
+    let hook = move |at| {
+        if at == Injection::Span && seen.fetch_add(1, Ordering::Relaxed) == 0 {
+            std::panic::resume_unwind(Box::new("injected"));
+        }
+    };
+    let mut bench = bench(1 << 10, Injector(Some(Arc::new(hook))));
+    let counter = CounterBuilder::new(&bench.registry, "calls").register().unwrap();
+    let tracer = bench.tracer();
+    std::thread::scope(|scope| {
+        let recording = scope.spawn(|| {
+            counter.add(7);
+            (0..3).for_each(|_| drop(tracer.span("work")));
+        });
+        recording.join().expect("no panic");
+    });
+    let gone = catch_unwind(AssertUnwindSafe(|| bench.step.retire_surplus()));
+    assert!(gone.is_err());
+    assert_eq!(bench.registry.directory.counts(), (1, 1), "it is idle again");
+    bench.step.run();
+    assert_eq!(bench.registry.directory.counts(), (0, 0));
+    assert_balanced(&bench.ledger());
+    let spans = bench.ledger().kind(Kind::Span);
+    assert_eq!((spans.recorded, spans.aggregated, spans.dropped.by(Reason::Corrupt)), (3, 2, 1));
+    assert_eq!(bench.step.snapshot().counter("calls_total", &[]), Some(7));
+}
+
+#[test]
+fn what_is_recorded_while_the_lanes_close_is_swept() {
+    let mut bench = bench(1 << 6, Injector::default());
+    let sizes = HistogramBuilder::new(&bench.registry, "sizes").register().unwrap();
+    sizes.record(1);
+    bench.registry.directory.close();
+    bench.step.run();
+    drop(bench.step.snapshot());
+    // A producer that read the mode before it was closed goes on with what it was about to do.
+    for lane in [Mode::On, Mode::Closed] {
+        bench.registry.directory.set_modes(lane);
+        if lane == Mode::On {
+            (0..100).for_each(|value| sizes.record(value)); // 32 by ring, 68 by the lane's own count
+        }
+    }
+    bench.step.sweep();
+    assert_balanced(&bench.ledger());
+    let samples = bench.ledger().kind(Kind::Sample);
+    assert_eq!((samples.aggregated, samples.dropped.by(Reason::AfterShutdown)), (1, 100));
+    bench.step.sweep();
+    assert_eq!(bench.ledger().kind(Kind::Sample), samples, "once is enough");
+}

@@ -1,6 +1,5 @@
 //! Conservation: what the threads of a test counted themselves is what the snapshot and the ledger say, to the last
 //! record, with tiny rings, with and without spills, across thread exits, and while others read.
-#![allow(clippy::disallowed_types)] // a flag of the test's own
 
 mod support;
 

@@ -1,5 +1,4 @@
 //! After a thread's first touch, no hot call allocates: not on, not off, not with the ring full.
-#![allow(clippy::disallowed_types)] // a gate of the test's own
 #![allow(unsafe_code)] // an allocator that counts
 
 mod support;

@@ -1,5 +1,4 @@
 //! The program's global allocator records into tellane: no deadlock, no recursion, and nothing goes uncounted.
-#![allow(clippy::disallowed_types)] // counts of the test's own
 #![allow(unsafe_code)] // an allocator
 
 mod support;

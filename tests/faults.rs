@@ -1,6 +1,5 @@
 //! An aggregator that panics, dies, stalls or is overrun: what is lost is counted, the switch goes off and comes back
 //! by itself, and whoever subscribed sees it.
-#![allow(clippy::disallowed_types)] // switches of the tests' own
 
 mod support;
 

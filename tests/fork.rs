@@ -1,7 +1,6 @@
 //! Fork: the child has one thread, no aggregator, and locks that nobody will ever open. Whatever it calls comes back,
 //! its records are refused, and a new instance works; the parent does not notice.
 #![cfg(unix)]
-#![allow(clippy::disallowed_types)] // a flag of the tests' own
 #![allow(unsafe_code)] // fork, and what goes with it
 
 mod support;

@@ -195,7 +195,7 @@ fn the_report_shows_what_was_recorded_whatever_the_scale() {
     telemetry.histogram("invalid").register().expect("a good name").record_f64(-1.0);
     let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
     let report = Report(&snapshot).to_string();
-    assert!(report.contains("1,234,567") && report.contains("3.0 MiB") && report.contains("NaN"), "{report}");
+    assert!(report.contains("1,234,567") && report.contains("3 MiB") && report.contains("NaN"), "{report}");
     assert!(report.contains("dropped invalid 1"), "{report}");
     assert!(!report.contains("idle_total"), "{report}");
     assert_eq!(snapshot.ledger().kind(Kind::Sample).aggregated, 2);

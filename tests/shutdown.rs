@@ -1,6 +1,5 @@
 //! Shutdown: what it reports, that it may be called again, from anywhere and by many, and that nothing it waits for can
 //! hold it beyond its deadline.
-#![allow(clippy::disallowed_types)] // flags and locks of the tests' own
 
 mod support;
 

@@ -5,7 +5,7 @@ use crate::clock::{Clock, MockClock};
 use crate::lane::{Directory, Lane, Limits, Mode};
 use crate::metrics::{CounterBuilder, HistogramBuilder};
 use crate::record::{self, Record, encode, layout};
-use crate::series::{Registry, enlist};
+use crate::series::{Caps, Registry, enlist};
 use crate::snapshot::FinishedSpan;
 use crate::stats::{Kind, Ledger, Reason};
 use crate::sync::fixed::{AtomicU32, AtomicU64, Ordering};
@@ -28,7 +28,7 @@ fn bench(ring_words: usize, injector: Injector) -> Bench {
     let second = Duration::from_secs(1);
     let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);
     let directory = Arc::new(Directory::new(instance, limits, clock, second, second));
-    let registry = Arc::new(Registry::new(directory, 100, 100, 100));
+    let registry = Arc::new(Registry::new(directory, Caps { series: 100, names: 100, label: 100 }, 1.0));
     enlist(&registry);
     let step = Step::new(Arc::clone(&registry), "bench".into(), 1 << 16, injector);
     Bench { registry, step, hand }
@@ -36,7 +36,7 @@ fn bench(ring_words: usize, injector: Injector) -> Bench {
 
 impl Bench {
     fn tracer(&self) -> Tracer {
-        Tracer::new(&self.registry, 1.0)
+        Tracer::new(&self.registry)
     }
 
     fn ledger(&self) -> Ledger {

@@ -50,6 +50,8 @@ mod export;
 pub mod fuzzing;
 mod lane;
 mod metrics;
+#[cfg(all(test, tellane_loom))]
+mod model;
 pub mod record;
 mod series;
 mod snapshot;

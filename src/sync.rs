@@ -4,15 +4,13 @@
 //! mistakes that the models and fuzz targets must find, compiled away unless a check asks for them.
 
 #[cfg(tellane_loom)]
-pub(crate) use loom::sync::{
-    Arc,
-    atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
-};
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 #[cfg(not(tellane_loom))]
-pub(crate) use std::sync::{
-    Arc,
-    atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
-};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+/// Always std's: loom's holds no unsized value, and its counts would give the models orderings that tellane must not
+/// rely on.
+pub(crate) use std::sync::Arc;
 
 /// Atomics of process-wide statics. Loom has no const constructor and models no statics, so these are always std's.
 pub(crate) mod fixed {
@@ -131,6 +129,8 @@ pub(crate) mod plant {
         NoLease,
         /// The switch is written with a plain store.
         PlainSwitch,
+        /// A closed lane can be given another mode.
+        Reopened,
         /// Shutdown does not sweep what arrived after its last drain.
         NoSweep,
         /// A record is counted after it is published.
@@ -159,6 +159,7 @@ pub(crate) mod plant {
         }
 
         /// Plants one bug for the whole process, or none.
+        #[allow(dead_code)] // the tests' part
         pub(crate) fn plant(bug: Option<Bug>) {
             CHOSEN.store(bug.map_or(0, |bug| bug as u8), Ordering::Relaxed);
         }

@@ -1,1 +1,182 @@
-//! Loom models of the lane.
+//! Loom models of the ring, and of the lane's mode. Records are distinct numbers and slots are used again, so that a
+//! word that was not written yet, or was overwritten too early, shows as a wrong number.
+
+use super::{Consumer, Directory, Lane, Limits, Mode, Ring};
+use crate::clock::Clock;
+use crate::model::check;
+use crate::stats::{Kind, Tally};
+use crate::sync::plant::Bug;
+use crate::sync::{Arc, AtomicU64, Ordering, OwnCopy};
+use ::loom::thread;
+use std::time::Duration;
+
+/// All that can be wrong with the order of a ring's words and cursors.
+const ORDER: [Bug; 4] = [Bug::RelaxedPublish, Bug::EarlyPublish, Bug::RelaxedTake, Bug::RoomOffByOne];
+
+#[test]
+fn fifo() {
+    check("ring fifo", 300, &ORDER, || {
+        singles(0, 2);
+    });
+}
+
+#[test]
+fn wrap() {
+    check("ring wrap", 400, &[Bug::NoWrap, Bug::RelaxedPublish, Bug::EarlyPublish, Bug::RelaxedTake], || {
+        assert_eq!(singles(u64::MAX - 1, 4), [1, 2, 3], "there was room for all of them");
+    });
+}
+
+#[test]
+fn wrap_and_reuse() {
+    check("ring wrap and reuse", 300, &ORDER, || {
+        singles(u64::MAX - 1, 2);
+    });
+}
+
+/// A producer pushes the records 1, 2, 3 while the consumer takes: what it took is what was pushed, in order. Says
+/// what was pushed.
+fn singles(start: u64, capacity: usize) -> Vec<u64> {
+    let ring = Arc::new(Ring::starting_at(start, capacity, Mode::On));
+    let mut consumer = Consumer::new(&ring);
+    let theirs = Arc::clone(&ring);
+    let producer = thread::spawn(move || {
+        let head = OwnCopy::of(start);
+        (1..=3).filter(|record| theirs.push_span(&head, [*record], &[], || ())).collect::<Vec<u64>>()
+    });
+    let mut taken = Vec::new();
+    for _ in 0..2 {
+        consumer.take(&ring, usize::MAX, &mut taken);
+        assert!(taken.iter().all(|record| (1..=3).contains(record)), "made up: {taken:?}");
+        assert!(taken.is_sorted_by(|earlier, later| earlier < later), "out of order: {taken:?}");
+    }
+    let pushed = producer.join().expect("the producer does not fail");
+    consumer.take(&ring, usize::MAX, &mut taken);
+    assert_eq!(taken, pushed, "taken and pushed");
+    assert_eq!(consumer.waiting(&ring), 0);
+    pushed
+}
+
+/// Records of two, three and two words across the end of the buffer: none is ever seen in part.
+#[test]
+fn pieces() {
+    check("ring pieces", 150, &ORDER, || {
+        let ring = Arc::new(Ring::starting_at(3, 4, Mode::On));
+        let mut consumer = Consumer::new(&ring);
+        let theirs = Arc::clone(&ring);
+        let producer = thread::spawn(move || {
+            let head = OwnCopy::of(3);
+            let mut pushed = Vec::new();
+            for (first, more) in PIECES {
+                if theirs.push_span(&head, [first], more, || ()) {
+                    pushed.push(first);
+                }
+            }
+            pushed
+        });
+        let mut taken = Vec::new();
+        for _ in 0..2 {
+            consumer.take(&ring, usize::MAX, &mut taken);
+            whole(&taken);
+        }
+        let pushed = producer.join().expect("the producer does not fail");
+        consumer.take(&ring, usize::MAX, &mut taken);
+        assert_eq!(whole(&taken), pushed, "taken and pushed");
+    });
+}
+
+const PIECES: [(u64, &[u64]); 3] = [(10, &[11]), (20, &[21, 22]), (30, &[31])];
+
+/// The first words of the records that `words` are made of, if they are made of whole ones.
+fn whole(mut words: &[u64]) -> Vec<u64> {
+    let mut firsts = Vec::new();
+    while let Some((first, rest)) = words.split_first() {
+        let (_, more) = PIECES.iter().find(|(known, _)| known == first).expect("a record's first word");
+        words = rest.strip_prefix(*more).expect("the rest of the record");
+        firsts.push(*first);
+    }
+    firsts
+}
+
+/// A grant says that the words are read. Loom lets no store overtake an earlier load, so a word overwritten while it
+/// is being read never shows; what shows is whether the reading happened before the grant, by a mark set along with it.
+#[test]
+fn grant() {
+    check("ring grant", 5_000, &[Bug::RelaxedGrant], || {
+        granted(2, |ring, head, record| ring.push_span(head, [record], &[], || ()))
+    });
+}
+
+#[test]
+fn sample_grant() {
+    check("ring sample grant", 5_000, &[Bug::RelaxedGrant], || {
+        granted(4, |ring, head, record| ring.push_sample(head, [record]))
+    });
+}
+
+/// `push` finds room for two records before the first grant.
+fn granted(capacity: usize, push: fn(&Ring, &OwnCopy, u64) -> bool) {
+    let ring = Arc::new(Ring::new(capacity, Mode::On));
+    let read = Arc::new(AtomicU64::new(0));
+    let mut consumer = Consumer::new(&ring);
+    let (theirs, mark) = (Arc::clone(&ring), Arc::clone(&read));
+    let producer = thread::spawn(move || {
+        let head = OwnCopy::of(0);
+        for record in 1..=4 {
+            let pushed = push(&theirs, &head, record);
+            if pushed && record > 2 {
+                assert!(mark.load(Ordering::Relaxed) > 0, "overwritten while it was being read");
+            }
+        }
+    });
+    let mut taken = Vec::new();
+    for number in 1..=2 {
+        let waiting = consumer.waiting(&ring);
+        if waiting > 0 {
+            read.store(number, Ordering::Relaxed);
+            consumer.take(&ring, usize::MAX, &mut taken);
+        }
+    }
+    producer.join().expect("no word was overwritten too early");
+}
+
+/// A record that the consumer has was counted.
+#[test]
+fn counted() {
+    check("count before publish", 5_000, &[Bug::CountAfterPublish, Bug::RelaxedPublish], || {
+        let (ring, tally) = (Arc::new(Ring::new(4, Mode::On)), Arc::new(Tally::default()));
+        let mut consumer = Consumer::new(&ring);
+        let (their_ring, their_tally) = (Arc::clone(&ring), Arc::clone(&tally));
+        let producer = thread::spawn(move || {
+            let head = OwnCopy::of(0);
+            for record in 1..=3 {
+                their_ring.push_span(&head, [record], &[], || their_tally.sent(Kind::Span));
+            }
+        });
+        let mut taken = Vec::new();
+        for _ in 0..2 {
+            consumer.take(&ring, usize::MAX, &mut taken);
+            let recorded = tally.read_sent(Kind::Span);
+            assert!(recorded >= taken.len() as u64, "{} taken, {recorded} recorded", taken.len());
+        }
+        producer.join().expect("the producer does not fail");
+    });
+}
+
+/// Closing is for good, whatever a producer finds out about the aggregator at the same time.
+#[test]
+fn closed_for_good() {
+    check("closed for good", 5, &[Bug::Reopened], || {
+        let limits = Limits { ring_words: 2, spill_words: 0, first_cells: 0, lanes: 1, idle: 1 };
+        let (clock, _hand) = Clock::mock();
+        let now = clock.ticks();
+        let directory = Arc::new(Directory::new(1, limits, clock, Duration::ZERO, Duration::ZERO));
+        directory.beat(1);
+        let lane: Arc<Lane> = directory.take_lane().expect("there is room for one");
+        let (theirs, their_lane) = (Arc::clone(&directory), Arc::clone(&lane));
+        let producer = thread::spawn(move || theirs.suspect_stall(&their_lane, now));
+        directory.close();
+        producer.join().expect("no failure");
+        assert!(lane.ring.is_closed());
+    });
+}

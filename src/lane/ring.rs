@@ -91,11 +91,12 @@ impl Ring {
         self.inbox.mode.load(Ordering::Relaxed) == Mode::Closed as u32
     }
 
-    /// Sets the mode unless it is that already: then the producer's cached line stays valid.
+    /// Sets the mode unless it is that already: then the producer's cached line stays valid. Closed stays closed: a
+    /// producer that finds the aggregator's heart stopped may come with its `Off` while the lanes are being closed.
     pub(crate) fn set_mode(&self, mode: Mode) {
-        if self.inbox.mode.load(Ordering::Relaxed) != mode as u32 {
-            self.inbox.mode.store(mode as u32, Ordering::Relaxed);
-        }
+        let may_leave = |present| present != Mode::Closed as u32 || planted(Bug::Reopened);
+        let next = |present| (present != mode as u32 && may_leave(present)).then_some(mode as u32);
+        let _unchanged = self.inbox.mode.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
     #[inline(always)]

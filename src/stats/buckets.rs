@@ -28,7 +28,7 @@ impl Layout {
         self.highest
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(tellane_loom)))]
     pub(crate) const fn magnitude(self) -> u8 {
         self.magnitude
     }

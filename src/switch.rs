@@ -5,6 +5,9 @@
 //! the transition. Who decides: the aggregator's policy, the caller by hand, and a producer whose ring is full while
 //! the aggregator's heart has stopped.
 
+#[cfg(all(test, tellane_loom))]
+mod loom;
+
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{AtomicU64, Ordering};
 
@@ -157,7 +160,7 @@ impl Position {
 #[cfg(not(tellane_loom))]
 pub(crate) const LOG: usize = 64;
 #[cfg(tellane_loom)]
-pub(crate) const LOG: usize = 4;
+pub(crate) const LOG: usize = 8;
 
 /// The switch of one instance. Times are milliseconds since the instance started.
 #[derive(Debug)]
@@ -204,6 +207,7 @@ impl Switch {
             };
             worse.then_some(Position { state: to, cause, until: retry_at, ..at })
         })
+        .is_some()
     }
 
     /// Begins a probe if its time has come, with a lease until `lease_end`. One caller wins and gets the position it
@@ -213,7 +217,8 @@ impl Switch {
             let due = matches!(at.state, State::Off | State::Degraded) && at.until <= now;
             due.then_some(Position { state: State::Probing, cause: Cause::Probe, until: lease_end, ..at })
         };
-        self.change(now, probing).then(|| self.position()).filter(|at| at.state == State::Probing)
+        let begun = self.change(now, probing);
+        if planted(Bug::OthersLease) { begun.map(|_| self.position()) } else { begun }
     }
 
     /// Ends this probe well. Nothing happens if its lease has been taken away meanwhile.
@@ -222,6 +227,7 @@ impl Switch {
             let mine = at.state == State::Probing && at.until == probe.until;
             mine.then_some(Position { state: State::Healthy, cause: Cause::Recovered, until: 0, ..at })
         })
+        .is_some()
     }
 
     /// Takes the lease from a probe that did not come back in time.
@@ -235,6 +241,7 @@ impl Switch {
                 ..at
             })
         })
+        .is_some()
     }
 
     /// The caller's word. It stays until it is taken back.
@@ -242,23 +249,24 @@ impl Switch {
         self.change(now, |at| {
             (at.forced != forced).then_some(Position { forced, cause: Cause::Manual, ..at })
         })
+        .is_some()
     }
 
-    /// One transition, if `next` wants one. AcqRel: whoever makes the next change sees what led to this one.
-    fn change(&self, now: u64, next: impl Fn(Position) -> Option<Position>) -> bool {
+    /// One transition, if `next` wants one; the position it made, which may be gone already. AcqRel: whoever makes the next change sees what led to this one.
+    fn change(&self, now: u64, next: impl Fn(Position) -> Option<Position>) -> Option<Position> {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             let from = Position::unpack(word);
-            let Some(to) = next(from) else { return false };
+            let to = next(from)?;
             if planted(Bug::PlainSwitch) {
                 self.word.store(to.pack(), Ordering::Release);
                 self.note(from, to, now);
-                return true;
+                return Some(to);
             }
             match self.word.compare_exchange_weak(word, to.pack(), Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     self.note(from, to, now);
-                    return true;
+                    return Some(to);
                 }
                 Err(current) => word = current,
             }

@@ -127,6 +127,8 @@ pub(crate) mod plant {
         LostRegistration,
         /// A probe's lease never runs out.
         NoLease,
+        /// Who begins a probe reads the lease back from the switch, where it may be another's by now.
+        OthersLease,
         /// The switch is written with a plain store.
         PlainSwitch,
         /// A closed lane can be given another mode.

@@ -1,0 +1,127 @@
+//! Loom models of the switch: whoever races for it, every change is made once, none is lost, and it never sticks.
+
+use super::*;
+use crate::model::check;
+use crate::sync::Arc;
+use ::loom::thread;
+
+/// Every change that was made is in the log, once.
+fn all_logged(switch: &Switch, made: u64) -> Vec<Transition> {
+    assert_eq!(switch.transitions(), made, "changes counted and made");
+    let logged: Vec<_> = (0..made).filter_map(|number| switch.logged(number)).collect();
+    assert_eq!(logged.len() as u64, made, "changes logged and made");
+    logged
+}
+
+fn on_thread<T: 'static>(
+    switch: &Arc<Switch>,
+    act: impl FnOnce(&Switch) -> T + 'static,
+) -> thread::JoinHandle<T> {
+    let switch = Arc::clone(switch);
+    thread::spawn(move || act(&switch))
+}
+
+fn off(retry_at: u64) -> Arc<Switch> {
+    let switch = Arc::new(Switch::default());
+    assert!(switch.trip(State::Off, Cause::Dead, 0, retry_at));
+    switch
+}
+
+/// Three want to probe: one may.
+#[test]
+fn one_probe_owner() {
+    check("switch one probe owner", 300, &[Bug::PlainSwitch], || {
+        let switch = off(1);
+        let others = [10, 20].map(|lease| on_thread(&switch, move |switch| switch.begin_probe(1, lease)));
+        let mut owners = vec![switch.begin_probe(1, 30)];
+        owners.extend(others.map(|other| other.join().expect("no failure")));
+        let owners: Vec<_> = owners.into_iter().flatten().collect();
+        assert_eq!(owners, [switch.position()], "one owner, of the lease that stands");
+        all_logged(&switch, 2);
+    });
+}
+
+/// Takes a lease that has run out and probes. Says how often each went well.
+fn reclaim(switch: &Switch, lease: u64) -> [u64; 2] {
+    let expired = switch.expire(10, 10);
+    let probe = switch.begin_probe(10, lease);
+    assert!(probe.is_none_or(|probe| probe.until == lease), "somebody else's lease");
+    [expired, probe.is_some()].map(u64::from)
+}
+
+/// A probe whose owner is gone: of two others that notice, one takes the lease, and one probes.
+#[test]
+fn reclaim_lost() {
+    check("switch reclaim", 100, &[Bug::NoLease, Bug::PlainSwitch], || {
+        let switch = off(1);
+        assert!(switch.begin_probe(1, 10).is_some());
+        let other = on_thread(&switch, |switch| reclaim(switch, 20));
+        let mine = reclaim(&switch, 30);
+        let theirs = other.join().expect("no failure");
+        assert_eq!([mine[0] + theirs[0], mine[1] + theirs[1]], [1, 1], "leases taken, probes begun");
+        assert_eq!(switch.position().state, State::Probing);
+        all_logged(&switch, 4);
+    });
+}
+
+/// A probe that comes back when its lease has just run out: it ends well, or another has begun, not both.
+#[test]
+fn late_owner() {
+    check("switch late owner", 10, &[Bug::PlainSwitch], || {
+        let switch = off(1);
+        let probe = switch.begin_probe(1, 10).expect("due");
+        let late = on_thread(&switch, move |switch| u64::from(switch.settle(probe, 10)));
+        let [expired, begun] = reclaim(&switch, 20);
+        let settled = late.join().expect("no failure");
+        assert_eq!((settled + expired, begun), (1, expired));
+        let state = switch.position().state;
+        assert_eq!(state, if settled == 1 { State::Healthy } else { State::Probing });
+        all_logged(&switch, 2 + settled + expired + begun);
+    });
+}
+
+/// An owner that is slow to read what it was given does not get the lease of the next.
+#[test]
+fn own_lease() {
+    check("switch own lease", 20, &[Bug::OthersLease], || {
+        let switch = off(1);
+        let other = on_thread(&switch, |switch| reclaim(switch, 20));
+        let slow = switch.begin_probe(1, 10);
+        let [expired, begun] = other.join().expect("no failure");
+        assert!(slow.is_none_or(|probe| probe.until == 10), "{slow:?}");
+        all_logged(&switch, 1 + expired + begun + u64::from(slow.is_some()));
+    });
+}
+
+/// Two faults and a probe that ends well, all at once: the worse fault stands.
+#[test]
+fn no_lost_trip() {
+    check("switch no lost trip", 5_000, &[Bug::PlainSwitch], || {
+        let switch = off(1);
+        let probe = switch.begin_probe(1, 10).expect("due");
+        let lesser =
+            on_thread(&switch, |switch| u64::from(switch.trip(State::Degraded, Cause::Shedding, 2, 90)));
+        let worse = on_thread(&switch, |switch| u64::from(switch.trip(State::Off, Cause::Stalled, 2, 90)));
+        let settled = u64::from(switch.settle(probe, 2));
+        let lesser = lesser.join().expect("no failure");
+        assert_eq!(worse.join().expect("no failure"), 1, "nobody else switches off");
+        let position = switch.position();
+        assert_eq!((position.state, position.until), (State::Off, 90), "the fault was forgotten");
+        all_logged(&switch, 2 + settled + lesser + 1);
+    });
+}
+
+/// The caller's word and a fault do not undo each other.
+#[test]
+fn both_words_stand() {
+    check("switch override and trip", 10, &[Bug::PlainSwitch], || {
+        let switch = Arc::new(Switch::default());
+        let caller = on_thread(&switch, |switch| u64::from(switch.force(Override::On, 1)));
+        let other = on_thread(&switch, |switch| u64::from(switch.trip(State::Off, Cause::Stalled, 1, 9)));
+        let made = caller.join().expect("no failure") + other.join().expect("no failure");
+        let position = switch.position();
+        assert_eq!((position.state, position.forced), (State::Off, Override::On));
+        assert_eq!(made, 2);
+        all_logged(&switch, made);
+    });
+}

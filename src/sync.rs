@@ -123,6 +123,8 @@ pub(crate) mod plant {
         NoWrap,
         /// A lane is retired without one more drain.
         NoRedrain,
+        /// A spilled sample is added to its slot's sum before it is in its bucket.
+        LateBucket,
         /// A new lane is published to the aggregator without synchronisation.
         LostRegistration,
         /// A probe's lease never runs out.

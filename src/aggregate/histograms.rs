@@ -172,12 +172,18 @@ pub(super) struct SpillSeen(Vec<SlotSeen>);
 
 #[derive(Debug, Default)]
 struct SlotSeen {
+    sign: (u128, u64),
     sum: u128,
     buckets: Vec<u64>,
 }
 
 impl SlotSeen {
     fn take(&mut self, slot: Slot<'_>, histogram: &mut Histogram) -> u64 {
+        let sign = slot.sign();
+        if sign == self.sign {
+            return 0;
+        }
+        self.sign = sign;
         let buckets = slot.buckets();
         self.buckets.resize(buckets.len(), 0);
         let mut more = 0;
@@ -187,11 +193,8 @@ impl SlotSeen {
             *seen = now;
             more += difference;
         }
-        if more == 0 {
-            return 0;
-        }
-        // After the buckets: sum and extremes cover at least what the buckets showed, and while the lane's thread
-        // goes on, a sample or two beyond.
+        // After the buckets: the extremes cover what the buckets showed. The sum may lack the sample being counted
+        // just now; then the sign is another at the next look.
         let sum = slot.sum();
         histogram.sum = histogram.sum.wrapping_add(sum.wrapping_sub(self.sum));
         self.sum = sum;

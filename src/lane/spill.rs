@@ -10,6 +10,7 @@
 
 use super::Distribution;
 use crate::stats::Layout;
+use crate::sync::plant::{Bug, planted};
 use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering, zeroed_words};
 
 /// Entries of the table from series to slot, a power of two; more series than half of that spill to the commons.
@@ -48,19 +49,22 @@ pub(crate) struct Spill {
 }
 
 #[inline(always)]
-fn bump(word: &AtomicU64, by: u64) -> u64 {
-    let sum = word.load(Ordering::Relaxed).wrapping_add(by);
-    word.store(sum, Ordering::Relaxed);
-    sum
-}
-
-#[inline(always)]
 fn count_within(head: &[AtomicU64; HEAD], bucket: &AtomicU64, value: u64) {
-    if bump(&head[SUM], value) < value {
-        bump(&head[CARRY], 1);
-    }
     // Release pairs with the Acquire of `Slot::buckets`: who sees the sample sees the extremes that cover it.
-    bucket.store(bucket.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+    let count = || bucket.store(bucket.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+    if !planted(Bug::LateBucket) {
+        count();
+    }
+    // After the bucket, and Release pairs with the Acquire of `Slot::sum`: a sum that has been seen has no sample
+    // outstanding, or the aggregator would take the slot for unchanged when the sample comes.
+    let sum = head[SUM].load(Ordering::Relaxed).wrapping_add(value);
+    head[SUM].store(sum, Ordering::Release);
+    if sum < value {
+        head[CARRY].store(head[CARRY].load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+    if planted(Bug::LateBucket) {
+        count();
+    }
 }
 
 /// A value below the least or above the greatest so far.
@@ -184,6 +188,11 @@ impl Slot<'_> {
         self.words[SERIES].load(Ordering::Relaxed) as u32
     }
 
+    /// A sign that changes with every sample, after it is in its bucket: the sum, and for zeros their bucket.
+    pub(crate) fn sign(&self) -> (u128, u64) {
+        (self.sum(), self.words[HEAD].load(Ordering::Relaxed))
+    }
+
     /// Least and greatest value so far; `None` before the first.
     pub(crate) fn range(&self) -> Option<(u64, u64)> {
         let (min, max) = (self.words[MIN].load(Ordering::Relaxed), self.words[MAX].load(Ordering::Relaxed));
@@ -194,7 +203,7 @@ impl Slot<'_> {
     /// short by 2^64, and the next reading makes up for it.
     pub(crate) fn sum(&self) -> u128 {
         let carry = self.words[CARRY].load(Ordering::Relaxed);
-        (u128::from(carry) << 64) | u128::from(self.words[SUM].load(Ordering::Relaxed))
+        (u128::from(carry) << 64) | u128::from(self.words[SUM].load(Ordering::Acquire)) // pairs with `count_within`
     }
 
     /// The bucket counts so far.

@@ -121,10 +121,14 @@ pub(crate) mod plant {
         RoomOffByOne,
         /// Cursors are compared without wrapping.
         NoWrap,
+        /// A thread that takes a lane over starts at the beginning of its ring.
+        StaleHead,
         /// A lane is retired without one more drain.
         NoRedrain,
         /// A spilled sample is added to its slot's sum before it is in its bucket.
         LateBucket,
+        /// A lane that comes and goes between two roll calls is retired unread.
+        UnmetLane,
         /// A new lane is published to the aggregator without synchronisation.
         LostRegistration,
         /// A probe's lease never runs out.
@@ -137,6 +141,10 @@ pub(crate) mod plant {
         Reopened,
         /// Shutdown does not sweep what arrived after its last drain.
         NoSweep,
+        /// Shutdown sweeps the rings, and nothing beside them.
+        RingsOnly,
+        /// A ledger reads what is aggregated after what was recorded.
+        LateLook,
         /// A record is counted after it is published.
         CountAfterPublish,
         /// The decoder trusts the word count of a header.

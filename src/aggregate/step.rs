@@ -1,5 +1,8 @@
 //! One drain pass over all lanes, and the snapshot. Knows no thread and never sleeps.
 
+#[cfg(all(test, tellane_loom))]
+mod loom;
+
 use super::histograms::{Histograms, SpillSeen};
 use super::spans::KeptSpans;
 use crate::clock::Anchor;
@@ -212,13 +215,18 @@ impl Step {
         drained
     }
 
-    /// A lane whose thread is gone and that nobody else will have. It may have come and gone since the roll call.
+    /// A lane whose thread is gone and that nobody else will have. Under the roster's lock. Its thread may have come
+    /// and gone since the last roll call: then this is the first look as well.
     fn last_look(&mut self, lane: &Arc<Lane>) {
-        let known = self.lanes.iter().position(|reader| Arc::ptr_eq(&reader.lane, lane));
-        let at = known.unwrap_or_else(|| {
-            self.lanes.push(Reader::new(lane));
-            self.lanes.len() - 1
-        });
+        let met = self.lanes.iter().position(|reader| Arc::ptr_eq(&reader.lane, lane));
+        let at = match met {
+            Some(at) => at,
+            None if planted(Bug::UnmetLane) => return,
+            None => {
+                self.lanes.push(Reader::new(lane));
+                self.lanes.len() - 1
+            }
+        };
         self.drain(at);
         self.take_spill(at);
         self.lanes.swap_remove(at);
@@ -352,18 +360,20 @@ impl Step {
     /// Takes over everything that does not come by ring.
     fn collect(&mut self) {
         (0..self.lanes.len()).for_each(|at| self.take_spill(at));
-        let shared = self.folded.histograms.take_shared();
-        self.account(Kind::Sample, shared, 0);
+        let taken = self.folded.histograms.take_shared();
+        self.account(Kind::Sample, taken, 0);
         let directory = self.directory();
         self.publish(&directory);
     }
 
-    /// After shutdown: counts what producers published or spilled while the lanes were being closed.
+    /// After shutdown: counts what producers published, spilled or shared while the lanes were being closed.
     pub(crate) fn sweep(&mut self) {
         if !planted(Bug::NoSweep) {
             self.late = true;
             self.run();
-            self.collect();
+            if !planted(Bug::RingsOnly) {
+                self.collect();
+            }
         }
     }
 

@@ -256,10 +256,15 @@ impl Directory {
     /// The account over all lanes. What is aggregated is read first: it was recorded before.
     pub(crate) fn ledger(&self) -> Ledger {
         let roster = self.roster.lock();
-        let aggregated = std::array::from_fn(|kind| self.aggregated[kind].load(Ordering::Acquire));
+        let aggregated = || std::array::from_fn(|kind| self.aggregated[kind].load(Ordering::Acquire));
         let lanes = roster.all.iter().map(|lane| (&*lane.tally, lane.samples()));
         // What was lost later stands in the shared tally: read before the lanes it was sent from.
-        Ledger::of(aggregated, std::iter::once((&self.shared, 0)).chain(lanes))
+        let tallies = std::iter::once((&self.shared, 0)).chain(lanes);
+        if planted(Bug::LateLook) {
+            let tallies: Vec<_> = tallies.collect();
+            return Ledger::of(aggregated(), tallies.into_iter());
+        }
+        Ledger::of(aggregated(), tallies)
     }
 
     /// Spans that wanted a place in a ring, and those of them that found none. What the policy asks after each pass:

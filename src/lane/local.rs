@@ -7,9 +7,13 @@
 
 #![allow(unsafe_code)] // the pointers of the cells below, see `Hot`
 
+#[cfg(all(test, tellane_loom))]
+pub(crate) mod loom;
+
 use super::{Desk, Directory, Distribution, Key, Lane, Recorder};
 use crate::record::layout;
 use crate::stats::{Kind, Reason};
+use crate::sync::plant::{Bug, planted};
 use crate::sync::{Arc, AtomicU64, Ordering, OwnCopy};
 use std::cell::{Cell, RefCell};
 use std::ptr;
@@ -110,7 +114,7 @@ impl Hot {
         self.cells.set(cells);
         self.cells_len.set(len as u64);
         self.lane.set(&raw const *seat.lane);
-        self.head.set(seat.lane.ring.published());
+        self.head.set(if planted(Bug::StaleHead) { 0 } else { seat.lane.ring.published() });
         self.desk.set(&raw const *seat.desk);
         self.directory.set(&raw const *seat.directory);
         self.base.set(Key::new(seat.directory.instance, 0).0);
@@ -251,14 +255,19 @@ fn skip(lane: &Lane, kind: Kind) {
 #[cold]
 #[inline(never)]
 fn spill(lane: &Lane, to: &Distribution, directory: &Directory, value: u64) {
+    count_in_place(lane, to, value);
+    let spills = HOT.with(|hot| hot.spills.replace(hot.spills.get().wrapping_add(1)));
+    if spills.is_multiple_of(LOOK_EVERY) {
+        directory.suspect_stall(lane, directory.clock.ticks());
+    }
+}
+
+/// In the lane's spill, or, if that is used up, in the counts that all threads share.
+fn count_in_place(lane: &Lane, to: &Distribution, value: u64) {
     if !lane.spill.add(to, value) {
         lane.tally.sent(Kind::Sample);
         lane.tally.coarse();
         to.commons.add(value);
-    }
-    let spills = HOT.with(|hot| hot.spills.replace(hot.spills.get().wrapping_add(1)));
-    if spills.is_multiple_of(LOOK_EVERY) {
-        directory.suspect_stall(lane, directory.clock.ticks());
     }
 }
 

@@ -1,0 +1,231 @@
+//! Loom models of lanes and the aggregator together: a real [`Step`] drains while threads come, record and go. Values
+//! are powers of two, so that their sum says which were folded, and whether any twice.
+
+use super::*;
+use crate::clock::Clock;
+use crate::lane::local::loom::Producer;
+use crate::lane::{Distribution, Limits};
+use crate::model::{check, spawn};
+use crate::series::Caps;
+use crate::stats::Layout;
+use crate::sync::AtomicU64;
+use ::loom::thread::JoinHandle;
+
+/// Words of a spill with one slot of sixteen buckets.
+const ONE_SLOT: usize = 24;
+
+const LIMITS: Limits = Limits { ring_words: 4, spill_words: 0, first_cells: 0, lanes: 2, idle: 2 };
+
+const CAPS: Caps = Caps { series: 1, names: 1, label: 1 };
+
+/// An instance with one histogram, and its aggregator.
+struct Rig {
+    directory: Arc<Directory>,
+    to: Arc<Distribution>,
+    step: Step,
+}
+
+impl Rig {
+    fn new(limits: Limits) -> Self {
+        let (clock, _hand) = Clock::mock();
+        let directory = Arc::new(Directory::new(1, limits, clock, Duration::ZERO, Duration::ZERO));
+        let to = Arc::new(Distribution::new(1, 0, Layout::new(1, 15)));
+        directory.distributions.push(Arc::clone(&to));
+        let registry = Arc::new(Registry::new(Arc::clone(&directory), CAPS, 1.0));
+        Self { directory, to, step: Step::new(registry, "model".into(), 0, Injector::default()) }
+    }
+
+    /// A thread that takes a lane, records and ends. It returns what it recorded, added up, or why it got no lane.
+    fn records(&self, values: &'static [u64]) -> JoinHandle<Result<u64, Reason>> {
+        let (directory, to) = (Arc::clone(&self.directory), Arc::clone(&self.to));
+        spawn(move || {
+            let producer = Producer::enter(&directory)?;
+            values.iter().for_each(|value| producer.sample(&to, *value));
+            Ok(values.iter().sum())
+        })
+    }
+
+    /// After all threads have ended: everything they recorded was folded, once.
+    fn all_folded(&mut self, sum: u64) {
+        self.step.run();
+        self.step.collect();
+        let account = self.directory.ledger().kind(Kind::Sample);
+        assert_eq!(account.recorded, u64::from(sum.count_ones()), "recorded");
+        assert_eq!(account.aggregated, account.recorded, "aggregated");
+        let view = self.step.folded.histograms.view(0, 1.0).expect("registered");
+        assert_eq!((view.count(), view.sum_recorded()), (account.recorded, u128::from(sum)), "folded");
+    }
+
+    /// As a worker does when it is asked to shut down.
+    fn shut_down(&mut self) {
+        self.directory.close();
+        self.step.run();
+        self.step.collect();
+        self.step.sweep();
+    }
+}
+
+fn ended(thread: JoinHandle<Result<u64, Reason>>) -> Result<u64, Reason> {
+    thread.join().expect("recording does not panic")
+}
+
+/// A thread ends while the aggregator drains: its lane is retired, its last records are not lost.
+#[test]
+fn exit() {
+    check("exit", 5_000, &[Bug::NoRedrain, Bug::UnmetLane], || {
+        let mut rig = Rig::new(Limits { idle: 0, ..LIMITS });
+        let thread = rig.records(&[1, 2]);
+        rig.step.run();
+        rig.step.run();
+        assert_eq!(ended(thread), Ok(3));
+        rig.all_folded(3);
+        assert_eq!(rig.directory.counts(), (0, 0), "the lane is gone");
+    });
+}
+
+/// The same with a ring of one sample: what does not fit goes to the spill.
+#[test]
+fn exit_with_spill() {
+    check("exit with spill", 50, &[Bug::NoRedrain, Bug::UnmetLane], || {
+        let mut rig = Rig::new(Limits { ring_words: 2, spill_words: ONE_SLOT, idle: 0, ..LIMITS });
+        let thread = rig.records(&[1, 2]);
+        rig.step.run();
+        assert_eq!(ended(thread), Ok(3));
+        rig.all_folded(3);
+        assert_eq!(rig.directory.counts(), (0, 0), "the lane is gone");
+    });
+}
+
+/// A second thread takes over the lane of the first, with what it holds, while the aggregator drains it.
+#[test]
+fn recycling() {
+    check("recycling", 5_000, &[Bug::StaleHead], || {
+        let mut rig = Rig::new(Limits { lanes: 1, idle: 1, ..LIMITS });
+        let threads = [rig.records(&[1]), rig.records(&[2])];
+        rig.step.run();
+        let mut sum = 0;
+        for thread in threads {
+            match ended(thread) {
+                Ok(recorded) => sum += recorded,
+                Err(reason) => assert_eq!(reason, Reason::TooManyThreads),
+            }
+        }
+        rig.all_folded(sum);
+        assert_eq!(rig.directory.counts(), (1, 1));
+        assert_eq!(rig.step.lanes.len(), 1);
+    });
+}
+
+/// A lane that is idle is taken over by a new thread or retired by the aggregator, not both.
+#[test]
+fn recycling_or_retiring() {
+    check("recycling or retiring", 20_000, &[Bug::NoRedrain, Bug::UnmetLane], || {
+        let mut rig = Rig::new(Limits { idle: 0, ..LIMITS });
+        let threads = [rig.records(&[1]), rig.records(&[2])];
+        rig.step.run();
+        assert_eq!(threads.map(ended), [Ok(1), Ok(2)]);
+        rig.all_folded(3);
+        assert_eq!(rig.directory.counts(), (0, 0));
+    });
+}
+
+/// Two threads come while the aggregator calls the roll.
+#[test]
+fn registration() {
+    check("registration", 20_000, &[Bug::LostRegistration], || {
+        let mut rig = Rig::new(LIMITS);
+        let threads = [rig.records(&[1]), rig.records(&[2])];
+        rig.step.run();
+        assert_eq!(threads.map(ended), [Ok(1), Ok(2)]);
+        rig.all_folded(3);
+        let (lanes, idle) = rig.directory.counts();
+        assert_eq!((lanes, rig.step.lanes.len()), (idle, lanes), "each is met, once");
+        let distinct = |at: usize| {
+            !rig.step.lanes[..at].iter().any(|reader| Arc::ptr_eq(&reader.lane, &rig.step.lanes[at].lane))
+        };
+        assert!((0..lanes).all(distinct));
+    });
+}
+
+/// A thread records while the instance shuts down: aggregated, or counted as late, every record.
+#[test]
+fn shutdown() {
+    check("shutdown", 10_000, &[Bug::NoSweep], || shut_down_with(LIMITS));
+}
+
+/// The same with a ring of one sample and no spill: what does not fit goes to the counts that all share.
+#[test]
+fn shutdown_with_commons() {
+    check("shutdown with commons", 5_000, &[Bug::NoSweep, Bug::RingsOnly], || {
+        shut_down_with(Limits { ring_words: 2, ..LIMITS })
+    });
+}
+
+#[test]
+fn shutdown_with_spill() {
+    check("shutdown with spill", 10_000, &[Bug::NoSweep, Bug::RingsOnly], || {
+        shut_down_with(Limits { ring_words: 2, spill_words: ONE_SLOT, ..LIMITS });
+    });
+}
+
+fn shut_down_with(limits: Limits) {
+    let mut rig = Rig::new(limits);
+    let thread = rig.records(&[1, 2]);
+    rig.shut_down();
+    let entered = ended(thread);
+    rig.step.sweep(); // as a ledger does after the end
+    let account = rig.directory.ledger().kind(Kind::Sample);
+    let accounted = account.aggregated + account.dropped.by(Reason::AfterShutdown);
+    assert_eq!(account.recorded, accounted, "recorded and accounted for");
+    match entered {
+        Ok(_) => assert_eq!(account.recorded, 2),
+        Err(reason) => assert_eq!((reason, account.recorded), (Reason::AfterShutdown, 0)),
+    }
+}
+
+/// A thread counts in its spill what the aggregator is taking over from there.
+#[test]
+fn spilling() {
+    check("spilling", 5_000, &[Bug::LateBucket], || {
+        let mut rig = Rig::new(Limits { ring_words: 2, spill_words: ONE_SLOT, ..LIMITS });
+        let thread = rig.records(&[1, 2, 4]);
+        rig.step.run();
+        rig.step.collect();
+        assert_eq!(ended(thread), Ok(7));
+        rig.all_folded(7);
+    });
+}
+
+/// Somebody reads the ledger while a thread records and the aggregator takes over: what is aggregated was recorded.
+/// The thread spills, and the aggregator collects: draining rings cannot show it, there the roster's lock lies between.
+#[test]
+fn ledger() {
+    check("ledger", 20_000, &[Bug::LateLook], || {
+        let mut rig = Rig::new(Limits { ring_words: 2, spill_words: ONE_SLOT, ..LIMITS });
+        let (directory, to) = (Arc::clone(&rig.directory), Arc::clone(&rig.to));
+        let producer = Producer::enter(&directory).expect("there is room");
+        // The second finds no room, and the third goes the same way though the ring is empty by then.
+        producer.sample(&to, 1);
+        producer.sample(&to, 2);
+        rig.step.run();
+        rig.step.collect();
+        // All three take turns at a number of its own: a spill's owner loads a bucket before it stores it, and so
+        // hides from loom that others read it (tokio-rs/loom#392).
+        let turns = Arc::new(AtomicU64::new(0));
+        let (their_turn, reader_turn) = (Arc::clone(&turns), Arc::clone(&turns));
+        let thread = ::loom::thread::spawn(move || {
+            their_turn.fetch_add(1, Ordering::Relaxed);
+            producer.sample(&to, 4);
+        });
+        let reader = spawn(move || {
+            reader_turn.fetch_add(1, Ordering::Relaxed);
+            directory.ledger().kind(Kind::Sample)
+        });
+        turns.fetch_add(1, Ordering::Relaxed);
+        rig.step.collect();
+        let account = reader.join().expect("reading does not panic");
+        assert!(account.recorded >= account.aggregated, "more aggregated than recorded");
+        thread.join().expect("recording does not panic");
+        rig.all_folded(7);
+    });
+}

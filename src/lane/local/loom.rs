@@ -1,0 +1,52 @@
+//! A thread's end of its lane for models. Loom's threads share one operating system thread, so they cannot find their
+//! cells in thread-local storage; here each brings its own.
+
+use super::{Hot, Key, Seats, attach, count_in_place, skip};
+use crate::lane::{Directory, Distribution};
+use crate::stats::{Kind, Reason};
+use crate::sync::{Arc, OwnCopy};
+use std::cell::{Cell, RefCell};
+use std::ptr;
+
+/// What stands in for the thread-locals of one thread. Its drop is the thread's end.
+pub(crate) struct Producer {
+    hot: Hot,
+    /// Hands its lane back when dropped, as at a thread's end.
+    _seats: Seats,
+}
+
+impl Producer {
+    /// Takes a lane, new or used.
+    pub(crate) fn enter(directory: &Arc<Directory>) -> Result<Self, Reason> {
+        let hot = Hot {
+            base: Cell::new(super::NOWHERE),
+            cells_len: Cell::new(0),
+            cells: Cell::new(ptr::null()),
+            lane: Cell::new(ptr::null()),
+            head: OwnCopy::of(0),
+            desk: Cell::new(ptr::null()),
+            directory: Cell::new(ptr::null()),
+            spills: Cell::new(0),
+            refused: Cell::new(super::NOWHERE),
+            patience: Cell::new(0),
+            inside: Cell::new(false),
+        };
+        let seats = Seats(RefCell::new(Vec::new()));
+        attach(&hot, Key::new(directory.instance, 0).0, &seats, directory)?;
+        Ok(Self { hot, _seats: seats })
+    }
+
+    /// [`sample`](super::sample), line by line, but for the look at the heartbeat.
+    pub(crate) fn sample(&self, to: &Distribution, value: u64) {
+        let lane = self.hot.lane(to.base).expect("it has entered");
+        if !lane.ring.lets_samples_through() {
+            skip(lane, Kind::Sample);
+            return;
+        }
+        let counted = lane.spill.add_near(to, value)
+            || lane.ring.push_sample(&self.hot.head, [(value << super::layout::SAMPLE_SHIFT) | to.word]);
+        if !counted {
+            count_in_place(lane, to, value);
+        }
+    }
+}

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::{PATIENCE, assert_balanced, assert_possible, assert_whole};
 use tellane::{
@@ -137,6 +138,8 @@ fn balance(threads: u64, spill_bytes: usize, lane_cap: usize) {
         tracer: telemetry.tracer(),
     };
     let done = AtomicBool::new(false);
+    // All of them have their lanes, or were refused, before any goes on.
+    let together = Barrier::new(threads as usize);
     let rounds = 40_000 / threads;
     let own = std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
@@ -149,11 +152,15 @@ fn balance(threads: u64, spill_bytes: usize, lane_cap: usize) {
         });
         let workers: Vec<_> = (0..threads)
             .map(|seed| {
-                let handles = &handles;
+                let (handles, together) = (&handles, &together);
                 scope.spawn(move || {
                     // Each of them twice: the second begins when the first has ended, maybe with its lane.
                     let first = std::thread::scope(|scope| {
-                        let first = scope.spawn(|| hammer(handles, seed, rounds / 2));
+                        let first = scope.spawn(|| {
+                            handles.counter.add(0); // the first touch asks for a lane
+                            together.wait();
+                            hammer(handles, seed, rounds / 2)
+                        });
                         first.join().expect("no panic")
                     });
                     first.add(hammer(handles, seed + 1_000, rounds / 2))

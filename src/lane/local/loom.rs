@@ -28,6 +28,7 @@ impl Producer {
             directory: Cell::new(ptr::null()),
             spills: Cell::new(0),
             refused: Cell::new(super::NOWHERE),
+            refusal: Cell::new(crate::stats::Reason::TooManyThreads),
             patience: Cell::new(0),
             inside: Cell::new(false),
         };

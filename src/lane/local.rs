@@ -50,22 +50,7 @@ struct Hot {
 }
 
 thread_local! {
-    static HOT: Hot = const {
-        Hot {
-            base: Cell::new(NOWHERE),
-            cells_len: Cell::new(0),
-            cells: Cell::new(ptr::null()),
-            lane: Cell::new(ptr::null()),
-            head: OwnCopy::of(0),
-            desk: Cell::new(ptr::null()),
-            directory: Cell::new(ptr::null()),
-            spills: Cell::new(0),
-            refused: Cell::new(NOWHERE),
-            refusal: Cell::new(Reason::TooManyThreads),
-            patience: Cell::new(0),
-            inside: Cell::new(false),
-        }
-    };
+    static HOT: Hot = const { Hot::nowhere() };
     static SEATS: Seats = const { Seats(RefCell::new(Vec::new())) };
 }
 
@@ -109,6 +94,24 @@ pub(crate) fn mark_own_thread() {
 }
 
 impl Hot {
+    /// A thread that is at no instance.
+    const fn nowhere() -> Self {
+        Self {
+            base: Cell::new(NOWHERE),
+            cells_len: Cell::new(0),
+            cells: Cell::new(ptr::null()),
+            lane: Cell::new(ptr::null()),
+            head: OwnCopy::of(0),
+            desk: Cell::new(ptr::null()),
+            directory: Cell::new(ptr::null()),
+            spills: Cell::new(0),
+            refused: Cell::new(NOWHERE),
+            refusal: Cell::new(Reason::TooManyThreads),
+            patience: Cell::new(0),
+            inside: Cell::new(false),
+        }
+    }
+
     fn point_at(&self, seat: &Seat) {
         let (cells, len) = seat.lane.cells.raw();
         self.cells.set(cells);

@@ -4,9 +4,8 @@
 use super::{Hot, Key, Seats, attach, count_in_place, skip};
 use crate::lane::{Directory, Distribution};
 use crate::stats::{Kind, Reason};
-use crate::sync::{Arc, OwnCopy};
-use std::cell::{Cell, RefCell};
-use std::ptr;
+use crate::sync::Arc;
+use std::cell::RefCell;
 
 /// What stands in for the thread-locals of one thread. Its drop is the thread's end.
 pub(crate) struct Producer {
@@ -18,20 +17,7 @@ pub(crate) struct Producer {
 impl Producer {
     /// Takes a lane, new or used.
     pub(crate) fn enter(directory: &Arc<Directory>) -> Result<Self, Reason> {
-        let hot = Hot {
-            base: Cell::new(super::NOWHERE),
-            cells_len: Cell::new(0),
-            cells: Cell::new(ptr::null()),
-            lane: Cell::new(ptr::null()),
-            head: OwnCopy::of(0),
-            desk: Cell::new(ptr::null()),
-            directory: Cell::new(ptr::null()),
-            spills: Cell::new(0),
-            refused: Cell::new(super::NOWHERE),
-            refusal: Cell::new(crate::stats::Reason::TooManyThreads),
-            patience: Cell::new(0),
-            inside: Cell::new(false),
-        };
+        let hot = Hot::nowhere();
         let seats = Seats(RefCell::new(Vec::new()));
         attach(&hot, Key::new(directory.instance, 0).0, &seats, directory)?;
         Ok(Self { hot, _seats: seats })

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 thread_local! {
     static CELL: AtomicU64 = const { AtomicU64::new(0) };
     static BUCKETS: [AtomicU64; 8192] = const { [const { AtomicU64::new(0) }; 8192] };
+    static EXACT: [Cell<u64>; 3] = const { [Cell::new(0), Cell::new(u64::MAX), Cell::new(0)] };
     static HEAD: Cell<usize> = const { Cell::new(0) };
     static RING: [AtomicU64; 32768] = const { [const { AtomicU64::new(0) }; 32768] };
 }
@@ -26,6 +27,21 @@ pub(crate) fn log_linear(value: u64) {
     BUCKETS.with(|buckets| {
         let bucket = &buckets[index & 8191];
         bucket.store(bucket.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    });
+}
+
+/// The same, and the exact sum, minimum and maximum.
+#[inline(always)]
+pub(crate) fn log_linear_exact(value: u64) {
+    log_linear(value);
+    EXACT.with(|[sum, min, max]| {
+        sum.set(sum.get().wrapping_add(value));
+        if value < min.get() {
+            min.set(value);
+        }
+        if value > max.get() {
+            max.set(value);
+        }
     });
 }
 
@@ -63,6 +79,7 @@ pub(crate) fn ticks() -> u64 {
 /// What the floors have counted; keeps them from being optimised away.
 pub(crate) fn total() -> u64 {
     CELL.with(|cell| cell.load(Ordering::Relaxed))
+        + EXACT.with(|exact| exact[2].get())
         + BUCKETS.with(|buckets| buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum::<u64>())
         + RING.with(|ring| ring[0].load(Ordering::Relaxed))
 }

@@ -103,7 +103,11 @@ fn floor_rows() -> Vec<Row> {
             })
         }),
         row("floor: log-linear index + add", None, CALLS, {
+            let values = values.clone();
             move |calls| timed(calls, |number| floors::log_linear(black_box(values[number as usize & 8191])))
+        }),
+        row("floor: the same + sum, min, max", None, CALLS, move |calls| {
+            timed(calls, |number| floors::log_linear_exact(black_box(values[number as usize & 8191])))
         }),
         row("floor: raw clock reading", None, CALLS, |calls| {
             timed(calls, |number| {

@@ -1,5 +1,10 @@
 //! Fork: the child has one thread, no aggregator, and locks that nobody will ever open. Whatever it calls comes back,
 //! its records are refused, and a new instance works; the parent does not notice.
+//!
+//! std has such locks of its own: starting and ending a thread takes one, and so does `std::process::exit`. A child
+//! that was forked while another thread held it hangs there, with or without tellane. So children end by the C
+//! library's exit, and no thread starts or ends while a child is forked that is to start threads: one test after the
+//! other, in one function.
 #![cfg(unix)]
 #![allow(unsafe_code)] // fork, and what goes with it
 
@@ -35,7 +40,8 @@ fn in_child(exit: Exit, check: impl FnOnce() -> bool) -> i32 {
         match exit {
             // SAFETY: ends this process and nothing else.
             Exit::Now => unsafe { libc::_exit(code) },
-            Exit::Normal => std::process::exit(code),
+            // SAFETY: as above, after the exit handlers and this thread's destructors.
+            Exit::Normal => unsafe { libc::exit(code) },
         }
     }
     let mut status = 0;
@@ -60,8 +66,9 @@ fn start() -> Telemetry {
     Telemetry::builder("parent").config(config).start().expect("it starts")
 }
 
-/// Runs `forks` while other threads record, register, look and change the switch, so that every lock is held at times.
-fn amid_traffic(telemetry: &Telemetry, forks: impl FnOnce()) -> u64 {
+/// Runs `forks` while other threads record, register, look and change the switch, and come and go if there is to be
+/// `churn`, so that every lock is held at times.
+fn amid_traffic(telemetry: &Telemetry, churn: bool, forks: impl FnOnce()) -> u64 {
     let (done, started) = (AtomicBool::new(false), AtomicU64::new(0));
     let sizes = telemetry.histogram("sizes").register().expect("a good name");
     let counter = telemetry.counter("calls_total").register().expect("a good name");
@@ -95,13 +102,17 @@ fn amid_traffic(telemetry: &Telemetry, forks: impl FnOnce()) -> u64 {
                 telemetry.switch().release();
             }
         });
-        scope.spawn(|| {
+        let come_and_go = || {
             while !done.load(Ordering::Relaxed) {
                 std::thread::scope(|scope| {
-                    scope.spawn(|| counter.add(0)); // lanes come and go
+                    scope.spawn(|| counter.add(0));
                 });
             }
-        });
+        };
+        if churn {
+            scope.spawn(come_and_go);
+        }
+        telemetry.snapshot(PATIENCE).expect("the aggregator's thread has started");
         eventually("all threads record", || started.load(Ordering::Relaxed) == 4);
         let forked = catch_unwind(AssertUnwindSafe(forks));
         done.store(true, Ordering::Relaxed);
@@ -111,13 +122,12 @@ fn amid_traffic(telemetry: &Telemetry, forks: impl FnOnce()) -> u64 {
     })
 }
 
-#[test]
 fn a_child_records_in_vain_and_never_hangs() {
     let telemetry = start();
     let own_sizes = telemetry.histogram("own").register().expect("a good name");
     own_sizes.record(1); // the forking thread has a lane
     let tracer = telemetry.tracer();
-    let made = amid_traffic(&telemetry, || {
+    let made = amid_traffic(&telemetry, true, || {
         for round in 0..60 {
             let exit = if round % 2 == 0 { Exit::Now } else { Exit::Normal };
             let open = tracer.span("open across the fork");
@@ -155,7 +165,6 @@ fn a_child_records_in_vain_and_never_hangs() {
     assert_eq!(report.ledger.kind(Kind::Span).recorded, made + 60);
 }
 
-#[test]
 fn the_last_handle_may_be_dropped_in_the_child() {
     for round in 0..20 {
         let telemetry = start();
@@ -174,11 +183,10 @@ fn the_last_handle_may_be_dropped_in_the_child() {
     }
 }
 
-#[test]
 fn a_new_instance_works_in_the_child() {
     let telemetry = start();
     telemetry.counter("calls_total").register().expect("a good name").inc();
-    amid_traffic(&telemetry, || {
+    amid_traffic(&telemetry, false, || {
         for _ in 0..10 {
             let status = in_child(Exit::Normal, || {
                 let fresh = Telemetry::builder("child").start().expect("it starts");
@@ -202,4 +210,11 @@ fn a_new_instance_works_in_the_child() {
         }
     });
     assert!(telemetry.shutdown(PATIENCE).finished);
+}
+
+#[test]
+fn forks() {
+    a_new_instance_works_in_the_child();
+    the_last_handle_may_be_dropped_in_the_child();
+    a_child_records_in_vain_and_never_hangs();
 }

@@ -116,7 +116,7 @@ fn hammer(handles: &Handles, seed: u64, rounds: u64) -> Own {
     own
 }
 
-fn balance(threads: u64, spill_bytes: usize, lane_cap: usize) {
+fn check_balance(threads: u64, spill_bytes: usize, lane_cap: usize) {
     let config = Config {
         ring_words: 64,
         spill_bytes,
@@ -217,30 +217,30 @@ fn balance(threads: u64, spill_bytes: usize, lane_cap: usize) {
 
 #[test]
 fn two_threads() {
-    balance(2, 512 << 10, 4_096);
+    check_balance(2, 512 << 10, 4_096);
 }
 
 #[test]
 fn eight_threads() {
-    balance(8, 512 << 10, 4_096);
+    check_balance(8, 512 << 10, 4_096);
 }
 
 #[test]
 fn sixty_four_threads() {
-    balance(64, 512 << 10, 4_096);
+    check_balance(64, 512 << 10, 4_096);
 }
 
 #[test]
 fn eight_threads_without_a_spill() {
-    balance(8, 0, 4_096);
+    check_balance(8, 0, 4_096);
 }
 
 #[test]
 fn a_spill_too_small_for_all() {
-    balance(8, 40 << 10, 4_096);
+    check_balance(8, 40 << 10, 4_096);
 }
 
 #[test]
 fn more_threads_than_lanes() {
-    balance(8, 512 << 10, 3);
+    check_balance(8, 512 << 10, 3);
 }

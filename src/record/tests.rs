@@ -28,7 +28,7 @@ fn by_bits(mut record: Record) -> Record {
     record
 }
 
-fn golden(record: Record, expected: &[u64]) {
+fn check_golden(record: Record, expected: &[u64]) {
     assert_eq!(words_of(&record), expected, "{record:?}");
     let mut decoder = Decoder::new(expected);
     assert_eq!(decoder.next().map(|found| found.map(by_bits)), Some(Ok(by_bits(record))));
@@ -45,8 +45,8 @@ fn item_words(items: &[u64]) -> Vec<u64> {
     [&[header, 0, 0, 0, 0, 0, 0], items].concat()
 }
 
-fn golden_item(key: u32, value: Value, items: &[u64]) {
-    golden(span_with(vec![(key, value)]), &item_words(items));
+fn check_golden_item(key: u32, value: Value, items: &[u64]) {
+    check_golden(span_with(vec![(key, value)]), &item_words(items));
 }
 
 #[test]
@@ -60,19 +60,22 @@ fn magic_is_seven_letters_and_the_version() {
 
 #[test]
 fn golden_samples() {
-    golden(Record::Sample { series: 0, value: 0 }, &[0x0000_0000_0000_0001]);
-    golden(Record::Sample { series: 7, value: 1_250 }, &[0x0000_0004_E200_0071]);
-    golden(Record::Sample { series: 0xF_FFFF, value: 0xFF_FFFF_FFFF }, &[0xFFFF_FFFF_FFFF_FFF1]);
-    golden(
+    check_golden(Record::Sample { series: 0, value: 0 }, &[0x0000_0000_0000_0001]);
+    check_golden(Record::Sample { series: 7, value: 1_250 }, &[0x0000_0004_E200_0071]);
+    check_golden(Record::Sample { series: 0xF_FFFF, value: 0xFF_FFFF_FFFF }, &[0xFFFF_FFFF_FFFF_FFF1]);
+    check_golden(
         Record::Sample { series: 0xA_BCDE, value: 0x100_0000_0000 },
         &[0x0000_0000_02AB_CDE2, 0x0000_0100_0000_0000],
     );
-    golden(Record::Sample { series: 0, value: u64::MAX }, &[0x0000_0000_0200_0002, 0xFFFF_FFFF_FFFF_FFFF]);
+    check_golden(
+        Record::Sample { series: 0, value: u64::MAX },
+        &[0x0000_0000_0200_0002, 0xFFFF_FFFF_FFFF_FFFF],
+    );
 }
 
 #[test]
 fn golden_spans() {
-    golden(span_with(Vec::new()), &[0x0000_0000_0700_0053, 0, 0, 0, 0, 0, 0]);
+    check_golden(span_with(Vec::new()), &[0x0000_0000_0700_0053, 0, 0, 0, 0, 0, 0]);
     let span = Span {
         name: 0xF_FFFF,
         start: 0x0102_0304_0506_0708,
@@ -97,45 +100,48 @@ fn golden_spans() {
         0x0000_0000_0000_0221,
         0xFFFF_FFFF_FFFF_FFFE,
     ];
-    golden(Record::Span(span.clone()), &[&[0xFFFF_00E0_0AFF_FFF3], &rest[..]].concat());
+    check_golden(Record::Span(span.clone()), &[&[0xFFFF_00E0_0AFF_FFF3], &rest[..]].concat());
     let sampled = Span { status: Status::Ok, panicked: false, attributes_dropped: 1, ..span.clone() };
-    golden(Record::Span(sampled), &[&[0x0001_0050_0AFF_FFF3], &rest[..]].concat());
+    check_golden(Record::Span(sampled), &[&[0x0001_0050_0AFF_FFF3], &rest[..]].concat());
     let panicked = Span { status: Status::Unset, sampled: false, attributes_dropped: 0, ..span };
-    golden(Record::Span(panicked), &[&[0x0000_0080_0AFF_FFF3], &rest[..]].concat());
+    check_golden(Record::Span(panicked), &[&[0x0000_0080_0AFF_FFF3], &rest[..]].concat());
 }
 
 #[test]
 fn golden_attributes() {
     let text = |text: &str| Value::Str(text.to_owned());
-    golden_item(1, text(""), &[0x0000_0000_0000_0111]);
-    golden_item(0x1_2345, text("tellane"), &[0x0000_0007_0123_4511, 0x0065_6E61_6C6C_6574]);
-    golden_item(1, text("http_get"), &[0x0000_0008_0000_0111, 0x7465_675F_7074_7468]);
-    golden_item(1, text("ninechars"), &[0x0000_0009_0000_0111, 0x7261_6863_656E_696E, 0x73]);
-    golden_item(1, text("añ€😀"), &[0x0000_000A_0000_0111, 0x9FF0_AC82_E2B1_C361, 0x8098]);
-    golden_item(2, Value::I64(-2), &[0x0000_0000_0000_0221, 0xFFFF_FFFF_FFFF_FFFE]);
-    golden_item(3, Value::U64(u64::MAX), &[0x0000_0000_0000_0331, 0xFFFF_FFFF_FFFF_FFFF]);
-    golden_item(4, Value::F64(1.5), &[0x0000_0000_0000_0441, 0x3FF8_0000_0000_0000]);
-    golden_item(4, Value::F64(-0.0), &[0x0000_0000_0000_0441, 0x8000_0000_0000_0000]);
+    check_golden_item(1, text(""), &[0x0000_0000_0000_0111]);
+    check_golden_item(0x1_2345, text("tellane"), &[0x0000_0007_0123_4511, 0x0065_6E61_6C6C_6574]);
+    check_golden_item(1, text("http_get"), &[0x0000_0008_0000_0111, 0x7465_675F_7074_7468]);
+    check_golden_item(1, text("ninechars"), &[0x0000_0009_0000_0111, 0x7261_6863_656E_696E, 0x73]);
+    check_golden_item(1, text("añ€😀"), &[0x0000_000A_0000_0111, 0x9FF0_AC82_E2B1_C361, 0x8098]);
+    check_golden_item(2, Value::I64(-2), &[0x0000_0000_0000_0221, 0xFFFF_FFFF_FFFF_FFFE]);
+    check_golden_item(3, Value::U64(u64::MAX), &[0x0000_0000_0000_0331, 0xFFFF_FFFF_FFFF_FFFF]);
+    check_golden_item(4, Value::F64(1.5), &[0x0000_0000_0000_0441, 0x3FF8_0000_0000_0000]);
+    check_golden_item(4, Value::F64(-0.0), &[0x0000_0000_0000_0441, 0x8000_0000_0000_0000]);
     let nan = f64::from_bits(0x7FF8_0000_0000_0001);
-    golden_item(0xF_FFFF, Value::F64(nan), &[0x0000_0000_0FFF_FF41, 0x7FF8_0000_0000_0001]);
-    golden_item(5, Value::Bool(true), &[0x0001_0000_0000_0551]);
-    golden_item(6, Value::Bool(false), &[0x0000_0000_0000_0651]);
+    check_golden_item(0xF_FFFF, Value::F64(nan), &[0x0000_0000_0FFF_FF41, 0x7FF8_0000_0000_0001]);
+    check_golden_item(5, Value::Bool(true), &[0x0001_0000_0000_0551]);
+    check_golden_item(6, Value::Bool(false), &[0x0000_0000_0000_0651]);
 }
 
 #[test]
 fn golden_definitions() {
-    let define = |space, id, text: &str, words: &[u64]| {
-        golden(Record::Definition { space, id, text: text.to_owned() }, words)
+    let check_definition = |space, id, text: &str, words: &[u64]| {
+        check_golden(Record::Definition { space, id, text: text.to_owned() }, words)
     };
-    define(Space::SpanName, 0, "", &[0x0000_0010_0100_0004]);
-    define(Space::Key, 3, "user.id", &[0x0007_0020_0200_0034, 0x0064_692E_7265_7375]);
-    define(Space::Series, 0xF_FFFF, "http_get", &[0x0008_0030_02FF_FFF4, 0x7465_675F_7074_7468]);
+    check_definition(Space::SpanName, 0, "", &[0x0000_0010_0100_0004]);
+    check_definition(Space::Key, 3, "user.id", &[0x0007_0020_0200_0034, 0x0064_692E_7265_7375]);
+    check_definition(Space::Series, 0xF_FFFF, "http_get", &[0x0008_0030_02FF_FFF4, 0x7465_675F_7074_7468]);
 }
 
 #[test]
 fn golden_figures() {
-    golden(Record::Figures { what: 3, id: 1, words: vec![] }, &[0x0000_0030_0100_0015]);
-    golden(Record::Figures { what: 0xFFF, id: 0xF_FFFF, words: vec![7, 8] }, &[0x0000_FFF0_03FF_FFF5, 7, 8]);
+    check_golden(Record::Figures { what: 3, id: 1, words: vec![] }, &[0x0000_0030_0100_0015]);
+    check_golden(
+        Record::Figures { what: 0xFFF, id: 0xF_FFFF, words: vec![7, 8] },
+        &[0x0000_FFF0_03FF_FFF5, 7, 8],
+    );
     let words = [0x0001_0030_0100_0015];
     assert_eq!(Decoder::new(&words).next(), Some(Err(DecodeError::BadFlags)), "aux has no meaning here");
 }

@@ -119,10 +119,11 @@ fn shutdown_gets_past_what_cannot_be_folded() {
     let held = Arc::new(Mutex::new(()));
     let (gate, folded) = (Arc::clone(&held), AtomicU64::new(0));
     let telemetry = Telemetry::builder("last")
-        .config(Config { ring_words: 1 << 15, stall_after: PATIENCE, ..quick() })
+        .config(Config { ring_words: 1 << 15, stall_after: PATIENCE, restarts_max: 1_000, ..quick() })
         .inject(move |at| match at {
             Injection::Step => drop(gate.lock().unwrap_or_else(PoisonError::into_inner)),
-            _ if folded.fetch_add(1, Ordering::Relaxed) == 5 => fail(),
+            // The first one meets the pass that is under way, the others what shutdown itself does.
+            _ if folded.fetch_add(1, Ordering::Relaxed) % 10 == 5 => fail(),
             _ => {}
         })
         .start()
@@ -138,8 +139,8 @@ fn shutdown_gets_past_what_cannot_be_folded() {
     assert!(report.finished);
     assert_balanced(&report.ledger);
     let spans = report.ledger.kind(Kind::Span);
-    assert_eq!((spans.aggregated, spans.dropped.by(Reason::Corrupt)), (99, 1));
-    assert_eq!(telemetry.latest().spans().count(), 99);
+    assert_eq!((spans.aggregated, spans.dropped.by(Reason::Corrupt)), (90, 10));
+    assert_eq!(telemetry.latest().spans().count(), 90);
 }
 
 #[test]

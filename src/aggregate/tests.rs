@@ -2,7 +2,7 @@
 
 use super::{Injection, Injector, Step};
 use crate::clock::{Clock, MockClock};
-use crate::lane::{Directory, Lane, Limits, Mode};
+use crate::lane::{Directory, Lane, Limits};
 use crate::metrics::{CounterBuilder, HistogramBuilder};
 use crate::record::{self, Record, encode, layout};
 use crate::series::{Caps, Registry, enlist};
@@ -244,17 +244,18 @@ fn corrupt_words_are_counted_and_skipped() {
 
 #[test]
 fn after_a_panic_the_lane_in_hand_is_finished_first() {
-    // Two lanes; the fold of the first one's 500th span fails, in a chunk that ends inside a later span.
+    // Two lanes; the fold of the second one's 500th span fails, in a chunk that ends inside a later span.
     let folds = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&folds);
     let hook = move |at| {
-        if at == Injection::Span && seen.fetch_add(1, Ordering::Relaxed) == 499 {
+        if at == Injection::Span && seen.fetch_add(1, Ordering::Relaxed) == 1_499 {
             std::panic::resume_unwind(Box::new("injected"));
         }
     };
     let mut bench = bench(1 << 14, Injector(Some(Arc::new(hook))));
     let tracer = bench.tracer();
     let spans = || (0..1_000).for_each(|_| drop(tracer.span("work")));
+    CounterBuilder::new(&bench.registry, "calls").register().unwrap().inc(); // this thread's lane is the first
     std::thread::scope(|scope| {
         scope.spawn(spans).join().expect("no panic");
     });
@@ -323,20 +324,21 @@ fn what_is_recorded_while_the_lanes_close_is_swept() {
     let mut bench = bench(1 << 6, Injector::default());
     let sizes = HistogramBuilder::new(&bench.registry, "sizes").register().unwrap();
     sizes.record(1);
-    bench.registry.directory.close();
+    let (lane, head) = (bench.lane(), OwnCopy::of(0));
+    let directory = Arc::clone(&bench.registry.directory);
+    directory.close();
     bench.step.run();
     drop(bench.step.snapshot());
-    // A producer that read the mode before it was closed goes on with what it was about to do.
-    for lane in [Mode::On, Mode::Closed] {
-        bench.registry.directory.set_modes(lane);
-        if lane == Mode::On {
-            (0..100).for_each(|value| sizes.record(value)); // 32 by ring, 68 by the lane's own count
-        }
-    }
+    // What a producer does that read the mode before it was closed: by ring, by its spill, by the shared counts.
+    let to = directory.distributions.get(0).expect("registered");
+    assert!(lane.ring.push_sample(&head, [layout::sample(0, 5)]));
+    assert!(lane.spill.add(to, 5) && lane.spill.add(to, 6));
+    (0..3).for_each(|value| directory.share_sample(&to.commons, value));
+    assert_eq!(bench.ledger().kind(Kind::Sample).in_flight, 6);
     bench.step.sweep();
     assert_balanced(&bench.ledger());
     let samples = bench.ledger().kind(Kind::Sample);
-    assert_eq!((samples.aggregated, samples.dropped.by(Reason::AfterShutdown)), (1, 100));
+    assert_eq!((samples.aggregated, samples.dropped.by(Reason::AfterShutdown)), (1, 6));
     bench.step.sweep();
     assert_eq!(bench.ledger().kind(Kind::Sample), samples, "once is enough");
 }

@@ -155,12 +155,6 @@ impl Directory {
         }
     }
 
-    /// As if every lane's owner had read this mode just before it changed.
-    #[cfg(all(test, not(tellane_loom)))]
-    pub(crate) fn set_modes(&self, mode: Mode) {
-        self.roster.lock().all.iter().for_each(|lane| lane.ring.set_mode(mode));
-    }
-
     /// No lane lets anything through from now on, and no new lane is made.
     pub(crate) fn close(&self) {
         self.roster.lock().closed = true;

@@ -29,20 +29,66 @@ pub(crate) struct KnownName {
     pub(crate) errors: u32,
 }
 
-/// A span name as this thread met it: by the text's address.
-#[derive(Clone, Copy, Debug, Default)]
-struct CachedName {
-    address: usize,
-    len: usize,
-    known: KnownName,
+/// What this thread knows of texts, by their address: a hit compares two numbers and hashes no text.
+///
+/// Open addressing, nothing is taken out. Three quarters of the places are kept for good; a text beyond them takes
+/// the place of another, and the two ask the instance's tables in turn.
+#[derive(Debug)]
+struct Met<V: Copy> {
+    places: [Cell<Text<V>>; NAMES],
+    filled: Cell<usize>,
 }
 
-/// An attribute key as this thread met it. Length + 1, so that a vacant place is no text's.
+/// A text as this thread met it. Length + 1, so that a vacant place is no text's.
 #[derive(Clone, Copy, Debug, Default)]
-struct CachedKey {
+struct Text<V> {
     address: usize,
     len_and_one: usize,
-    number: u32,
+    known: V,
+}
+
+impl<V: Copy + Default> Met<V> {
+    fn new() -> Self {
+        Self { places: std::array::from_fn(|_| Cell::new(Text::default())), filled: Cell::new(0) }
+    }
+
+    /// Where to begin to look: the multiplication spreads neighbouring literals (Knuth's golden ratio).
+    #[inline(always)]
+    fn place(text: &'static str) -> usize {
+        let address = text.as_ptr() as usize as u64;
+        (address.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize & (NAMES - 1)
+    }
+
+    #[inline(always)]
+    fn find(&self, text: &'static str) -> Option<V> {
+        let mut at = Self::place(text);
+        loop {
+            let there = self.places[at].get();
+            if there.address == text.as_ptr() as usize && there.len_and_one == text.len() + 1 {
+                return Some(there.known);
+            }
+            if there.len_and_one == 0 {
+                return None;
+            }
+            at = (at + 1) & (NAMES - 1); // there are vacant places: it ends
+        }
+    }
+
+    fn remember(&self, text: &'static str, known: V) {
+        let mut at = Self::place(text);
+        let is_vacant = |at: usize| self.places[at].get().len_and_one == 0;
+        let crowded = self.filled.get() >= NAMES / 4 * 3;
+        while !crowded && !is_vacant(at) {
+            at = (at + 1) & (NAMES - 1);
+        }
+        if is_vacant(at) {
+            if self.filled.get() == NAMES - 1 {
+                return; // the last vacant place is what ends a search
+            }
+            self.filled.set(self.filled.get() + 1);
+        }
+        self.places[at].set(Text { address: text.as_ptr() as usize, len_and_one: text.len() + 1, known });
+    }
 }
 
 #[derive(Debug)]
@@ -50,8 +96,8 @@ pub(crate) struct Desk {
     /// Spans open on this thread, kept or not.
     depth: Cell<usize>,
     open: [Cell<Ids>; DEPTH],
-    names: [Cell<CachedName>; NAMES],
-    keys: [Cell<CachedKey>; NAMES],
+    names: Met<KnownName>,
+    keys: Met<u32>,
     /// State of the id generator: wyrand (Wang Yi), a counter with a mixed output. Never repeats within 2^64.
     seed: Cell<u64>,
 }
@@ -61,8 +107,8 @@ impl Desk {
         Box::new(Self {
             depth: Cell::new(0),
             open: [const { Cell::new(Ids { trace_id: 0, span_id: 0, sampled: false }) }; DEPTH],
-            names: std::array::from_fn(|_| Cell::new(CachedName::default())),
-            keys: std::array::from_fn(|_| Cell::new(CachedKey::default())),
+            names: Met::new(),
+            keys: Met::new(),
             // std seeds this from the operating system, once a process, and varies it each time.
             seed: Cell::new(RandomState::new().hash_one(std::process::id())),
         })
@@ -109,40 +155,28 @@ impl Desk {
         }
     }
 
-    /// The place of a name's text: by address, so that a hit compares two numbers and hashes no text.
-    #[inline(always)]
-    fn place(text: &'static str) -> usize {
-        let address = text.as_ptr() as usize as u64;
-        (address.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize & (NAMES - 1)
-    }
-
-    /// The name, if this thread met this very text lately.
+    /// The name, if this thread has met this very text.
     #[inline(always)]
     pub(crate) fn name(&self, text: &'static str) -> Option<KnownName> {
-        let CachedName { address, len, known } = self.names[Self::place(text)].get();
-        (address == text.as_ptr() as usize && len == text.len() && known.name != 0).then_some(known)
+        self.names.find(text)
     }
 
-    /// The key's number, if this thread met this very text lately.
+    /// The key's number, if this thread has met this very text.
     #[inline(always)]
     pub(crate) fn key(&self, text: &'static str) -> Option<u32> {
-        let known = self.keys[Self::place(text)].get();
-        (known.address == text.as_ptr() as usize && known.len_and_one == text.len() + 1)
-            .then_some(known.number)
-    }
-
-    /// Remembers a key.
-    #[cold]
-    pub(crate) fn remember_key(&self, text: &'static str, number: u32) {
-        let (address, len_and_one) = (text.as_ptr() as usize, text.len() + 1);
-        self.keys[Self::place(text)].set(CachedKey { address, len_and_one, number });
+        self.keys.find(text)
     }
 
     /// Remembers a name.
     #[cold]
     pub(crate) fn remember(&self, text: &'static str, known: KnownName) {
-        let (address, len) = (text.as_ptr() as usize, text.len());
-        self.names[Self::place(text)].set(CachedName { address, len, known });
+        self.names.remember(text, known);
+    }
+
+    /// Remembers a key.
+    #[cold]
+    pub(crate) fn remember_key(&self, text: &'static str, number: u32) {
+        self.keys.remember(text, number);
     }
 }
 
@@ -192,6 +226,23 @@ mod tests {
         assert_eq!(desk.key(text), None);
         desk.remember_key(text, 0);
         assert_eq!((desk.key(text), desk.key(&text[..5])), (Some(0), None));
+    }
+
+    #[test]
+    fn as_many_texts_as_are_promised_stay_known() {
+        let texts: &'static str = "x".repeat(1_000).leak();
+        let met = Met::new();
+        let text = |number: usize| &texts[number..number + 1];
+        (0..1_000).for_each(|number| met.remember(text(number), number));
+        for number in 0..NAMES / 4 * 3 {
+            let found = met.find(text(number));
+            assert!(found.is_none_or(|found| found == number), "never another's");
+        }
+        let kept = (0..1_000).filter(|number| met.find(text(*number)) == Some(*number)).count();
+        assert!(kept >= NAMES / 4 * 3, "{kept} of 1,000 are known");
+        let few = Met::new();
+        (0..NAMES / 4 * 3).for_each(|number| few.remember(text(number), number));
+        assert!((0..NAMES / 4 * 3).all(|number| few.find(text(number)) == Some(number)));
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Names {
             keys: boxcar::Vec::new(),
             numbering: Mutex::new(()),
         };
-        names.spans.push(None); // number 0 means "not met yet" to a thread's cache
+        names.spans.push(None); // number 0 is no name's
         names.keys.push(OVERFLOW.into());
         names
     }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures, and puts the figures into PERF.md between its two marks, with what they were measured on. Takes two
-# minutes; run it on a quiet machine. The raw figures of every round go to perf/record/.
+# Measures, and puts the figures into PERF.md between its two marks, with what they were measured on. Takes a
+# minute; run it on a quiet machine. The raw figures of every round go to perf/record/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 date=$(date -u +%F)
@@ -14,7 +14,7 @@ cpu=$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)
   sed '/<!-- figures -->/q' PERF.md
   echo
   echo "Command \`ci/perf.sh${*:+ $*}\`, commit $commit, $(rustc --version), $(nproc) x $cpu"
-  echo "(flags $(grep -m 1 -ow -e avx512f -e avx2 /proc/cpuinfo | head -n 1), load $(cut -d ' ' -f 1 /proc/loadavg)), $date. Raw figures: [$raw]($raw)."
+  echo "(virtual, shared), load $(cut -d ' ' -f 1 /proc/loadavg), $date. Raw figures: [$raw]($raw)."
   echo
   echo "$figures"
   echo

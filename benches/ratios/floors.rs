@@ -1,6 +1,6 @@
 //! The bare ideas, written by hand: what a call cannot be cheaper than on this machine.
 
-#![allow(unsafe_code)] // the raw counter
+#![allow(unsafe_code)] // the raw counter, and pinning
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -75,6 +75,21 @@ pub(crate) fn ticks() -> u64 {
     use std::time::{SystemTime, UNIX_EPOCH};
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
 }
+
+/// Keeps the calling thread on these processors. Where that cannot be had, the scheduler decides.
+#[cfg(target_os = "linux")]
+pub(crate) fn run_on(processors: &[usize]) {
+    // SAFETY: a set of zeros is an empty one; the pointer and the size given are those of `set`.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        processors.iter().for_each(|processor| libc::CPU_SET(*processor, &mut set));
+        libc::sched_setaffinity(0, size_of_val(&set), &set);
+    }
+}
+
+/// Keeps the calling thread on these processors. Where that cannot be had, the scheduler decides.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn run_on(_processors: &[usize]) {}
 
 /// What the floors have counted; keeps them from being optimised away.
 pub(crate) fn total() -> u64 {

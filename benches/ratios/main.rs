@@ -46,14 +46,14 @@ fn main() {
     let rounds = if !has("--bench") {
         1
     } else if has("--short") {
-        25
+        51
     } else {
-        201
+        1_001
     };
     let csv = std::env::args().skip_while(|argument| argument != "--csv").nth(1);
     let is_filter = |argument: &String| !argument.starts_with('-') && Some(argument) != csv.as_ref();
     let only = std::env::args().skip(1).find(is_filter);
-    let mut rows = rows::all();
+    let (mut rows, _alive) = rows::all();
     rows.retain(|row| {
         only.as_ref().is_none_or(|only| row.name.contains(only.as_str()) || row.name == "empty loop")
     });

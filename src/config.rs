@@ -21,7 +21,8 @@ pub struct Config {
     /// histogram of two digits. Untouched pages cost nothing. Default 512 KiB.
     pub spill_bytes: usize,
     /// Threads that can have a lane at a time. Metrics of further threads go to shared counts, exact but slower;
-    /// their spans are dropped as [`TooManyThreads`](crate::Reason::TooManyThreads). Default 4,096.
+    /// their spans are dropped as [`TooManyThreads`](crate::Reason::TooManyThreads). Default 2,048: with rings of the
+    /// default size they stay below the default memory cap.
     pub lane_cap: usize,
     /// Lanes of finished threads that are kept for new ones. Default 64.
     pub idle_lanes: usize,
@@ -70,7 +71,7 @@ impl Default for Config {
         Self {
             ring_words: 1 << 15,
             spill_bytes: 512 << 10,
-            lane_cap: 4_096,
+            lane_cap: 2_048,
             idle_lanes: 64,
             batch: 0.25,
             shortest_sleep: Duration::from_micros(100),

@@ -136,7 +136,7 @@ pub enum SnapshotError {
         /// The deadline.
         after: Duration,
     },
-    /// The aggregator has ended: shut down, or dead.
+    /// The aggregator failed on the request, again and again: what it could not fold is counted as corrupt.
     Ended,
     /// The caller is a thread of tellane itself, which would wait for itself.
     OwnThread,
@@ -148,7 +148,7 @@ impl fmt::Display for SnapshotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Deadline { after } => write!(f, "the aggregator did not answer within {after:?}"),
-            Self::Ended => f.write_str("the aggregator has ended"),
+            Self::Ended => f.write_str("the aggregator failed on the request"),
             Self::OwnThread => f.write_str("a thread of tellane cannot wait for tellane"),
             Self::Forked => f.write_str("this process was forked off and has no aggregator"),
         }

@@ -35,9 +35,11 @@
 //! # What is promised
 //!
 //! After a thread's first touch (of the instance, of a name, of a label combination) recording takes no lock, makes no
-//! allocation and no system call, never blocks and never panics. For every kind of record, recorded = aggregated +
-//! dropped by reason + suppressed, to the last record. It is not safe to record from a signal handler that interrupts
-//! recording on the same thread.
+//! allocation and no system call, never blocks and never panics. (A thread keeps 192 span names and as many attribute
+//! keys; one that uses more, or that got no lane, may take a short lock.) For every kind of record, recorded =
+//! aggregated + dropped by reason + suppressed, to the last record. It is not safe to record from a signal handler
+//! that interrupts recording on the same thread. A global allocator may record, through handles made beforehand; what
+//! it records while tellane itself allocates goes to shared counts.
 
 // The data's path, from the thread to the reader.
 mod aggregate;

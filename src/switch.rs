@@ -27,6 +27,12 @@ pub enum State {
     Probing = 3,
 }
 
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 impl State {
     const ALL: [Self; 4] = [Self::Healthy, Self::Degraded, Self::Off, Self::Probing];
 
@@ -64,6 +70,12 @@ pub enum Cause {
     Recovered = 7,
     /// A probe's lease ran out before it came back.
     LeaseExpired = 8,
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 impl Cause {
@@ -129,7 +141,9 @@ pub(crate) struct Position {
 
 impl Position {
     const fn pack(self) -> u64 {
-        self.state as u64 | ((self.forced as u64) << 2) | ((self.cause as u64) << 4) | (self.until << 8)
+        // Longer than the word has room for is for ever.
+        let until = if self.until > UNTIL_MAX { UNTIL_MAX } else { self.until };
+        self.state as u64 | ((self.forced as u64) << 2) | ((self.cause as u64) << 4) | (until << 8)
     }
 
     fn unpack(word: u64) -> Self {
@@ -155,6 +169,9 @@ impl Position {
         }
     }
 }
+
+/// The greatest time that a position has room for: two million years.
+const UNTIL_MAX: u64 = u64::MAX >> 8;
 
 /// Transitions that the log remembers.
 #[cfg(not(tellane_loom))]
@@ -215,7 +232,8 @@ impl Switch {
     pub(crate) fn begin_probe(&self, now: u64, lease_end: u64) -> Option<Position> {
         let probing = |at: Position| {
             let due = matches!(at.state, State::Off | State::Degraded) && at.until <= now;
-            due.then_some(Position { state: State::Probing, cause: Cause::Probe, until: lease_end, ..at })
+            let until = lease_end.min(UNTIL_MAX); // as the word will have it: `settle` compares
+            due.then_some(Position { state: State::Probing, cause: Cause::Probe, until, ..at })
         };
         let begun = self.change(now, probing);
         if planted(Bug::OthersLease) { begun.map(|_| self.position()) } else { begun }

@@ -27,6 +27,7 @@ const REQUESTS: usize = 64;
 /// Dropping the last clone shuts the pipeline down, waiting at most [`Config::drop_deadline`]; handles that outlive it
 /// do nothing more than count what they drop.
 #[derive(Clone, Debug)]
+#[must_use = "dropping the last handle shuts the pipeline down"]
 pub struct Telemetry(Arc<Inner>);
 
 #[derive(Debug)]
@@ -251,9 +252,9 @@ impl Telemetry {
         if directory.is_forked() {
             return self.latest().ledger().clone();
         }
-        if self.0.has_ended()
-            && let Some(mut step) = self.0.step.try_lock()
-        {
+        if self.0.has_ended() {
+            // Nobody but another call of this holds the lock now, and not for long.
+            let mut step = self.0.step.lock();
             // What producers published while the lanes were being closed. A record that cannot be folded must not
             // come back as the caller's panic; the next call goes on behind it.
             let _swept = catch_unwind(AssertUnwindSafe(|| aside(|| step.sweep())));
@@ -361,6 +362,7 @@ pub struct Switch {
 impl Switch {
     /// The state, as records see it.
     pub fn state(&self) -> State {
+        self.registry.directory.reclaim_lease();
         self.registry.directory.switch.position().effective()
     }
 

@@ -157,3 +157,18 @@ fn the_same_metric_registered_twice_is_one() {
     assert_eq!(snapshot.counter("calls_total", &[("zone", "y"), ("route", "/cart")]), Some(1_000));
     assert_eq!(series(&snapshot, "calls_total"), (2, 11_111));
 }
+
+#[test]
+fn a_second_family_finds_what_the_first_registered() {
+    let telemetry = Telemetry::builder("families").start().expect("it starts");
+    let family =
+        || telemetry.counter("shared_total").series_cap(1).family(["which"]).expect("one definition");
+    let (first, second) = (family(), family());
+    first.with(["x"]).inc();
+    second.with(["y"]).inc(); // above the cap
+    second.with(["x"]).inc(); // registered by the first, and not met by the second before it was full
+    second.with(["y"]).inc();
+    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    let count = |which| snapshot.counter("shared_total", &[("which", which)]);
+    assert_eq!((count("x"), count("__overflow__")), (Some(2), Some(2)));
+}

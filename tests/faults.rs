@@ -270,7 +270,7 @@ fn shedding_degrades_and_is_forgiven() {
 
 #[test]
 fn above_the_memory_cap_it_goes_off_and_stays_there() {
-    let config = Config { memory_cap: 1 << 20, spill_bytes: 2 << 20, ..quick() };
+    let config = Config { memory_cap: 1 << 20, ring_words: 1 << 18, ..quick() };
     let telemetry = Telemetry::builder("memory").config(config).start().expect("it starts");
     let sizes = telemetry.histogram("sizes").register().expect("a good name");
     let mut switch = telemetry.switch();

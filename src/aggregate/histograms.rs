@@ -48,7 +48,8 @@ impl Histogram {
         if let Some(bucket) = self.buckets.get_mut(self.to.layout.index(value)) {
             *bucket += 1;
         }
-        self.sum += u128::from(value);
+        // Wrapping like every sum of a spill: a torn one is short by 2^64 until the next look.
+        self.sum = self.sum.wrapping_add(u128::from(value));
         self.min = self.min.min(value);
         self.max = self.max.max(value);
         self.view = None;

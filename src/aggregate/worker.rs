@@ -143,6 +143,10 @@ impl Worker {
                     self.latest.store(last);
                 }
                 self.try_hard(Step::sweep);
+                // The last snapshot's account is the last account.
+                let mut last = Snapshot::clone(&self.latest.load());
+                last.ledger = self.directory.ledger();
+                self.latest.store(Arc::new(last));
             }
         }
     }

@@ -98,7 +98,7 @@ pub(crate) struct Desk {
     open: [Cell<Ids>; DEPTH],
     names: Met<KnownName>,
     keys: Met<u32>,
-    /// State of the id generator: wyrand (Wang Yi), a counter with a mixed output. Never repeats within 2^64.
+    /// State of the id generator: wyrand (Wang Yi), a counter with a mixed output.
     seed: Cell<u64>,
 }
 
@@ -142,8 +142,8 @@ impl Desk {
         place
     }
 
-    /// Ends the span at a place, and whatever was opened inside it and is still open: a span dropped out of order
-    /// or leaked must not become everybody's parent. A span that was so ended already changes nothing.
+    /// Ends the span at a place, and whatever was opened inside it and is still open: a span dropped out of order, or
+    /// leaked inside another, must not become everybody's parent. A span that was so ended already changes nothing.
     #[inline(always)]
     pub(crate) fn leave(&self, place: usize, span_id: u64) {
         let mine = match self.open.get(place) {

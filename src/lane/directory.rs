@@ -128,11 +128,21 @@ impl Directory {
         if beat == 0 || now.saturating_sub(beat) < self.stall_ticks {
             return;
         }
+        self.reclaim_lease();
         let millis = self.millis_at(now);
         let retry_at = millis.saturating_add(self.retry.as_millis() as u64);
         self.switch.trip(State::Off, Cause::Stalled, millis, retry_at);
         if self.switch.position().effective() == State::Off {
             lane.ring.set_mode(Mode::Off);
+        }
+    }
+
+    /// Ends a probe whose lease has run out, whoever began it: a worker that is stuck in its own probe cannot.
+    pub(crate) fn reclaim_lease(&self) {
+        let position = self.switch.position();
+        if position.state == State::Probing {
+            let millis = self.millis_at(self.clock.ticks());
+            self.switch.expire(millis, millis.saturating_add(self.retry.as_millis() as u64));
         }
     }
 

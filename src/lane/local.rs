@@ -59,6 +59,15 @@ struct Seat {
     directory: Arc<Directory>,
     lane: Arc<Lane>,
     desk: Box<Desk>,
+    /// The lane's row of cells. Kept here, so that a thread that goes back and forth between instances takes no lock.
+    row: Cell<(*const AtomicU64, usize)>,
+}
+
+impl Seat {
+    fn new(directory: &Arc<Directory>, lane: Arc<Lane>) -> Self {
+        let row = Cell::new(lane.cells.raw());
+        Self { directory: Arc::clone(directory), lane, desk: Desk::new(), row }
+    }
 }
 
 struct Seats(RefCell<Vec<Seat>>);
@@ -113,7 +122,7 @@ impl Hot {
     }
 
     fn point_at(&self, seat: &Seat) {
-        let (cells, len) = seat.lane.cells.raw();
+        let (cells, len) = seat.row.get();
         self.cells.set(cells);
         self.cells_len.set(len as u64);
         self.lane.set(&raw const *seat.lane);
@@ -171,6 +180,7 @@ pub(crate) fn add_cold(directory: &Arc<Directory>, key: Key, amount: u64) {
                     let (cells, len) = lane.cells.raw();
                     hot.cells.set(cells);
                     hot.cells_len.set(len as u64);
+                    keep_row(directory.instance, (cells, len));
                 }
             });
             add(key, amount);
@@ -178,6 +188,23 @@ pub(crate) fn add_cold(directory: &Arc<Directory>, key: Key, amount: u64) {
         Err(Reason::Forked) => {}
         Err(_) => directory.share_count(key.index() as usize, amount),
     }
+}
+
+/// The row of this thread's lane at an instance has grown; the old one is gone.
+fn keep_row(instance: u32, row: (*const AtomicU64, usize)) {
+    // The thread is at the instance, so it has a seat there, and nobody holds the list while a record is made.
+    let _kept = SEATS.try_with(|seats| {
+        let seats = seats.0.borrow();
+        seats.iter().filter(|seat| seat.directory.instance == instance).for_each(|seat| seat.row.set(row));
+    });
+}
+
+/// [`aside`], unless this thread is so already: then what is asked for is under way further out, and it would wait for
+/// itself.
+#[cold]
+pub(crate) fn aside_once<R>(act: impl FnOnce() -> R) -> Option<R> {
+    let inside = HOT.with(|hot| hot.inside.get());
+    (!inside).then(|| aside(act))
 }
 
 /// Runs `act`, which allocates or takes a lock. What the program's allocator records meanwhile goes to the shared
@@ -461,7 +488,7 @@ fn attach(hot: &Hot, base: u64, seats: &Seats, directory: &Arc<Directory>) -> Re
     seats.retain(|seat| !seat.lane.ring.is_closed() && !seat.directory.is_forked());
     match directory.take_lane() {
         Ok(lane) => {
-            let seat = Seat { directory: Arc::clone(directory), lane, desk: Desk::new() };
+            let seat = Seat::new(directory, lane);
             hot.point_at(&seat);
             seats.push(seat);
             Ok(())

@@ -51,9 +51,12 @@ impl Lane {
         self.tally.samples_in(|| self.ring.published()) + self.spill.samples()
     }
 
-    /// Bytes set aside for it; untouched pages are counted though the system has not handed them out yet.
+    /// Bytes it takes: the ring whole, since it is gone round and round; of the spill what is used, twice, since the
+    /// aggregator keeps what it has seen of it.
     pub(crate) fn bytes(&self) -> usize {
-        size_of::<Self>() + 8 * (self.ring.capacity() + self.spill.capacity() + self.cells.len())
+        size_of::<Self>()
+            + size_of::<Desk>()
+            + 8 * (self.ring.capacity() + 2 * self.spill.used() + self.cells.len())
     }
 }
 

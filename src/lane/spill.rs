@@ -90,8 +90,9 @@ impl Spill {
         }
     }
 
-    pub(crate) fn capacity(&self) -> usize {
-        self.words.len()
+    /// Words carved out so far. Any thread.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed) // a size; nothing hangs on its order
     }
 
     /// Counts a value, at most the layout's highest, if its series is counted here already and was lately. Owner only.

@@ -4,8 +4,9 @@ use super::counter::Tap;
 use super::histogram::Live;
 use super::{Counter, Gauge, Histogram, Timer, UpDownCounter};
 use crate::error::RegisterError;
+use crate::lane::local;
 use crate::series::{Descriptor, Place, Registry, Series, Table};
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicUsize, Ordering};
 use std::sync::OnceLock;
 
 mod sealed {
@@ -95,6 +96,8 @@ struct Inner<H> {
     handles: Table<H>,
     /// Values of the labels that are the same for all.
     fixed: Box<[Box<str>]>,
+    /// How many it holds. Relaxed: a late reading costs one look under the metric's lock.
+    kept: AtomicUsize,
     /// The handle of the overflow series, once it was met.
     overflow: OnceLock<H>,
 }
@@ -116,6 +119,7 @@ impl<H: Handle, const N: usize> Family<H, N> {
             registry: Arc::clone(registry),
             handles: Table::new(),
             fixed: fixed.iter().map(|value| Box::from(*value)).collect(),
+            kept: AtomicUsize::new(0),
             overflow: OnceLock::new(),
         }))))
     }
@@ -138,12 +142,20 @@ impl<H: Handle> Inner<H> {
     #[cold]
     #[inline(never)]
     fn meet(&self, values: &[&str]) -> &H {
+        // Full, and every series of the metric is known here: then these values can only meet the overflow. Values
+        // that another family of the metric registered are found below, under the lock.
+        let is_new = || self.metric.is_full(self.kept.load(Ordering::Relaxed));
         if let Some(overflow) = self.overflow.get()
-            && (self.metric.is_full() || self.registry.is_too_long(values))
+            && (self.registry.is_too_long(values) || is_new())
         {
             self.metric.count_overflow();
             return overflow;
         }
+        // An allocator that records may come here while this allocates: it is sent away, not into a lock that is held.
+        local::aside_once(|| self.register(values)).unwrap_or_else(|| H::noop_ref())
+    }
+
+    fn register(&self, values: &[&str]) -> &H {
         let all: Vec<&str> = values.iter().copied().chain(self.fixed.iter().map(|value| &**value)).collect();
         let Ok(series) = self.registry.series(&self.metric, &all) else {
             return H::noop_ref(); // the child of a fork, or no number left
@@ -152,7 +164,9 @@ impl<H: Handle> Inner<H> {
         if series.identity.labels.iter().zip(values).any(|(given, wanted)| **given != **wanted) {
             return self.overflow.get_or_init(|| made);
         }
-        self.handles.insert(values, made);
+        if self.handles.insert(values, made) {
+            self.kept.fetch_add(1, Ordering::Relaxed);
+        }
         self.handles.get(values).unwrap_or_else(|| H::noop_ref())
     }
 }

@@ -92,8 +92,8 @@ impl Histogram {
 
     /// Records a value that was measured by a loop meant to start one every `interval`, and the values that the loop
     /// would have seen had it not been held up: `value - interval`, `value - 2 * interval` and so on (Gil Tene's
-    /// correction of coordinated omission). Returns how many values were recorded; made up are at most 10,000 a call,
-    /// the greatest. Never correct values that were corrected already.
+    /// correction of coordinated omission). Returns how many values that makes, the measured one included; made up are
+    /// at most 10,000 a call, the greatest. Never correct values that were corrected already.
     ///
     /// ```
     /// let telemetry = tellane::Telemetry::builder("load").start()?;

@@ -66,7 +66,15 @@ impl<H: Handle> Lazy<H> {
     #[cold]
     #[inline(never)]
     fn first_use(&self) -> &H {
-        let Some(registry) = global() else { return H::noop_ref() };
+        let Some(registry) = global().filter(|registry| !registry.directory.is_forked()) else {
+            // Not installed; or a forked child, where a thread that is not there may hold the handle's lock.
+            return H::noop_ref();
+        };
+        // An allocator that uses this static while it registers is sent away: it would wait for itself.
+        local::aside_once(|| self.register(registry)).unwrap_or_else(|| H::noop_ref())
+    }
+
+    fn register(&self, registry: &Arc<Registry>) -> &H {
         self.handle.get_or_init(|| {
             (self.make)(&self.definition, registry).unwrap_or_else(|error| {
                 registry.fault(self.definition.name, error);

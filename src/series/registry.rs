@@ -415,9 +415,10 @@ impl Metric {
         self.overflowed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether the cap is reached, so that unknown values can only meet the overflow series.
-    pub(crate) fn is_full(&self) -> bool {
-        self.made.load(Ordering::Relaxed) >= self.cap
+    /// Whether the cap is reached and somebody who knows so many of the series knows them all.
+    pub(crate) fn is_full(&self, known: usize) -> bool {
+        let made = self.made.load(Ordering::Relaxed);
+        made >= self.cap && known >= made
     }
 }
 

@@ -93,17 +93,17 @@ impl<H: Clone> Table<H> {
         }
     }
 
-    /// Keeps a handle; the first one for these values stays. Cold.
+    /// Keeps a handle; the first one for these values stays. Says whether it is this one. Cold.
     #[cold]
-    pub(crate) fn insert(&self, values: &[&str], handle: H) {
+    pub(crate) fn insert(&self, values: &[&str], handle: H) -> bool {
         let mut filled = self.filled.lock();
         if self.get(values).is_some() {
-            return;
+            return false;
         }
         let mut table = self.present();
         if *filled >= table.len() / 2 {
             let next = self.present.load(Ordering::Relaxed) as usize + 1; // written under the lock only
-            let Some(larger) = self.tables.get(next) else { return };
+            let Some(larger) = self.tables.get(next) else { return false };
             let larger = larger.get_or_init(|| new_table(table.len() * 2));
             for entry in table.iter().filter_map(OnceLock::get) {
                 put(larger, entry.clone());
@@ -113,6 +113,7 @@ impl<H: Clone> Table<H> {
         }
         put(table, Entry { hash: self.hash(values), key: key_of(values), handle });
         *filled += 1;
+        true
     }
 }
 
@@ -166,7 +167,10 @@ mod tests {
         let table = Table::new();
         let texts: Vec<String> = (0..5_000).map(|number| number.to_string()).collect();
         std::thread::scope(|scope| {
-            scope.spawn(|| texts.iter().enumerate().for_each(|(number, text)| table.insert(&[text], number)));
+            scope.spawn(|| {
+                let kept = texts.iter().enumerate().filter(|(number, text)| table.insert(&[text], *number));
+                assert_eq!(kept.count(), texts.len());
+            });
             scope.spawn(|| {
                 for (number, text) in texts.iter().enumerate().cycle().take(100_000) {
                     let found = table.get(&[text]);

@@ -25,13 +25,15 @@ impl Snapshot {
     pub fn merge(&self, other: &Self) -> Result<Self, MergeError> {
         let mut points: Vec<_> = self.catalogue.iter().cloned().zip(self.values.iter().cloned()).collect();
         for (identity, theirs) in other.catalogue.iter().zip(&other.values) {
+            // One definition a name, whatever the labels: the first one found speaks for all.
+            let first = self.catalogue.partition_point(|mine| mine.metric.name < identity.metric.name);
+            let same_name = self.catalogue.get(first).filter(|mine| mine.metric.name == identity.metric.name);
+            if same_name.is_some_and(|mine| mine.metric.says() != identity.metric.says()) {
+                return Err(MergeError::Mismatch { name: identity.metric.name.to_string() });
+            }
             match points.binary_search_by(|(mine, _)| mine.key().cmp(&identity.key())) {
                 Ok(at) => {
-                    let (mine, value) = &mut points[at];
-                    if mine.metric.says() != identity.metric.says() {
-                        return Err(MergeError::Mismatch { name: mine.metric.name.to_string() });
-                    }
-                    add(value, theirs, other.unix_nanos > self.unix_nanos);
+                    add(&mut points[at].1, theirs, other.unix_nanos > self.unix_nanos);
                 }
                 Err(at) => points.insert(at, (Arc::clone(identity), theirs.clone())),
             }

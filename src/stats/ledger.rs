@@ -118,9 +118,11 @@ impl Ledger {
         let &[recorded, aggregated, switched_off, unsampled, in_flight, ref dropped @ ..] = words else {
             return None;
         };
-        let dropped = Drops(dropped.try_into().ok()?);
+        // A writer of an earlier version knows fewer reasons; one of a later version knows more than can be told here.
+        let mut drops = Drops::default();
+        drops.0.get_mut(..dropped.len())?.copy_from_slice(dropped);
         *self.kinds.get_mut(kind as usize)? =
-            KindLedger { recorded, aggregated, dropped, switched_off, unsampled, in_flight };
+            KindLedger { recorded, aggregated, dropped: drops, switched_off, unsampled, in_flight };
         Some(())
     }
 

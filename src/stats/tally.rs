@@ -20,6 +20,12 @@ pub enum Kind {
 /// Number of kinds.
 pub(crate) const KINDS: usize = 2;
 
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 impl Kind {
     /// All kinds, in the order of their numbers.
     pub const ALL: [Self; KINDS] = [Self::Sample, Self::Span];
@@ -62,6 +68,12 @@ pub enum Reason {
 
 /// Number of reasons.
 pub(crate) const REASONS: usize = 10;
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
 
 impl Reason {
     /// All reasons, in the order of their numbers.

@@ -100,20 +100,20 @@ impl Open {
     /// Called once, by the guard's drop.
     #[inline(never)]
     pub(super) fn end(&mut self) {
+        let panicked = std::thread::panicking() && !self.was_panicking;
+        if panicked || self.status == Status::Error {
+            self.fail(); // out here: it may let go of the last reference to an instance
+        }
         let carried = self.laneless.is_none();
-        if !carried || local::here(self.base.get(), |here| self.end_here(&here)).is_none() {
-            self.end_cold();
+        if !carried || local::here(self.base.get(), |here| self.end_here(&here, panicked)).is_none() {
+            self.end_cold(panicked);
         }
     }
 
     #[inline(always)]
-    fn end_here(&mut self, here: &local::Here<'_>) {
+    fn end_here(&mut self, here: &local::Here<'_>, panicked: bool) {
         let now = here.directory.clock.ticks();
         here.desk.leave(self.place, self.ids.span_id);
-        let panicked = std::thread::panicking() && !self.was_panicking;
-        if panicked || self.status == Status::Error {
-            self.fail();
-        }
         let ring = &here.lane.ring;
         if !ring.lets_samples_through() {
             here.skip_span();
@@ -162,7 +162,7 @@ impl Open {
     /// The thread is not at the span's instance: it is at another one, has no lane, or is as good as gone.
     #[cold]
     #[inline(never)]
-    fn end_cold(&mut self) {
+    fn end_cold(&mut self, panicked: bool) {
         let Some(registry) = find(Key(self.base.get()).instance()) else { return };
         let directory = &registry.directory;
         let entered = match self.laneless {
@@ -170,7 +170,7 @@ impl Open {
             Some(reason) => Err(reason),
         };
         let reason = match entered {
-            Ok(()) => match local::here(self.base.get(), |here| self.end_here(&here)) {
+            Ok(()) => match local::here(self.base.get(), |here| self.end_here(&here, panicked)) {
                 Some(()) => return,
                 None => Reason::TlsGone,
             },
@@ -179,13 +179,10 @@ impl Open {
         self.end_without_lane(directory, reason);
     }
 
-    fn end_without_lane(&mut self, directory: &Arc<Directory>, reason: Reason) {
+    fn end_without_lane(&self, directory: &Arc<Directory>, reason: Reason) {
         directory.shared.shared_dropped(Kind::Span, reason);
         if matches!(reason, Reason::Forked | Reason::AfterShutdown) {
             return;
-        }
-        if self.status == Status::Error || (std::thread::panicking() && !self.was_panicking) {
-            self.fail();
         }
         let nanos = directory.clock.nanos_between(self.start, directory.clock.ticks());
         if let Some(to) = directory.distributions.get(self.known.durations as usize) {

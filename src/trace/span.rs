@@ -7,7 +7,8 @@ use crate::record::Status;
 /// An open span. Ends when dropped, on the thread it was started on.
 ///
 /// If a panic unwinds through it, it ends in [`Status::Error`]. Dropped before its children, it takes them from the
-/// thread's stack: they keep their parent, but new spans become children of whatever is open around it.
+/// thread's stack: they keep their parent, but new spans become children of whatever is open around it. A span that is
+/// leaked (`mem::forget`) is never recorded, and stays the parent of later ones until a span around it ends.
 ///
 /// ```compile_fail
 /// let span = tellane::Tracer::noop().span("stays here");

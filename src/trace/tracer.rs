@@ -139,8 +139,7 @@ impl Source {
             Err(reason) => reason,
         };
         match refused {
-            Reason::Forked => return Span::noop(),
-            Reason::AfterShutdown => directory.shared.shared_dropped(Kind::Span, refused),
+            Reason::Forked | Reason::AfterShutdown => directory.shared.shared_dropped(Kind::Span, refused),
             _ if directory.mode() == Mode::Off => directory.shared.shared_switched_off(Kind::Span),
             // No lane to carry the span, but its duration still counts. From within tellane only if its name is
             // known: the locks that give out names may be held further out on this thread.

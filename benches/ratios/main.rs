@@ -53,40 +53,46 @@ fn main() {
     let csv = std::env::args().skip_while(|argument| argument != "--csv").nth(1);
     let is_filter = |argument: &String| !argument.starts_with('-') && Some(argument) != csv.as_ref();
     let only = std::env::args().skip(1).find(is_filter);
-    let (mut rows, _alive) = rows::all();
-    rows.retain(|row| {
+    let wanted = |row: &Row| {
         only.as_ref().is_none_or(|only| row.name.contains(only.as_str()) || row.name == "empty loop")
-    });
-    let mut times: Vec<Vec<f64>> = rows.iter().map(|_| Vec::new()).collect();
-    for _ in 0..rounds {
-        for (row, times) in rows.iter_mut().zip(&mut times) {
-            (row.rest)();
-            times.push((row.run)(row.calls).as_nanos() as f64 / f64::from(row.calls));
-        }
-    }
+    };
+    // What a static costs that nobody has installed can be seen only before the others install.
+    let mut measured = measure(rows::before_install(), wanted, rounds);
+    let (all, _alive) = rows::all();
+    let mut table = measure(all, wanted, rounds);
+    table.append(&mut measured);
     if let Some(path) = csv {
-        let lines = rows.iter().zip(&times).flat_map(|(row, times)| {
-            times
-                .iter()
-                .enumerate()
-                .map(|(round, nanos)| format!("{},{round},{nanos:.4}\n", row.name.replace(',', ";")))
+        let lines = table.iter().flat_map(|(row, times)| {
+            let name = row.name.replace(',', ";");
+            times.iter().enumerate().map(move |(round, nanos)| format!("{name},{round},{nanos:.4}\n"))
         });
         std::fs::write(&path, std::iter::once("row,round,ns\n".to_owned()).chain(lines).collect::<String>())
             .expect("the file for --csv can be written");
     }
-    let figures: Vec<_> = rows
-        .iter()
-        .zip(&mut times)
+    let figures: Vec<_> = table
+        .iter_mut()
         .map(|(row, times)| {
             times.sort_by(f64::total_cmp);
             Figures { name: row.name, bound: row.bound, median: times[times.len() / 2], min: times[0] }
         })
         .collect();
     print(&figures, rounds);
-    drop(rows);
+    drop(table);
     if only.is_none() {
         rows::print_rates(rounds > 1);
     }
+}
+
+/// Every wanted row once a round, in turn.
+fn measure(rows: Vec<Row>, wanted: impl Fn(&Row) -> bool, rounds: usize) -> Vec<(Row, Vec<f64>)> {
+    let mut table: Vec<_> = rows.into_iter().filter(wanted).map(|row| (row, Vec::new())).collect();
+    for _ in 0..rounds {
+        for (row, times) in &mut table {
+            (row.rest)();
+            times.push((row.run)(row.calls).as_nanos() as f64 / f64::from(row.calls));
+        }
+    }
+    table
 }
 
 fn print(figures: &[Figures], rounds: usize) {

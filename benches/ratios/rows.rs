@@ -5,11 +5,11 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
-use tellane::{Config, Kind, LazyCounter, LazyHistogram, Telemetry, counter, histogram};
+use tellane::{Config, Kind, LazyCounter, LazyHistogram, LazyTimer, Telemetry, counter, histogram, timer};
 
 static HITS: LazyCounter = counter!("hits_total", "A counter in a static.");
 static SIZES: LazyHistogram = histogram!("sizes", "A histogram in a static.");
-/// A histogram that is never installed anywhere: another process would have it so.
+static WORK: LazyTimer = timer!("worked", "A timer in a static.");
 static SHARED: AtomicU64 = AtomicU64::new(0);
 
 const CALLS: u32 = 10_000;
@@ -79,6 +79,28 @@ pub(crate) fn all() -> (Vec<Row>, [Telemetry; 3]) {
     rows.extend(span_rows(&installed, &sparse));
     rows.extend(off_rows(&off));
     (rows, [installed, off, sparse])
+}
+
+/// Statics in a program that has not installed anything, or never will.
+pub(crate) fn before_install() -> Vec<Row> {
+    let most = Some(("empty loop", 1.5));
+    vec![
+        row("not installed: counter", most, CALLS, |calls| {
+            timed(calls, |number| {
+                black_box(number);
+                HITS.inc();
+            })
+        }),
+        row("not installed: histogram", most, CALLS, |calls| {
+            timed(calls, |number| SIZES.record(u64::from(number)))
+        }),
+        row("not installed: timer", most, CALLS, |calls| {
+            timed(calls, |number| {
+                black_box(number);
+                let _running = WORK.start();
+            })
+        }),
+    ]
 }
 
 fn floor_rows() -> Vec<Row> {
@@ -259,11 +281,17 @@ fn off_rows(off: &Telemetry) -> Vec<Row> {
     let histogram = off.histogram("latency").seconds().register().expect("a fresh name");
     let timer = off.timer("work").register().expect("a fresh name");
     let (tracer, noop) = (off.tracer(), tellane::Tracer::noop());
-    let (counter, nothing) = (tellane::Counter::noop(), tellane::Histogram::noop());
+    let counting = off.counter("calls_total").register().expect("a fresh name");
     let most = Some(("empty loop", 1.5));
     vec![
         row("off: histogram", most, CALLS, move |calls| {
             timed(calls, |number| histogram.record(u64::from(number)))
+        }),
+        row("off: counter, which goes on", most, CALLS, move |calls| {
+            timed(calls, |number| {
+                black_box(number);
+                counting.inc();
+            })
         }),
         row("off: timer", most, CALLS, move |calls| {
             timed(calls, |number| {
@@ -276,15 +304,6 @@ fn off_rows(off: &Telemetry) -> Vec<Row> {
                 black_box(number);
                 let _span = tracer.span("off");
             })
-        }),
-        row("noop: counter", most, CALLS, move |calls| {
-            timed(calls, |number| {
-                black_box(number);
-                black_box(&counter).inc();
-            })
-        }),
-        row("noop: histogram", most, CALLS, move |calls| {
-            timed(calls, |number| black_box(&nothing).record(u64::from(number)))
         }),
         row("noop: span", most, CALLS, move |calls| {
             timed(calls, |number| {
@@ -327,7 +346,9 @@ fn flat_out(time: Duration) {
         calls += 1_000_000;
     }
     let took = start.elapsed();
-    let grew = format!("{} KiB", (resident() - before).max(0));
+    let grew = (resident() - before).max(0);
+    assert!(grew < 4 << 10, "{grew} KiB for {calls} samples: memory must not grow with them");
+    let grew = format!("{grew} KiB");
     let report = telemetry.shutdown(Duration::from_secs(10));
     let samples = report.ledger.kind(Kind::Sample);
     assert_eq!((samples.recorded, samples.aggregated), (calls + 1_000_000, calls + 1_000_000));

@@ -244,18 +244,25 @@ pub(crate) fn sample(recorder: &Recorder, value: u64) -> bool {
         return false;
     }
     let act = |lane: &Lane| {
-        if !lane.ring.lets_samples_through() {
+        if lane.ring.lets_samples_through() {
+            take(lane, recorder, value);
+        } else {
             skip(lane, Kind::Sample);
-            return;
-        }
-        let word = (value << layout::SAMPLE_SHIFT) | to.word;
-        let counted =
-            lane.spill.add_near(to, value) || HOT.with(|hot| lane.ring.push_sample(&hot.head, [word]));
-        if !counted {
-            spill(lane, to, &recorder.directory, value);
         }
     };
     with_lane(to.base, act).is_some()
+}
+
+/// A sample that is let through: counted where its series is counted already, or sent by ring. Not inline: what is off
+/// must not pay for the registers it takes.
+#[inline(never)]
+fn take(lane: &Lane, recorder: &Recorder, value: u64) {
+    let to = &*recorder.to;
+    let word = (value << layout::SAMPLE_SHIFT) | to.word;
+    let counted = lane.spill.add_near(to, value) || HOT.with(|hot| lane.ring.push_sample(&hot.head, [word]));
+    if !counted {
+        spill(lane, to, &recorder.directory, value);
+    }
 }
 
 /// Runs `act` with this thread's lane at an instance, if the thread is there already.

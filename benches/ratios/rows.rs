@@ -48,20 +48,21 @@ fn rested(telemetry: &Telemetry, mut row: Row) -> Row {
 }
 
 /// Both threads on the same object, each on a processor of its own: left to the scheduler, the two often share one for
-/// the first milliseconds. The time is the calling thread's.
-fn both(calls: u32, call: impl Fn(u32) + Send + Sync) -> Duration {
-    let gate = Barrier::new(2);
+/// the first milliseconds. Each has its own copy of the closure: read from the other's stack, it may share a cache line
+/// with what the other writes there. The time is the calling thread's.
+fn both(calls: u32, call: impl Fn(u32) + Copy + Send) -> Duration {
+    let gate = &Barrier::new(2);
     let took = std::thread::scope(|scope| {
-        scope.spawn(|| {
+        scope.spawn(move || {
             floors::run_on(&[1]);
-            (0..100).for_each(&call);
+            (0..100).for_each(call);
             gate.wait();
-            timed(calls, &call);
+            timed(calls, call);
         });
         floors::run_on(&[0]);
-        (0..100).for_each(&call);
+        (0..100).for_each(call);
         gate.wait();
-        timed(calls, &call)
+        timed(calls, call)
     });
     floors::run_on(&[0, 1]);
     took

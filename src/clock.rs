@@ -10,6 +10,13 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A source of time for one telemetry instance.
+///
+/// ```
+/// use tellane::{Clock, Telemetry};
+/// let telemetry = Telemetry::builder("shop").clock(Clock::os()).start()?;
+/// assert_eq!(telemetry.clock_source(), "os");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
@@ -58,12 +65,21 @@ impl Scale {
 impl Clock {
     /// The best clock of this machine: the time stamp counter if the kernel keeps its own time by it, else the OS
     /// monotonic clock. The first call measures the counter's rate and takes about 10 ms.
+    ///
+    /// ```
+    /// let clock = tellane::Clock::system();
+    /// assert!(["tsc", "os"].contains(&clock.source()));
+    /// ```
     pub fn system() -> Self {
         static SYSTEM: OnceLock<Clock> = OnceLock::new();
         SYSTEM.get_or_init(|| tsc::calibrated().unwrap_or_else(Self::os)).clone()
     }
 
     /// The operating system's monotonic clock.
+    ///
+    /// ```
+    /// assert_eq!(tellane::Clock::os().source(), "os");
+    /// ```
     pub fn os() -> Self {
         Self(Source::Os(Instant::now()))
     }
@@ -74,7 +90,7 @@ impl Clock {
     /// use std::time::Duration;
     /// let (clock, hand) = tellane::Clock::mock();
     /// hand.advance(Duration::from_secs(1));
-    /// # let _ = clock;
+    /// assert_eq!(clock.source(), "mock");
     /// ```
     pub fn mock() -> (Self, MockClock) {
         // Not zero: a reader can then tell "never" from "at the start".
@@ -123,6 +139,11 @@ impl Clock {
     }
 
     /// Which source it is, for reports: `tsc`, `os` or `mock`.
+    ///
+    /// ```
+    /// let (clock, _hand) = tellane::Clock::mock();
+    /// assert_eq!(clock.source(), "mock");
+    /// ```
     pub fn source(&self) -> &'static str {
         match self.0 {
             Source::Tsc(_) => "tsc",
@@ -144,17 +165,51 @@ impl Source {
 }
 
 /// The hand of a [`Clock::mock`].
+///
+/// ```
+/// use std::time::Duration;
+/// let (clock, hand) = tellane::Clock::mock();
+/// let telemetry = tellane::Telemetry::builder("test").clock(clock).start()?;
+/// let packing = telemetry.timer("packing").register()?;
+/// packing.time(|| hand.advance(Duration::from_millis(250)));
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(snapshot.histogram("packing_seconds", &[]).map(|packing| packing.sum()), Some(0.25));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct MockClock(Arc<fixed::AtomicU64>);
 
 impl MockClock {
     /// Moves the clock on.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # let (clock, hand) = tellane::Clock::mock();
+    /// # let telemetry = tellane::Telemetry::builder("shop").clock(clock).start()?;
+    /// let packing = telemetry.timer("packing").register()?;
+    /// let watch = packing.start();
+    /// hand.advance(Duration::from_micros(40));
+    /// assert_eq!(watch.stop(), Some(Duration::from_micros(40)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn advance(&self, by: Duration) {
         let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
         self.0.fetch_add(nanos, fixed::Ordering::Relaxed);
     }
 
     /// Sets the clock, in nanoseconds; it may run backwards.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # let (clock, hand) = tellane::Clock::mock();
+    /// # let telemetry = tellane::Telemetry::builder("shop").clock(clock).start()?;
+    /// let packing = telemetry.timer("packing").register()?;
+    /// hand.set(2_000_000_000);
+    /// let watch = packing.start();
+    /// hand.set(2_000_000_500);
+    /// assert_eq!(watch.stop(), Some(Duration::from_nanos(500)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set(&self, nanos: u64) {
         self.0.store(nanos, fixed::Ordering::Relaxed);
     }

@@ -5,6 +5,15 @@ use std::panic::Location;
 use std::time::Duration;
 
 /// Why a metric was not registered. The program can go on with the handle's `noop()`.
+///
+/// ```
+/// use tellane::{Counter, RegisterError};
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let orders = telemetry.counter("orders-total").register();
+/// assert_eq!(orders.clone().err(), Some(RegisterError::BadName { name: "orders-total".into() }));
+/// orders.unwrap_or(Counter::noop()).inc(); // the program goes on
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum RegisterError {
@@ -78,6 +87,13 @@ impl fmt::Display for RegisterError {
 impl std::error::Error for RegisterError {}
 
 /// Why an instance did not start.
+///
+/// ```
+/// use tellane::{StartError, Telemetry};
+/// let error = Telemetry::builder("shop").sampling(2.0).start().expect_err("more than all");
+/// assert!(matches!(&error, StartError::Config(faults) if faults.len() == 1));
+/// assert_eq!(error.to_string(), "the configuration is not usable: sampling must be from 0 to 1;");
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
@@ -112,6 +128,13 @@ impl std::error::Error for StartError {
 }
 
 /// One setting that cannot be used.
+///
+/// ```
+/// let config = tellane::Config { series_cap: 0, ..Default::default() };
+/// let fault = &config.faults()[0];
+/// assert_eq!((fault.setting, fault.rule), ("series_cap", "above zero"));
+/// assert_eq!(fault.to_string(), "series_cap must be above zero");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfigFault {
@@ -128,6 +151,21 @@ impl fmt::Display for ConfigFault {
 }
 
 /// Why there is no fresh snapshot. [`latest`](crate::Telemetry::latest) has the last one made.
+///
+/// ```
+/// use std::time::Duration;
+/// use tellane::SnapshotError;
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let snapshot = match telemetry.snapshot(Duration::ZERO) {
+///     Err(SnapshotError::Deadline { after }) => {
+///         assert_eq!(after, Duration::ZERO);
+///         telemetry.latest()
+///     }
+///     taken => taken?,
+/// };
+/// # drop(snapshot);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SnapshotError {
@@ -158,6 +196,17 @@ impl fmt::Display for SnapshotError {
 impl std::error::Error for SnapshotError {}
 
 /// Why two snapshots do not add up.
+///
+/// ```
+/// # use std::time::Duration;
+/// use tellane::MergeError;
+/// let (here, there) = (tellane::Telemetry::builder("a").start()?, tellane::Telemetry::builder("b").start()?);
+/// here.gauge("load").register()?.set(0.5);
+/// there.histogram("load").register()?.record(1);
+/// let (here, there) = (here.snapshot(Duration::from_secs(1))?, there.snapshot(Duration::from_secs(1))?);
+/// assert_eq!(here.merge(&there).err(), Some(MergeError::Mismatch { name: "load".into() }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MergeError {

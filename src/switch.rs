@@ -14,6 +14,16 @@ use crate::sync::{AtomicU64, Ordering};
 /// The states of the switch.
 ///
 /// `Healthy -> Degraded -> Off -> Probing -> Healthy`; any fault may go straight to [`Off`](Self::Off).
+///
+/// ```
+/// use tellane::State;
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let switch = telemetry.switch();
+/// assert_eq!(switch.state(), State::Healthy);
+/// switch.force_off();
+/// assert_eq!(switch.state(), State::Off);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum State {
@@ -37,6 +47,10 @@ impl State {
     const ALL: [Self; 4] = [Self::Healthy, Self::Degraded, Self::Off, Self::Probing];
 
     /// The state's name in metrics and reports.
+    ///
+    /// ```
+    /// assert_eq!(tellane::State::Degraded.name(), "degraded");
+    /// ```
     pub fn name(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
@@ -48,6 +62,14 @@ impl State {
 }
 
 /// What made the switch change.
+///
+/// ```
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let mut switch = telemetry.switch();
+/// switch.force_off();
+/// assert_eq!(switch.next_change().map(|change| change.cause), Some(tellane::Cause::Manual));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u8)]
@@ -92,6 +114,10 @@ impl Cause {
     ];
 
     /// The cause's name in metrics and reports.
+    ///
+    /// ```
+    /// assert_eq!(tellane::Cause::LeaseExpired.name(), "lease_expired");
+    /// ```
     pub fn name(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -108,6 +134,17 @@ impl Cause {
 }
 
 /// One change of the switch.
+///
+/// ```
+/// use tellane::{Cause, State};
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let mut switch = telemetry.switch();
+/// switch.force_off();
+/// let change = switch.next_change().expect("just made");
+/// assert_eq!((change.from, change.to, change.cause), (State::Healthy, State::Off, Cause::Manual));
+/// println!("{} after {} ms", change.to.name(), change.at_millis);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Transition {

@@ -26,6 +26,15 @@ const REQUESTS: usize = 64;
 ///
 /// Dropping the last clone shuts the pipeline down, waiting at most [`Config::drop_deadline`]; handles that outlive it
 /// do nothing more than count what they drop.
+///
+/// ```
+/// use std::time::Duration;
+/// let (shop, stock) = (tellane::Telemetry::builder("shop").start()?, tellane::Telemetry::builder("stock").start()?);
+/// shop.counter("orders_total").register()?.inc();
+/// assert_eq!(shop.snapshot(Duration::from_secs(1))?.counter("orders_total", &[]), Some(1));
+/// assert_eq!(stock.snapshot(Duration::from_secs(1))?.counter("orders_total", &[]), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "dropping the last handle shuts the pipeline down"]
 pub struct Telemetry(Arc<Inner>);
@@ -42,6 +51,13 @@ struct Inner {
 }
 
 /// Collects what an instance is made of; see [`Telemetry::builder`].
+///
+/// ```
+/// use tellane::{Clock, Telemetry};
+/// let telemetry = Telemetry::builder("shop").sampling(0.1).clock(Clock::os()).start()?;
+/// assert_eq!(telemetry.clock_source(), "os");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing runs before `start` or `install`"]
 pub struct Builder {
@@ -53,18 +69,46 @@ pub struct Builder {
 
 impl Builder {
     /// Replaces all settings.
+    ///
+    /// ```
+    /// use tellane::{Config, Telemetry};
+    /// let config = Config { sampling: 0.0, ..Config::default() };
+    /// let telemetry = Telemetry::builder("shop").config(config).start()?;
+    /// assert!(!telemetry.tracer().span("order").is_sampled());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
     }
 
     /// Sets the share of new traces whose spans are kept, from 0 to 1: [`Config::sampling`].
+    ///
+    /// ```
+    /// let telemetry = tellane::Telemetry::builder("shop").sampling(0.0).start()?;
+    /// drop(telemetry.tracer().span("order"));
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.spans().count(), 0); // the span is not kept,
+    /// assert_eq!(snapshot.span_durations("order").map(|taken| taken.count()), Some(1)); // its duration is
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn sampling(mut self, share: f64) -> Self {
         self.config.sampling = share;
         self
     }
 
     /// Takes time from another clock than the system's; a [`Clock::mock`] for tests.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let (clock, hand) = tellane::Clock::mock();
+    /// let telemetry = tellane::Telemetry::builder("shop").clock(clock).start()?;
+    /// let packing = telemetry.timer("packing").register()?;
+    /// let watch = packing.start();
+    /// hand.advance(Duration::from_millis(3));
+    /// assert_eq!(watch.stop(), Some(Duration::from_millis(3)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
         self
@@ -78,6 +122,14 @@ impl Builder {
     }
 
     /// Starts an instance of its own: lanes, registry and an aggregator thread.
+    ///
+    /// ```
+    /// use tellane::{StartError, Telemetry};
+    /// let telemetry = Telemetry::builder("shop").start()?;
+    /// assert!(matches!(Telemetry::builder("shop").sampling(1.5).start(), Err(StartError::Config(_))));
+    /// # drop(telemetry);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`StartError::Config`] lists every setting that cannot be used; [`StartError::Thread`] if the operating system
@@ -124,6 +176,14 @@ impl Builder {
 
     /// Starts an instance and makes it the global one, which statics record into. There is one for the life of the
     /// process: after its shutdown, statics count what they drop.
+    ///
+    /// ```
+    /// use tellane::{StartError, Telemetry};
+    /// let telemetry = Telemetry::builder("shop").install()?;
+    /// assert!(matches!(Telemetry::builder("shop").install(), Err(StartError::AlreadyInstalled)));
+    /// # drop(telemetry);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As for [`start`](Self::start), and [`StartError::AlreadyInstalled`]; then nothing was started.
@@ -179,41 +239,105 @@ impl Telemetry {
     }
 
     /// A counter: a count that only grows.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let orders = telemetry.counter("orders_total").help("Orders placed.").register()?;
+    /// orders.inc();
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.counter("orders_total", &[]), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[track_caller]
     pub fn counter<'a>(&'a self, name: &'a str) -> CounterBuilder<'a> {
         CounterBuilder::new(&self.0.registry, name)
     }
 
     /// An up-down-counter: a count that goes up and down by differences.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let waiting = telemetry.up_down_counter("waiting").help("Customers waiting.").register()?;
+    /// waiting.add(-2);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(-2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[track_caller]
     pub fn up_down_counter<'a>(&'a self, name: &'a str) -> UpDownCounterBuilder<'a> {
         UpDownCounterBuilder::new(&self.0.registry, name)
     }
 
     /// A gauge: a value that is set.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let heat = telemetry.gauge("heat_celsius").help("Heat inside.").register()?;
+    /// heat.set(21.5);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.gauge("heat_celsius", &[]), Some(21.5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[track_caller]
     pub fn gauge<'a>(&'a self, name: &'a str) -> GaugeBuilder<'a> {
         GaugeBuilder::new(&self.0.registry, name)
     }
 
     /// A histogram: a distribution of values.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let reply = telemetry.histogram("reply").bytes().help("Size of replies.").register()?;
+    /// reply.record(1_500);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.histogram("reply_bytes", &[]).and_then(|reply| reply.max()), Some(1_500.0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[track_caller]
     pub fn histogram<'a>(&'a self, name: &'a str) -> HistogramBuilder<'a> {
         HistogramBuilder::new(&self.0.registry, name)
     }
 
     /// A timer: a histogram of durations with a stopwatch.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let packing = telemetry.timer("packing").help("Time to pack an order.").register()?;
+    /// assert_eq!(packing.time(|| 40 + 2), 42);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.histogram("packing_seconds", &[]).map(|packing| packing.count()), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[track_caller]
     pub fn timer<'a>(&'a self, name: &'a str) -> TimerBuilder<'a> {
         TimerBuilder::new(&self.0.registry, name)
     }
 
     /// Starts spans.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let tracer = telemetry.tracer();
+    /// drop(tracer.span("order"));
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.spans().count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn tracer(&self) -> Tracer {
         Tracer::new(&self.0.registry)
     }
 
     /// A snapshot of everything that was recorded before this call, taken now. After shutdown it is the last one.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let orders = telemetry.counter("orders_total").register()?;
+    /// orders.inc();
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// orders.inc(); // too late for this snapshot
+    /// assert_eq!(snapshot.counter("orders_total", &[]), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`SnapshotError::Deadline`] if the aggregator does not answer in time: it is stalled, or there is more to drain
@@ -242,11 +366,27 @@ impl Telemetry {
     }
 
     /// The last snapshot taken, by request or on the flush interval. Never waits.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(telemetry.latest().taken_at(), snapshot.taken_at());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn latest(&self) -> Arc<Snapshot> {
         self.0.latest.load_full()
     }
 
     /// Where the records went, now. Never waits for the aggregator.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.histogram("basket_items").register()?.record(3);
+    /// let samples = telemetry.ledger().kind(tellane::Kind::Sample);
+    /// assert_eq!(samples.recorded, 1);
+    /// assert_eq!(samples.aggregated + samples.in_flight, 1); // nothing is lost
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn ledger(&self) -> Ledger {
         let directory = &self.0.registry.directory;
         if directory.is_forked() {
@@ -263,6 +403,12 @@ impl Telemetry {
     }
 
     /// The resilience switch.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// assert_eq!(telemetry.switch().state(), tellane::State::Healthy);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn switch(&self) -> Switch {
         Switch {
             registry: Arc::clone(&self.0.registry),
@@ -271,11 +417,25 @@ impl Telemetry {
     }
 
     /// Statics that could not be registered, and why.
+    ///
+    /// ```
+    /// static ORDERS: tellane::LazyCounter = tellane::counter!("orders-total", "Orders placed.");
+    /// let telemetry = tellane::Telemetry::builder("shop").install()?;
+    /// ORDERS.inc(); // a metric name has no hyphen: nothing is counted
+    /// assert_eq!(telemetry.faults()[0].name, "orders-total");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn faults(&self) -> Vec<Fault> {
         self.0.registry.faults()
     }
 
     /// Which clock it runs by: `tsc`, `os` or `mock`.
+    ///
+    /// ```
+    /// let telemetry = tellane::Telemetry::builder("shop").clock(tellane::Clock::os()).start()?;
+    /// assert_eq!(telemetry.clock_source(), "os");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clock_source(&self) -> &'static str {
         self.0.registry.directory.clock.source()
     }
@@ -283,6 +443,17 @@ impl Telemetry {
     /// Aggregates what has been recorded, takes a last snapshot and ends the pipeline; what is recorded from now on
     /// is counted as [`AfterShutdown`](crate::Reason::AfterShutdown). Waits at most until the deadline, and not at all
     /// on a thread of tellane's own or in the child of a fork. May be called again, from anywhere.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let sizes = telemetry.histogram("basket_items").register()?;
+    /// sizes.record(3);
+    /// assert!(telemetry.shutdown(Duration::from_secs(5)).finished);
+    /// sizes.record(4); // too late
+    /// assert_eq!(telemetry.ledger().total().dropped.by(tellane::Reason::AfterShutdown), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn shutdown(&self, deadline: Duration) -> Shutdown {
         self.0.shutdown(deadline);
         // In the child of a fork the channel's own lock may be held by a thread that is not there.
@@ -326,6 +497,14 @@ impl Drop for Inner {
 }
 
 /// What a shutdown came to.
+///
+/// ```
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// telemetry.histogram("basket_items").register()?.record(3);
+/// let end = telemetry.shutdown(std::time::Duration::from_secs(5));
+/// assert_eq!((end.finished, end.flushed, end.ledger.total().in_flight), (true, 1, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "it says whether anything was lost"]
@@ -361,27 +540,73 @@ pub struct Switch {
 
 impl Switch {
     /// The state, as records see it.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let switch = telemetry.switch();
+    /// switch.force_off();
+    /// assert_eq!(switch.state(), tellane::State::Off);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn state(&self) -> State {
         self.registry.directory.reclaim_lease();
         self.registry.directory.switch.position().effective()
     }
 
     /// Changes made so far.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let switch = telemetry.switch();
+    /// switch.force_off();
+    /// switch.release();
+    /// assert_eq!(switch.changes(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn changes(&self) -> u64 {
         self.registry.directory.switch.transitions()
     }
 
     /// Turns recording off, until [`release`](Self::release). Counters and gauges go on.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let (orders, sizes) = (telemetry.counter("orders_total").register()?, telemetry.histogram("items").register()?);
+    /// telemetry.switch().force_off();
+    /// orders.inc();
+    /// sizes.record(3);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.counter("orders_total", &[]), Some(1));
+    /// assert_eq!(snapshot.ledger().kind(tellane::Kind::Sample).switched_off, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn force_off(&self) {
         self.force(Override::Off);
     }
 
     /// Keeps recording on whatever the pipeline's health, until [`release`](Self::release).
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let switch = telemetry.switch();
+    /// switch.force_on();
+    /// assert_eq!(switch.state(), tellane::State::Healthy);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn force_on(&self) {
         self.force(Override::On);
     }
 
     /// Gives the switch back to the pipeline.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let switch = telemetry.switch();
+    /// switch.force_off();
+    /// switch.release();
+    /// assert_eq!(switch.state(), tellane::State::Healthy);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn release(&self) {
         self.force(Override::None);
     }
@@ -397,6 +622,15 @@ impl Switch {
 
     /// The next change this subscription has not delivered yet, if there is one. If more than 64 happened since it
     /// was last asked, the oldest are skipped; [`changes`](Self::changes) counts them all.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let mut switch = telemetry.switch();
+    /// assert_eq!(switch.next_change(), None);
+    /// switch.force_off();
+    /// assert_eq!(switch.next_change().map(|change| change.to), Some(tellane::State::Off));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn next_change(&mut self) -> Option<Transition> {
         let switch = &self.registry.directory.switch;
         let made = switch.transitions();
@@ -416,6 +650,16 @@ impl Switch {
 
     /// Waits for the next change. It may be noticed up to 20 ms late: a producer that trips the switch makes no
     /// system call, not even to wake a subscriber.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let mut switch = telemetry.switch();
+    /// assert_eq!(switch.wait_for_change(Duration::from_millis(1)), None);
+    /// switch.force_off();
+    /// assert!(switch.wait_for_change(Duration::from_secs(1)).is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn wait_for_change(&mut self, timeout: Duration) -> Option<Transition> {
         const LOOK: Duration = Duration::from_millis(20);
         let mut left = timeout;

@@ -104,11 +104,26 @@ macro_rules! builder {
     };
 }
 
-builder!(/** Makes a [`Counter`]. */ CounterBuilder, Counter, MetricKind::Counter);
-builder!(/** Makes an [`UpDownCounter`]. */ UpDownCounterBuilder, UpDownCounter, MetricKind::UpDownCounter);
-builder!(/** Makes a [`Gauge`]. */ GaugeBuilder, Gauge, MetricKind::Gauge);
-builder!(/** Makes a [`Histogram`]. */ HistogramBuilder, Histogram, MetricKind::Histogram);
-builder!(/** Makes a [`Timer`]. */ TimerBuilder, Timer, MetricKind::Histogram);
+builder!(
+    /// Makes a [`Counter`].
+    CounterBuilder, Counter, MetricKind::Counter
+);
+builder!(
+    /// Makes an [`UpDownCounter`].
+    UpDownCounterBuilder, UpDownCounter, MetricKind::UpDownCounter
+);
+builder!(
+    /// Makes a [`Gauge`].
+    GaugeBuilder, Gauge, MetricKind::Gauge
+);
+builder!(
+    /// Makes a [`Histogram`].
+    HistogramBuilder, Histogram, MetricKind::Histogram
+);
+builder!(
+    /// Makes a [`Timer`].
+    TimerBuilder, Timer, MetricKind::Histogram
+);
 
 macro_rules! plain {
     ($($builder:ident)*) => {$(

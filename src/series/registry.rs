@@ -19,6 +19,14 @@ pub(crate) const OVERFLOW: &str = "__overflow__";
 const COUNTERS_MAX: usize = 1 << 31;
 
 /// The type of a metric.
+///
+/// ```
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// telemetry.gauge("load").register()?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(snapshot.points().next().map(|point| point.kind()), Some(tellane::MetricKind::Gauge));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MetricKind {
@@ -33,6 +41,15 @@ pub enum MetricKind {
 }
 
 /// What a metric's numbers are.
+///
+/// ```
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// telemetry.histogram("reply").bytes().register()?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let point = snapshot.points().next().expect("one series");
+/// assert_eq!((point.name(), point.unit()), ("reply_bytes", tellane::Unit::Bytes));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Unit {
@@ -178,6 +195,15 @@ pub(crate) struct Metric {
 }
 
 /// What the registry could not do for a static, whose caller has nowhere to return an error to.
+///
+/// ```
+/// static LOAD: tellane::LazyGauge = tellane::gauge!("my load", "Share of time at work.");
+/// let telemetry = tellane::Telemetry::builder("shop").install()?;
+/// LOAD.set(0.5); // a metric name has no space: nothing is set
+/// let fault = &telemetry.faults()[0];
+/// assert_eq!((&*fault.name, fault.error.to_string()), ("my load", "\"my load\" is no metric name".to_string()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Fault {

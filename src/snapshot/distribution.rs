@@ -7,6 +7,17 @@ use crate::stats::Layout;
 ///
 /// Count, sum, minimum and maximum are exact; quantiles and buckets are as precise as the histogram's significant
 /// digits.
+///
+/// ```
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let sizes = telemetry.histogram("basket_items").register()?;
+/// (1..=100).for_each(|items| sizes.record(items));
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let view = snapshot.histogram("basket_items", &[]).expect("registered");
+/// assert_eq!((view.count(), view.sum(), view.mean()), (100, 5_050.0, Some(50.5)));
+/// assert_eq!((view.min(), view.quantile(0.99), view.max()), (Some(1.0), Some(99.0), Some(100.0)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistogramView {
     pub(crate) layout: Layout,
@@ -44,42 +55,123 @@ impl HistogramView {
     }
 
     /// Number of samples: the sum of all buckets.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// # let sizes = telemetry.histogram("basket_items").register()?;
+    /// [1, 2, 3, 10].map(|items| sizes.record(items));
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
+    /// assert_eq!(view.count(), 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn count(&self) -> u64 {
         self.count
     }
 
     /// Sum of all samples, in the unit shown.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// # let sizes = telemetry.histogram("basket_items").register()?;
+    /// [1, 2, 3, 10].map(|items| sizes.record(items));
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
+    /// assert_eq!(view.sum(), 16.0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn sum(&self) -> f64 {
         self.sum as f64 / self.scale
     }
 
     /// Sum of all samples as recorded integers, exact.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let packing = telemetry.timer("packing").register()?;
+    /// packing.record(std::time::Duration::from_millis(2));
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let view = snapshot.histogram("packing_seconds", &[]).expect("registered");
+    /// assert_eq!((view.sum(), view.sum_recorded()), (0.002, 2_000_000)); // seconds, nanoseconds
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn sum_recorded(&self) -> u128 {
         self.sum
     }
 
     /// Least sample; `None` if there is none.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// # let sizes = telemetry.histogram("basket_items").register()?;
+    /// [1, 2, 3, 10].map(|items| sizes.record(items));
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
+    /// assert_eq!(view.min(), Some(1.0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn min(&self) -> Option<f64> {
         (self.count > 0).then(|| self.shown(self.min))
     }
 
     /// Greatest sample; `None` if there is none.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// # let sizes = telemetry.histogram("basket_items").register()?;
+    /// [1, 2, 3, 10].map(|items| sizes.record(items));
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
+    /// assert_eq!(view.max(), Some(10.0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn max(&self) -> Option<f64> {
         (self.count > 0).then(|| self.shown(self.max))
     }
 
     /// Mean of all samples; `None` if there is none.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// # let sizes = telemetry.histogram("basket_items").register()?;
+    /// [1, 2, 3, 10].map(|items| sizes.record(items));
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
+    /// assert_eq!(view.mean(), Some(4.0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn mean(&self) -> Option<f64> {
         (self.count > 0).then(|| self.sum() / self.count as f64)
     }
 
     /// The value that a share `q` of the samples does not exceed: 0.5 is the median. `None` if there is no sample or
     /// `q` is not between 0 and 1. Never outside the minimum and maximum.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// # let sizes = telemetry.histogram("basket_items").register()?;
+    /// [1, 2, 3, 10].map(|items| sizes.record(items));
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
+    /// assert_eq!(view.quantile(0.5), Some(2.0));
+    /// assert_eq!(view.quantile(1.5), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn quantile(&self, q: f64) -> Option<f64> {
         self.quantile_recorded(q).map(|value| self.shown(value))
     }
 
     /// [`quantile`](Self::quantile) as a recorded integer: the greatest value of its bucket, as HdrHistogram has it.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let packing = telemetry.timer("packing").register()?;
+    /// packing.record(std::time::Duration::from_millis(2));
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let view = snapshot.histogram("packing_seconds", &[]).expect("registered");
+    /// assert_eq!(view.quantile_recorded(0.5), Some(2_000_000)); // nanoseconds
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn quantile_recorded(&self, q: f64) -> Option<u64> {
         if self.count == 0 || !(0.0..=1.0).contains(&q) {
             return None;
@@ -94,6 +186,17 @@ impl HistogramView {
     }
 
     /// The buckets that are not empty: least and greatest value, in the unit shown, and count.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// # let sizes = telemetry.histogram("basket_items").register()?;
+    /// [1, 2, 3, 10].map(|items| sizes.record(items));
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
+    /// let last = view.buckets().last();
+    /// assert_eq!(last, Some((10.0, 10.0, 1))); // small numbers have buckets of their own
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn buckets(&self) -> impl ExactSizeIterator<Item = (f64, f64, u64)> + '_ {
         self.filled.iter().map(|(index, count)| {
             let index = *index as usize;
@@ -103,6 +206,16 @@ impl HistogramView {
 
     /// How many samples do not exceed each of the increasing `bounds`, given in the unit shown. A bucket that
     /// straddles a bound counts as above it, so the error is one bucket's width.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// # let sizes = telemetry.histogram("basket_items").register()?;
+    /// [1, 2, 3, 10].map(|items| sizes.record(items));
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
+    /// assert_eq!(view.cumulative(&[2.0, 5.0, 20.0]).collect::<Vec<_>>(), [2, 3, 4]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn cumulative<'a>(&'a self, bounds: &'a [f64]) -> impl Iterator<Item = u64> + 'a {
         let mut buckets = self.filled.iter().peekable();
         let mut below = 0;
@@ -119,6 +232,16 @@ impl HistogramView {
     }
 
     /// The same distribution as a histogram of the `hdrhistogram` crate, in recorded integers.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// # let sizes = telemetry.histogram("basket_items").register()?;
+    /// [1, 2, 3, 10].map(|items| sizes.record(items));
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
+    /// assert_eq!((view.to_hdr().len(), view.to_hdr().value_at_quantile(0.5)), (4, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn to_hdr(&self) -> hdrhistogram::Histogram<u64> {
         let (digits, highest) = (self.layout.digits(), self.layout.highest().max(2));
         let mut hdr = hdrhistogram::Histogram::new_with_bounds(1, highest, digits).unwrap_or_else(|_| {
@@ -131,6 +254,18 @@ impl HistogramView {
     }
 
     /// The distribution in HdrHistogram's V2 encoding, uncompressed: what its readers in a dozen languages take.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// # let sizes = telemetry.histogram("basket_items").register()?;
+    /// [1, 2, 3, 10].map(|items| sizes.record(items));
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
+    /// let mut reader = hdrhistogram::serialization::Deserializer::new();
+    /// let read: hdrhistogram::Histogram<u64> = reader.deserialize(&mut &view.to_hdr_v2()[..])?;
+    /// assert_eq!(read, view.to_hdr());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn to_hdr_v2(&self) -> Vec<u8> {
         hdr_v2::encode(self)
     }

@@ -97,6 +97,14 @@ impl Snapshot {
 
     /// A snapshot from its bytes.
     ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let read = tellane::Snapshot::from_bytes(&snapshot.to_bytes()?)?;
+    /// assert_eq!((read.service(), read.taken_at()), (snapshot.service(), snapshot.taken_at()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ReadError`] if the bytes are no saved snapshot, or not a whole one. Whatever the bytes, it neither panics nor
     /// allocates more than a small multiple of their number.
@@ -332,6 +340,12 @@ fn unescape(field: &str) -> Option<String> {
 }
 
 /// Why bytes are not a saved snapshot.
+///
+/// ```
+/// use tellane::{ReadError, Snapshot, record::DecodeError};
+/// let error = Snapshot::from_bytes(b"some other file").expect_err("no snapshot");
+/// assert_eq!(error, ReadError::Record(DecodeError::BadMagic));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReadError {

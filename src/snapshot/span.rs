@@ -8,6 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A finished span.
+///
+/// ```
+/// use tellane::{Status, Value};
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let mut span = telemetry.tracer().span("order");
+/// span.set("items", 3_u64);
+/// span.fail();
+/// drop(span);
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let span = snapshot.spans().next().expect("just ended");
+/// assert_eq!((&*span.name, span.parent_id, span.status), ("order", None, Status::Error));
+/// assert_eq!(span.attributes, [("items".into(), Value::U64(3))]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct FinishedSpan {

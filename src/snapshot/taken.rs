@@ -34,6 +34,15 @@ pub struct Snapshot {
 }
 
 /// A series' value.
+///
+/// ```
+/// use tellane::PointValue;
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// telemetry.gauge("load").register()?.set(0.5);
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(snapshot.value("load", &[]), Some(&PointValue::Gauge(0.5)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum PointValue {
@@ -48,6 +57,15 @@ pub enum PointValue {
 }
 
 /// How the pipeline itself was doing.
+///
+/// ```
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// telemetry.histogram("basket_items").register()?.record(3); // gives this thread a lane
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let pipeline = snapshot.pipeline();
+/// assert_eq!((pipeline.state, pipeline.lanes, pipeline.restarts), (tellane::State::Healthy, 1, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Pipeline {
@@ -91,6 +109,19 @@ impl Default for Pipeline {
 }
 
 /// One series of a snapshot.
+///
+/// ```
+/// use tellane::{MetricKind, PointValue, Unit};
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// telemetry.counter("sent_total").help("Bytes sent.").label("by", "web").register()?.add(7);
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let point = snapshot.points().next().expect("one series");
+/// assert_eq!((point.name(), point.help()), ("sent_total", "Bytes sent."));
+/// assert_eq!((point.kind(), point.unit()), (MetricKind::Counter, Unit::None));
+/// assert_eq!(point.labels().collect::<Vec<_>>(), [("by", "web")]);
+/// assert_eq!(point.value(), &PointValue::Counter(7));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Point<'a> {
     pub(crate) identity: &'a Identity,
@@ -99,36 +130,99 @@ pub struct Point<'a> {
 
 impl<'a> Point<'a> {
     /// The metric's full name.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.timer("packing").register()?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let point = snapshot.points().next().expect("one series");
+    /// assert_eq!(point.name(), "packing_seconds");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn name(&self) -> &'a str {
         &self.identity.metric.name
     }
 
     /// What the metric says.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.gauge("load").help("Share of time at work.").register()?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let point = snapshot.points().next().expect("one series");
+    /// assert_eq!(point.help(), "Share of time at work.");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn help(&self) -> &'a str {
         &self.identity.metric.help
     }
 
     /// The metric's type.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.timer("packing").register()?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let point = snapshot.points().next().expect("one series");
+    /// assert_eq!(point.kind(), tellane::MetricKind::Histogram);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn kind(&self) -> MetricKind {
         self.identity.metric.kind
     }
 
     /// The metric's unit.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.timer("packing").register()?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let point = snapshot.points().next().expect("one series");
+    /// assert_eq!(point.unit(), tellane::Unit::Seconds);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn unit(&self) -> Unit {
         self.identity.metric.unit
     }
 
     /// Label names and values.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.counter("orders_total").label("by", "web").register()?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let point = snapshot.points().next().expect("one series");
+    /// assert_eq!(point.labels().collect::<Vec<_>>(), [("by", "web")]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn labels(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         self.identity.labels()
     }
 
     /// Upper bounds of the buckets to show, for a histogram.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.timer("packing").bounds(&[0.1, 1.0]).register()?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let point = snapshot.points().next().expect("one series");
+    /// assert_eq!(point.bounds(), [0.1, 1.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn bounds(&self) -> &'a [f64] {
         self.identity.metric.shape.as_ref().map_or(&[], |shape| &shape.bounds)
     }
 
     /// The value.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.counter("orders_total").register()?.add(2);
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let point = snapshot.points().next().expect("one series");
+    /// assert_eq!(point.value(), &tellane::PointValue::Counter(2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn value(&self) -> &'a PointValue {
         self.value
     }
@@ -150,26 +244,69 @@ impl Snapshot {
     }
 
     /// The service's name.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.service(), "shop");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn service(&self) -> &str {
         &self.service
     }
 
     /// When it was taken.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert!(snapshot.taken_at() > std::time::UNIX_EPOCH);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn taken_at(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_nanos(self.unix_nanos)
     }
 
     /// How long the instance had run.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # let (clock, hand) = tellane::Clock::mock();
+    /// # let telemetry = tellane::Telemetry::builder("shop").clock(clock).start()?;
+    /// hand.advance(Duration::from_millis(20));
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.uptime(), Duration::from_millis(20));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn uptime(&self) -> Duration {
         self.uptime
     }
 
     /// Every series, sorted by name and label values.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.gauge("load").register()?.set(0.5);
+    /// telemetry.counter("orders_total").register()?.inc();
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.points().map(|point| point.name()).collect::<Vec<_>>(), ["load", "orders_total"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn points(&self) -> impl ExactSizeIterator<Item = Point<'_>> {
         self.catalogue.iter().zip(&self.values).map(|(identity, value)| Point { identity, value })
     }
 
     /// The value of a series. `name` is the full one, with unit and `_total`; labels may come in any order.
+    ///
+    /// ```
+    /// use tellane::PointValue;
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.counter("orders_total").label("by", "web").register()?.add(2);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.value("orders_total", &[("by", "web")]), Some(&PointValue::Counter(2)));
+    /// assert_eq!(snapshot.value("orders_total", &[]), None); // another series, which there is not
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<&PointValue> {
         let first = self.catalogue.partition_point(|identity| *identity.metric.name < *name);
         let same_name = self.catalogue[first..].iter().zip(&self.values[first..]);
@@ -182,6 +319,14 @@ impl Snapshot {
     }
 
     /// A counter's total.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.counter("orders_total").register()?.add(2);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.counter("orders_total", &[]), Some(2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn counter(&self, name: &str, labels: &[(&str, &str)]) -> Option<u64> {
         match self.value(name, labels)? {
             PointValue::Counter(total) => Some(*total),
@@ -190,6 +335,14 @@ impl Snapshot {
     }
 
     /// An up-down-counter's sum.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.up_down_counter("waiting").register()?.add(-2);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(-2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn up_down_counter(&self, name: &str, labels: &[(&str, &str)]) -> Option<i64> {
         match self.value(name, labels)? {
             PointValue::UpDownCounter(sum) => Some(*sum),
@@ -198,6 +351,14 @@ impl Snapshot {
     }
 
     /// A gauge's value.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.gauge("load").register()?.set(0.5);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.gauge("load", &[]), Some(0.5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn gauge(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         match self.value(name, labels)? {
             PointValue::Gauge(value) => Some(*value),
@@ -206,6 +367,15 @@ impl Snapshot {
     }
 
     /// A histogram's state.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.histogram("basket_items").register()?.record(3);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let items = snapshot.histogram("basket_items", &[]).expect("registered");
+    /// assert_eq!((items.count(), items.max()), (1, Some(3.0)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn histogram(&self, name: &str, labels: &[(&str, &str)]) -> Option<&HistogramView> {
         match self.value(name, labels)? {
             PointValue::Histogram(view) => Some(view),
@@ -214,17 +384,50 @@ impl Snapshot {
     }
 
     /// The durations of the spans of a name: all of them, sampled or not.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// drop(telemetry.tracer().span("order"));
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.span_durations("order").map(|taken| taken.count()), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn span_durations(&self, name: &str) -> Option<&HistogramView> {
         self.histogram("traces_span_metrics_duration_seconds", &[("span_name", name)])
     }
 
     /// The latest finished spans, oldest first; [`Config::kept_spans`](crate::Config::kept_spans) says how many words
     /// of them are kept.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let tracer = telemetry.tracer();
+    /// drop(tracer.span("order"));
+    /// drop(tracer.span("payment"));
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let names: Vec<_> = snapshot.spans().map(|span| span.name.to_string()).collect();
+    /// assert_eq!(names, ["order", "payment"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn spans(&self) -> impl Iterator<Item = FinishedSpan> + '_ {
         self.spans.iter().flat_map(|batch| batch.read(&batch.latest))
     }
 
     /// The slowest finished spans since the start, slowest first.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let (clock, hand) = tellane::Clock::mock();
+    /// # let telemetry = tellane::Telemetry::builder("shop").clock(clock).start()?;
+    /// let tracer = telemetry.tracer();
+    /// drop(tracer.span("fast"));
+    /// let slow = tracer.span("slow");
+    /// hand.advance(Duration::from_millis(20)); // a mock clock's hand
+    /// drop(slow);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(&*snapshot.slowest_spans()[0].name, "slow");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn slowest_spans(&self) -> Vec<FinishedSpan> {
         let mut slowest: Vec<_> = self.spans.iter().flat_map(|batch| batch.read(&batch.slowest)).collect();
         slowest.sort_by_key(|span| std::cmp::Reverse(span.duration));
@@ -232,16 +435,40 @@ impl Snapshot {
     }
 
     /// Where the records went.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.histogram("basket_items").register()?.record(3);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.ledger().total().aggregated, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
     /// How the pipeline itself was doing.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.pipeline().state, tellane::State::Healthy);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn pipeline(&self) -> &Pipeline {
         &self.pipeline
     }
 
     /// Statics that could not be registered, of all the instances in this snapshot.
+    ///
+    /// ```
+    /// static ORDERS: tellane::LazyCounter = tellane::counter!("orders-total", "Orders placed.");
+    /// let telemetry = tellane::Telemetry::builder("shop").install()?;
+    /// ORDERS.inc(); // a metric name has no hyphen: nothing is counted
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.faults()[0].name, "orders-total");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn faults(&self) -> Vec<Fault> {
         let live = self.spans.iter().filter_map(|batch| match &batch.names {
             super::Names::Live(registry) => Some(registry),

@@ -26,6 +26,18 @@ pub struct Ledger {
 }
 
 /// One kind's account, in records.
+///
+/// ```
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let sizes = telemetry.histogram("basket_items").register()?;
+/// sizes.record(3);
+/// telemetry.switch().force_off();
+/// sizes.record(4);
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let samples = snapshot.ledger().kind(tellane::Kind::Sample);
+/// assert_eq!((samples.recorded, samples.aggregated, samples.switched_off), (2, 1, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KindLedger {
@@ -65,27 +77,73 @@ impl KindLedger {
     }
 
     /// Left out on purpose: switched off or not sampled.
+    ///
+    /// ```
+    /// let telemetry = tellane::Telemetry::builder("shop").sampling(0.0).start()?;
+    /// drop(telemetry.tracer().span("order"));
+    /// telemetry.switch().force_off();
+    /// drop(telemetry.tracer().span("order"));
+    /// assert_eq!(telemetry.ledger().kind(tellane::Kind::Span).suppressed(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn suppressed(&self) -> u64 {
         self.switched_off.saturating_add(self.unsampled)
     }
 }
 
 /// Drops by reason.
+///
+/// ```
+/// use tellane::{Kind, Reason};
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// telemetry.histogram("wait").seconds().register()?.record_f64(f64::NAN);
+/// let dropped = telemetry.ledger().kind(Kind::Sample).dropped;
+/// assert_eq!((dropped.total(), dropped.by(Reason::Invalid)), (1, 1));
+/// assert_eq!(dropped.iter().collect::<Vec<_>>(), [(Reason::Invalid, 1)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drops([u64; REASONS]);
 
 impl Drops {
     /// Drops for one reason.
+    ///
+    /// ```
+    /// # use tellane::Reason;
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.histogram("wait").seconds().register()?.record_f64(-1.0);
+    /// let dropped = telemetry.ledger().total().dropped;
+    /// assert_eq!((dropped.by(Reason::Invalid), dropped.by(Reason::RingFull)), (1, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn by(&self, reason: Reason) -> u64 {
         self.0[reason as usize]
     }
 
     /// Drops for any reason.
+    ///
+    /// ```
+    /// # use tellane::Reason;
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.histogram("wait").seconds().register()?.record_f64(-1.0);
+    /// let dropped = telemetry.ledger().total().dropped;
+    /// assert_eq!(dropped.total(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn total(&self) -> u64 {
         self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// The reasons that occurred, with their counts.
+    ///
+    /// ```
+    /// # use tellane::Reason;
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.histogram("wait").seconds().register()?.record_f64(-1.0);
+    /// let dropped = telemetry.ledger().total().dropped;
+    /// assert_eq!(dropped.iter().collect::<Vec<_>>(), [(Reason::Invalid, 1)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
         Reason::ALL.into_iter().map(|reason| (reason, self.by(reason))).filter(|(_, count)| *count > 0)
     }
@@ -93,22 +151,57 @@ impl Drops {
 
 impl Ledger {
     /// One kind's account.
+    ///
+    /// ```
+    /// use tellane::Kind;
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.histogram("basket_items").register()?.record(3);
+    /// let ledger = telemetry.ledger();
+    /// assert_eq!((ledger.kind(Kind::Sample).recorded, ledger.kind(Kind::Span).recorded), (1, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn kind(&self, kind: Kind) -> KindLedger {
         self.kinds[kind as usize]
     }
 
     /// The sum over all kinds.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.histogram("basket_items").register()?.record(3);
+    /// drop(telemetry.tracer().span("order"));
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let total = snapshot.ledger().total();
+    /// assert_eq!((total.recorded, total.aggregated), (2, 2)); // a sample and a span
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn total(&self) -> KindLedger {
         self.kinds.iter().fold(KindLedger::default(), |total, kind| total.plus(kind))
     }
 
     /// Samples above their histogram's highest trackable value, which were counted at that value.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.histogram("basket_items").highest(100).register()?.record(1_000);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.ledger().clamped(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn clamped(&self) -> u64 {
         self.clamped
     }
 
     /// Samples that kept their count, sum, minimum and maximum but lost their bucket: they stand in the middle bucket
     /// of their power of two.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.histogram("basket_items").register()?.record(3);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.ledger().coarse(), 0); // the ring had room
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn coarse(&self) -> u64 {
         self.coarse
     }

@@ -7,6 +7,17 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// The kinds of record that travel through a lane. Counter and gauge cells are not among them: they are read in
 /// place, so there is no way on which one could be lost.
+///
+/// ```
+/// use tellane::Kind;
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let ledger = telemetry.ledger();
+/// for kind in Kind::ALL {
+///     println!("{}: {} recorded", kind.name(), ledger.kind(kind).recorded);
+/// }
+/// # assert_eq!(Kind::Span.name(), "span");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u8)]
@@ -28,9 +39,18 @@ impl std::fmt::Display for Kind {
 
 impl Kind {
     /// All kinds, in the order of their numbers.
+    ///
+    /// ```
+    /// use tellane::Kind;
+    /// assert_eq!(Kind::ALL, [Kind::Sample, Kind::Span]);
+    /// ```
     pub const ALL: [Self; KINDS] = [Self::Sample, Self::Span];
 
     /// The kind's name in metrics and reports.
+    ///
+    /// ```
+    /// assert_eq!(tellane::Kind::Sample.name(), "sample");
+    /// ```
     pub fn name(self) -> &'static str {
         match self {
             Self::Sample => "sample",
@@ -40,6 +60,14 @@ impl Kind {
 }
 
 /// Why a record was not aggregated.
+///
+/// ```
+/// use tellane::{Kind, Reason};
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// telemetry.histogram("wait").seconds().register()?.record_f64(f64::INFINITY);
+/// assert_eq!(telemetry.ledger().kind(Kind::Sample).dropped.by(Reason::Invalid), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u8)]
@@ -77,6 +105,11 @@ impl std::fmt::Display for Reason {
 
 impl Reason {
     /// All reasons, in the order of their numbers.
+    ///
+    /// ```
+    /// use tellane::Reason;
+    /// assert_eq!(Reason::ALL.first(), Some(&Reason::RingFull));
+    /// ```
     pub const ALL: [Self; REASONS] = [
         Self::RingFull,
         Self::Degraded,
@@ -91,6 +124,10 @@ impl Reason {
     ];
 
     /// The reason's name in metrics and reports.
+    ///
+    /// ```
+    /// assert_eq!(tellane::Reason::TooManyThreads.name(), "too_many_threads");
+    /// ```
     pub fn name(self) -> &'static str {
         match self {
             Self::RingFull => "ring_full",

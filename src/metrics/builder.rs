@@ -67,12 +67,28 @@ macro_rules! builder {
             }
 
             /// What the metric says, for people. Without it the name stands in.
+            ///
+            /// ```
+            /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+            /// telemetry.counter("orders_total").help("Orders placed.").register()?;
+            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+            /// assert_eq!(snapshot.points().next().map(|point| point.help()), Some("Orders placed."));
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn help(mut self, help: &'a str) -> Self {
                 self.draft.help = help;
                 self
             }
 
             /// A label with a fixed value.
+            ///
+            /// ```
+            /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+            /// telemetry.counter("orders_total").label("by", "web").register()?.inc();
+            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+            /// assert_eq!(snapshot.counter("orders_total", &[("by", "web")]), Some(1));
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn label(mut self, name: &'a str, value: &'a str) -> Self {
                 self.draft.labels.push((name, value));
                 self
@@ -80,12 +96,34 @@ macro_rules! builder {
 
             /// The most series this metric may have, the overflow series not counted; by default
             /// [`Config::series_cap`](crate::Config::series_cap). The first registration's word counts.
+            ///
+            /// ```
+            /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+            /// let orders = telemetry.counter("orders_total").series_cap(1).family(["town"])?;
+            /// ["Leith", "Perth", "Oban"].map(|town| orders.with([town]).inc());
+            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+            /// assert_eq!(snapshot.counter("orders_total", &[("town", "Leith")]), Some(1));
+            /// assert_eq!(snapshot.counter("orders_total", &[("town", "__overflow__")]), Some(2));
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn series_cap(mut self, series: usize) -> Self {
                 self.draft.cap = Some(series);
                 self
             }
 
             /// Registers the metric and gives its handle, or another handle of the same series.
+            ///
+            /// ```
+            /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+            /// let orders = telemetry.counter("orders_total").register()?;
+            /// let same = telemetry.counter("orders_total").register()?;
+            /// orders.inc();
+            /// same.inc();
+            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+            /// assert_eq!(snapshot.counter("orders_total", &[]), Some(2));
+            /// assert!(telemetry.gauge("orders_total").register().is_err()); // it is a counter
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             ///
             /// # Errors
             /// [`RegisterError`] if a name is not allowed, or taken by another kind of metric.
@@ -94,6 +132,15 @@ macro_rules! builder {
             }
 
             /// Registers the metric with labels whose values are given when recording, beside those fixed already.
+            ///
+            /// ```
+            /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+            /// let orders = telemetry.counter("orders_total").label("by", "web").family(["town"])?;
+            /// orders.with(["Leith"]).inc();
+            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+            /// assert_eq!(snapshot.counter("orders_total", &[("town", "Leith"), ("by", "web")]), Some(1));
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             ///
             /// # Errors
             /// [`RegisterError`] if a name is not allowed, or taken by another kind of metric.
@@ -106,22 +153,68 @@ macro_rules! builder {
 
 builder!(
     /// Makes a [`Counter`].
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let sent = telemetry.counter("sent").bytes().help("Bytes sent.").label("by", "web").register()?;
+    /// sent.add(1_500);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.counter("sent_bytes_total", &[("by", "web")]), Some(1_500));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     CounterBuilder, Counter, MetricKind::Counter
 );
 builder!(
     /// Makes an [`UpDownCounter`].
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let held = telemetry.up_down_counter("held").bytes().help("Bytes held.").register()?;
+    /// held.add(1_500);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.up_down_counter("held_bytes", &[]), Some(1_500));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     UpDownCounterBuilder, UpDownCounter, MetricKind::UpDownCounter
 );
 builder!(
     /// Makes a [`Gauge`].
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let age = telemetry.gauge("age").seconds().help("Age of the oldest order.").register()?;
+    /// age.set(2.5);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.gauge("age_seconds", &[]), Some(2.5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     GaugeBuilder, Gauge, MetricKind::Gauge
 );
 builder!(
     /// Makes a [`Histogram`].
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let reply = telemetry.histogram("reply").bytes().digits(3).highest(1 << 30).help("Size of replies.").register()?;
+    /// reply.record(1_500);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.histogram("reply_bytes", &[]).and_then(|reply| reply.quantile(0.5)), Some(1_500.0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     HistogramBuilder, Histogram, MetricKind::Histogram
 );
 builder!(
     /// Makes a [`Timer`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let batch = telemetry.timer("batch").longest(Duration::from_secs(86_400)).help("Time of a batch.").register()?;
+    /// batch.record(Duration::from_secs(7_200));
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.histogram("batch_seconds", &[]).and_then(|batch| batch.max()), Some(7_200.0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     TimerBuilder, Timer, MetricKind::Histogram
 );
 
@@ -133,12 +226,32 @@ macro_rules! plain {
             }
 
             /// Counts bytes: `_bytes` becomes part of the name.
+            ///
+            /// ```
+            /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+            /// telemetry.counter("sent").bytes().register()?.add(1_500);
+            /// telemetry.gauge("held").bytes().register()?.set(64.0);
+            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+            /// assert_eq!(snapshot.counter("sent_bytes_total", &[]), Some(1_500));
+            /// assert_eq!(snapshot.gauge("held_bytes", &[]), Some(64.0));
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn bytes(mut self) -> Self {
                 self.draft.unit = Unit::Bytes;
                 self
             }
 
             /// Counts seconds: `_seconds` becomes part of the name.
+            ///
+            /// ```
+            /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+            /// telemetry.counter("worked").seconds().register()?.add(60);
+            /// telemetry.gauge("age").seconds().register()?.set(2.5);
+            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+            /// assert_eq!(snapshot.counter("worked_seconds_total", &[]), Some(60));
+            /// assert_eq!(snapshot.gauge("age_seconds", &[]), Some(2.5));
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn seconds(mut self) -> Self {
                 self.draft.unit = Unit::Seconds;
                 self
@@ -183,6 +296,18 @@ macro_rules! shaped {
 
             /// Significant decimal digits, 1 to 5; by default 2: values are told apart to 0.8 %. Each digit more takes
             /// about ten times the memory.
+            ///
+            /// ```
+            /// use std::time::Duration;
+            /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+            /// let packing = telemetry.timer("packing").digits(3).register()?;
+            /// [2_002, 2_004].map(|millis| packing.record(Duration::from_millis(millis)));
+            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+            /// let packing = snapshot.histogram("packing_seconds", &[]).expect("registered");
+            /// assert_eq!(packing.buckets().len(), 2); // two digits would not tell them apart
+            /// assert!(telemetry.timer("other").digits(6).register().is_err());
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn digits(mut self, digits: u8) -> Self {
                 if let Some(shape) = &mut self.shape {
                     shape.digits = digits;
@@ -192,6 +317,14 @@ macro_rules! shaped {
 
             /// Upper bounds of the buckets that text expositions show, in the unit shown, increasing. Set them after
             /// the unit, which brings its own.
+            ///
+            /// ```
+            /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+            /// telemetry.timer("packing").bounds(&[0.5, 2.0]).register()?.record(std::time::Duration::from_secs(1));
+            /// let text = tellane::prometheus::render(&*telemetry.snapshot(std::time::Duration::from_secs(1))?);
+            /// assert!(text.contains("packing_seconds_bucket{le=\"0.5\"} 0\npacking_seconds_bucket{le=\"2\"} 1\n"));
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn bounds(mut self, bounds: &[f64]) -> Self {
                 if let Some(shape) = &mut self.shape {
                     shape.bounds = bounds.into();
@@ -209,17 +342,43 @@ shaped! {
 
 impl HistogramBuilder<'_> {
     /// Records durations: integers are nanoseconds, numbers shown are seconds, `_seconds` becomes part of the name.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.histogram("wait").seconds().register()?.record(2_000_000); // nanoseconds
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.histogram("wait_seconds", &[]).and_then(|wait| wait.max()), Some(0.002));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn seconds(self) -> Self {
         self.unit(Unit::Seconds)
     }
 
     /// Records sizes: `_bytes` becomes part of the name.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.histogram("reply").bytes().register()?.record(1_500);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.histogram("reply_bytes", &[]).and_then(|reply| reply.max()), Some(1_500.0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn bytes(self) -> Self {
         self.unit(Unit::Bytes)
     }
 
     /// The greatest value that is counted as itself, as a recorded integer (nanoseconds, bytes, plain times scale);
     /// by default 2^40 - 1. Values above take a second word on their way; memory grows with the logarithm.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let items = telemetry.histogram("basket_items").highest(100).register()?;
+    /// [3, 1_000].map(|count| items.record(count));
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.histogram("basket_items", &[]).and_then(|items| items.max()), Some(100.0));
+    /// assert_eq!(snapshot.ledger().clamped(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn highest(mut self, highest: u64) -> Self {
         if let Some(shape) = &mut self.shape {
             shape.highest = highest;
@@ -229,6 +388,15 @@ impl HistogramBuilder<'_> {
 
     /// Recorded integers in one shown number, for values with fractions: with a scale of 1,000,
     /// [`record_f64`](Histogram::record_f64) keeps three decimals. Set it after the unit.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let price = telemetry.histogram("price").scale(100.0).register()?; // two decimals
+    /// price.record_f64(2.456);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.histogram("price", &[]).and_then(|price| price.max()), Some(2.46));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn scale(mut self, scale: f64) -> Self {
         if let Some(shape) = &mut self.shape {
             shape.scale = scale;
@@ -247,6 +415,15 @@ impl TimerBuilder<'_> {
     }
 
     /// The longest duration that is counted as itself; by default 18 minutes.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.timer("batch").longest(Duration::from_secs(1)).register()?.record(Duration::from_secs(9));
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.histogram("batch_seconds", &[]).and_then(|batch| batch.max()), Some(1.0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn longest(mut self, longest: Duration) -> Self {
         if let Some(shape) = &mut self.shape {
             shape.highest = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);

@@ -54,17 +54,44 @@ pub struct Counter(pub(super) Tap);
 
 impl Counter {
     /// A counter that counts nothing.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let nothing = telemetry.counter("no name").register().unwrap_or(tellane::Counter::noop());
+    /// nothing.inc();
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.points().len(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn noop() -> Self {
         Self(Tap::NOOP)
     }
 
     /// Adds one.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let orders = telemetry.counter("orders_total").register()?;
+    /// orders.inc();
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.counter("orders_total", &[]), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn inc(&self) {
         self.0.add(1);
     }
 
     /// Adds an amount.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let orders = telemetry.counter("orders_total").register()?;
+    /// orders.add(3);
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.counter("orders_total", &[]), Some(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn add(&self, amount: u64) {
         self.0.add(amount);
@@ -88,23 +115,59 @@ pub struct UpDownCounter(pub(super) Tap);
 
 impl UpDownCounter {
     /// A counter that counts nothing.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let nothing = telemetry.up_down_counter("no name").register().unwrap_or(tellane::UpDownCounter::noop());
+    /// nothing.inc();
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.points().len(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn noop() -> Self {
         Self(Tap::NOOP)
     }
 
     /// Adds a difference.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let waiting = telemetry.up_down_counter("waiting").register()?;
+    /// waiting.add(-3);
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(-3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn add(&self, difference: i64) {
         self.0.add(difference as u64); // two's complement: differences add up modulo 2^64
     }
 
     /// Adds one.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let waiting = telemetry.up_down_counter("waiting").register()?;
+    /// waiting.inc();
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn inc(&self) {
         self.add(1);
     }
 
     /// Takes one away.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let waiting = telemetry.up_down_counter("waiting").register()?;
+    /// waiting.dec();
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(-1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn dec(&self) {
         self.add(-1);

@@ -30,6 +30,18 @@ mod sealed {
 pub(super) use sealed::{FromSeries, Source};
 
 /// A handle that families and statics can make: [`Counter`], [`UpDownCounter`], [`Gauge`], [`Histogram`], [`Timer`].
+///
+/// ```
+/// use tellane::{Counter, Family, Handle};
+/// fn first<H: Handle>(family: &Family<H, 1>) -> &H {
+///     family.with(["first"])
+/// }
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// first::<Counter>(&telemetry.counter("orders_total").family(["town"])?).inc();
+/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(snapshot.counter("orders_total", &[("town", "first")]), Some(1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Handle: sealed::FromSeries {}
 
 macro_rules! handles {
@@ -104,6 +116,11 @@ struct Inner<H> {
 
 impl<H: Handle, const N: usize> Family<H, N> {
     /// A family whose handles do nothing.
+    ///
+    /// ```
+    /// let orders: tellane::Family<tellane::Counter, 1> = tellane::Family::noop();
+    /// orders.with(["Leith"]).inc(); // counts nothing
+    /// ```
     pub const fn noop() -> Self {
         Self(None)
     }
@@ -125,6 +142,16 @@ impl<H: Handle, const N: usize> Family<H, N> {
     }
 
     /// The handle for these label values, in the order of the label names. It may be cloned and kept.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let orders = telemetry.counter("orders_total").family(["town", "by"])?;
+    /// let leith = orders.with(["Leith", "web"]).clone(); // kept for a loop: no lookup any more
+    /// (0..3).for_each(|_| leith.inc());
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.counter("orders_total", &[("town", "Leith"), ("by", "web")]), Some(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn with(&self, values: [&str; N]) -> &H {
         match &self.0 {

@@ -19,6 +19,15 @@ pub struct Gauge(Option<Arc<AtomicU64>>);
 
 impl Gauge {
     /// A gauge that shows nothing.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let nothing = telemetry.gauge("no name").register().unwrap_or(tellane::Gauge::noop());
+    /// nothing.set(0.5);
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.points().len(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn noop() -> Self {
         Self(None)
     }
@@ -28,6 +37,15 @@ impl Gauge {
     }
 
     /// Sets the value.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let load = telemetry.gauge("load").register()?;
+    /// load.set(0.5);
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.gauge("load", &[]), Some(0.5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn set(&self, value: f64) {
         if let Some(cell) = &self.0 {
@@ -36,6 +54,15 @@ impl Gauge {
     }
 
     /// Adds to the value; no addition of another thread is lost.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let load = telemetry.gauge("load").register()?;
+    /// load.add(1.5);
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.gauge("load", &[]), Some(1.5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn add(&self, difference: f64) {
         if let Some(cell) = &self.0 {
@@ -46,6 +73,15 @@ impl Gauge {
     }
 
     /// Subtracts from the value.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let load = telemetry.gauge("load").register()?;
+    /// load.sub(1.5);
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.gauge("load", &[]), Some(-1.5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn sub(&self, difference: f64) {
         self.add(-difference);

@@ -63,11 +63,29 @@ impl Live {
 
 impl Histogram {
     /// A histogram that records nothing.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let nothing = telemetry.histogram("no name").register().unwrap_or(tellane::Histogram::noop());
+    /// nothing.record(3);
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.points().len(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn noop() -> Self {
         Self(None)
     }
 
     /// Records an integer as it is: nanoseconds, bytes, or plain numbers (times the scale, if there is one).
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let wait = telemetry.histogram("wait").seconds().register()?;
+    /// wait.record(250_000_000); // nanoseconds
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.histogram("wait_seconds", &[]).and_then(|wait| wait.max()), Some(0.25));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn record(&self, value: u64) {
         if let Some(live) = &self.0 {
@@ -76,6 +94,15 @@ impl Histogram {
     }
 
     /// Records a duration. For histograms in seconds.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let wait = telemetry.histogram("wait").seconds().register()?;
+    /// wait.record_duration(std::time::Duration::from_millis(250));
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.histogram("wait_seconds", &[]).and_then(|wait| wait.max()), Some(0.25));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn record_duration(&self, duration: Duration) {
         self.record(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
@@ -83,6 +110,16 @@ impl Histogram {
 
     /// Records a number in the unit shown: seconds, bytes, or plain, rounded to the histogram's resolution. NaN, the
     /// infinities and negative numbers are rejected and counted as [`Reason::Invalid`].
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let wait = telemetry.histogram("wait").seconds().register()?;
+    /// [0.25, -1.0].map(|seconds| wait.record_f64(seconds));
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.histogram("wait_seconds", &[]).map(|wait| wait.count()), Some(1));
+    /// assert_eq!(snapshot.ledger().total().dropped.by(tellane::Reason::Invalid), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn record_f64(&self, value: f64) {
         if let Some(live) = &self.0 {

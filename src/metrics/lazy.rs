@@ -19,6 +19,18 @@ use std::sync::OnceLock;
 ///
 /// Made by [`counter!`](crate::counter), [`gauge!`](crate::gauge), [`histogram!`](crate::histogram),
 /// [`timer!`](crate::timer) and [`up_down_counter!`](crate::up_down_counter).
+///
+/// ```
+/// use tellane::{Counter, Lazy, counter};
+/// static HITS: Lazy<Counter> = counter!("hits_total", "Hits served.");
+///
+/// HITS.inc(); // not installed yet: nothing happens
+/// let telemetry = tellane::Telemetry::builder("cache").install()?;
+/// HITS.inc();
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(snapshot.counter("hits_total", &[]), Some(1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Lazy<H> {
     handle: OnceLock<H>,
@@ -40,14 +52,59 @@ struct Definition {
 }
 
 /// A [`Counter`] in a static.
+///
+/// ```
+/// static ORDERS: tellane::LazyCounter = tellane::counter!("orders_total", "Orders placed.");
+/// # let telemetry = tellane::Telemetry::builder("shop").install()?;
+/// ORDERS.inc();
+/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(snapshot.counter("orders_total", &[]), Some(1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type LazyCounter = Lazy<Counter>;
 /// An [`UpDownCounter`] in a static.
+///
+/// ```
+/// static WAITING: tellane::LazyUpDownCounter = tellane::up_down_counter!("waiting", "Customers waiting.");
+/// # let telemetry = tellane::Telemetry::builder("shop").install()?;
+/// WAITING.dec();
+/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(-1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type LazyUpDownCounter = Lazy<UpDownCounter>;
 /// A [`Gauge`] in a static.
+///
+/// ```
+/// static LOAD: tellane::LazyGauge = tellane::gauge!("load", "Share of time at work.");
+/// # let telemetry = tellane::Telemetry::builder("shop").install()?;
+/// LOAD.set(0.5);
+/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(snapshot.gauge("load", &[]), Some(0.5));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type LazyGauge = Lazy<Gauge>;
 /// A [`Histogram`] in a static.
+///
+/// ```
+/// static ITEMS: tellane::LazyHistogram = tellane::histogram!("items", "Items in a basket.");
+/// # let telemetry = tellane::Telemetry::builder("shop").install()?;
+/// ITEMS.record(3);
+/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(snapshot.histogram("items", &[]).map(|items| items.count()), Some(1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type LazyHistogram = Lazy<Histogram>;
 /// A [`Timer`] in a static.
+///
+/// ```
+/// static PACKING: tellane::LazyTimer = tellane::timer!("packing", "Time to pack an order.");
+/// # let telemetry = tellane::Telemetry::builder("shop").install()?;
+/// PACKING.time(|| 40 + 2);
+/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(snapshot.histogram("packing_seconds", &[]).map(|taken| taken.count()), Some(1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type LazyTimer = Lazy<Timer>;
 
 impl<H: Handle> Deref for Lazy<H> {
@@ -84,12 +141,30 @@ impl<H: Handle> Lazy<H> {
     }
 
     /// Counts or records bytes: `_bytes` becomes part of the name.
+    ///
+    /// ```
+    /// static SENT: tellane::LazyCounter = tellane::counter!("sent_total", "Bytes sent.").bytes();
+    /// # let telemetry = tellane::Telemetry::builder("shop").install()?;
+    /// SENT.add(1_500);
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.counter("sent_bytes_total", &[]), Some(1_500));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn bytes(mut self) -> Self {
         self.definition.bytes = true;
         self
     }
 
     /// Counts seconds, or records durations: `_seconds` becomes part of the name.
+    ///
+    /// ```
+    /// static AGE: tellane::LazyGauge = tellane::gauge!("age", "Age of the oldest order.").seconds();
+    /// # let telemetry = tellane::Telemetry::builder("shop").install()?;
+    /// AGE.set(2.5);
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.gauge("age_seconds", &[]), Some(2.5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn seconds(mut self) -> Self {
         self.definition.seconds = true;
         self
@@ -98,12 +173,30 @@ impl<H: Handle> Lazy<H> {
 
 impl Lazy<Counter> {
     /// Adds one.
+    ///
+    /// ```
+    /// static ORDERS: tellane::LazyCounter = tellane::counter!("orders_total", "Orders placed.");
+    /// # let telemetry = tellane::Telemetry::builder("shop").install()?;
+    /// ORDERS.inc();
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.counter("orders_total", &[]), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn inc(&self) {
         self.add(1);
     }
 
     /// Adds an amount.
+    ///
+    /// ```
+    /// static ORDERS: tellane::LazyCounter = tellane::counter!("orders_total", "Orders placed.");
+    /// # let telemetry = tellane::Telemetry::builder("shop").install()?;
+    /// ORDERS.add(3);
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.counter("orders_total", &[]), Some(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn add(&self, amount: u64) {
         // Relaxed: a key is a number; the cell it leads to is this thread's own.

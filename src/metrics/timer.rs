@@ -24,11 +24,28 @@ pub struct Timer(pub(super) Histogram);
 
 impl Timer {
     /// A timer that records nothing and reads no clock.
+    ///
+    /// ```
+    /// let nothing = tellane::Timer::noop();
+    /// assert_eq!(nothing.time(|| 40 + 2), 42);
+    /// assert_eq!(nothing.start().stop(), None);
+    /// ```
     pub const fn noop() -> Self {
         Self(Histogram::noop())
     }
 
     /// Starts a stopwatch. While the switch is off it does not read the clock.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # let (clock, hand) = tellane::Clock::mock();
+    /// # let telemetry = tellane::Telemetry::builder("shop").clock(clock).start()?;
+    /// let packing = telemetry.timer("packing").register()?;
+    /// let watch = packing.start();
+    /// hand.advance(Duration::from_millis(3)); // a mock clock's hand
+    /// assert_eq!(watch.stop(), Some(Duration::from_millis(3)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn start(&self) -> Stopwatch<'_> {
         let live = self.0.0.as_ref().filter(|live| local::wants_sample(&live.recorder));
@@ -36,6 +53,15 @@ impl Timer {
     }
 
     /// Runs a closure and records how long it took. If it panics, that is recorded too.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let packing = telemetry.timer("packing").register()?;
+    /// assert_eq!(packing.time(|| 40 + 2), 42);
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.histogram("packing_seconds", &[]).map(|packing| packing.count()), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn time<R>(&self, act: impl FnOnce() -> R) -> R {
         let _running = self.start();
@@ -43,6 +69,15 @@ impl Timer {
     }
 
     /// Records a duration that was measured elsewhere.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let packing = telemetry.timer("packing").register()?;
+    /// packing.record(std::time::Duration::from_millis(250));
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.histogram("packing_seconds", &[]).and_then(|packing| packing.max()), Some(0.25));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn record(&self, duration: Duration) {
         self.0.record_duration(duration);
@@ -50,6 +85,16 @@ impl Timer {
 }
 
 /// A running stopwatch of a [`Timer`]. Records when dropped; may be sent to another thread.
+///
+/// ```
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let packing = telemetry.timer("packing").register()?;
+/// let watch = packing.start();
+/// std::thread::scope(|scope| scope.spawn(|| drop(watch)).join()).expect("no panic");
+/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(snapshot.histogram("packing_seconds", &[]).map(|packing| packing.count()), Some(1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a stopwatch that is dropped at once records no time"]
 pub struct Stopwatch<'a> {
@@ -61,12 +106,30 @@ pub struct Stopwatch<'a> {
 
 impl Stopwatch<'_> {
     /// Records and returns the time; `None` if the switch was off at the start, or there is nothing to record into.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let packing = telemetry.timer("packing").register()?;
+    /// assert!(packing.start().stop().is_some());
+    /// telemetry.switch().force_off();
+    /// assert_eq!(packing.start().stop(), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn stop(mut self) -> Option<Duration> {
         self.record().map(Duration::from_nanos)
     }
 
     /// Ends it without a record.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let packing = telemetry.timer("packing").register()?;
+    /// packing.start().discard();
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.histogram("packing_seconds", &[]).map(|packing| packing.count()), Some(0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn discard(mut self) {
         self.live = None;
     }

@@ -163,7 +163,7 @@ impl fmt::Display for ConfigFault {
 ///     }
 ///     taken => taken?,
 /// };
-/// # drop(snapshot);
+/// assert_eq!(snapshot.service(), "shop");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,9 +14,24 @@ use crate::stats::Kind;
 use std::fmt::Write;
 
 /// The format's content type.
+///
+/// ```
+/// let header = format!("Content-Type: {}\r\n", tellane::prometheus::CONTENT_TYPE);
+/// assert!(header.contains("version=0.0.4"));
+/// ```
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A snapshot in the text format: every series, and the pipeline's own figures under `tellane_`.
+///
+/// ```
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// telemetry.gauge("load").help("Share of time at work.").register()?.set(0.5);
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let text = tellane::prometheus::render(&snapshot);
+/// assert!(text.contains("# HELP load Share of time at work.\n# TYPE load gauge\nload 0.5\n"));
+/// assert!(text.contains("tellane_dropped_total"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn render(snapshot: &Snapshot) -> String {
     let mut text = Text(String::with_capacity(64 * snapshot.catalogue.len() + 4096));
     let mut last = "";

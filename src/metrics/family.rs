@@ -38,7 +38,7 @@ pub(super) use sealed::{FromSeries, Source};
 /// }
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// first::<Counter>(&telemetry.counter("orders_total").family(["town"])?).inc();
-/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
 /// assert_eq!(snapshot.counter("orders_total", &[("town", "first")]), Some(1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -148,7 +148,7 @@ impl<H: Handle, const N: usize> Family<H, N> {
     /// let orders = telemetry.counter("orders_total").family(["town", "by"])?;
     /// let leith = orders.with(["Leith", "web"]).clone(); // kept for a loop: no lookup any more
     /// (0..3).for_each(|_| leith.inc());
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
     /// assert_eq!(snapshot.counter("orders_total", &[("town", "Leith"), ("by", "web")]), Some(3));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

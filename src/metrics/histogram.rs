@@ -68,7 +68,7 @@ impl Histogram {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let nothing = telemetry.histogram("no name").register().unwrap_or(tellane::Histogram::noop());
     /// nothing.record(3);
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
     /// assert_eq!(snapshot.points().len(), 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -82,7 +82,7 @@ impl Histogram {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let wait = telemetry.histogram("wait").seconds().register()?;
     /// wait.record(250_000_000); // nanoseconds
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
     /// assert_eq!(snapshot.histogram("wait_seconds", &[]).and_then(|wait| wait.max()), Some(0.25));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -99,7 +99,7 @@ impl Histogram {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let wait = telemetry.histogram("wait").seconds().register()?;
     /// wait.record_duration(std::time::Duration::from_millis(250));
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
     /// assert_eq!(snapshot.histogram("wait_seconds", &[]).and_then(|wait| wait.max()), Some(0.25));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -115,7 +115,7 @@ impl Histogram {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let wait = telemetry.histogram("wait").seconds().register()?;
     /// [0.25, -1.0].map(|seconds| wait.record_f64(seconds));
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
     /// assert_eq!(snapshot.histogram("wait_seconds", &[]).map(|wait| wait.count()), Some(1));
     /// assert_eq!(snapshot.ledger().total().dropped.by(tellane::Reason::Invalid), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -162,6 +162,14 @@ fn text(words: &[u64], length: usize) -> Result<String, DecodeError> {
 
 /// Reads records one after the other. After an error whose record could still be measured it goes on behind it;
 /// after one that lost the thread it ends.
+///
+/// ```
+/// use tellane::record::{DecodeError, Decoder, Record};
+/// let mut decoder = Decoder::new(&[(1_250 << 24) | (7 << 4) | 1, 6]);
+/// assert_eq!(decoder.next(), Some(Ok(Record::Sample { series: 7, value: 1_250 })));
+/// assert_eq!(decoder.next(), Some(Err(DecodeError::UnknownKind { kind: 6 })));
+/// assert_eq!(decoder.next(), None); // how long that record is, nobody knows
+/// ```
 #[derive(Clone, Debug)]
 pub struct Decoder<'a> {
     rest: &'a [u64],
@@ -169,11 +177,27 @@ pub struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     /// Reads words that carry no magic: a ring's contents, or what [`from_bytes`] gave.
+    ///
+    /// ```
+    /// use tellane::record::{Decoder, Record};
+    /// let records: Result<Vec<_>, _> = Decoder::new(&[(1_250 << 24) | (7 << 4) | 1]).collect();
+    /// assert_eq!(records?, [Record::Sample { series: 7, value: 1_250 }]);
+    /// # Ok::<(), tellane::record::DecodeError>(())
+    /// ```
     pub fn new(words: &'a [u64]) -> Self {
         Self { rest: words }
     }
 
     /// The words not read yet.
+    ///
+    /// ```
+    /// # use tellane::record::Decoder;
+    /// let words = [(1_250 << 24) | (7 << 4) | 1, (980 << 24) | (7 << 4) | 1];
+    /// let mut decoder = Decoder::new(&words);
+    /// decoder.next().expect("there are two")?;
+    /// assert_eq!(decoder.rest(), &words[1..]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn rest(&self) -> &'a [u64] {
         self.rest
     }
@@ -201,6 +225,12 @@ impl Iterator for Decoder<'_> {
 
 /// The words of a saved stream, its magic checked and taken off.
 ///
+/// ```
+/// use tellane::record::{DecodeError, from_bytes, to_bytes};
+/// assert_eq!(from_bytes(&to_bytes(&[1, 2])), Ok(vec![1, 2]));
+/// assert_eq!(from_bytes(b"some other file"), Err(DecodeError::BadMagic));
+/// ```
+///
 /// # Errors
 /// [`DecodeError::Truncated`] if the bytes are no whole words, [`DecodeError::BadMagic`] if it is no stream of this
 /// version.
@@ -219,6 +249,13 @@ pub fn from_bytes(bytes: &[u8]) -> Result<Vec<u64>, DecodeError> {
 }
 
 /// Why words are not a record.
+///
+/// ```
+/// use tellane::record::{DecodeError, Decoder};
+/// let error = DecodeError::UnknownKind { kind: 0 };
+/// assert_eq!(Decoder::new(&[0]).next(), Some(Err(error)));
+/// assert_eq!(error.to_string(), "no record has kind 0");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DecodeError {

@@ -92,6 +92,15 @@ pub(crate) struct Head {
 
 /// Appends a record to a stream of words.
 ///
+/// ```
+/// use tellane::record::{Record, encode};
+/// let mut words = Vec::new();
+/// encode(&Record::Sample { series: 7, value: 1_250 }, &mut words)?;
+/// encode(&Record::Sample { series: 7, value: 1 << 40 }, &mut words)?; // too large for one word
+/// assert_eq!(words.len(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`EncodeError`] if a part does not fit the encoding; the stream is then as it was.
 pub fn encode(record: &Record, into: &mut Vec<u64>) -> Result<(), EncodeError> {
@@ -189,11 +198,27 @@ fn checked_id(id: u32) -> Result<u32, EncodeError> {
 }
 
 /// A stream of words as bytes, [`MAGIC`](super::MAGIC) first.
+///
+/// ```
+/// use tellane::record::{from_bytes, to_bytes};
+/// let bytes = to_bytes(&[1, 2]);
+/// assert_eq!(bytes.len(), 24);
+/// assert_eq!(from_bytes(&bytes)?, [1, 2]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn to_bytes(words: &[u64]) -> Vec<u8> {
     std::iter::once(&layout::MAGIC).chain(words).flat_map(|word| word.to_le_bytes()).collect()
 }
 
 /// Why a record cannot be encoded.
+///
+/// ```
+/// use tellane::record::{EncodeError, Record, encode};
+/// let mut words = Vec::new();
+/// let outcome = encode(&Record::Sample { series: 1 << 20, value: 1 }, &mut words);
+/// assert_eq!(outcome, Err(EncodeError::IdTooLarge));
+/// assert!(words.is_empty());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EncodeError {

@@ -3,6 +3,12 @@
 //! The table is in the room's docs; no other file shifts by a number of its own.
 
 /// First word of a saved stream: the bytes `tellane` and the version, 1, little-endian.
+///
+/// ```
+/// use tellane::record::{MAGIC, to_bytes};
+/// assert_eq!(MAGIC.to_le_bytes(), *b"tellane\x01");
+/// assert_eq!(to_bytes(&[]), b"tellane\x01");
+/// ```
 pub const MAGIC: u64 = u64::from_le_bytes(*b"tellane\x01");
 
 pub(crate) const KIND_SAMPLE: u64 = 1;

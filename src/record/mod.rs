@@ -74,6 +74,15 @@ pub(crate) use encode::{Full, Head, Items, span_head};
 pub use layout::MAGIC;
 
 /// One decoded record.
+///
+/// ```
+/// use tellane::record::{Decoder, Record, Space, encode};
+/// let mut words = Vec::new();
+/// encode(&Record::Definition { space: Space::Key, id: 1, text: "items".into() }, &mut words)?;
+/// let read = Decoder::new(&words).next();
+/// assert!(matches!(read, Some(Ok(Record::Definition { id: 1, text, .. })) if text == "items"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Record {
@@ -107,6 +116,17 @@ pub enum Record {
 }
 
 /// A finished span, as encoded: names and keys are ids, times are ticks.
+///
+/// ```
+/// use tellane::record::{Decoder, Record, Span, Value, encode};
+/// let attributes = vec![(1, Value::U64(3))];
+/// let span = Record::Span(Span { name: 7, start: 1_000, duration: 250, attributes, ..Span::default() });
+/// let mut words = Vec::new();
+/// encode(&span, &mut words)?;
+/// assert_eq!(words.len(), 9); // seven, and two for the attribute
+/// assert_eq!(Decoder::new(&words).next(), Some(Ok(span)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Span {
     /// Id of the span's name, below 2^20.
@@ -134,6 +154,17 @@ pub struct Span {
 }
 
 /// How a span ended.
+///
+/// ```
+/// use tellane::Status;
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// telemetry.tracer().span("order").set_status(Status::Ok);
+/// drop(telemetry.tracer().span("payment"));
+/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let statuses: Vec<_> = snapshot.spans().map(|span| span.status).collect();
+/// assert_eq!(statuses, [Status::Ok, Status::Unset]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Status {
@@ -147,6 +178,18 @@ pub enum Status {
 }
 
 /// An attribute's value.
+///
+/// ```
+/// use tellane::Value;
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// telemetry.tracer().span("order").set("items", 3_u64);
+/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let order = snapshot.spans().next().expect("just ended");
+/// let (key, value) = &order.attributes[0];
+/// assert_eq!((&**key, value), ("items", &Value::U64(3)));
+/// assert_eq!(value.to_string(), "3");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
@@ -175,6 +218,15 @@ impl std::fmt::Display for Value {
 }
 
 /// What the ids of a definition name.
+///
+/// ```
+/// use tellane::record::{Decoder, Record, Space, encode};
+/// let mut words = Vec::new();
+/// encode(&Record::Definition { space: Space::SpanName, id: 7, text: "order".into() }, &mut words)?;
+/// let read = Decoder::new(&words).next();
+/// assert!(matches!(read, Some(Ok(Record::Definition { space: Space::SpanName, id: 7, .. }))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u8)]

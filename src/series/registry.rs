@@ -201,7 +201,8 @@ pub(crate) struct Metric {
 /// let telemetry = tellane::Telemetry::builder("shop").install()?;
 /// LOAD.set(0.5); // a metric name has no space: nothing is set
 /// let fault = &telemetry.faults()[0];
-/// assert_eq!((&*fault.name, fault.error.to_string()), ("my load", "\"my load\" is no metric name".to_string()));
+/// assert_eq!(fault.name, "my load");
+/// assert_eq!(fault.error.to_string(), "\"my load\" is no metric name");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]

@@ -1,6 +1,13 @@
 //! What can be set on a span. Hot; conversions only.
 
 /// A value for [`Span::set`](crate::Span::set); made from text, integers, floats and booleans by `Into`.
+///
+/// ```
+/// use tellane::Attribute;
+/// assert_eq!(Attribute::from("web"), Attribute::Str("web"));
+/// assert_eq!(Attribute::from(3_u8), Attribute::U64(3));
+/// assert_eq!(Attribute::from(-3), Attribute::I64(-3));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Attribute<'a> {

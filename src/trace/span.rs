@@ -14,12 +14,34 @@ use crate::record::Status;
 /// let span = tellane::Tracer::noop().span("stays here");
 /// std::thread::spawn(move || drop(span)); // a guard belongs to its thread
 /// ```
+///
+/// ```
+/// use tellane::Status;
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let tracer = telemetry.tracer();
+/// let order = tracer.span("order");
+/// let mut payment = tracer.span("payment"); // its child
+/// payment.fail();
+/// drop(payment);
+/// drop(order);
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let spans: Vec<_> = snapshot.spans().collect();
+/// assert_eq!((&*spans[0].name, spans[0].status), ("payment", Status::Error));
+/// assert_eq!(spans[0].parent_id, Some(spans[1].span_id));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a span that is dropped at once measures nothing"]
 pub struct Span(pub(super) Option<Open>);
 
 impl Span {
     /// A span that does nothing.
+    ///
+    /// ```
+    /// let mut span = tellane::Span::noop();
+    /// span.set("items", 3_u64);
+    /// assert_eq!(span.context(), None);
+    /// ```
     #[inline]
     pub const fn noop() -> Self {
         Self(None)
@@ -46,6 +68,17 @@ impl Span {
     }
 
     /// Says how it went. The last word counts.
+    ///
+    /// ```
+    /// use tellane::Status;
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let mut span = telemetry.tracer().span("order");
+    /// span.set_status(Status::Ok);
+    /// span.end();
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.spans().next().map(|span| span.status), Some(Status::Ok));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn set_status(&mut self, status: Status) {
         if let Some(open) = &mut self.0 {
@@ -54,17 +87,43 @@ impl Span {
     }
 
     /// Says that it failed: [`Status::Error`].
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let mut span = telemetry.tracer().span("order");
+    /// span.fail();
+    /// span.end();
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.spans().next().map(|span| span.status), Some(tellane::Status::Error));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn fail(&mut self) {
         self.set_status(Status::Error);
     }
 
     /// Whether its attributes are kept: it is on, and sampled.
+    ///
+    /// ```
+    /// let telemetry = tellane::Telemetry::builder("shop").sampling(0.0).start()?;
+    /// assert!(!telemetry.tracer().span("order").is_sampled());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_sampled(&self) -> bool {
         self.0.as_ref().is_some_and(|open| open.ids.sampled)
     }
 
     /// Its ids, or `None` for a span that does nothing.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let tracer = telemetry.tracer();
+    /// let (order, payment) = (tracer.span("order"), tracer.span("payment"));
+    /// let (order, payment) = (order.context().expect("on"), payment.context().expect("on"));
+    /// assert_eq!(order.trace_id, payment.trace_id);
+    /// assert_ne!(order.span_id, payment.span_id);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn context(&self) -> Option<SpanContext> {
         let ids = self.0.as_ref()?.ids;
         (ids.span_id != 0).then_some(SpanContext {
@@ -75,6 +134,15 @@ impl Span {
     }
 
     /// Ends it now.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let span = telemetry.tracer().span("order");
+    /// span.end();
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.spans().count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn end(self) {}
 }
@@ -89,6 +157,15 @@ impl Drop for Span {
 }
 
 /// The ids of a span.
+///
+/// ```
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let span = telemetry.tracer().span("order");
+/// let ids = span.context().expect("the switch is on");
+/// println!("{:032x} {:016x}", ids.trace_id, ids.span_id); // as W3C trace context writes them
+/// assert!(ids.sampled && ids.trace_id != 0 && ids.span_id != 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct SpanContext {

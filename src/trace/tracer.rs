@@ -36,6 +36,11 @@ struct Source {
 
 impl Tracer {
     /// A tracer whose spans do nothing.
+    ///
+    /// ```
+    /// let span = tellane::Tracer::noop().span("order");
+    /// assert_eq!(span.context(), None);
+    /// ```
     pub const fn noop() -> Self {
         Self(None)
     }
@@ -49,6 +54,18 @@ impl Tracer {
 
     /// Starts a span on this thread, as a child of the innermost one open here, or as the root of a new trace. It
     /// ends when dropped. Fastest with one literal for one name: a thread knows a name by the address of its text.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let tracer = telemetry.tracer();
+    /// {
+    ///     let _order = tracer.span("order");
+    ///     let _payment = tracer.span("payment"); // a child of `order`; both end here
+    /// }
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.spans().filter(|span| span.parent_id.is_some()).count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn span(&self, name: &'static str) -> Span {
         let Some(source) = &self.0 else { return Span::noop() };

@@ -24,7 +24,14 @@ pub struct Clock(Source);
 enum Source {
     Tsc(Scale),
     Os(Instant),
-    Mock(Arc<fixed::AtomicU64>),
+    Mock(Arc<Mock>),
+}
+
+/// What a mock clock and its hands share.
+#[derive(Debug)]
+struct Mock {
+    now: fixed::AtomicU64,
+    reads: fixed::AtomicU64,
 }
 
 /// The end of a wait that begins now, by the OS clock whatever an instance's own; a century stands for longer ones.
@@ -94,8 +101,9 @@ impl Clock {
     /// ```
     pub fn mock() -> (Self, MockClock) {
         // Not zero: a reader can then tell "never" from "at the start".
-        let now = Arc::new(fixed::AtomicU64::new(1_000_000_000));
-        (Self(Source::Mock(Arc::clone(&now))), MockClock(now))
+        let now = fixed::AtomicU64::new(1_000_000_000);
+        let mock = Arc::new(Mock { now, reads: fixed::AtomicU64::new(0) });
+        (Self(Source::Mock(Arc::clone(&mock))), MockClock(mock))
     }
 
     /// Now, in ticks.
@@ -159,7 +167,11 @@ impl Source {
         match self {
             Self::Tsc(_) => tsc::read(),
             Self::Os(start) => u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX),
-            Self::Mock(now) => now.load(fixed::Ordering::Relaxed), // one number; nothing hangs on its order
+            // Two numbers; nothing hangs on their order.
+            Self::Mock(mock) => {
+                mock.reads.fetch_add(1, fixed::Ordering::Relaxed);
+                mock.now.load(fixed::Ordering::Relaxed)
+            }
         }
     }
 }
@@ -177,7 +189,7 @@ impl Source {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct MockClock(Arc<fixed::AtomicU64>);
+pub struct MockClock(Arc<Mock>);
 
 impl MockClock {
     /// Moves the clock on.
@@ -194,7 +206,7 @@ impl MockClock {
     /// ```
     pub fn advance(&self, by: Duration) {
         let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
-        self.0.fetch_add(nanos, fixed::Ordering::Relaxed);
+        self.0.now.fetch_add(nanos, fixed::Ordering::Relaxed);
     }
 
     /// Sets the clock, in nanoseconds; it may run backwards.
@@ -211,7 +223,23 @@ impl MockClock {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn set(&self, nanos: u64) {
-        self.0.store(nanos, fixed::Ordering::Relaxed);
+        self.0.now.store(nanos, fixed::Ordering::Relaxed);
+    }
+
+    /// How often the clock has been read so far, by any thread, the aggregator's included.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let (clock, hand) = tellane::Clock::mock();
+    /// let telemetry = tellane::Telemetry::builder("shop").clock(clock).start()?;
+    /// let timer = telemetry.timer("packing").register()?;
+    /// let before = hand.reads();
+    /// timer.time(|| ());
+    /// assert!(hand.reads() - before >= 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reads(&self) -> u64 {
+        self.0.reads.load(fixed::Ordering::Relaxed)
     }
 }
 

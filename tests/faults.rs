@@ -4,10 +4,11 @@
 mod support;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use support::{PATIENCE, assert_balanced, assert_possible, assert_whole, eventually};
-use tellane::{Cause, Config, Injection, Kind, Reason, State, Switch, Telemetry, Transition};
+use tellane::{Cause, Clock, Config, Injection, Kind, Reason, State, Switch, Telemetry, Transition};
 
 /// Settings under which faults are found and forgiven within milliseconds.
 fn quick() -> Config {
@@ -287,6 +288,67 @@ fn above_the_memory_cap_it_goes_off_and_stays_there() {
     });
     assert_eq!((switch.state(), switch.changes()), (State::Off, 1));
     assert_balanced(&telemetry.shutdown(PATIENCE).ledger);
+}
+
+#[test]
+fn memory_that_threads_give_back_is_forgiven() {
+    // Four megabytes of rings against a cap of two; the rest of what an instance holds is far below one.
+    const THREADS: u64 = 8;
+    let config = Config {
+        ring_words: 1 << 16,
+        spill_bytes: 0,
+        kept_spans: 1 << 10,
+        idle_lanes: 0,
+        memory_cap: 2 << 20,
+        stall_after: PATIENCE,
+        ..quick()
+    };
+    let (clock, hand) = Clock::mock();
+    let telemetry = Telemetry::builder("memory").config(config).clock(clock).start().expect("it starts");
+    let sizes = telemetry.histogram("sizes").register().expect("a good name");
+    let mut switch = telemetry.switch();
+    // Whenever a probe could be due, and a whole pass between two answers.
+    let later = || {
+        hand.advance(Duration::from_secs(1));
+        telemetry.snapshot(PATIENCE).expect("a snapshot");
+        telemetry.snapshot(PATIENCE).expect("a snapshot")
+    };
+    std::thread::scope(|scope| {
+        let parked: Vec<Sender<()>> = (0..THREADS)
+            .map(|_| {
+                let (go, wait) = channel();
+                let sizes = &sizes;
+                scope.spawn(move || {
+                    sizes.record(1); // a lane, kept until the thread ends
+                    wait.recv().expect_err("nothing is sent, it is let go");
+                });
+                go
+            })
+            .collect();
+        let change = switch.wait_for_change(PATIENCE).expect("it goes off");
+        assert_eq!((change.from, change.to, change.cause), (State::Healthy, State::Off, Cause::Memory));
+        eventually("all of them have a lane", || later().pipeline().lanes == THREADS as usize);
+        let held = (0..50).map(|_| later().pipeline().bytes).min();
+        assert!(held > Some(4 << 20), "{held:?} bytes");
+        assert_eq!((switch.state(), switch.changes()), (State::Off, 1), "many passes and retries later");
+        drop(parked);
+    });
+    eventually("the lanes are gone", || later().pipeline().lanes == 0);
+    eventually("it comes back", || {
+        later();
+        switch.state() == State::Healthy
+    });
+    sizes.record(2); // one lane is not too much
+    let report = telemetry.shutdown(PATIENCE);
+    assert_balanced(&report.ledger);
+    let samples = report.ledger.kind(Kind::Sample);
+    assert_eq!(samples.recorded, THREADS + 1);
+    let last = telemetry.latest();
+    let kept = last.histogram("sizes", &[]).expect("registered");
+    assert_eq!((kept.count(), kept.max()), (samples.aggregated, Some(2.0)), "it records again");
+    let there_and_back =
+        [(State::Off, State::Probing, Cause::Probe), (State::Probing, State::Healthy, Cause::Recovered)];
+    assert_eq!(changes(&mut switch), there_and_back);
 }
 
 #[test]

@@ -358,7 +358,7 @@ impl Step {
     }
 
     /// Takes over everything that does not come by ring.
-    fn collect(&mut self) {
+    pub(super) fn collect(&mut self) {
         (0..self.lanes.len()).for_each(|at| self.take_spill(at));
         let taken = self.folded.histograms.take_shared();
         self.account(Kind::Sample, taken, 0);

@@ -228,3 +228,95 @@ impl Consumer {
         count
     }
 }
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::cell::Cell;
+    use std::collections::VecDeque;
+
+    /// What may happen to a ring. `fuzz/targets/ring_vs_vecdeque.rs` goes by the same rules, for longer.
+    #[derive(Clone, Debug)]
+    enum Act {
+        Sample,
+        WideSample,
+        /// With so many words beside its head.
+        Span(usize),
+        Take(usize),
+        /// The producer's end goes to another thread.
+        HandOver,
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        prop_oneof![
+            4 => Just(Act::Sample),
+            2 => Just(Act::WideSample),
+            2 => (0..40_usize).prop_map(Act::Span),
+            2 => (0..80_usize).prop_map(Act::Take),
+            1 => Just(Act::HandOver),
+        ]
+    }
+
+    /// A little before what a comparison of cursors can go wrong at, the wrap and the sign bit; and somewhere else.
+    fn cursor() -> impl Strategy<Value = u64> {
+        let edge = prop_oneof![Just(0), Just(1 << 63), Just(u64::MAX / 3)];
+        (edge, 0..200_u64).prop_map(|(edge, before)| u64::wrapping_sub(edge, before))
+    }
+
+    proptest! {
+        #[test]
+        fn it_gives_back_what_a_queue_gives_back(
+            capacity in (0..=7_u32).prop_map(|bits| 1_usize << bits),
+            cursor in cursor(),
+            acts in prop::collection::vec(act(), 0..300),
+        ) {
+            let ring = Ring::starting_at(cursor, capacity, Mode::On);
+            let (mut consumer, head) = (Consumer::new(&ring), OwnCopy::of(ring.published()));
+            // Every word is another: one that is lost, doubled or late shows.
+            let (mut queue, mut next) = (VecDeque::new(), 0_u64);
+            let (mut spans, counted) = (0, Cell::new(0));
+            for act in acts.into_iter().chain([Act::Take(usize::MAX)]) {
+                let fresh = |count: usize| (next + 1..).take(count);
+                let fits = |count: usize, room: usize| queue.len() + count <= room;
+                match act {
+                    Act::Sample | Act::WideSample => {
+                        let words: Vec<u64> = fresh(if matches!(act, Act::Sample) { 1 } else { 2 }).collect();
+                        let pushed = match words[..] {
+                            [word] => ring.push_sample(&head, [word]),
+                            [first, second] => ring.push_sample(&head, [first, second]),
+                            _ => unreachable!("one or two"),
+                        };
+                        prop_assert_eq!(pushed, fits(words.len(), capacity.div_ceil(2)), "half is for samples");
+                        if pushed {
+                            next += words.len() as u64;
+                            queue.extend(words);
+                        }
+                    }
+                    Act::Span(beside) => {
+                        let words: Vec<u64> = fresh(3 + beside).collect();
+                        let (first, items) = words.split_first_chunk::<3>().expect("there are three");
+                        let pushed = ring.push_span(&head, *first, items, || counted.set(counted.get() + 1));
+                        prop_assert_eq!(pushed, fits(words.len(), capacity), "whole, or not at all");
+                        if pushed {
+                            spans += 1;
+                            next += words.len() as u64;
+                            queue.extend(words);
+                        }
+                    }
+                    Act::Take(most) => {
+                        let mut taken = vec![u64::MAX]; // what was there stays
+                        let count = consumer.take(&ring, most, &mut taken);
+                        prop_assert_eq!(count, queue.len().min(most));
+                        let expected: Vec<u64> = [u64::MAX].into_iter().chain(queue.drain(..count)).collect();
+                        prop_assert_eq!(taken, expected);
+                    }
+                    Act::HandOver => head.set(ring.published()),
+                }
+                prop_assert_eq!(consumer.waiting(&ring), queue.len() as u64);
+                prop_assert_eq!(counted.get(), spans, "spans are counted as they go in");
+            }
+            prop_assert!(queue.is_empty());
+        }
+    }
+}

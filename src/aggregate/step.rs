@@ -77,6 +77,8 @@ pub(crate) struct Step {
     steps: u64,
     pub(crate) restarts: u64,
     anchor: Anchor,
+    /// Whether records were given up that nobody could count.
+    given_up: bool,
     /// Whether the instance has shut down: what is found now came too late.
     late: bool,
 }
@@ -132,6 +134,7 @@ impl Step {
             order: Vec::new(),
             steps: 0,
             restarts: 0,
+            given_up: false,
             late: false,
             registry,
         }
@@ -337,11 +340,26 @@ impl Step {
     }
 
     /// The thread of records is lost: nobody can say where the next one begins. What was published in this ring up to
-    /// now is given up and counted as one corrupt record; the ring goes on with what is published next.
+    /// now is given up and counted as one corrupt record, the rest of it when the instance ends; the ring goes on with
+    /// what is published next.
     fn quarantine(&mut self) {
-        self.account(Kind::Sample, 1, 1);
+        let first = self.words.get(self.read).copied().unwrap_or_default();
+        let kind = if layout::kind(first) == layout::KIND_SPAN { Kind::Span } else { Kind::Sample };
+        self.account(kind, 1, 1);
         self.read = self.words.len();
         self.lost = true;
+        self.given_up = true;
+    }
+
+    /// After the end, when nothing can be on its way any more: what was given up uncounted is what is missing.
+    fn count_given_up(&mut self) {
+        if std::mem::take(&mut self.given_up) {
+            let directory = &self.registry.directory;
+            let ledger = directory.ledger();
+            for kind in Kind::ALL {
+                directory.shared.shared_lost(kind, Reason::Corrupt, ledger.kind(kind).in_flight);
+            }
+        }
     }
 
     fn publish(&self, directory: &Directory) {
@@ -374,6 +392,7 @@ impl Step {
             if !planted(Bug::RingsOnly) {
                 self.collect();
             }
+            self.count_given_up();
         }
     }
 

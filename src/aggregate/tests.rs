@@ -247,6 +247,12 @@ fn corrupt_words_are_counted_and_skipped() {
     assert_eq!(corrupt(&bench), expected + 1);
     assert!(lane.ring.push_sample(&head, [layout::sample(0, 5)]));
     assert_eq!(sum(&mut bench), Some(4 * 7 + 3 * (1 + 3) + 5));
+    // What was given up uncounted is counted at the end.
+    assert!(bench.ledger().kind(Kind::Sample).in_flight > 10_000);
+    bench.registry.directory.close();
+    bench.step.sweep();
+    let samples = bench.ledger().kind(Kind::Sample);
+    assert_eq!((samples.in_flight, samples.recorded), (0, samples.aggregated + samples.dropped.total()));
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn main() {
     } else if has("--short") {
         51
     } else {
-        1_001
+        301
     };
     let csv = std::env::args().skip_while(|argument| argument != "--csv").nth(1);
     let is_filter = |argument: &String| !argument.starts_with('-') && Some(argument) != csv.as_ref();

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures, and puts the figures into PERF.md between its two marks, with what they were measured on. Takes a
+# Measures, and puts the figures into PERF.md between its two marks, with what they were measured on. Takes half a
 # minute; run it on a quiet machine. The raw figures of every round go to perf/record/.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -7,7 +7,8 @@ use std::hint::black_box;
 use std::time::Duration;
 use tellane::{Kind, Telemetry};
 
-const SECOND: Duration = Duration::from_secs(1);
+/// Long enough for any machine; nothing waits for it.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 fn start() -> Telemetry {
     Telemetry::builder("bench").start().expect("the defaults are valid")
@@ -27,7 +28,7 @@ fn counter(criterion: &mut Criterion) {
     group.bench_function("gauge set", |bench| bench.iter(|| gauge.set(black_box(1.5))));
     group.bench_function("gauge add", |bench| bench.iter(|| gauge.add(black_box(1.5))));
     group.finish();
-    let snapshot = telemetry.snapshot(SECOND).expect("the aggregator is idle");
+    let snapshot = telemetry.snapshot(DEADLINE).expect("the aggregator is idle");
     assert!(snapshot.counter("calls_total", &[]) > Some(0));
     assert!(snapshot.counter("served_total", &[("method", "GET"), ("route", "/shop/cart")]) > Some(0));
 }
@@ -41,7 +42,7 @@ fn histogram(criterion: &mut Criterion) {
     group.bench_function("record_f64", |bench| bench.iter(|| latency.record_f64(black_box(0.001))));
     group.bench_function("timer", |bench| bench.iter(|| drop(timer.start())));
     group.finish();
-    let samples = telemetry.shutdown(10 * SECOND).ledger.kind(Kind::Sample);
+    let samples = telemetry.shutdown(DEADLINE).ledger.kind(Kind::Sample);
     assert!(samples.aggregated > 0);
     assert_eq!(samples.recorded, samples.aggregated);
 }
@@ -61,9 +62,9 @@ fn span(criterion: &mut Criterion) {
     });
     group.bench_function("unsampled", |bench| bench.iter(|| drop(unsampled.span("root"))));
     group.finish();
-    let spans = telemetry.shutdown(10 * SECOND).ledger.kind(Kind::Span);
+    let spans = telemetry.shutdown(DEADLINE).ledger.kind(Kind::Span);
     assert_eq!(spans.recorded, spans.aggregated + spans.dropped.total());
-    let sparse = sparse.shutdown(10 * SECOND).ledger.kind(Kind::Span);
+    let sparse = sparse.shutdown(DEADLINE).ledger.kind(Kind::Span);
     assert_eq!((sparse.recorded, sparse.aggregated), (sparse.unsampled, 0));
 }
 
@@ -76,7 +77,7 @@ fn off(criterion: &mut Criterion) {
     group.bench_function("histogram", |bench| bench.iter(|| latency.record(black_box(1_234_567))));
     group.bench_function("span", |bench| bench.iter(|| drop(tracer.span("root"))));
     group.finish();
-    let total = telemetry.shutdown(SECOND).ledger.total();
+    let total = telemetry.shutdown(DEADLINE).ledger.total();
     assert!(total.recorded > 0);
     assert_eq!(total.recorded, total.suppressed());
 }

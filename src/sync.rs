@@ -53,7 +53,7 @@ pub(crate) fn zeroed_words(len: usize) -> Box<[AtomicU64]> {
 }
 
 /// A writer's own copy of an atomic that it alone writes. Nothing in a normal build: reading the atomic itself costs
-/// no more, and keeping a copy one store more (2.5 against 2.1 ns for a sample). Under loom a real copy: loom forgets
+/// no more, and keeping a copy would be one store more. Under loom a real copy: loom forgets
 /// a load that is followed by a store of the same thread, and would explore next to nothing (tokio-rs/loom#392).
 #[cfg(not(tellane_loom))]
 #[derive(Debug)]

@@ -107,6 +107,7 @@ pub(crate) fn before_install() -> Vec<Row> {
 
 fn floor_rows() -> Vec<Row> {
     let values: Arc<[u64]> = values().into();
+    let beside = values.clone();
     vec![
         row("empty loop", None, CALLS, |calls| {
             timed(calls, |number| {
@@ -141,6 +142,14 @@ fn floor_rows() -> Vec<Row> {
         }),
         row("floor: the same + sum, min, max", None, CALLS, move |calls| {
             timed(calls, |number| floors::log_linear_exact(black_box(values[number as usize & 8191])))
+        }),
+        row("beside: hdrhistogram's own record", None, CALLS, {
+            let values = beside.clone();
+            let mut theirs =
+                hdrhistogram::Histogram::<u64>::new_with_bounds(1, 1 << 40, 2).expect("2 digits");
+            move |calls| {
+                timed(calls, |number| theirs.saturating_record(black_box(values[number as usize & 8191])))
+            }
         }),
         row("floor: raw clock reading", None, CALLS, |calls| {
             timed(calls, |number| {

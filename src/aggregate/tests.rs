@@ -1,5 +1,7 @@
 //! One pass at a time, by hand: no thread, no sleep, and a clock that stands still until it is told.
 
+mod oracle;
+
 use super::{Injection, Injector, Step};
 use crate::clock::{Clock, MockClock};
 use crate::lane::{Directory, Lane, Limits};
@@ -11,9 +13,7 @@ use crate::stats::{Kind, Ledger, Reason};
 use crate::sync::fixed::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, OwnCopy};
 use crate::trace::Tracer;
-use proptest::prelude::*;
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -354,113 +354,4 @@ fn what_is_recorded_while_the_lanes_close_is_swept() {
     assert_eq!((samples.aggregated, samples.dropped.by(Reason::AfterShutdown)), (1, 6));
     bench.step.sweep();
     assert_eq!(bench.ledger().kind(Kind::Sample), samples, "once is enough");
-}
-
-/// Digits and highest value of the histograms that an oracle is held against: one that clamps nearly everything, one
-/// whose greater values take two words, and one for all there are.
-const SHAPES: [(u8, u64); 3] = [(1, 1_000), (2, (1 << 50) - 1), (3, u64::MAX)];
-
-/// What may be done to them.
-#[derive(Clone, Debug)]
-enum Act {
-    Record(usize, u64),
-    Run,
-    Collect,
-    Snapshot,
-}
-
-fn acts() -> impl Strategy<Value = Vec<Act>> {
-    let value = (any::<u64>(), 0..64_u32).prop_map(|(value, shift)| value >> shift);
-    let act = prop_oneof![
-        60 => (0..SHAPES.len(), value).prop_map(|(series, value)| Act::Record(series, value)),
-        1 => Just(Act::Run),
-        1 => Just(Act::Collect),
-        1 => Just(Act::Snapshot),
-    ];
-    prop::collection::vec(act, 0..600)
-}
-
-/// All values of each histogram, as they were to be counted.
-#[derive(Default)]
-struct Oracle {
-    kept: [Vec<u64>; SHAPES.len()],
-    clamped: u64,
-}
-
-impl Oracle {
-    fn record(&mut self, series: usize, value: u64) {
-        let highest = SHAPES[series].1;
-        self.clamped += u64::from(value > highest);
-        self.kept[series].push(value.min(highest));
-    }
-
-    /// Holds a snapshot against it. What went by the shared counts is in the right bucket by chance only.
-    fn check(&self, bench: &mut Bench) -> Result<(), TestCaseError> {
-        let snapshot = bench.step.snapshot();
-        let ledger = bench.ledger();
-        let samples = ledger.kind(Kind::Sample);
-        let all = self.kept.iter().map(Vec::len).sum::<usize>() as u64;
-        prop_assert_eq!((samples.recorded, samples.aggregated, samples.in_flight), (all, all, 0));
-        prop_assert_eq!(ledger.clamped(), self.clamped);
-        for (series, kept) in self.kept.iter().enumerate() {
-            let view = snapshot.histogram(&format!("sizes_{series}"), &[]).expect("registered");
-            prop_assert_eq!(view.count(), kept.len() as u64);
-            prop_assert_eq!(view.buckets().map(|(_, _, count)| count).sum::<u64>(), view.count());
-            prop_assert_eq!(view.sum_recorded(), kept.iter().map(|value| u128::from(*value)).sum::<u128>());
-            if let (Some(min), Some(max)) = (kept.iter().min(), kept.iter().max()) {
-                prop_assert_eq!((view.min, view.max), (*min, *max));
-            }
-            if ledger.coarse() == 0 {
-                let mut buckets = BTreeMap::new();
-                for value in kept {
-                    *buckets.entry(view.layout.index(*value) as u32).or_insert(0) += 1;
-                }
-                prop_assert!(view.filled.iter().copied().eq(buckets), "{:?}", view);
-            }
-        }
-        Ok(())
-    }
-}
-
-#[test]
-fn histograms_hold_what_a_list_of_values_holds() {
-    // Of no use to the oracle, but a way that no case went was not tested: ring, two words, spill, shared counts.
-    let ways: [Cell<u64>; 4] = Default::default();
-    // None, room for the first, for the first two, for all.
-    let spills = prop_oneof![Just(0), Just(300), Just(8_000), Just(80_000)];
-    proptest!(|(acts in acts(), spill_words in spills)| {
-        let mut bench = bench_with(1 << 6, spill_words, Injector::default());
-        let sizes: Vec<_> = SHAPES.iter().enumerate().map(|(series, (digits, highest))| {
-            let name = format!("sizes_{series}");
-            let builder = HistogramBuilder::new(&bench.registry, &name).digits(*digits).highest(*highest);
-            builder.register().expect("a good name")
-        }).collect();
-        let mut oracle = Oracle::default();
-        for act in acts {
-            match act {
-                Act::Record(series, value) => {
-                    sizes[series].record(value);
-                    oracle.record(series, value);
-                }
-                Act::Run => {
-                    let before = bench.ledger().kind(Kind::Sample).aggregated;
-                    let words = bench.step.run().words as u64;
-                    let samples = bench.ledger().kind(Kind::Sample).aggregated - before;
-                    prop_assert!((samples..=2 * samples).contains(&words));
-                    ways[0].update(|ring| ring + samples);
-                    ways[1].update(|wide| wide + words - samples);
-                }
-                Act::Collect => bench.step.collect(),
-                Act::Snapshot => oracle.check(&mut bench)?,
-            }
-        }
-        oracle.check(&mut bench)?;
-        assert_balanced(&bench.ledger());
-        bench.registry.directory.roll_call(&mut 0, |lanes| {
-            ways[2].update(|spilled| spilled + lanes.iter().map(|lane| lane.spill.samples()).sum::<u64>());
-        });
-        ways[3].update(|shared| shared + bench.ledger().coarse());
-        bench.registry.directory.close(); // or this thread would keep its place there
-    });
-    assert!(ways.iter().all(|way| way.get() > 0), "{ways:?}");
 }

@@ -43,8 +43,8 @@ struct Inbox {
     /// The producer may write spans up to this cursor.
     limit: AtomicU64,
     /// And samples up to this one, half a ring less: samples that find no room go to the spill, spans are lost, so
-    /// the last half is kept for spans. Measured with one span in 100 samples, flat out: 95 % of the spans were shed
-    /// when both shared one limit.
+    /// the last half is kept for spans. In a burst of four threads with one span in 50 samples, 92 % of the spans were
+    /// shed when both shared one limit, 82 % with this.
     sample_limit: AtomicU64,
     /// A [`Mode`]. Relaxed everywhere: it guards no memory, and a producer that sees a change late is drained or
     /// swept like any other.
@@ -100,7 +100,7 @@ impl Ring {
     }
 
     #[inline(always)]
-    #[allow(unsafe_code)] // the check costs two of twenty instructions
+    #[allow(unsafe_code)] // the check would be two more instructions a record
     fn slot(&self, cursor: u64) -> &AtomicU64 {
         let index = cursor as usize & (self.words.len() - 1);
         debug_assert!(index < self.words.len());

@@ -190,7 +190,7 @@ fn bump(count: &AtomicU64) {
     count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }
 
-/// Samples in a ring are not counted one by one, which would cost a sixth of the call: they are the words published
+/// Samples in a ring are not counted one by one, which would be one more store a call: they are the words published
 /// less those beside them.
 impl Tally {
     /// Words were published that are no samples. Called after they were published: a reading in between takes them

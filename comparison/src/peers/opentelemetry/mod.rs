@@ -1,0 +1,4 @@
+//! opentelemetry with its SDK.
+
+pub(super) mod metrics;
+pub(super) mod spans;

@@ -1,0 +1,28 @@
+//! tellane, of this tree.
+
+pub(super) mod metrics;
+pub(super) mod off;
+pub(super) mod scrape;
+pub(super) mod spans;
+
+use std::time::Duration;
+use tellane::{PointValue, Snapshot, Telemetry};
+
+/// Long enough for any machine; nothing waits for it.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+fn started(service: &str) -> Telemetry {
+    Telemetry::builder(service).start().expect("the defaults are valid")
+}
+
+/// Lets the aggregator catch up.
+fn rest(telemetry: &Telemetry) -> impl FnMut() + use<> {
+    let telemetry = telemetry.clone();
+    move || drop(telemetry.snapshot(DEADLINE).expect("the aggregator keeps up between batches"))
+}
+
+/// The sum over all series of a counter.
+fn sum(snapshot: &Snapshot, name: &str) -> u64 {
+    let series = snapshot.points().filter(|point| point.name() == name);
+    series.map(|point| if let PointValue::Counter(count) = point.value() { *count } else { 0 }).sum()
+}

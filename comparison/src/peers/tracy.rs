@@ -1,0 +1,97 @@
+//! tracy-client: two items a span into a queue of the thread, which a thread of its own sends to the viewer. Without a
+//! viewer they pile up, so there is one: it reads, and counts bytes.
+
+use super::Account;
+use crate::rate::{Rate, flow};
+use crate::row::{Batch, Row, SPANS, timed};
+use crate::{subject, workload};
+use std::time::Duration;
+use tracy_client::{Client, Span, span, span_location};
+
+mod viewer;
+
+/// What a span takes at the least when it is unpacked: a begin of a type, a time and a place (8 bytes), an end of a
+/// type and a time.
+const LEAST: u64 = 1 + 1 + 8 + 1 + 1;
+
+static SPANS_MADE: Account = Account::new();
+
+fn start() -> Client {
+    let port = viewer::free_port();
+    // SAFETY: the process has one thread that looks at its environment, and this is it.
+    unsafe { std::env::set_var("TRACY_PORT", port.to_string()) };
+    let client = Client::start();
+    viewer::open(port);
+    client
+}
+
+/// Waits until nothing comes any more, and asserts that as much came as so many spans take at the least.
+fn settled(spans: u64) {
+    let mut before = viewer::seen();
+    loop {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = viewer::seen();
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    assert!(before >= LEAST * spans, "{before} bytes came of {spans} spans");
+}
+
+fn batch(spans: u32, body: impl FnOnce() -> Batch) -> Batch {
+    SPANS_MADE.make(u64::from(spans));
+    body()
+}
+
+/// The client's handle is a token of no size; the location is made once.
+fn tree(client: &Client) {
+    let (root, child, leaf) = (span_location!("root"), span_location!("child"), span_location!("leaf"));
+    let span = |location| move || -> Span { client.clone().span(location, 0) };
+    workload::tree(span(root), span(child), span(leaf));
+}
+
+pub(super) fn rows() -> Vec<Row> {
+    let client = start();
+    let child = |calls| batch(calls, || timed(calls, |_| drop(span!("child", 0))));
+    let attributes = |calls| {
+        batch(calls, || {
+            timed(calls, |number| {
+                let span = span!("attributes", 0);
+                span.emit_value(u64::from(number));
+                span.emit_text("GET");
+            })
+        })
+    };
+    vec![
+        Row::batch(subject::SPAN_ROOT, "span!, no ids", SPANS, child),
+        Row::batch(subject::SPAN_CHILD, "span!, no ids", SPANS, child),
+        Row::batch_on_two(subject::SPAN_CHILD_2T, "span!, no ids", SPANS, child),
+        Row::batch(subject::SPAN_TREE, "Client::span, no ids", SPANS, move |calls| {
+            batch(calls / 100 * 100, || timed(calls / 100, |_| tree(&client)))
+        })
+        .warm(100),
+        Row::batch_on_two(subject::SPAN_ATTRIBUTES_2T, "emit_value, emit_text, no ids", SPANS, attributes),
+        Row::batch(subject::SPAN_ATTRIBUTES, "emit_value, emit_text, no ids", SPANS, attributes).checked(
+            |_| {
+                settled(SPANS_MADE.made());
+                0
+            },
+        ),
+    ]
+}
+
+pub(super) fn rates() -> Vec<Rate> {
+    vec![Rate::new(subject::FLAT_OUT_SPANS, "Client::span, no ids", |time| {
+        let client = start();
+        let before = viewer::time();
+        let burst = |calls| (0..calls / 100).for_each(|_| tree(&client));
+        let mut flow = flow(time, 10_000, burst, |made| {
+            settled(made);
+            made
+        });
+        // The viewer is another program's work.
+        flow.background = flow.background.saturating_sub(viewer::time() - before);
+        flow
+    })]
+}

@@ -1,0 +1,62 @@
+//! A rate: one thread records without a pause, and what the process pays beside it is looked at, too.
+//!
+//! Each run has a process of its own, so that memory and processor time are this peer's alone.
+
+use crate::machine;
+use std::time::{Duration, Instant};
+
+/// What one run came to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flow {
+    pub(crate) calls: u64,
+    pub(crate) took: Duration,
+    pub(crate) lost: u64,
+    /// Growth of resident memory while it ran, in KiB.
+    pub(crate) grew: i64,
+    /// Processor time of all but the calls themselves, until the last record was dealt with.
+    pub(crate) background: Duration,
+}
+
+/// One peer's way to record flat out.
+pub(crate) struct Rate {
+    pub(crate) subject: &'static str,
+    pub(crate) how: &'static str,
+    pub(crate) run: Box<dyn FnOnce(Duration) -> Flow>,
+}
+
+impl Rate {
+    /// A rate; `run` sets everything up and measures with [`flow`].
+    pub(crate) fn new(
+        subject: &'static str,
+        how: &'static str,
+        run: impl FnOnce(Duration) -> Flow + 'static,
+    ) -> Self {
+        Self { subject, how, run: Box::new(run) }
+    }
+}
+
+/// Bursts of `calls` for this long; `arrived` waits for the last record, and is told how many were made.
+pub(crate) fn flow(
+    time: Duration,
+    calls: u32,
+    mut burst: impl FnMut(u32),
+    arrived: impl FnOnce(u64) -> u64,
+) -> Flow {
+    machine::run_on(&[0]);
+    burst(calls);
+    let resident = machine::resident();
+    let (process, thread, start) = (machine::process_time(), machine::thread_time(), Instant::now());
+    let mut made = 0;
+    while start.elapsed() < time {
+        burst(calls);
+        made += u64::from(calls);
+    }
+    let (took, own) = (start.elapsed(), machine::thread_time() - thread);
+    let grew = (machine::resident() - resident).max(0);
+    let all = made + u64::from(calls);
+    let arrived = arrived(all);
+    let background = (machine::process_time() - process).saturating_sub(own);
+    machine::run_anywhere();
+    assert!(arrived <= all && arrived > 0, "{arrived} arrived of {all} that were made");
+    Flow { calls: made, took, lost: all - arrived, grew, background }
+}

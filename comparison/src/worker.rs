@@ -1,0 +1,58 @@
+//! A peer's process. It makes the peer's rows, runs the batches it is asked for, and checks the results at the end;
+//! or it runs one rate. Talks in lines: one word, then fields between tabs.
+//!
+//! A process for each peer, so that none pays for another's globals, threads and heap, and that what can be set once
+//! in a process (tracing's subscriber, the recorder of `metrics`) can be set for each as its documentation has it.
+
+use crate::peers::PEERS;
+use std::io::{BufRead, Write, stdin, stdout};
+use std::time::Duration;
+
+fn say(line: &str) {
+    let mut out = stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).expect("the one who asked still listens");
+}
+
+/// Serves the rows of the peer with this number.
+pub(crate) fn serve(peer: usize) {
+    let mut rows = (PEERS[peer].rows)();
+    for row in &rows {
+        say(&format!("row\t{}\t{}\t{}\t{}", row.subject, row.how, row.threads, row.weaker));
+    }
+    for rate in (PEERS[peer].rates)() {
+        say(&format!("rate\t{}\t{}\t1\t", rate.subject, rate.how));
+    }
+    say("ready");
+    for line in stdin().lock().lines() {
+        let line = line.expect("lines are text");
+        let Ok(number) = line.parse::<usize>() else { break };
+        let (nanos, allocations) = rows[number].round();
+        say(&format!("batch\t{nanos}\t{allocations}"));
+    }
+    for row in rows {
+        let (subject, how) = (row.subject, row.how);
+        let (made, lost) = row.settle();
+        if made > 0 {
+            eprintln!("  {}, {subject}, {how}: {made} made, {lost} lost", PEERS[peer].name);
+        }
+        say(&format!("settled\t{made}\t{lost}"));
+    }
+    say("end");
+    // What is left (sockets, background threads) has no say in how long this takes.
+    std::process::exit(0);
+}
+
+/// Runs one rate of the peer with this number.
+pub(crate) fn rate(peer: usize, number: usize, time: Duration) {
+    let rate = (PEERS[peer].rates)().swap_remove(number);
+    let flow = (rate.run)(time);
+    say(&format!(
+        "flow\t{}\t{}\t{}\t{}\t{}",
+        flow.calls,
+        flow.took.as_nanos(),
+        flow.lost,
+        flow.grew,
+        flow.background.as_nanos()
+    ));
+    std::process::exit(0);
+}

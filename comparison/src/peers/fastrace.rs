@@ -35,6 +35,12 @@ fn seen(name: &str) -> u64 {
     seen.as_ref().and_then(|seen| seen.get(name)).copied().unwrap_or(0)
 }
 
+/// Spans that are not to be kept must not arrive.
+fn none(name: &str) -> u64 {
+    assert_eq!(seen(name), 0, "spans named {name} arrived");
+    0
+}
+
 /// A root around a batch of local spans, and the local spans.
 #[inline(always)]
 fn within<R>(body: impl FnOnce() -> R) -> R {
@@ -113,11 +119,11 @@ pub(super) fn rows() -> Vec<Row> {
         })
         .rest(flush)
         .weaker("nothing is counted")
-        .checked(|_| seen("unsampled")),
+        .checked(|_| none("unsampled")),
         Row::one(subject::OFF, "LocalSpan without a root", CALLS, |_| {
             drop(LocalSpan::enter_with_local_parent("off"));
         })
-        .checked(|_| seen("off")),
+        .checked(|_| none("off")),
     ]
 }
 

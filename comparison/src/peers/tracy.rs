@@ -1,12 +1,15 @@
 //! tracy-client: two items a span into a queue of the thread, which a thread of its own sends to the viewer. Without a
 //! viewer they pile up, so there is one: it reads, and counts bytes.
+//!
+//! With the feature `manual-lifetime`: without it Tracy starts before `main` in every process of this program, and its
+//! thread wakes a hundred times a second in each.
 
 use super::Account;
 use crate::rate::{Rate, flow};
 use crate::row::{Batch, Row, SPANS, timed};
 use crate::{subject, workload};
 use std::time::Duration;
-use tracy_client::{Client, Span, span, span_location};
+use tracy_client::{Client, Span, SpanLocation, span_location};
 
 mod viewer;
 
@@ -45,33 +48,47 @@ fn batch(spans: u32, body: impl FnOnce() -> Batch) -> Batch {
 }
 
 /// The client's handle is a token of no size; the location is made once.
+#[inline(always)]
+fn span(client: &Client, location: &'static SpanLocation) -> Span {
+    client.clone().span(location, 0)
+}
+
 fn tree(client: &Client) {
     let (root, child, leaf) = (span_location!("root"), span_location!("child"), span_location!("leaf"));
-    let span = |location| move || -> Span { client.clone().span(location, 0) };
-    workload::tree(span(root), span(child), span(leaf));
+    workload::tree(|| span(client, root), || span(client, child), || span(client, leaf));
 }
 
 pub(super) fn rows() -> Vec<Row> {
     let client = start();
-    let child = |calls| batch(calls, || timed(calls, |_| drop(span!("child", 0))));
-    let attributes = |calls| {
+    let (client_child, client_attributes) = (client.clone(), client.clone());
+    let child = move |calls| {
+        let location = span_location!("child");
+        batch(calls, || timed(calls, |_| drop(span(&client_child, location))))
+    };
+    let attributes = move |calls| {
+        let location = span_location!("attributes");
         batch(calls, || {
             timed(calls, |number| {
-                let span = span!("attributes", 0);
+                let span = span(&client_attributes, location);
                 span.emit_value(u64::from(number));
                 span.emit_text("GET");
             })
         })
     };
     vec![
-        Row::batch(subject::SPAN_ROOT, "span!, no ids", SPANS, child),
-        Row::batch(subject::SPAN_CHILD, "span!, no ids", SPANS, child),
-        Row::batch_on_two(subject::SPAN_CHILD_2T, "span!, no ids", SPANS, child),
+        Row::batch(subject::SPAN_ROOT, "Client::span, no ids", SPANS, child.clone()),
+        Row::batch(subject::SPAN_CHILD, "Client::span, no ids", SPANS, child.clone()),
+        Row::batch_on_two(subject::SPAN_CHILD_2T, "Client::span, no ids", SPANS, child),
         Row::batch(subject::SPAN_TREE, "Client::span, no ids", SPANS, move |calls| {
             batch(calls / 100 * 100, || timed(calls / 100, |_| tree(&client)))
         })
         .warm(100),
-        Row::batch_on_two(subject::SPAN_ATTRIBUTES_2T, "emit_value, emit_text, no ids", SPANS, attributes),
+        Row::batch_on_two(
+            subject::SPAN_ATTRIBUTES_2T,
+            "emit_value, emit_text, no ids",
+            SPANS,
+            attributes.clone(),
+        ),
         Row::batch(subject::SPAN_ATTRIBUTES, "emit_value, emit_text, no ids", SPANS, attributes).checked(
             |_| {
                 settled(SPANS_MADE.made());

@@ -40,10 +40,10 @@ impl MetricReader for Reader {
     }
 }
 
-/// A provider, what reads it, and a meter.
+/// A provider, which must live as long as it is read, what reads it, and a meter.
 #[derive(Clone)]
 struct Kit {
-    provider: SdkMeterProvider,
+    _provider: SdkMeterProvider,
     reader: Reader,
     meter: Meter,
 }
@@ -52,7 +52,7 @@ fn kit() -> Kit {
     let reader = Reader(Arc::new(ManualReader::builder().build()));
     let provider = SdkMeterProvider::builder().with_reader(reader.clone()).build();
     let meter = provider.meter("comparison");
-    Kit { provider, reader, meter }
+    Kit { _provider: provider, reader, meter }
 }
 
 impl Kit {
@@ -81,11 +81,7 @@ impl Kit {
 
     fn counted(&self, name: &'static str) -> impl FnOnce() -> u64 + use<> {
         let kit = self.clone();
-        move || {
-            let total = kit.total(name).0;
-            drop(kit.provider);
-            total
-        }
+        move || kit.total(name).0
     }
 }
 
@@ -168,7 +164,7 @@ fn scrape_rows() -> Vec<Row> {
         };
         let provider = SdkMeterProvider::builder().with_reader(reader.clone()).with_view(view).build();
         let meter = provider.meter("comparison");
-        Kit { provider, reader, meter }
+        Kit { _provider: provider, reader, meter }
     };
     let (counters, histograms) = (big(), big());
     let calls = counters.meter.u64_counter("calls").build();

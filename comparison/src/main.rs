@@ -55,11 +55,10 @@ fn main() {
         eprintln!("built without --release: the checks hold, the times say nothing");
     }
     let (only, peer) = (after("--only", 1), after("--peer", 1));
-    let wanted = |subject: &str, name: &str| {
-        only.is_none_or(|only| subject.contains(only)) && peer.is_none_or(|peer| name.contains(peer))
-    };
+    let is_wanted = |subject: &str| only.is_none_or(|only| subject.contains(only));
+    let is_peer = |name: &str| peer.is_none_or(|peer| name.contains(peer));
     let conditions = machine::Conditions::now();
-    let (figures, rates) = rounds::rows(length.rounds, wanted);
+    let (figures, rates) = rounds::rows(length.rounds, is_wanted, is_peer);
     let flows = rounds::rates(rates, length.runs, length.time);
     report::print(&conditions, &figures, &flows);
     if let Some(path) = after("--json", 1) {

@@ -13,6 +13,8 @@ pub(crate) struct Case {
     pub(crate) how: String,
     pub(crate) threads: u32,
     pub(crate) weaker: String,
+    /// Which of the processes serves the row.
+    process: usize,
     /// The peer's number, and the row's or the rate's among its own.
     at: (usize, usize),
 }
@@ -96,10 +98,14 @@ fn median(values: &mut [f64]) -> f64 {
     values[values.len() / 2]
 }
 
-/// Runs all rows of the wanted subjects; also tells which rates there are.
-pub(crate) fn rows(rounds: usize, wanted: impl Fn(&str, &str) -> bool) -> (Vec<Figures>, Vec<Case>) {
+/// Runs all rows of the wanted subjects and peers; also tells which rates there are.
+pub(crate) fn rows(
+    rounds: usize,
+    is_wanted: impl Fn(&str) -> bool,
+    is_peer: impl Fn(&str) -> bool,
+) -> (Vec<Figures>, Vec<Case>) {
     let (mut peers, mut cases, mut rates) = (Vec::new(), Vec::new(), Vec::new());
-    for at in 0..PEERS.len() {
+    for (started, at) in (0..PEERS.len()).filter(|at| is_peer(PEERS[*at].name)).enumerate() {
         let mut peer = Peer::start(at, &["--serve".to_owned(), at.to_string()]);
         let (mut rows_here, mut rates_here) = (0, 0);
         loop {
@@ -109,13 +115,14 @@ pub(crate) fn rows(rounds: usize, wanted: impl Fn(&str, &str) -> bool) -> (Vec<F
                 "rate" => (&mut rates, &mut rates_here),
                 _ => break,
             };
-            if wanted(&line[1], peer.name) {
+            if is_wanted(&line[1]) {
                 list.push(Case {
                     subject: line[1].clone(),
                     peer: peer.name,
                     how: line[2].clone(),
                     threads: number(&line[3]),
                     weaker: line[4].clone(),
+                    process: started,
                     at: (at, *count),
                 });
             }
@@ -127,7 +134,7 @@ pub(crate) fn rows(rounds: usize, wanted: impl Fn(&str, &str) -> bool) -> (Vec<F
     for round in 0..rounds {
         eprint!("\rround {} of {rounds}", round + 1);
         for (case, (times, allocations)) in cases.iter().zip(&mut measured) {
-            let peer = &mut peers[case.at.0].0;
+            let peer = &mut peers[case.process].0;
             peer.say(&case.at.1.to_string());
             let line = peer.hear();
             times.push(number(&line[1]));
@@ -146,7 +153,7 @@ pub(crate) fn rows(rounds: usize, wanted: impl Fn(&str, &str) -> bool) -> (Vec<F
         settled.push(account);
     }
     let figures = cases.into_iter().zip(measured).map(|(case, (mut times, allocations))| {
-        let account = &settled[case.at.0][case.at.1];
+        let account = &settled[case.process][case.at.1];
         let median = median(&mut times);
         Figures {
             median,

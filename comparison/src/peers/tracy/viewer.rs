@@ -40,7 +40,9 @@ pub(super) fn open(port: u16) {
         .and_then(|()| stream.write_all(&PROTOCOL.to_le_bytes()))
         .expect("it listens");
     let mut welcome = [0; 1 + WELCOME];
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time above zero");
     stream.read_exact(&mut welcome).expect("a welcome");
+    stream.set_read_timeout(None).expect("no time is allowed");
     assert_eq!(welcome[0], 1, "Tracy does not welcome protocol {PROTOCOL}");
     std::thread::spawn(move || {
         while let Some(bytes) = frame(&mut stream) {

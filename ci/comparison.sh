@@ -7,5 +7,4 @@ set -euo pipefail
 cd "$(dirname "$0")/../comparison"
 [ $# -gt 0 ] || set -- --smoke
 # Without --release the checks are the same, and fat LTO over 250 crates is spared.
-cargo build --locked --quiet
-./target/debug/tellane-comparison "$@"
+cargo run --quiet -- "$@"

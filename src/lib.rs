@@ -45,12 +45,14 @@
 mod aggregate;
 mod clock;
 mod config;
+mod context;
 mod error;
 mod export;
 #[cfg(any(fuzzing, tellane_plant))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod lane;
+mod level;
 mod metrics;
 #[cfg(all(test, tellane_loom))]
 mod model;
@@ -68,17 +70,29 @@ pub use metrics::{
     LazyCounter, LazyGauge, LazyHistogram, LazyTimer, LazyUpDownCounter, Stopwatch, Timer, TimerBuilder,
     UpDownCounter, UpDownCounterBuilder,
 };
-pub use trace::{Attribute, Span, SpanContext, Tracer, tracer};
+pub use trace::{
+    Annotation, Attached, Attribute, Context, Entered, InSpan, OwnedSpan, Span, SpanBuilder, SpanContext,
+    Spanned, SpannedResult, Tracer, tracer,
+};
 
-pub use snapshot::{FinishedSpan, HistogramView, Pipeline, Point, PointValue, ReadError, Snapshot};
+pub use context::{
+    Baggage, BaggageError, BaggageMember, Extract, HeaderFaults, Incoming, Inject, RemoteParent, TraceState,
+    TraceparentError, TracestateError, inject,
+};
+
+pub use snapshot::{
+    Exemplar, FinishedSpan, HistogramView, Pipeline, Point, PointValue, ReadError, Snapshot, SpanEvent,
+    SpanLink,
+};
 pub use stats::{Drops, Kind, KindLedger, Ledger, Reason};
 
 pub use export::{Report, prometheus};
 
 pub use clock::{Clock, MockClock};
-pub use config::Config;
+pub use config::{Config, SpanLimits};
 pub use error::{ConfigFault, MergeError, RegisterError, SnapshotError, StartError};
-pub use record::{Status, Value};
+pub use level::{Level, NotALevel};
+pub use record::{SpanKind, Status, Value};
 pub use series::{Fault, MetricKind, Unit};
 pub use switch::{Cause, State, Transition};
 pub use telemetry::{Builder, Shutdown, Switch, Telemetry};

@@ -7,7 +7,7 @@ use crate::error::{SnapshotError, StartError};
 use crate::lane::local::aside;
 use crate::lane::{Directory, Limits, watch_forks};
 use crate::metrics::{CounterBuilder, GaugeBuilder, HistogramBuilder, TimerBuilder, UpDownCounterBuilder};
-use crate::series::{Caps, Fault, Registry, enlist, install_global};
+use crate::series::{Caps, Fault, RateLimit, Registry, Tracing, enlist, install_global};
 use crate::snapshot::Snapshot;
 use crate::stats::Ledger;
 use crate::switch::{Override, State, Transition};
@@ -211,7 +211,15 @@ impl Builder {
         let instance = INSTANCES.fetch_add(1, fixed::Ordering::Relaxed); // a number; nothing hangs on its order
         let directory = Arc::new(Directory::new(instance, limits, clock, config.stall_after, config.retry));
         let caps = Caps { series: config.series_cap, names: config.names_cap, label: config.label_value_max };
-        let registry = Arc::new(Registry::new(directory, caps, config.sampling));
+        let tracing = Tracing {
+            sampling: config.sampling,
+            parent_based: config.parent_based,
+            rate_limit: config.traces_per_second.map(|limit| RateLimit::new(limit, &directory.clock)),
+            holds: false,
+            exemplars: config.exemplars,
+            span_limits: config.span_limits,
+        };
+        let registry = Arc::new(Registry::new(directory, caps, tracing));
         let service = Arc::clone(&self.service);
         let step = Step::new(Arc::clone(&registry), service, config.kept_spans, self.injector.clone());
         (registry, step)

@@ -4,7 +4,9 @@
 //! the layout is the same, so that a snapshot becomes one of its histograms bucket by bucket.
 
 use crate::lane::{Directory, Distribution, Slot, Spill};
-use crate::snapshot::HistogramView;
+use crate::record;
+use crate::snapshot::{Exemplar, HistogramView};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// All histograms of an instance, by series number.
@@ -26,7 +28,12 @@ struct Histogram {
     /// What of the series' shared counts has been taken over.
     shared: [u64; 65],
     shared_sum: u128,
+    /// Samples with the spans they were recorded in: the two latest of each power of two.
+    exemplars: BTreeMap<u32, [Option<Example>; 2]>,
 }
+
+/// An exemplar, as it came: value and ticks, trace and span.
+type Example = record::Exemplar;
 
 impl Histogram {
     fn new(to: &Arc<Distribution>) -> Self {
@@ -39,6 +46,7 @@ impl Histogram {
             view: None,
             shared: [0; 65],
             shared_sum: 0,
+            exemplars: BTreeMap::new(),
         }
     }
 
@@ -86,9 +94,16 @@ impl Histogram {
         taken
     }
 
-    fn view(&mut self, scale: f64) -> Arc<HistogramView> {
-        let make =
-            || HistogramView::new(self.to.layout, scale, &self.buckets, self.sum, (self.min, self.max));
+    fn view(&mut self, scale: f64, time: impl Fn(u64) -> u64) -> Arc<HistogramView> {
+        let make = || {
+            let examples = self.exemplars.values().flatten().flatten();
+            let examples = examples.map(|example| {
+                let value = example.value as f64 / scale;
+                Exemplar::new(value, time(example.at), (example.trace_id, example.span_id))
+            });
+            HistogramView::new(self.to.layout, scale, &self.buckets, self.sum, (self.min, self.max))
+                .with_exemplars(examples.collect())
+        };
         Arc::clone(self.view.get_or_insert_with(|| Arc::new(make())))
     }
 }
@@ -138,11 +153,27 @@ impl Histograms {
         histogram.map(|histogram| histogram.add(value)).is_some()
     }
 
-    pub(super) fn view(&mut self, series: u32, scale: f64) -> Option<Arc<HistogramView>> {
+    /// A histogram as it stands. `scale` is that of its unit, `time` makes Unix nanoseconds of ticks.
+    pub(super) fn view(
+        &mut self,
+        series: u32,
+        scale: f64,
+        time: impl Fn(u64) -> u64,
+    ) -> Option<Arc<HistogramView>> {
         if series as usize >= self.all.len() {
             self.meet();
         }
-        Some(self.all.get_mut(series as usize)?.view(scale))
+        Some(self.all.get_mut(series as usize)?.view(scale, time))
+    }
+
+    /// Keeps an exemplar in place of the older one of two; `false` if there is no such histogram.
+    pub(super) fn exemplify(&mut self, example: Example) -> bool {
+        self.meet();
+        let Some(histogram) = self.all.get_mut(example.series as usize) else { return false };
+        let [latest, older] = histogram.exemplars.entry(example.value.leading_zeros()).or_default();
+        *older = latest.replace(example);
+        histogram.view = None;
+        true
     }
 
     /// Takes over all series' shared counts; returns how many samples.

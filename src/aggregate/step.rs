@@ -104,6 +104,16 @@ impl Reader {
     }
 }
 
+/// What the record that begins with this word counts as.
+fn kind_of(first: u64) -> Kind {
+    match layout::kind(first) {
+        layout::KIND_SPAN => Kind::Span,
+        layout::KIND_LOG => Kind::Log,
+        layout::KIND_EXEMPLAR => Kind::Exemplar,
+        _ => Kind::Sample,
+    }
+}
+
 /// Words folded in one go: they stay in the first-level cache.
 const CHUNK: usize = 4096;
 
@@ -251,11 +261,7 @@ impl Step {
             match frame(&self.words[self.read..]) {
                 Ok(found) => {
                     self.read += found.words.len();
-                    self.in_hand = Some(if layout::kind(first) == layout::KIND_SPAN {
-                        Kind::Span
-                    } else {
-                        Kind::Sample
-                    });
+                    self.in_hand = Some(kind_of(first));
                     let range = self.read - found.words.len()..self.read;
                     self.fold_record(range);
                     self.in_hand = None;
@@ -332,11 +338,12 @@ impl Step {
             })
         } else if kind == layout::KIND_WIDE_SAMPLE {
             self.folded.histograms.add(layout::id(header), record.words[1])
+        } else if kind == layout::KIND_EXEMPLAR {
+            record.exemplar().is_ok_and(|example| self.folded.histograms.exemplify(example))
         } else {
             false // definitions do not travel by ring
         };
-        let kind = if kind == layout::KIND_SPAN { Kind::Span } else { Kind::Sample };
-        self.account(kind, 1, u64::from(!known));
+        self.account(kind_of(header), 1, u64::from(!known));
     }
 
     /// The thread of records is lost: nobody can say where the next one begins. What was published in this ring up to
@@ -344,8 +351,7 @@ impl Step {
     /// what is published next.
     fn quarantine(&mut self) {
         let first = self.words.get(self.read).copied().unwrap_or_default();
-        let kind = if layout::kind(first) == layout::KIND_SPAN { Kind::Span } else { Kind::Sample };
-        self.account(kind, 1, 1);
+        self.account(kind_of(first), 1, 1);
         self.read = self.words.len();
         self.lost = true;
         self.given_up = true;
@@ -408,10 +414,14 @@ impl Step {
         }
         self.meet_series();
         let directory = self.directory();
+        // From now on producers send new exemplars.
+        directory.epoch.fetch_add(1, Ordering::Relaxed);
         let now = directory.clock.ticks();
         let mut sums = vec![0; directory.shared_cells.count()];
         directory.sum_cells(&mut sums);
         let registry = Arc::clone(&self.registry);
+        let (anchor, ticks) = (self.anchor, directory.clock.scale());
+        let time = |at| anchor.unix_nanos(at, ticks);
         let values = self.order.iter().filter_map(|number| {
             let series = registry.catalogue.get(*number)?;
             let shape = series.identity.metric.shape.as_ref();
@@ -427,7 +437,7 @@ impl Step {
                 Place::Gauge(bits) => PointValue::Gauge(f64::from_bits(bits.load(Ordering::Relaxed))),
                 Place::Histogram(to) => {
                     let scale = shape.map_or(1.0, |shape| shape.scale);
-                    PointValue::Histogram(self.folded.histograms.view(to.series, scale)?)
+                    PointValue::Histogram(self.folded.histograms.view(to.series, scale, time)?)
                 }
             })
         });

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::stats::{KINDS, Kind, Ledger, Reason, Tally};
 use crate::switch::{Cause, State, Switch};
 use crate::sync::plant::{Bug, planted};
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering};
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -46,6 +46,8 @@ pub(crate) struct Directory {
     pub(crate) distributions: boxcar::Vec<Arc<Distribution>>,
     /// Records aggregated, by kind. Written by the aggregator.
     pub(crate) aggregated: [AtomicU64; KINDS],
+    /// Counts the times at which exemplars begin anew, from 1. Written by the aggregator.
+    pub(crate) epoch: AtomicU32,
     /// When the aggregator last came by, in ticks; 0 while there is none to wait for.
     heartbeat: AtomicU64,
     started: u64,
@@ -96,6 +98,7 @@ impl Directory {
             shared_cells: boxcar::Vec::new(),
             distributions: boxcar::Vec::new(),
             aggregated: std::array::from_fn(|_| AtomicU64::new(0)),
+            epoch: AtomicU32::new(1),
             heartbeat: AtomicU64::new(0),
             started: clock.ticks(),
             stall_ticks: clock.ticks_in(stall_after),

@@ -8,6 +8,7 @@
 mod names;
 mod registry;
 mod table;
+mod tracing;
 mod validate;
 
 pub(crate) use registry::{
@@ -16,3 +17,4 @@ pub(crate) use registry::{
 };
 pub use registry::{Fault, MetricKind, Unit};
 pub(crate) use table::Table;
+pub(crate) use tracing::{RateLimit, Tracing};

@@ -1,9 +1,11 @@
 //! From definitions to series. Cold: runs at registration and at the first use of a label combination.
 
 use super::names::{Names, SpanName};
+use super::tracing::Tracing;
 use super::validate;
 use crate::error::RegisterError;
-use crate::lane::{Directory, Distribution, Key};
+use crate::lane::{Directory, Distribution, Key, KnownName};
+use crate::record::SpanKind;
 use crate::record::layout::ID_LIMIT;
 use crate::stats::Layout;
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
@@ -225,8 +227,7 @@ pub(crate) struct Registry {
     /// Series numbers are given out one at a time.
     numbering: Mutex<()>,
     faults: Mutex<Vec<Fault>>,
-    /// Share of new traces whose spans are kept.
-    pub(crate) sampling: f64,
+    pub(crate) tracing: Tracing,
     /// Cap on the series of a metric that names none.
     series_cap: usize,
     label_max: usize,
@@ -246,7 +247,7 @@ pub(crate) struct Caps {
 }
 
 impl Registry {
-    pub(crate) fn new(directory: Arc<Directory>, caps: Caps, sampling: f64) -> Self {
+    pub(crate) fn new(directory: Arc<Directory>, caps: Caps, tracing: Tracing) -> Self {
         let Caps { series: series_cap, names: names_cap, label: label_max } = caps;
         let registry = Self {
             directory,
@@ -255,7 +256,7 @@ impl Registry {
             metrics: DashMap::new(),
             numbering: Mutex::new(()),
             faults: Mutex::new(Vec::new()),
-            sampling,
+            tracing,
             series_cap,
             label_max,
         };
@@ -373,10 +374,17 @@ impl Registry {
         })
     }
 
+    /// A name that is no literal.
+    pub(crate) fn dynamic_name(&self, name: &str, kind: SpanKind) -> KnownName {
+        let made = self.span_name(name, kind);
+        self.names.remember_dynamic(name, kind, &made);
+        made.known
+    }
+
     /// A span name, with the histogram of its durations and the counter of its errors.
-    pub(crate) fn span_name(&self, name: &str) -> Arc<SpanName> {
-        self.names.span(name, |name| {
-            let series = |metric: Result<Arc<Metric>, _>| self.series(&*metric?, &[name]);
+    pub(crate) fn span_name(&self, name: &str, kind: SpanKind) -> Arc<SpanName> {
+        self.names.span(name, kind, |name| {
+            let series = |metric: Result<Arc<Metric>, _>| self.series(&*metric?, &[name, kind.label()]);
             let durations = series(self.span_durations()).ok()?;
             let errors = series(self.span_errors()).ok()?;
             match (&durations.place, &errors.place) {
@@ -408,7 +416,10 @@ impl Registry {
         shape: Option<Shape>,
     ) -> Result<Arc<Metric>, RegisterError> {
         // As many series as there are span names, which have their own cap.
-        self.metric(Descriptor::new(what, kind, &["span_name"], shape, Location::caller())?, Some(usize::MAX))
+        self.metric(
+            Descriptor::new(what, kind, &["span_name", "span_kind"], shape, Location::caller())?,
+            Some(usize::MAX),
+        )
     }
 
     /// Notes what could not be registered for a static. The first hundred are kept.

@@ -4,6 +4,7 @@
 //! construction), shared by reference count, and costs nothing more however many read it.
 
 mod distribution;
+mod events;
 mod hdr_v2;
 mod merge;
 mod saved;
@@ -11,6 +12,7 @@ mod span;
 mod taken;
 
 pub use distribution::HistogramView;
+pub use events::{Exemplar, SpanEvent, SpanLink};
 pub use saved::ReadError;
 pub use span::FinishedSpan;
 pub(crate) use span::{Names, SpanBatch};

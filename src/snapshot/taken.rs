@@ -383,7 +383,8 @@ impl Snapshot {
         }
     }
 
-    /// The durations of the spans of a name: all of them, sampled or not.
+    /// The durations of the spans of a name and of any kind: all of them, sampled or not. By kind they are the series
+    /// of `traces_span_metrics_duration_seconds`.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -392,8 +393,21 @@ impl Snapshot {
     /// assert_eq!(snapshot.span_durations("order").map(|taken| taken.count()), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn span_durations(&self, name: &str) -> Option<&HistogramView> {
-        self.histogram("traces_span_metrics_duration_seconds", &[("span_name", name)])
+    pub fn span_durations(&self, name: &str) -> Option<Arc<HistogramView>> {
+        let mut all: Option<Arc<HistogramView>> = None;
+        for point in self.points().filter(|point| point.name() == "traces_span_metrics_duration_seconds") {
+            if point.identity.labels.first().is_some_and(|label| **label == *name)
+                && let PointValue::Histogram(view) = point.value()
+            {
+                match &mut all {
+                    None => all = Some(Arc::clone(view)),
+                    Some(all) => {
+                        Arc::make_mut(all).absorb(view);
+                    }
+                }
+            }
+        }
+        all
     }
 
     /// The latest finished spans, oldest first; [`Config::kept_spans`](crate::Config::kept_spans) says how many words

@@ -45,6 +45,7 @@
 mod aggregate;
 mod clock;
 mod config;
+mod context;
 mod error;
 mod export;
 #[cfg(any(fuzzing, tellane_plant))]
@@ -69,6 +70,11 @@ pub use metrics::{
     UpDownCounter, UpDownCounterBuilder,
 };
 pub use trace::{Attribute, Span, SpanContext, Tracer, tracer};
+
+pub use context::{
+    Baggage, BaggageError, BaggageMember, Extract, HeaderFaults, Incoming, Inject, RemoteParent, TraceState,
+    TraceparentError, TracestateError, inject,
+};
 
 pub use snapshot::{FinishedSpan, HistogramView, Pipeline, Point, PointValue, ReadError, Snapshot};
 pub use stats::{Drops, Kind, KindLedger, Ledger, Reason};

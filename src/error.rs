@@ -1,4 +1,4 @@
-//! Every error that leaves the crate, but for the encoding's own. Cold.
+//! Every error that leaves the crate, but for the encoding's own and the headers'. Cold.
 
 use std::fmt;
 use std::panic::Location;

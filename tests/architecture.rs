@@ -9,13 +9,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const LAYERS: [(&str, u32); 18] = [
+const LAYERS: [(&str, u32); 20] = [
     ("sync", 0),
     ("error", 0),
+    ("level", 0),
     ("clock", 1),
     ("stats", 1),
     ("config", 1),
     ("record", 2),
+    ("context", 2),
     ("switch", 2),
     ("lane", 3),
     ("series", 4),

@@ -68,6 +68,8 @@ pub use metrics::{
     LazyCounter, LazyGauge, LazyHistogram, LazyTimer, LazyUpDownCounter, Stopwatch, Timer, TimerBuilder,
     UpDownCounter, UpDownCounterBuilder,
 };
+#[cfg(feature = "macros")]
+pub use tellane_macros::observed;
 pub use trace::{Attribute, Span, SpanContext, Tracer, tracer};
 
 pub use snapshot::{FinishedSpan, HistogramView, Pipeline, Point, PointValue, ReadError, Snapshot};

@@ -1,0 +1,1 @@
+//! `#[observed]` with tellane itself.

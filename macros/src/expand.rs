@@ -240,3 +240,6 @@ fn without_impl(returned: &Type) -> Type {
     Infer.visit_type_mut(&mut returned);
     returned
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,6 +70,8 @@ pub use metrics::{
     LazyCounter, LazyGauge, LazyHistogram, LazyTimer, LazyUpDownCounter, Stopwatch, Timer, TimerBuilder,
     UpDownCounter, UpDownCounterBuilder,
 };
+#[cfg(feature = "macros")]
+pub use tellane_macros::observed;
 pub use trace::{
     Annotation, Attached, Attribute, Context, Entered, InSpan, OwnedSpan, Span, SpanBuilder, SpanContext,
     Spanned, SpannedResult, Tracer, tracer,

@@ -63,6 +63,7 @@ mod stats;
 mod switch;
 mod sync;
 mod telemetry;
+pub mod testing;
 mod trace;
 
 pub use metrics::{

@@ -9,7 +9,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const LAYERS: [(&str, u32); 20] = [
+const LAYERS: [(&str, u32); 21] = [
     ("sync", 0),
     ("error", 0),
     ("level", 0),
@@ -27,6 +27,7 @@ const LAYERS: [(&str, u32); 20] = [
     ("aggregate", 6),
     ("export", 6),
     ("telemetry", 7),
+    ("testing", 8),
     // The models' harness, and doors for checks: compiled only for them.
     ("model", 1),
     ("fuzzing", 8),

@@ -410,7 +410,7 @@ impl Step {
         let directory = self.directory();
         let now = directory.clock.ticks();
         let mut sums = vec![0; directory.shared_cells.count()];
-        directory.sum_cells(&mut sums);
+        directory.sum_cells(0, &mut sums);
         let registry = Arc::clone(&self.registry);
         let values = self.order.iter().filter_map(|number| {
             let series = registry.catalogue.get(*number)?;

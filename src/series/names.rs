@@ -17,7 +17,7 @@ pub(crate) struct SpanName {
 /// Both tables of names. Number 0 is what stands in above the cap.
 #[derive(Debug)]
 pub(crate) struct Names {
-    cap: usize,
+    pub(super) cap: usize,
     span_ids: DashMap<Arc<str>, Arc<SpanName>>,
     spans: boxcar::Vec<Option<Arc<SpanName>>>,
     key_ids: DashMap<Arc<str>, u32>,

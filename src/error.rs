@@ -59,7 +59,8 @@ pub enum RegisterError {
     BadScale,
     /// The bucket bounds are not finite and increasing.
     BadBounds,
-    /// The instance has no number left: 2^20 histograms or 2^31 counters.
+    /// The instance has no number left: 2^20 histograms or 2^31 counters. Or a bridge met more metric names than
+    /// [`Config::names_cap`](crate::Config::names_cap).
     Exhausted,
     /// This process is the child of a fork; its telemetry has to be started anew.
     Forked,

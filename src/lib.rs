@@ -43,6 +43,8 @@
 
 // The data's path, from the thread to the reader.
 mod aggregate;
+#[cfg(feature = "metrics")]
+pub mod bridge;
 mod clock;
 mod config;
 mod context;

@@ -1,5 +1,5 @@
-//! `#[observed]` with tellane itself: what a reader of the snapshot finds of sync and async functions, however they end.
-//! What the attribute writes and what it refuses is tested in `macros/`.
+//! `#[observed]` with tellane itself: what a reader of the snapshot finds of sync and async functions, however they
+//! end. What the attribute writes and what it refuses is tested in `macros/`.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! `#[observed]` with tellane itself: what a reader of the snapshot finds of sync and async functions, however they end.
-//! What the attribute writes and what it refuses is tested in `macros/`.
+//! `#[observed]` with tellane itself: what a reader of the snapshot finds of sync and async functions, however they
+//! end. What the attribute writes and what it refuses is tested in `macros/`.
 
 mod support;
 
@@ -17,7 +17,7 @@ fn kind(span: &FinishedSpan) -> SpanKind {
 }
 
 fn message(span: &FinishedSpan) -> Option<&str> {
-    span.message.as_deref()
+    span.status_message.as_deref()
 }
 
 fn start() -> (Telemetry, Tracer) {

@@ -6,6 +6,7 @@ use crate::function::{Function, Shape, future_in_mut, output_of};
 use proc_macro2::{Delimiter, Group, Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
 use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 use syn::visit_mut::{self, VisitMut};
 use syn::{Error, Expr, Ident, LitStr, Path, Result, ReturnType, Token, Type, parse_quote_spanned};
 
@@ -118,7 +119,8 @@ impl<'a> Opening<'a> {
         let start = match &self.args.tracer {
             None => quote_spanned!(site=> #root::Tracer::#method(&#root::tracer(), #name #kind)),
             Some(tracer) if gives_one_type(tracer) => {
-                quote_spanned!(site=> #root::Tracer::#method(&#tracer, #name #kind))
+                let borrow = quote_spanned!(at(tracer.span())=> &);
+                quote_spanned!(site=> #root::Tracer::#method(#borrow #tracer, #name #kind))
             }
             // As a method, so that the branches may give tracers or references to tracers.
             Some(tracer) => quote_spanned!(site=> (#tracer).#method(#name #kind)),
@@ -140,6 +142,7 @@ impl<'a> Opening<'a> {
         let returned = without_impl(returned);
         // `return` and `?` end the closure. It goes through a function, since a closure that is called where it
         // stands is not taken to be called once, and could not return what it borrows mutably.
+        let failure = quote_spanned!(at(err)=> ::core::result::Result::Err(error));
         let text = quote_spanned!(at(err)=> ::std::string::ToString::to_string(error));
         quote_spanned! {site=>
             fn __tellane_once<R>(body: impl ::core::ops::FnOnce() -> R) -> R {
@@ -147,7 +150,7 @@ impl<'a> Opening<'a> {
             }
             #start
             let #result: #returned = __tellane_once(move || -> #returned #body);
-            if let ::core::result::Result::Err(error) = &#result {
+            if let #failure = &#result {
                 #span.fail_with(&#text);
             }
             #result
@@ -164,10 +167,12 @@ impl<'a> Opening<'a> {
         let site = Span::mixed_site();
         let start = self.start("owned", "owned_of", false);
         let Self { root, span, .. } = self;
-        let in_span = match self.args.err {
-            Some(err) => Ident::new("in_span_err", at(err)),
-            None => Ident::new("in_span", site),
+        // Where the compiler complains of a future that gives no Result, or one whose error cannot be shown.
+        let (in_span, place) = match self.args.err {
+            Some(err) => ("in_span_err", at(err)),
+            None => ("in_span", site),
         };
+        let in_span = Ident::new(in_span, place);
         // Tells the compiler, ahead of the body, what the inner block gives: `?` has to know what to convert to.
         let hint = output.filter(|output| !matches!(output, Type::Never(_))).map(|output| {
             let output = without_impl(output);
@@ -177,9 +182,11 @@ impl<'a> Opening<'a> {
                 }
             }
         });
+        let inside = block(place, &quote_spanned!(site=> #hint #body));
+        let future = quote_spanned!(place=> async #capture #inside);
         quote_spanned! {site=>
             #start
-            #root::InSpan::#in_span(async #capture { #hint #body }, #span).await
+            #root::InSpan::#in_span(#future, #span).await
         }
     }
 }

@@ -59,16 +59,16 @@ use proc_macro::TokenStream;
 /// | `err` | when the function returns `Err`, the span fails with the error's `Display` as message | it does not look |
 /// | `crate = path` | where tellane is, for crates that re-export it | `::tellane` |
 ///
-/// Getting the installed instance's tracer counts a reference on every call: hot functions are better off with a tracer
-/// that they hold.
+/// Getting the installed instance's tracer counts a reference on every call: hot functions are better off with a
+/// tracer that they hold.
 ///
 /// # Fields
 ///
 /// `key = expr`, `"dotted.key" = expr`, or the name of an argument alone, which is then key and value. Values are
 /// what `Into<Attribute>` is made from: text, integers, floats, booleans. An argument of type `String` is read by
-/// reference; of others that are no value as they stand, write which part: `fields(user = user.id)`. Fields are evaluated on
-/// every call, before the body, whether or not the span is kept. Nothing else is recorded, so no password comes along by
-/// accident.
+/// reference; of others that are no value as they stand, write which part: `fields(user = user.id)`. Fields are
+/// evaluated on every call, before the body, whether or not the span is kept. Nothing else is recorded, so no password
+/// comes along by accident.
 ///
 /// # Errors
 ///
@@ -89,15 +89,15 @@ use proc_macro::TokenStream;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// With it, the body of a sync function runs in a closure that is called once: `#[track_caller]` does not reach into it,
-/// and arguments that the body uses are dropped before the span ends.
+/// With it, the body of a sync function runs in a closure that is called once: `#[track_caller]` does not reach into
+/// it, and arguments that the body uses are dropped before the span ends.
 ///
 /// # Async functions
 ///
 /// The span starts at the first poll, and is current while the future is polled, on whichever thread that is. Besides
 /// `async fn`, a function may return its future by hand, as `async-trait` has it, if the whole body is
-/// `Box::pin(async move { .. })` or `async move { .. }`. Put `#[observed]` on the methods of an `#[async_trait]` block as on
-/// any other.
+/// `Box::pin(async move { .. })` or `async move { .. }`. Put `#[observed]` on the methods of an `#[async_trait]` block
+/// as on any other.
 ///
 /// ```
 /// use std::pin::Pin;
@@ -160,7 +160,7 @@ use proc_macro::TokenStream;
 /// #[tellane::observed(err)]
 /// fn order() {}
 /// ```
-/// ```compile_fail,E0599
+/// ```compile_fail,E0277
 /// struct Silent;
 /// #[tellane::observed(err)]
 /// fn order() -> Result<(), Silent> { Err(Silent) }

@@ -6,7 +6,11 @@
 //! life of the instance.
 
 mod names;
+#[cfg(feature = "metrics")]
+mod raise;
 mod registry;
+#[cfg(feature = "metrics")]
+mod sets;
 mod table;
 mod tracing;
 mod validate;

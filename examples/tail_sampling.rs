@@ -18,6 +18,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     // No trace is sampled at its beginning: all of them are held until their root has ended.
     let config = Config { sampling: 0.0, outcome: Some(outcome), ring_words: 1 << 17, ..Config::default() };
+    // The clock jumps, and the aggregator has done nothing wrong.
+    let config = Config { stall_after: Duration::from_secs(600), ..config };
     let telemetry = Telemetry::builder("shop").config(config).clock(clock).start()?;
     let tracer = telemetry.tracer();
 

@@ -181,4 +181,32 @@ mod tests {
         let expected: Vec<u64> = (84..100).rev().map(|duration| (duration * 73) % 100 + 1).collect();
         assert_eq!(ids(&kept.show().1), expected);
     }
+
+    #[test]
+    fn the_slowest_roots_have_their_traces_as_far_as_there_is_room() {
+        let put = |kept: &mut KeptSpans, trace_id: u128, span_id: u64, local_root: bool, pass: u64| {
+            let duration = if local_root { trace_id as u64 } else { 0 };
+            let span = Span { trace_id, span_id, duration, local_root, ..Span::default() };
+            let mut words = Vec::new();
+            encode(&Record::Span(span), &mut words).unwrap();
+            kept.keep(&frame(&words).unwrap(), pass);
+        };
+        let mut kept = KeptSpans::new(1 << 12);
+        for trace in 1..=10 {
+            put(&mut kept, trace, 1, true, 1);
+            put(&mut kept, trace, 2, false, 1);
+        }
+        kept.end_of_pass(1);
+        put(&mut kept, 10, 3, false, 2); // met in another ring, a pass later
+        (0..100).for_each(|id| put(&mut kept, 9, 4 + id, false, 2));
+        kept.end_of_pass(2);
+        put(&mut kept, 10, 4, false, 3); // too late
+        kept.end_of_pass(3);
+        let traces = kept.show().2;
+        let roots: Vec<_> = traces.iter().map(|trace| trace.root[4]).collect();
+        assert_eq!(roots, [10, 9, 8, 7, 6, 5, 4, 3]);
+        assert_eq!((ids(&traces[0].spans), traces[0].more), (vec![2, 3], 0));
+        assert_eq!((traces[1].spans.len() / 7, traces[1].more), (TRACE_WORDS / 7, 101 - TRACE_WORDS / 7));
+        assert_eq!(ids(&traces[2].spans), [2]);
+    }
 }

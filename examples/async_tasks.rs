@@ -11,7 +11,8 @@ use tellane::{FinishedSpan, InSpan, SpanKind, Telemetry, Tracer};
 const REQUESTS: u64 = 100;
 
 async fn serve(tracer: Tracer, number: u64) -> Result<u64, String> {
-    let stock = look_up(tracer.clone(), number).in_span(tracer.owned_of("look up stock", SpanKind::Client)).await;
+    let stock =
+        look_up(tracer.clone(), number).in_span(tracer.owned_of("look up stock", SpanKind::Client)).await;
     let payment = pay(number).in_span_err(tracer.owned("pay")).await?;
     Ok(stock + payment)
 }
@@ -64,7 +65,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut children: HashMap<u64, Vec<&FinishedSpan>> = HashMap::new();
     spans.iter().for_each(|span| children.entry(span.parent_id.unwrap_or(0)).or_default().push(span));
     let roots = &children[&0];
-    roots.iter().filter(|root| root.status_message.is_some() || root.cancelled).take(3).for_each(|root| print(root, &children, 0));
+    roots
+        .iter()
+        .filter(|root| root.status_message.is_some() || root.cancelled)
+        .take(3)
+        .for_each(|root| print(root, &children, 0));
     assert_eq!((roots.len() as u64, failed), (REQUESTS + 1, 10), "each request, and the abandoned one");
     for root in roots.iter().filter(|root| &*root.name == "request") {
         let names: Vec<_> = children[&root.span_id].iter().map(|child| &*child.name).collect();

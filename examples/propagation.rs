@@ -74,7 +74,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         for span in snapshot.spans() {
             let parent = span.parent_id.map_or("-".into(), |id| format!("{id:016x}"));
             let entry = if span.local_root { "enters" } else { "" };
-            println!("{:8} {:15} {:016x} parent {parent:16} {entry}", snapshot.service(), span.name, span.span_id);
+            println!(
+                "{:8} {:15} {:016x} parent {parent:16} {entry}",
+                snapshot.service(),
+                span.name,
+                span.span_id
+            );
             traces.push(span.trace_id);
         }
     }

@@ -215,13 +215,17 @@ impl Builder {
             sampling: config.sampling,
             parent_based: config.parent_based,
             rate_limit: config.traces_per_second.map(|limit| RateLimit::new(limit, &directory.clock)),
-            holds: false,
+            holds: config.outcome.is_some(),
             exemplars: config.exemplars,
             span_limits: config.span_limits,
         };
         let registry = Arc::new(Registry::new(directory, caps, tracing));
         let service = Arc::clone(&self.service);
         let step = Step::new(Arc::clone(&registry), service, config.kept_spans, self.injector.clone());
+        let step = match &config.outcome {
+            Some(outcome) => step.holding(outcome),
+            None => step,
+        };
         (registry, step)
     }
 }

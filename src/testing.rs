@@ -214,7 +214,9 @@ impl Kit {
     #[track_caller]
     pub fn counter(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         let taken = self.snapshot();
-        taken.counter(name, labels).unwrap_or_else(|| panic!("no counter {name}{labels:?} in {}", series(&taken)))
+        taken
+            .counter(name, labels)
+            .unwrap_or_else(|| panic!("no counter {name}{labels:?} in {}", series(&taken)))
     }
 
     /// A histogram's state.
@@ -257,7 +259,8 @@ impl Kit {
 
 /// The series of a snapshot, for a message.
 fn series(taken: &Snapshot) -> String {
-    let names = taken.points().map(|point| format!("{}{:?}", point.name(), point.labels().collect::<Vec<_>>()));
+    let names =
+        taken.points().map(|point| format!("{}{:?}", point.name(), point.labels().collect::<Vec<_>>()));
     names.collect::<Vec<_>>().join(", ")
 }
 

@@ -8,7 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use support::{PATIENCE, assert_balanced};
 use tellane::{
-    Config, Context, FinishedSpan, InSpan, Kind, OwnedSpan, Span, SpanKind, SpanLimits, Status, Telemetry, Value,
+    Config, Context, FinishedSpan, InSpan, Kind, OwnedSpan, Span, SpanKind, SpanLimits, Status, Telemetry,
+    Value,
 };
 
 /// All kept spans, by their name. Names are unique in these tests.
@@ -227,7 +228,11 @@ fn what_is_over_a_limit_is_counted() {
     span.end();
     let found = by_name(&telemetry);
     let span = &found["limited"];
-    assert_eq!(span.attributes, [("number".into(), Value::U64(2))], "set again, the last of the three counts");
+    assert_eq!(
+        span.attributes,
+        [("number".into(), Value::U64(2))],
+        "set again, the last of the three counts"
+    );
     assert_eq!((span.attributes_dropped, span.events_dropped, span.links_dropped), (7, 3, 4));
     assert_eq!((span.events.len(), span.links.len()), (2, 1));
     assert_eq!(span.events[1].attributes, [("text".into(), Value::Cut("long".into()))]);
@@ -307,7 +312,11 @@ fn names_are_counted_by_kind_and_may_be_made_while_running() {
         let labels = [("span_name", name), ("span_kind", kind)];
         snapshot.histogram("traces_span_metrics_duration_seconds", &labels).map(|taken| taken.count())
     };
-    assert_eq!(count("GET /a", "SPAN_KIND_SERVER"), Some(3), "a literal and a text of the same letters are one name");
+    assert_eq!(
+        count("GET /a", "SPAN_KIND_SERVER"),
+        Some(3),
+        "a literal and a text of the same letters are one name"
+    );
     assert_eq!(count("GET /a", "SPAN_KIND_CLIENT"), Some(2));
     assert_eq!(count("GET /b", "SPAN_KIND_SERVER"), Some(1));
     assert_eq!(count("GET /b", "SPAN_KIND_INTERNAL"), None);
@@ -405,7 +414,10 @@ fn a_request_from_elsewhere_goes_on_here() {
         let mut out: HashMap<String, String> = HashMap::new();
         tracer.context().inject(&mut out);
         let own = span.context().expect("on");
-        assert_eq!(out["traceparent"], format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{:016x}-01", own.span_id));
+        assert_eq!(
+            out["traceparent"],
+            format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{:016x}-01", own.span_id)
+        );
         assert_eq!((out["tracestate"].as_str(), out["baggage"].as_str()), ("congo=t61", "user=alice"));
     }
     {
@@ -419,7 +431,10 @@ fn a_request_from_elsewhere_goes_on_here() {
     drop(tracer.build("by builder").parent(&request("01")).start());
     let found = by_name(&telemetry);
     let span = &found["sampled"];
-    assert_eq!((span.trace_id, span.parent_id), (0x4bf92f3577b34da6a3ce929d0e0e4736, Some(0x00f067aa0ba902b7)));
+    assert_eq!(
+        (span.trace_id, span.parent_id),
+        (0x4bf92f3577b34da6a3ce929d0e0e4736, Some(0x00f067aa0ba902b7))
+    );
     assert!(span.local_root);
     assert_eq!(found["by builder"].trace_state.as_deref(), Some("congo=t61"));
     assert!(!found.contains_key("not sampled there"));
@@ -496,7 +511,10 @@ fn a_future_that_is_dropped_ends_its_span_once_as_cancelled() {
     assert_eq!(tracer.current(), None, "a panic leaves the span as well");
     let found = by_name(&telemetry);
     let ends = |name: &str| (found[name].cancelled, found[name].panicked);
-    assert_eq!((ends("loser"), ends("never polled"), ends("winner")), ((true, false), (true, false), (false, false)));
+    assert_eq!(
+        (ends("loser"), ends("never polled"), ends("winner")),
+        ((true, false), (true, false), (false, false))
+    );
     assert_eq!(ends("panics"), (false, true));
     assert_eq!(found["clean up"].parent_id, Some(found["loser"].span_id));
     assert_eq!(telemetry.ledger().kind(Kind::Span).recorded, 5, "each ended once");

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use tellane::{Config, InSpan, Kind, LazyCounter, LazyHistogram, LazyTimer, Telemetry, counter, histogram, timer};
+use tellane::{
+    Config, InSpan, Kind, LazyCounter, LazyHistogram, LazyTimer, Telemetry, counter, histogram, timer,
+};
 
 static HITS: LazyCounter = counter!("hits_total", "A counter in a static.");
 static SIZES: LazyHistogram = histogram!("sizes", "A histogram in a static.");
@@ -219,10 +221,15 @@ fn sample_rows(installed: &Telemetry) -> Vec<Row> {
         ),
         rested(
             installed,
-            row("histogram, in a sampled span", Some(("histogram, into the ring", 1.7)), CALLS, move |calls| {
-                let _span = around.span("around samples");
-                record(calls, &inside.0, &inside.1)
-            }),
+            row(
+                "histogram, in a sampled span",
+                Some(("histogram, into the ring", 1.7)),
+                CALLS,
+                move |calls| {
+                    let _span = around.span("around samples");
+                    record(calls, &inside.0, &inside.1)
+                },
+            ),
         ),
         row("histogram, flat out", floor, 20 * CALLS, move |calls| record(calls, &flat_out.0, &flat_out.1)),
         row("histogram, flat out, 2 threads", floor, 200 * CALLS, {

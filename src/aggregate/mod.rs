@@ -4,6 +4,7 @@
 //! sleeps by the fill it finds, catches panics, answers requests, and works the switch by [`policy`].
 
 mod histograms;
+mod outcome;
 mod pacing;
 mod policy;
 mod spans;

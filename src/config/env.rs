@@ -30,7 +30,8 @@ impl Config {
     /// ```
     #[must_use = "what cannot be used is left as it was"]
     pub fn read_env(&mut self, get: impl Fn(&str) -> Option<String>) -> Vec<ConfigFault> {
-        let get = |name: &str| get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let get =
+            |name: &str| get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
         let mut faults = Vec::new();
         if let Some(name) = get("OTEL_TRACES_SAMPLER") {
             let argument = get("OTEL_TRACES_SAMPLER_ARG");
@@ -83,7 +84,8 @@ impl Config {
             "traceidratio" => {
                 let share = argument.map_or(Ok(1.0), str::parse::<f64>);
                 let share = share.ok().filter(|share| (0.0..=1.0).contains(share));
-                share.ok_or(ConfigFault { setting: "OTEL_TRACES_SAMPLER_ARG", rule: "a share from 0 to 1" })?
+                share
+                    .ok_or(ConfigFault { setting: "OTEL_TRACES_SAMPLER_ARG", rule: "a share from 0 to 1" })?
             }
             _ => {
                 let rule = "always_on, always_off or traceidratio, or one of them after parentbased_";
@@ -115,7 +117,8 @@ mod tests {
     use super::*;
 
     fn read(config: &mut Config, given: &[(&str, &str)]) -> Vec<&'static str> {
-        let find = |name: &str| given.iter().find(|(there, _)| *there == name).map(|(_, value)| value.to_string());
+        let find =
+            |name: &str| given.iter().find(|(there, _)| *there == name).map(|(_, value)| value.to_string());
         config.read_env(find).into_iter().map(|fault| fault.setting).collect()
     }
 

@@ -15,6 +15,7 @@ mod table;
 mod tracing;
 mod validate;
 
+pub(crate) use names::Names;
 pub(crate) use registry::{
     Caps, Descriptor, Identity, Metric, Place, Registry, Series, Shape, duration_bounds, enlist, find,
     global, install_global,

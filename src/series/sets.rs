@@ -51,7 +51,8 @@ impl Registry {
                 }
                 let is_same = |set: &&Arc<Metric>| {
                     let labels = &set.descriptor.labels;
-                    labels.len() == wanted.labels.len() && labels.iter().all(|label| wanted.labels.contains(label))
+                    labels.len() == wanted.labels.len()
+                        && labels.iter().all(|label| wanted.labels.contains(label))
                 };
                 if let Some(same) = sets.iter().find(is_same) {
                     return Ok(Arc::clone(same));

@@ -29,7 +29,8 @@ pub(super) fn metric_name(raw: &str) -> String {
 /// Label names, sorted as they were given and each its own, with their values.
 pub(super) fn labels(key: &Key) -> Vec<(String, &str)> {
     let mut raw: Vec<(&str, &str)> = key.labels().map(|label| (label.key(), label.value())).collect();
-    raw.sort_by_key(|(name, _)| *name); // stable: of the same name the last one given stays last
+    // By value too: to `metrics` keys whose labels differ in order are one key, so order must not matter here.
+    raw.sort_unstable();
     let mut labels: Vec<(String, &str)> = Vec::with_capacity(raw.len());
     for (at, (name, value)) in raw.iter().enumerate() {
         if raw.get(at + 1).is_some_and(|(next, _)| next == name) {

@@ -78,12 +78,7 @@ impl<H: Clone> Shelf<H> {
     }
 
     /// The handle of a key; `make` makes one of a series. `None` if it was refused.
-    pub(super) fn handle(
-        &self,
-        registry: &Registry,
-        key: &Key,
-        make: impl Fn(&Series) -> H,
-    ) -> Option<H> {
+    pub(super) fn handle(&self, registry: &Registry, key: &Key, make: impl Fn(&Series) -> H) -> Option<H> {
         if let Some(there) = self.handles.try_get(key).try_unwrap() {
             return there.clone();
         }

@@ -212,9 +212,15 @@ fn histograms_span_the_units_people_use() {
             histogram!("took").record(value); // a quarter of a microsecond, and an hour
         }
         histogram!("volume").record(1_000_000.0);
-        [0.000_002, 5e12].map(|value| histogram!("unknown").record(value));
-        [1.0, 1e12].map(|value| histogram!("reply_bytes").record(value));
-        [0.000_000_001, 31_536_000.0].map(|value| histogram!("age_seconds").record(value));
+        for value in [0.000_002, 5e12] {
+            histogram!("unknown").record(value);
+        }
+        for value in [1.0, 1e12] {
+            histogram!("reply_bytes").record(value);
+        }
+        for value in [0.000_000_001, 31_536_000.0] {
+            histogram!("age_seconds").record(value);
+        }
     });
     for (name, min, max) in [
         ("took", 0.000_25, 3_600_000.0),

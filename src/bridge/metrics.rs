@@ -33,7 +33,7 @@
 //!
 //! Names that become the same share their series if they are of one type: counters add up, of a gauge the last value
 //! stays. If they are of two types, the second is refused: its records go nowhere, and [`Telemetry::faults`] says so,
-//! once for each name. So it does of a name of more than 200 bytes, and of new names above
+//! once for each name. So it does of a name, also of a label, of more than 200 bytes, and of new names above
 //! [`Config::names_cap`](crate::Config::names_cap), which counts all the metrics of the instance.
 //!
 //! # Labels

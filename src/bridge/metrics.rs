@@ -27,12 +27,13 @@
 //! Names follow the Prometheus rules. In a metric's name, what is not a letter of ASCII, a digit, `_` or `:` becomes
 //! `_`; in a label's, `:` does too. A digit in front gets a `_` before it; several `_` in front become one; a name in
 //! `tellane_` gets a `_` in front; a name of nothing is `_`. Labels called `le` and `quantile` become `exported_le`
-//! and `exported_quantile`. Of labels with the very same name the last counts; if two names become the same, the second
+//! and `exported_quantile`. Of labels with the very same name the one whose value
+//! sorts last counts (`metrics` takes keys for the same that differ in the order of their labels); if two names become the same, the second
 //! in their alphabetical order gets `_2`, and so on. Counters end in `_total`.
 //!
 //! Names that become the same share their series if they are of one type: counters add up, of a gauge the last value
 //! stays. If they are of two types, the second is refused: its records go nowhere, and [`Telemetry::faults`] says so,
-//! once for each name. So it does of a name of more than 200 bytes, and of new names above
+//! once for each name. So it does of a name, also of a label, of more than 200 bytes, and of new names above
 //! [`Config::names_cap`](crate::Config::names_cap), which counts all the metrics of the instance.
 //!
 //! # Labels

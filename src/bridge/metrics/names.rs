@@ -29,7 +29,8 @@ pub(super) fn metric_name(raw: &str) -> String {
 /// Label names, sorted as they were given and each its own, with their values.
 pub(super) fn labels(key: &Key) -> Vec<(String, &str)> {
     let mut raw: Vec<(&str, &str)> = key.labels().map(|label| (label.key(), label.value())).collect();
-    raw.sort_by_key(|(name, _)| *name); // stable: of the same name the last one given stays last
+    // By value too: to `metrics` keys whose labels differ in order are one key, so order must not matter here.
+    raw.sort_unstable();
     let mut labels: Vec<(String, &str)> = Vec::with_capacity(raw.len());
     for (at, (name, value)) in raw.iter().enumerate() {
         if raw.get(at + 1).is_some_and(|(next, _)| next == name) {
@@ -40,12 +41,13 @@ pub(super) fn labels(key: &Key) -> Vec<(String, &str)> {
             wanted.insert_str(0, "exported_");
         }
         let is_taken = |labels: &[(String, &str)], name: &str| labels.iter().any(|(there, _)| there == name);
+        let stem = wanted.strip_suffix('_').unwrap_or(&wanted); // `__2` would be a reserved name
         let mut free = wanted.clone();
         for number in 2_u32.. {
             if !is_taken(&labels, &free) {
                 break;
             }
-            free = format!("{wanted}_{number}");
+            free = format!("{stem}_{number}");
         }
         labels.push((free, value));
     }
@@ -154,6 +156,12 @@ mod tests {
             labels,
             [("a", "5"), ("b_c", "3"), ("b_c_2", "2"), ("b_c_2_2", "6"), ("exported_le", "1")]
         );
+    }
+
+    #[test]
+    fn labels_of_nothing_are_told_apart() {
+        let key = Key::from_parts("name", &[("", "1"), ("{", "2")]);
+        assert_eq!(labels(&key), [("_".to_owned(), "1"), ("_2".to_owned(), "2")]);
     }
 
     #[test]

@@ -196,7 +196,7 @@ fn check_balance(threads: u64, spill_bytes: usize, lane_cap: usize) {
     let errors: Option<u64> = names
         .iter()
         .map(|name| {
-            let labels = [("span_name", name), ("span_kind", "SPAN_KIND_INTERNAL")];
+            let labels = [("span_name", *name), ("span_kind", "SPAN_KIND_INTERNAL")];
             last.counter("traces_span_metrics_errors_total", &labels)
         })
         .sum();

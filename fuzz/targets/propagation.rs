@@ -2,8 +2,9 @@
 //! round: where the crate splits and trims as it goes, this one joins the values, walks the grammar byte by byte as
 //! the standards print it, and keeps plain vectors.
 //!
-//! An input is lines: each begins with the header it is of, `p`, `s` or `b`; seeds stay readable that way. `P`, `S` and
-//! `B` are followed by a byte and a text, which is the value that many times over: limits of 8,192 bytes are near.
+//! An input is lines: each begins with the header it is of, `p`, `s` or `b`; seeds stay readable that way. `S` and `B`
+//! are followed by a byte and a text, which is the value that many times over: the limit of 8,192 bytes is near. `P` is
+//! followed by pairs of a place and a byte, the changes to a good `traceparent`: so is everything that is nearly good.
 
 #![no_main]
 
@@ -12,22 +13,7 @@ use tellane::{Baggage, HeaderFaults, Incoming, RemoteParent, TraceState, inject}
 use tellane_fuzz::{hold, plant};
 
 fuzz_target!(init: plant(), |bytes: &[u8]| {
-    let headers: Vec<(&str, Vec<u8>)> = bytes
-        .split(|&byte| byte == b'\n')
-        .filter_map(|line| {
-            let (letter, value) = match line {
-                [letter @ (b'P' | b'S' | b'B'), times, part @ ..] => {
-                    let len = (part.len() * usize::from(*times)).min(9_000);
-                    (*letter, part.iter().copied().cycle().take(len).collect())
-                }
-                [letter, value @ ..] => (*letter, value.to_vec()),
-                [] => return None,
-            };
-            let names = [(b'p', "TraceParent"), (b's', "tracestate"), (b'b', "Baggage")];
-            let named = names.into_iter().find(|(name, _)| *name == letter.to_ascii_lowercase());
-            named.map(|(_, name)| (name, value))
-        })
-        .collect();
+    let headers: Vec<_> = bytes.split(|&byte| byte == b'\n').filter_map(header).collect();
     let values = |name: &str| -> Vec<&[u8]> {
         headers.iter().filter(|(other, _)| *other == name).map(|(_, value)| value.as_slice()).collect()
     };
@@ -57,6 +43,38 @@ fuzz_target!(init: plant(), |bytes: &[u8]| {
         hold!(RemoteParent::parse(text).ok(), again.parent, "a traceparent that is read alone");
     }
 });
+
+fn header(line: &[u8]) -> Option<(&'static str, Vec<u8>)> {
+    let (letter, rest) = line.split_first()?;
+    let repeated = || match rest {
+        [times, part @ ..] => {
+            let len = (part.len() * usize::from(*times)).min(9_000);
+            part.iter().copied().cycle().take(len).collect()
+        }
+        [] => Vec::new(),
+    };
+    Some(match letter {
+        b'p' => ("TraceParent", rest.to_vec()),
+        b'P' => ("TraceParent", changed(rest)),
+        b's' => ("tracestate", rest.to_vec()),
+        b'S' => ("tracestate", repeated()),
+        b'b' => ("Baggage", rest.to_vec()),
+        b'B' => ("Baggage", repeated()),
+        _ => return None,
+    })
+}
+
+/// Places past the end append, so that higher versions can be longer.
+fn changed(changes: &[u8]) -> Vec<u8> {
+    let mut header = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_vec();
+    for [place, byte] in changes.as_chunks().0 {
+        match header.get_mut(usize::from(place % 64)) {
+            Some(there) => *there = *byte,
+            None => header.push(*byte),
+        }
+    }
+    header
+}
 
 fn pairs(state: &TraceState) -> Vec<(String, String)> {
     state.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
@@ -193,7 +211,10 @@ fn written([key, value, metadata]: &[String; 3]) -> String {
             0x21 | 0x23 | 0x24 | 0x26..=0x2B | 0x2D..=0x3A | 0x3C..=0x5B | 0x5D..=0x7E => {
                 text.push(char::from(byte))
             }
-            _ => text.push_str(&format!("%{byte:02X}")),
+            _ => {
+                let digit = |of: u8| char::from(b"0123456789ABCDEF"[usize::from(of)]);
+                text.extend(['%', digit(byte / 16), digit(byte % 16)]);
+            }
         }
     }
     if metadata.is_empty() { text } else { format!("{text};{metadata}") }

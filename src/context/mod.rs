@@ -2,8 +2,9 @@
 //! Context level 2) and `baggage`. Pure functions over header values, no unsafe. Called once a request, not once a span.
 //!
 //! The contract of the room: what comes in was written by a stranger. Reading it looks at no more than a fixed number
-//! of bytes, allocates no more than a small multiple of that, never panics, and never fails a request: what is refused gives an
-//! empty part and a reason that can be counted ([`HeaderFaults`]). What goes out obeys the same limits.
+//! of bytes, allocates no more than a small multiple of that, never panics, and never fails a request: what is
+//! refused gives an empty part and a reason that can be counted ([`HeaderFaults`]). What goes out obeys the same
+//! limits.
 //!
 //! | header | limit | over it |
 //! |---|---|---|

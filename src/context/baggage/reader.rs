@@ -49,7 +49,9 @@ impl BaggageReader {
     /// `None` if the member is malformed or does not fit.
     fn put(&mut self, member: &[u8]) -> Option<()> {
         let Scratch { key, value, metadata } = &mut self.scratch;
-        (key.clear(), value.clear(), metadata.clear());
+        key.clear();
+        value.clear();
+        metadata.clear();
         let (pair, rest) = match member.iter().position(|&byte| byte == b';') {
             Some(end) => (&member[..end], Some(&member[end + 1..])),
             None => (member, None),

@@ -1,6 +1,7 @@
 //! What can be set, and whether it makes sense. Cold.
 
 use crate::error::ConfigFault;
+use crate::level::Level;
 use std::time::Duration;
 
 /// An instance's settings. Every buffer, map and queue has its cap here.
@@ -53,6 +54,14 @@ pub struct Config {
     pub traces_per_second: Option<u32>,
     /// How much a span may carry.
     pub span_limits: SpanLimits,
+    /// The level that targets start with; `None` records no logs. See
+    /// [`Telemetry::set_levels`](crate::Telemetry::set_levels) for other targets and later times. Default info.
+    pub log_level: Option<Level>,
+    /// Records of one log statement in a second, at most; further ones are held back, and a record that says how many
+    /// follows when the second is over. Default 1,000; `None` is no limit.
+    pub logs_per_second: Option<u32>,
+    /// Bytes of a text in a log record; of longer ones the beginning is kept. Default 4,096.
+    pub log_value: u16,
     /// Whether histograms keep exemplars: of each bucket shown, samples recorded in a sampled span, with its ids.
     /// Default true.
     pub exemplars: bool,
@@ -139,6 +148,9 @@ impl Default for Config {
             parent_based: true,
             traces_per_second: None,
             span_limits: SpanLimits::default(),
+            log_level: Some(Level::Info),
+            logs_per_second: Some(1_000),
+            log_value: 4_096,
             exemplars: true,
             stall_after: Duration::from_secs(1),
             shed_share: 0.1,
@@ -179,6 +191,8 @@ impl Config {
             (self.names_cap > 0, "names_cap", "above zero"),
             (share(self.sampling), "sampling", "from 0 to 1"),
             (self.traces_per_second != Some(0), "traces_per_second", "above zero"),
+            (self.logs_per_second != Some(0), "logs_per_second", "above zero"),
+            (self.log_value >= 16, "log_value", "at least 16"),
             (self.stall_after > self.longest_sleep, "stall_after", "longer than longest_sleep"),
             (share(self.shed_share), "shed_share", "from 0 to 1"),
             (self.shed_steps > 0, "shed_steps", "above zero"),

@@ -4,12 +4,13 @@
 mod loom;
 
 use super::histograms::{Histograms, SpillSeen};
+use super::logs::LogPass;
 use super::spans::KeptSpans;
 use crate::clock::Anchor;
 use crate::lane::{Consumer, Directory, Lane};
 use crate::record::{DecodeError, Frame, frame, layout};
 use crate::series::{Identity, Place, Registry};
-use crate::snapshot::{Names, Pipeline, PointValue, Snapshot, SpanBatch};
+use crate::snapshot::{Names, Outbox, Pipeline, PointValue, Snapshot, SpanBatch};
 use crate::stats::{KINDS, Kind, Reason};
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{Arc, Ordering};
@@ -87,6 +88,7 @@ pub(crate) struct Step {
 struct Folded {
     histograms: Histograms,
     spans: KeptSpans,
+    logs: LogPass,
     aggregated: [u64; KINDS],
 }
 
@@ -138,6 +140,7 @@ impl Step {
             folded: Folded {
                 histograms: Histograms::new(&registry.directory),
                 spans: KeptSpans::new(kept_words),
+                logs: LogPass::default(),
                 aggregated: [0; KINDS],
             },
             catalogue: Arc::new([]),
@@ -154,12 +157,28 @@ impl Step {
         Arc::clone(&self.registry.directory)
     }
 
+    /// From now on log records go there. Called once, before the first pass.
+    pub(crate) fn log_to(&mut self, outbox: Outbox) {
+        self.folded.logs.set_outbox(outbox);
+    }
+
+    /// Hands over every log record there is.
+    pub(crate) fn finish_logs(&mut self) {
+        self.folded.logs.hand_over(&self.registry, self.anchor, true);
+    }
+
+    /// No log record is handed over any more.
+    pub(crate) fn close_logs(&mut self) {
+        self.folded.logs.close();
+    }
+
     /// Drains every lane once, up to what it held when its turn came.
     pub(crate) fn run(&mut self) -> Found {
         self.steps += 1;
         self.injector.visit(Injection::Step);
         self.finish_broken_off();
         let directory = self.directory();
+        self.folded.logs.begin(&self.registry);
         self.meet_lanes(&directory);
         let mut found = Found::default();
         for at in 0..self.lanes.len() {
@@ -169,6 +188,9 @@ impl Step {
             found.words += self.drain(at);
         }
         self.retire_surplus();
+        if !self.late {
+            self.folded.logs.hand_over(&self.registry, self.anchor, false);
+        }
         self.publish(&directory);
         found
     }
@@ -309,6 +331,10 @@ impl Step {
             shared.shared_lost(kind, Reason::AfterShutdown, records);
             return;
         }
+        if kind == Kind::Log {
+            let shown = &self.registry.directory.aggregated[kind as usize];
+            shown.fetch_add(records - lost, Ordering::Release); // the writer of the sinks counts there, too
+        }
         self.folded.aggregated[kind as usize] += records - lost;
         if lost > 0 {
             shared.shared_lost(kind, Reason::Corrupt, lost);
@@ -338,6 +364,12 @@ impl Step {
             })
         } else if kind == layout::KIND_WIDE_SAMPLE {
             self.folded.histograms.add(layout::id(header), record.words[1])
+        } else if kind == layout::KIND_LOG {
+            let known = self.folded.logs.take(&record);
+            if known && self.folded.logs.has_reader() {
+                return; // it is counted when it has been written
+            }
+            known
         } else if kind == layout::KIND_EXEMPLAR {
             record.exemplar().is_ok_and(|example| self.folded.histograms.exemplify(example))
         } else {
@@ -369,7 +401,11 @@ impl Step {
     }
 
     fn publish(&self, directory: &Directory) {
-        for (shown, count) in directory.aggregated.iter().zip(self.folded.aggregated) {
+        for (kind, count) in Kind::ALL.into_iter().zip(self.folded.aggregated) {
+            let shown = &directory.aggregated[kind as usize];
+            if kind == Kind::Log {
+                continue; // counted one by one, and by the writer of the sinks
+            }
             // Release pairs with the Acquire of the ledger: who sees the count sees what was recorded before it.
             shown.store(count, Ordering::Release);
         }
@@ -403,7 +439,7 @@ impl Step {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.registry.directory.bytes() + self.folded.histograms.bytes() + self.folded.spans.bytes()
+        self.registry.directory.bytes() + self.folded.histograms.bytes() + self.folded.spans.bytes() + self.folded.logs.bytes()
     }
 
     /// A snapshot of all that was recorded before this call.

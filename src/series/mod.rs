@@ -5,16 +5,26 @@
 //! counter cell, a gauge, or a histogram. Everything is append-only: a number, once given, means the same for the
 //! life of the instance.
 
+mod attribute;
+mod keys;
+mod levels;
+mod logs;
 mod names;
 mod registry;
+mod site;
 mod table;
 mod tracing;
 mod validate;
 
+pub use attribute::Attribute;
+pub(crate) use keys::{key_number, more_room, push};
+pub use levels::LevelsError;
+pub(crate) use logs::{LogSettings, LogTarget};
 pub(crate) use registry::{
     Caps, Descriptor, Identity, Metric, Place, Registry, Series, Shape, duration_bounds, enlist, find,
     global, install_global,
 };
 pub use registry::{Fault, MetricKind, Unit};
+pub use site::Site;
 pub(crate) use table::Table;
 pub(crate) use tracing::{RateLimit, Tracing};

@@ -6,6 +6,7 @@
 mod distribution;
 mod events;
 mod hdr_v2;
+mod log;
 mod merge;
 mod saved;
 mod span;
@@ -13,6 +14,8 @@ mod taken;
 
 pub use distribution::HistogramView;
 pub use events::{Exemplar, SpanEvent, SpanLink};
+pub use log::LogRecord;
+pub(crate) use log::{Inbox, LogBatch, Mail, Outbox, outbox, read_logs};
 pub use saved::ReadError;
 pub use span::FinishedSpan;
 pub(crate) use span::{Names, SpanBatch};

@@ -89,7 +89,7 @@ pub use snapshot::{
 };
 pub use stats::{Drops, Kind, KindLedger, Ledger, Reason};
 
-pub use export::{Format, LogMemory, Report, Sink, prometheus};
+pub use export::{Format, LogMemory, Report, Rotation, Sink, prometheus};
 
 pub use clock::{Clock, MockClock};
 pub use config::{Config, SpanLimits};

@@ -6,4 +6,4 @@ pub mod prometheus;
 
 pub use console::Report;
 pub(crate) use log::Writer;
-pub use log::{Format, LogMemory, Sink};
+pub use log::{Format, LogMemory, Rotation, Sink};

@@ -149,8 +149,7 @@ impl Write for Buffer {
             return self.0.try_push_str(text).map_err(|_| fmt::Error);
         }
         let kept = &text[..text.floor_char_boundary(room)];
-        let pushed = self.0.try_push_str(kept).and_then(|()| self.0.try_push_str(ELLIPSIS));
-        drop(pushed);
+        let _fits = self.0.try_push_str(kept).and_then(|()| self.0.try_push_str(ELLIPSIS));
         Err(fmt::Error)
     }
 }

@@ -5,11 +5,13 @@
 //! the records it did not take, which are counted; the next ones are tried again.
 
 mod escape;
+mod file;
 mod format;
 mod sink;
 mod time;
 mod writer;
 
+pub use file::Rotation;
 pub use format::Format;
 pub use sink::{LogMemory, Sink};
 pub(crate) use writer::Writer;

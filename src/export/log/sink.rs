@@ -1,11 +1,13 @@
 //! Where log records go.
 
+use super::file::{RotatingFile, Rotation};
 use super::format::Format;
 use crate::snapshot::LogRecord;
 use crate::sync::{Arc, Mutex};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 /// Bytes that are written in one go, or one record more.
 const CHUNK: usize = 32 << 10;
@@ -82,6 +84,27 @@ impl Sink {
     pub fn stderr(format: Format) -> Self {
         let colour = io::stderr().is_terminal();
         Self::lines(format, standard::error(), colour)
+    }
+
+    /// A file, made if it is not there and appended to if it is; what it is rotated by is up to `rotation`. Nobody else
+    /// may rotate it.
+    ///
+    /// ```
+    /// use tellane::{Format, Rotation, Sink, Telemetry};
+    /// let path = std::env::temp_dir().join(format!("tellane-doc-{}.log", std::process::id()));
+    /// let telemetry = Telemetry::builder("shop").log_to(Sink::file(&path, Rotation::default(), Format::Json)?).start()?;
+    /// telemetry.logger("shop").info("open");
+    /// drop(telemetry);
+    /// assert!(std::fs::read_to_string(&path)?.contains("\"message\":\"open\""));
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the file cannot be opened. What fails later is counted, and tried again with the next records.
+    pub fn file(path: impl AsRef<Path>, rotation: Rotation, format: Format) -> io::Result<Self> {
+        let file = RotatingFile::open(path.as_ref(), rotation)?;
+        Ok(Self::lines(format, Box::new(file), false))
     }
 
     /// Any writer. It gets whole lines, many in one call if many wait, and may block: then the logs wait, and nothing

@@ -63,7 +63,7 @@ fn check(target: &str, message: &str, text: &str) {
     }
     pairs.push(present);
     let keys: Vec<&str> = pairs.iter().filter_map(|pair| pair.split('=').next()).collect();
-    assert_eq!(keys, ["time", "level", "target", "msg", "text", "a__key_____[31m"], "{line}");
+    assert_eq!(keys, ["time", "level", "target", "msg", "text", "a__key____[31m"], "{line}");
 }
 
 #[test]

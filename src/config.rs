@@ -1,5 +1,7 @@
 //! What can be set, and whether it makes sense. Cold.
 
+mod env;
+
 use crate::error::ConfigFault;
 use crate::level::Level;
 use std::time::Duration;
@@ -38,7 +40,7 @@ pub struct Config {
     pub flush_interval: Duration,
     /// Series of a metric, unless it names its own cap. Default 2,000.
     pub series_cap: usize,
-    /// Span names, and attribute keys. Default 10,000.
+    /// Span names, attribute keys, and metric names up to which a bridge may add more. Default 10,000.
     pub names_cap: usize,
     /// Bytes of a label value; longer ones meet the overflow series. Default 1,024.
     pub label_value_max: usize,

@@ -43,6 +43,8 @@
 
 // The data's path, from the thread to the reader.
 mod aggregate;
+#[cfg(feature = "metrics")]
+pub mod bridge;
 mod clock;
 mod config;
 mod context;
@@ -64,6 +66,7 @@ mod stats;
 mod switch;
 mod sync;
 mod telemetry;
+pub mod testing;
 mod trace;
 
 pub use metrics::{
@@ -71,6 +74,8 @@ pub use metrics::{
     LazyCounter, LazyGauge, LazyHistogram, LazyTimer, LazyUpDownCounter, Stopwatch, Timer, TimerBuilder,
     UpDownCounter, UpDownCounterBuilder,
 };
+#[cfg(feature = "macros")]
+pub use tellane_macros::observed;
 pub use trace::{
     Annotation, Attached, Attribute, Context, Entered, InSpan, OwnedSpan, Span, SpanBuilder, SpanContext,
     Spanned, SpannedResult, Tracer, tracer,
@@ -84,8 +89,8 @@ pub use context::{
 };
 
 pub use snapshot::{
-    Exemplar, FinishedSpan, HistogramView, LogRecord, Pipeline, Point, PointValue, ReadError, Snapshot, SpanEvent,
-    SpanLink,
+    Exemplar, FinishedSpan, HistogramView, LogRecord, Pipeline, Point, PointValue, ReadError, Snapshot,
+    SpanEvent, SpanLink,
 };
 pub use stats::{Drops, Kind, KindLedger, Ledger, Reason};
 

@@ -299,6 +299,10 @@ fn write_logs(writer: Writer, latest: Arc<ArcSwap<Snapshot>>, alive: Sender<()>)
 }
 
 impl Telemetry {
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.0.registry
+    }
+
     /// Begins an instance for a service.
     ///
     /// ```
@@ -391,7 +395,7 @@ impl Telemetry {
     /// ```
     #[track_caller]
     pub fn timer<'a>(&'a self, name: &'a str) -> TimerBuilder<'a> {
-        TimerBuilder::new(&self.0.registry, name)
+        TimerBuilder::new(self.registry(), name)
     }
 
     /// Starts spans.
@@ -559,7 +563,8 @@ impl Telemetry {
         }
     }
 
-    /// Statics that could not be registered, and why.
+    /// What could not be registered and had nowhere to say so: statics, and what came over a bridge. The first
+    /// hundred, and why.
     ///
     /// ```
     /// static ORDERS: tellane::LazyCounter = tellane::counter!("orders-total", "Orders placed.");

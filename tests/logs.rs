@@ -29,7 +29,15 @@ fn a_record_arrives_whole() {
     hand.set(5_000_000_000);
     let span = tracer.span("query");
     let context = span.context().expect("it is on");
-    tellane::info!(log, "slow query", rows = 3_u64, "db.name" = "main", ratio = 0.5, cached = false, diff = -1);
+    tellane::info!(
+        log,
+        "slow query",
+        rows = 3_u64,
+        "db.name" = "main",
+        ratio = 0.5,
+        cached = false,
+        diff = -1
+    );
     drop(span);
     hand.set(6_000_000_000);
     log.error("it broke");
@@ -128,7 +136,10 @@ fn a_statement_that_says_too_much_is_held_back_and_told_of() {
         !kept.records().is_empty()
     });
     let told = kept.take();
-    assert_eq!((told.len(), &*told[0].message, told[0].level, &*told[0].target), (1, "again", Level::Warn, "app"));
+    assert_eq!(
+        (told.len(), &*told[0].message, told[0].level, &*told[0].target),
+        (1, "again", Level::Warn, "app")
+    );
     assert_eq!((&*told[0].fields[0].0, &told[0].fields[0].1), ("held_back", &Value::U64(15)));
     (0..12).for_each(|_| noisy(&log));
     let end = telemetry.shutdown(PATIENCE);
@@ -211,8 +222,7 @@ impl std::fmt::Display for Chain {
     }
 }
 
-static CHAIN: [Chain; 8] =
-    [Chain(0), Chain(1), Chain(2), Chain(3), Chain(4), Chain(5), Chain(6), Chain(7)];
+static CHAIN: [Chain; 8] = [Chain(0), Chain(1), Chain(2), Chain(3), Chain(4), Chain(5), Chain(6), Chain(7)];
 
 impl std::error::Error for Chain {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
@@ -344,7 +354,8 @@ fn a_sink_that_fails_costs_what_it_did_not_take() {
     let logs = end.ledger.kind(Kind::Log);
     assert_eq!((logs.aggregated, logs.dropped.by(Reason::SinkFailed)), (3, 2));
     let text = valve.text();
-    let whole: Vec<&str> = text.lines().filter_map(|line| line.split_once("msg=")).map(|(_, at)| at).collect();
+    let whole: Vec<&str> =
+        text.lines().filter_map(|line| line.split_once("msg=")).map(|(_, at)| at).collect();
     assert_eq!(whole, ["one", "three", "five"]);
     assert_eq!(text.lines().count(), 4, "the torn line stands alone: {text}");
 }

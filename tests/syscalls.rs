@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use support::{PATIENCE, eventually};
 use tellane::{
-    Clock, Config, Counter, Family, Gauge, Histogram, Kind, LazyCounter, LazyTimer, Logger, Reason, Sink, Telemetry,
-    Timer, Tracer,
+    Clock, Config, Counter, Family, Gauge, Histogram, Kind, LazyCounter, LazyTimer, Logger, Reason, Sink,
+    Telemetry, Timer, Tracer,
 };
 
 /// What the child is to do, in its environment.

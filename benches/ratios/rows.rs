@@ -4,8 +4,11 @@ use crate::{Row, floors, timed};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use tellane::{Config, Kind, LazyCounter, LazyHistogram, LazyTimer, Telemetry, counter, histogram, timer};
+use tellane::{
+    Config, InSpan, Kind, LazyCounter, LazyHistogram, LazyTimer, Telemetry, counter, histogram, timer,
+};
 
 static HITS: LazyCounter = counter!("hits_total", "A counter in a static.");
 static SIZES: LazyHistogram = histogram!("sizes", "A histogram in a static.");
@@ -208,11 +211,25 @@ fn sample_rows(installed: &Telemetry) -> Vec<Row> {
     };
     // Batches that fit the ring: this series never spills, and goes on travelling by ring.
     let paced = installed.histogram("paced").seconds().register().expect("a fresh name");
+    let inside = (values.clone(), installed.histogram("inside").seconds().register().expect("a fresh name"));
+    let around = installed.tracer();
     let (paced, flat_out) = ((values.clone(), paced), (values.clone(), histogram.clone()));
     vec![
         rested(
             installed,
             row("histogram, into the ring", floor, CALLS, move |calls| record(calls, &paced.0, &paced.1)),
+        ),
+        rested(
+            installed,
+            row(
+                "histogram, in a sampled span",
+                Some(("histogram, into the ring", 1.7)),
+                CALLS,
+                move |calls| {
+                    let _span = around.span("around samples");
+                    record(calls, &inside.0, &inside.1)
+                },
+            ),
         ),
         row("histogram, flat out", floor, 20 * CALLS, move |calls| record(calls, &flat_out.0, &flat_out.1)),
         row("histogram, flat out, 2 threads", floor, 200 * CALLS, {
@@ -236,8 +253,9 @@ fn sample_rows(installed: &Telemetry) -> Vec<Row> {
 
 fn span_rows(installed: &Telemetry, sparse: &Telemetry) -> Vec<Row> {
     let floor = |most| Some(("floor: 2 clock readings + ring record", most));
-    let tracers = [installed, installed, installed, installed, sparse].map(Telemetry::tracer);
-    let [root, child, two, flat_out, unsampled] = tracers;
+    let on = [installed; 6].map(Telemetry::tracer);
+    let [root, child, two, flat_out, tree, polled] = on;
+    let unsampled = sparse.tracer();
     vec![
         rested(
             installed,
@@ -267,6 +285,33 @@ fn span_rows(installed: &Telemetry, sparse: &Telemetry) -> Vec<Row> {
                     span.set("number", number);
                     span.set("method", "GET");
                 })
+            }),
+        ),
+        rested(
+            installed,
+            row("span, tree of 100, each", floor(1.3), 2_000, move |calls| {
+                timed(calls / 100, |number| {
+                    black_box(number);
+                    let _root = tree.span("tree");
+                    for _ in 0..9 {
+                        let _branch = tree.span("branch");
+                        (0..10).for_each(|_| drop(tree.span("leaf")));
+                    }
+                })
+            }),
+        ),
+        row("poll, bare", None, CALLS, |calls| {
+            let mut future = Box::pin(std::future::poll_fn(|_| Poll::<()>::Pending));
+            let mut context = Context::from_waker(Waker::noop());
+            timed(calls, |_| assert!(black_box(&mut future).as_mut().poll(&mut context).is_pending()))
+        }),
+        rested(
+            installed,
+            row("poll, in span", Some(("poll, bare", 10.0)), CALLS, move |calls| {
+                let future = std::future::poll_fn(|_| Poll::<()>::Pending);
+                let mut future = Box::pin(future.in_span(polled.owned("polled")));
+                let mut context = Context::from_waker(Waker::noop());
+                timed(calls, |_| assert!(black_box(&mut future).as_mut().poll(&mut context).is_pending()))
             }),
         ),
         row("span, child, flat out", None, 10 * CALLS, move |calls| {

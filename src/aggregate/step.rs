@@ -439,7 +439,10 @@ impl Step {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.registry.directory.bytes() + self.folded.histograms.bytes() + self.folded.spans.bytes() + self.folded.logs.bytes()
+        self.registry.directory.bytes()
+            + self.folded.histograms.bytes()
+            + self.folded.spans.bytes()
+            + self.folded.logs.bytes()
     }
 
     /// A snapshot of all that was recorded before this call.
@@ -454,7 +457,7 @@ impl Step {
         directory.epoch.fetch_add(1, Ordering::Relaxed);
         let now = directory.clock.ticks();
         let mut sums = vec![0; directory.shared_cells.count()];
-        directory.sum_cells(&mut sums);
+        directory.sum_cells(0, &mut sums);
         let registry = Arc::clone(&self.registry);
         let (anchor, ticks) = (self.anchor, directory.clock.scale());
         let time = |at| anchor.unix_nanos(at, ticks);

@@ -224,7 +224,7 @@ impl Directory {
             last_look(lane);
         }
         let mut counts = vec![0; self.shared_cells.count()];
-        lane.cells.add_to(&mut counts);
+        lane.cells.add_to(0, &mut counts);
         let mut roster = self.roster.lock();
         roster.all.retain(|other| !Arc::ptr_eq(other, lane));
         roster.version += 1;
@@ -285,14 +285,14 @@ impl Directory {
         })
     }
 
-    /// Adds all lanes' counter cells to `sums`.
-    pub(crate) fn sum_cells(&self, sums: &mut [u64]) {
+    /// Adds all lanes' counter cells from `first` on to `sums`.
+    pub(crate) fn sum_cells(&self, first: usize, sums: &mut [u64]) {
         let roster = self.roster.lock();
-        for (sum, (_, cell)) in sums.iter_mut().zip(&self.shared_cells) {
+        for (sum, (_, cell)) in sums.iter_mut().zip(self.shared_cells.iter().skip(first)) {
             *sum = sum.wrapping_add(cell.load(Ordering::Relaxed));
         }
         for lane in &roster.all {
-            lane.cells.add_to(sums);
+            lane.cells.add_to(first, sums);
         }
     }
 

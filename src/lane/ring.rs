@@ -314,7 +314,7 @@ mod tests {
                     Act::Span(beside) => {
                         let words: Vec<u64> = fresh(3 + beside).collect();
                         let (first, items) = words.split_first_chunk::<3>().expect("there are three");
-                        let pushed = ring.push_span(&head, *first, items, || counted.set(counted.get() + 1));
+                        let pushed = ring.push_span(&head, *first, [items], || counted.set(counted.get() + 1));
                         prop_assert_eq!(pushed, fits(words.len(), capacity), "whole, or not at all");
                         if pushed {
                             spans += 1;

@@ -233,8 +233,7 @@ pub fn write(
 ) {
     let Some(source) = &logger.0 else { return };
     let said = said.map_or_else(Said::Text, Said::Statement);
-    let written =
-        local::here(source.target.base, |here| source.write(&here, level, said, fields));
+    let written = local::here(source.target.base, |here| source.write(&here, level, said, fields));
     if written.is_none() {
         source.enter_and(|here| source.write(here, level, said, fields));
     }
@@ -278,7 +277,9 @@ impl Source {
             return None;
         }
         let site = match said {
-            Said::Statement(site) => site.number().filter(|site| logs.knows(*site)).or_else(|| self.meet(site)),
+            Said::Statement(site) => {
+                site.number().filter(|site| logs.knows(*site)).or_else(|| self.meet(site))
+            }
             Said::Text(_) => None,
         };
         let now = here.directory.clock.ticks();
@@ -351,7 +352,8 @@ impl Source {
         let length = items.iter().map(|part| part.len()).sum::<usize>();
         // A context without a span carries baggage only.
         let span = here.desk.current().filter(|ids| ids.span_id != 0);
-        let header = |words| log_header(self.target.id, words + length, level as u64, span.is_some(), dropped);
+        let header =
+            |words| log_header(self.target.id, words + length, level as u64, span.is_some(), dropped);
         let sent = match span {
             Some(ids) => {
                 let (high, low) = ((ids.trace_id >> 64) as u64, ids.trace_id as u64);

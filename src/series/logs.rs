@@ -224,11 +224,10 @@ impl Logs {
         }
         let mut all = Vec::new();
         let mut waits = false;
-        let mut look = |rate: &Rate, level: Level, site: Option<u32>| {
-            match rate.settle(now, self.second, end) {
-                Some((target, records)) => all.push(HeldBack { target, level, site, records }),
-                None => waits |= rate.held.load(Ordering::Relaxed) > 0,
-            }
+        let mut look = |rate: &Rate, level: Level, site: Option<u32>| match rate.settle(now, self.second, end)
+        {
+            Some((target, records)) => all.push(HeldBack { target, level, site, records }),
+            None => waits |= rate.held.load(Ordering::Relaxed) > 0,
         };
         for (number, rate) in &self.rates {
             if let Some(site) = Site::of(number as u32) {
@@ -278,8 +277,9 @@ mod tests {
     fn a_second_has_so_many_records_and_the_rest_is_told_once() {
         let (logs, hand, clock) = logs(Some(3));
         let target = logs.target("app");
-        let admitted =
-            |tries: u32| (0..tries).filter(|_| logs.admits(&target, Level::Warn, None, clock.ticks())).count();
+        let admitted = |tries: u32| {
+            (0..tries).filter(|_| logs.admits(&target, Level::Warn, None, clock.ticks())).count()
+        };
         assert_eq!(admitted(10), 3);
         assert_eq!(logs.settle(clock.ticks(), false), []);
         hand.advance(Duration::from_secs(1));

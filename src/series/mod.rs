@@ -10,7 +10,11 @@ mod keys;
 mod levels;
 mod logs;
 mod names;
+#[cfg(feature = "metrics")]
+mod raise;
 mod registry;
+#[cfg(feature = "metrics")]
+mod sets;
 mod site;
 mod table;
 mod tracing;

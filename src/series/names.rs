@@ -19,7 +19,7 @@ pub(crate) struct SpanName {
 /// Both tables of names. Number 0 is what stands in above the cap.
 #[derive(Debug)]
 pub(crate) struct Names {
-    cap: usize,
+    pub(super) cap: usize,
     span_ids: [DashMap<Arc<str>, Arc<SpanName>>; SpanKind::ALL.len()],
     /// Names that are no literals, by text and kind.
     dynamic: Table<KnownName>,

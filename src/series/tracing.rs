@@ -21,6 +21,19 @@ pub(crate) struct Tracing {
     pub(crate) span_limits: SpanLimits,
 }
 
+impl Default for Tracing {
+    fn default() -> Self {
+        Self {
+            sampling: 1.0,
+            parent_based: true,
+            rate_limit: None,
+            holds: false,
+            exemplars: true,
+            span_limits: SpanLimits::default(),
+        }
+    }
+}
+
 impl Tracing {
     pub(crate) fn sampled_marks(&self) -> Marks {
         Marks(Marks::SAMPLED | if self.exemplars { Marks::EXAMPLES } else { 0 })

@@ -345,7 +345,7 @@ mod tests {
         own.switched_off(Kind::Sample);
         shared.shared_dropped(Kind::Span, Reason::TlsGone);
         shared.shared_sent(Kind::Sample);
-        let ledger = Ledger::of([4, 0], [(&own, 0), (&shared, 0)].into_iter());
+        let ledger = Ledger::of([4, 0, 0, 0], [(&own, 0), (&shared, 0)].into_iter());
         let samples = ledger.kind(Kind::Sample);
         assert_eq!((samples.recorded, samples.switched_off, samples.in_flight), (7, 1, 2));
         let spans = ledger.kind(Kind::Span);

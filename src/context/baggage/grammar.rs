@@ -1,6 +1,6 @@
 //! The grammar of W3C Baggage, and percent-encoding. Pure; called by the reader and by changes.
 
-use super::super::members::trim;
+use crate::context::members::trim;
 
 /// A token, as RFC 9110 defines it.
 pub(super) fn is_token(bytes: &[u8]) -> bool {

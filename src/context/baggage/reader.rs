@@ -1,11 +1,11 @@
 //! Takes a `baggage` header in, value by value, within the limits. Called once a request.
 
-use super::super::members::{Budget, members, trim};
 use super::grammar::{decode, is_octets, is_token, properties, push};
 use super::{Baggage, BaggageMember, Store};
+use crate::context::members::{Budget, members, trim};
 
 #[derive(Debug, Default)]
-pub(in super::super) struct BaggageReader {
+pub(in crate::context) struct BaggageReader {
     budget: Budget,
     store: Store,
     dropped: u32,
@@ -21,7 +21,7 @@ struct Scratch {
 }
 
 impl BaggageReader {
-    pub(in super::super) fn value(&mut self, value: &[u8]) {
+    pub(in crate::context) fn value(&mut self, value: &[u8]) {
         let room = self.budget.admit(value.len()).unwrap_or(0);
         let seen = &value[..room];
         let whole = match value.get(room) {
@@ -65,7 +65,7 @@ impl BaggageReader {
         self.store.put(BaggageMember { key, value: &value, metadata }).ok()
     }
 
-    pub(in super::super) fn finish(self) -> Baggage {
+    pub(in crate::context) fn finish(self) -> Baggage {
         Baggage::of(self.store, self.dropped)
     }
 }

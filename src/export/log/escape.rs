@@ -49,7 +49,8 @@ pub(super) fn quoted(text: &str, cut: bool, into: &mut String) {
 
 /// In quotes if it needs them.
 pub(super) fn value(text: &str, cut: bool, into: &mut String) {
-    let needs = |letter: char| letter.is_whitespace() || matches!(letter, '"' | '\\' | '=') || is_harmful(letter);
+    let needs =
+        |letter: char| letter.is_whitespace() || matches!(letter, '"' | '\\' | '=') || is_harmful(letter);
     if text.is_empty() || text.chars().any(needs) {
         quoted(text, cut, into);
     } else {
@@ -62,7 +63,8 @@ pub(super) fn value(text: &str, cut: bool, into: &mut String) {
 
 /// A key: what would end it becomes an underscore.
 pub(super) fn key(text: &str, into: &mut String) {
-    let ends = |letter: char| letter.is_whitespace() || matches!(letter, '"' | '\\' | '=') || is_harmful(letter);
+    let ends =
+        |letter: char| letter.is_whitespace() || matches!(letter, '"' | '\\' | '=') || is_harmful(letter);
     into.extend(text.chars().map(|letter| if ends(letter) { '_' } else { letter }));
     if text.is_empty() {
         into.push('_');

@@ -41,6 +41,8 @@ pub struct LogRecord {
     pub fields: Vec<(Arc<str>, Value)>,
     /// Fields that did not fit.
     pub fields_dropped: u16,
+    /// Where it was made, if it was made by a macro.
+    pub module: Option<&'static str>,
     /// File and line, if it was made by a macro.
     pub location: Option<(&'static str, u32)>,
 }
@@ -64,11 +66,11 @@ impl LogBatch {
 impl LogRecord {
     pub(crate) fn of(log: Log, anchor: &Anchor, scale: Scale, registry: &Registry) -> Option<Self> {
         let target = Arc::clone(&registry.logs.target_of(log.target)?.text);
-        let (message, location) = match log.message {
-            Message::Text(text) => (text.into(), None),
+        let (message, module, location) = match log.message {
+            Message::Text(text) => (text.into(), None, None),
             Message::Site(site) => {
                 let site = Site::of(site)?;
-                (site.message.into(), Some((site.file, site.line)))
+                (site.message.into(), Some(site.module), Some((site.file, site.line)))
             }
         };
         let key = |(key, value)| Some((Arc::clone(registry.names.key_of(key)?), value));
@@ -80,6 +82,7 @@ impl LogRecord {
             span: log.span,
             fields: log.fields.into_iter().map(key).collect::<Option<_>>()?,
             fields_dropped: log.fields_dropped,
+            module,
             location,
         })
     }

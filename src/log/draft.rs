@@ -21,7 +21,8 @@ const CAUSES: [&str; 4] = ["error.cause", "error.cause.2", "error.cause.3", "err
 /// use tellane::Level;
 /// let (sink, kept) = tellane::Sink::memory(10);
 /// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).start()?;
-/// let mut draft = telemetry.logger("shop").at(Level::Info);
+/// let log = telemetry.logger("shop");
+/// let mut draft = log.at(Level::Info);
 /// for (key, count) in [("apples", 3), ("pears", 4)] {
 ///     draft.set(key, count);
 /// }
@@ -58,7 +59,8 @@ impl<'a> LogDraft<'a> {
     /// Adds a field.
     ///
     /// ```
-    /// let mut draft = tellane::Logger::noop().at(tellane::Level::Info);
+    /// let log = tellane::Logger::noop();
+    /// let mut draft = log.at(tellane::Level::Info);
     /// draft.set("left", 3);
     /// ```
     pub fn set<'v>(&mut self, key: &'static str, value: impl Into<Attribute<'v>>) {
@@ -88,7 +90,8 @@ impl<'a> LogDraft<'a> {
     /// use tellane::Level;
     /// let (sink, kept) = tellane::Sink::memory(10);
     /// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).start()?;
-    /// let mut draft = telemetry.logger("shop").at(Level::Warn);
+    /// let log = telemetry.logger("shop");
+    /// let mut draft = log.at(Level::Warn);
     /// draft.set_error(&std::io::Error::other("no paper"));
     /// draft.say("the receipt was not printed");
     /// telemetry.snapshot(std::time::Duration::from_secs(1))?;

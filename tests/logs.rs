@@ -461,3 +461,36 @@ fn a_file_is_rotated_and_no_line_is_torn() {
     assert!(read("app.log.1").len() <= 1_000 && !directory.join("app.log.3").exists());
     std::fs::remove_dir_all(&directory).expect("it goes");
 }
+
+#[test]
+fn what_many_threads_say_is_accounted_for() {
+    let (sink, kept) = Sink::memory(1_000_000);
+    let config = Config { ring_words: 1 << 8, logs_per_second: Some(2_000), ..Config::default() };
+    let telemetry = Telemetry::builder("test").config(config).log_to(sink).start().expect("it starts");
+    let log = telemetry.logger("app");
+    std::thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            let log = log.clone();
+            scope.spawn(move || {
+                for number in 0..5_000_u64 {
+                    tellane::info!(log, "numbered", thread = thread, number = number);
+                }
+            });
+        }
+        while kept.records().len() < 10 {
+            let account = telemetry.ledger().kind(Kind::Log);
+            let found = account.aggregated + account.dropped.total() + account.suppressed();
+            assert!(account.recorded >= found, "{account:?}");
+        }
+    });
+    let end = telemetry.shutdown(PATIENCE);
+    assert!(end.finished);
+    assert_balanced(&end.ledger);
+    let logs = end.ledger.kind(Kind::Log);
+    let records = kept.records();
+    assert_eq!(records.len() as u64, logs.aggregated);
+    // Every summary says how many it stands for; together they are what the ledger has.
+    let told = records.iter().filter(|record| &*record.fields[0].0 == "held_back");
+    let told: u64 = told.map(|record| record.fields[0].1.to_string().parse::<u64>().expect("a number")).sum();
+    assert_eq!(told, logs.held_back);
+}

@@ -126,7 +126,8 @@ impl<'a> LogDraft<'a> {
         let Some(source) = self.source else { return };
         let Self { level, fields, dropped, .. } = self;
         source.enter_and(|here| {
-            if let Some((now, said)) = source.begin(here, level, Said::Text(message)) {
+            let mut said = Items::default();
+            if let Some(now) = source.begin(here, level, Said::Text(message), &mut said) {
                 source.send_long(here, (level, now), said, fields, dropped);
             }
         });

@@ -248,7 +248,8 @@ impl Source {
         said: Said<'_>,
         fields: &[(&'static str, Attribute<'_>)],
     ) {
-        let Some((now, mut items)) = self.begin(here, level, said) else { return };
+        let mut items = Items::default();
+        let Some(now) = self.begin(here, level, said, &mut items) else { return };
         let mut dropped = 0;
         for (key, value) in fields {
             let key = self.key(here, key);
@@ -264,9 +265,16 @@ impl Source {
         }
     }
 
-    /// The time of a record and what it says, if it is to be made.
+    /// The time of a record, if it is to be made, and what it says: into the caller's items, which are too large to be
+    /// handed back.
     #[inline(always)]
-    pub(super) fn begin(&self, here: &local::Here<'_>, level: Level, said: Said<'_>) -> Option<(u64, Items)> {
+    pub(super) fn begin(
+        &self,
+        here: &local::Here<'_>,
+        level: Level,
+        said: Said<'_>,
+        items: &mut Items,
+    ) -> Option<u64> {
         let (lane, logs) = (here.lane, &self.registry.logs);
         if !lane.ring.lets_samples_through() {
             here.skip_log();
@@ -287,17 +295,16 @@ impl Source {
             lane.tally.held_back();
             return None;
         }
-        let mut items = Items::default();
         if let Some(site) = site {
-            self.keep(&mut items, |items| items.push_site(site));
+            self.keep(items, |items| items.push_site(site));
         } else {
             let text = match said {
                 Said::Statement(site) => site.message,
                 Said::Text(text) => text,
             };
-            self.keep(&mut items, |items| items.push_said(text, usize::from(logs.settings.value)));
+            self.keep(items, |items| items.push_said(text, usize::from(logs.settings.value)));
         }
-        Some((now, items))
+        Some(now)
     }
 
     /// A statement that nobody has met, or nobody at this instance.

@@ -1,10 +1,13 @@
 //! What can be set, and whether it makes sense. Cold.
 
 mod env;
+mod outcome;
 
 use crate::error::ConfigFault;
 use crate::level::Level;
 use std::time::Duration;
+
+pub use outcome::Outcome;
 
 /// An instance's settings. Every buffer, map and queue has its cap here.
 ///
@@ -54,6 +57,9 @@ pub struct Config {
     pub parent_based: bool,
     /// New traces that are sampled in a second, at most; further ones are not. Default no limit.
     pub traces_per_second: Option<u32>,
+    /// Holds the traces that are not sampled until their outcome is known, and keeps some of them. Default none: what
+    /// is not sampled is not recorded.
+    pub outcome: Option<Outcome>,
     /// How much a span may carry.
     pub span_limits: SpanLimits,
     /// The level that targets start with; `None` records no logs. See
@@ -149,6 +155,7 @@ impl Default for Config {
             sampling: 1.0,
             parent_based: true,
             traces_per_second: None,
+            outcome: None,
             span_limits: SpanLimits::default(),
             log_level: Some(Level::Info),
             logs_per_second: Some(1_000),
@@ -177,6 +184,7 @@ impl Config {
     /// ```
     pub fn faults(&self) -> Vec<ConfigFault> {
         let share = |share: f64| (0.0..=1.0).contains(&share);
+        let outcome = |rule: fn(&Outcome) -> bool| self.outcome.as_ref().is_none_or(rule);
         let rules = [
             (
                 self.ring_words.is_power_of_two() && (64..=1 << 24).contains(&self.ring_words),
@@ -195,6 +203,11 @@ impl Config {
             (self.traces_per_second != Some(0), "traces_per_second", "above zero"),
             (self.logs_per_second != Some(0), "logs_per_second", "above zero"),
             (self.log_value >= 16, "log_value", "at least 16"),
+            (outcome(|outcome| (0.0..=1.0).contains(&outcome.ratio)), "outcome.ratio", "from 0 to 1"),
+            (outcome(|outcome| outcome.traces > 0), "outcome.traces", "above zero"),
+            (outcome(|outcome| outcome.spans_per_trace > 0), "outcome.spans_per_trace", "above zero"),
+            (outcome(|outcome| outcome.bytes > 0), "outcome.bytes", "above zero"),
+            (outcome(|outcome| !outcome.longest_wait.is_zero()), "outcome.longest_wait", "above zero"),
             (self.stall_after > self.longest_sleep, "stall_after", "longer than longest_sleep"),
             (share(self.shed_share), "shed_share", "from 0 to 1"),
             (self.shed_steps > 0, "shed_steps", "above zero"),

@@ -89,15 +89,15 @@ pub use context::{
 };
 
 pub use snapshot::{
-    Exemplar, FinishedSpan, HistogramView, LogRecord, Pipeline, Point, PointValue, ReadError, Snapshot,
-    SpanEvent, SpanLink,
+    Decisions, Exemplar, FinishedSpan, HistogramView, LogRecord, Pipeline, Point, PointValue, ReadError,
+    Snapshot, SpanEvent, SpanLink, Trace,
 };
 pub use stats::{Drops, Kind, KindLedger, Ledger, Reason};
 
 pub use export::{Format, LogMemory, Report, Rotation, Sink, prometheus};
 
 pub use clock::{Clock, MockClock};
-pub use config::{Config, SpanLimits};
+pub use config::{Config, Outcome, SpanLimits};
 pub use error::{ConfigFault, MergeError, RegisterError, SnapshotError, StartError};
 pub use level::{Level, NotALevel};
 pub use record::{SpanKind, Status, Value};

@@ -265,7 +265,7 @@ impl Builder {
             sampling: config.sampling,
             parent_based: config.parent_based,
             rate_limit: config.traces_per_second.map(|limit| RateLimit::new(limit, &directory.clock)),
-            holds: false,
+            holds: config.outcome.is_some(),
             exemplars: config.exemplars,
             span_limits: config.span_limits,
         };
@@ -277,6 +277,10 @@ impl Builder {
         let registry = Arc::new(Registry::new(directory, caps, tracing).with_logs(logs));
         let service = Arc::clone(&self.service);
         let step = Step::new(Arc::clone(&registry), service, config.kept_spans, self.injector.clone());
+        let step = match &config.outcome {
+            Some(outcome) => step.holding(outcome),
+            None => step,
+        };
         (registry, step)
     }
 }

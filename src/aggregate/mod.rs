@@ -5,6 +5,7 @@
 
 mod histograms;
 mod logs;
+mod outcome;
 mod pacing;
 mod policy;
 mod spans;

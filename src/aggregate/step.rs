@@ -5,8 +5,10 @@ mod loom;
 
 use super::histograms::{Histograms, SpillSeen};
 use super::logs::LogPass;
+use super::outcome::{At, Held, Rules};
 use super::spans::KeptSpans;
 use crate::clock::Anchor;
+use crate::config::Outcome;
 use crate::lane::{Consumer, Directory, Lane};
 use crate::record::{DecodeError, Frame, frame, layout};
 use crate::series::{Identity, Place, Registry};
@@ -82,6 +84,8 @@ pub(crate) struct Step {
     given_up: bool,
     /// Whether the instance has shut down: what is found now came too late.
     late: bool,
+    /// Whether it is about to: what is held is decided with every pass.
+    ending: bool,
 }
 
 #[derive(Debug)]
@@ -89,7 +93,61 @@ struct Folded {
     histograms: Histograms,
     spans: KeptSpans,
     logs: LogPass,
+    /// Traces that wait for their outcome; `None` if it does not count.
+    held: Option<Held>,
+    /// The present pass.
+    at: At,
     aggregated: [u64; KINDS],
+}
+
+impl Folded {
+    fn begin_pass(&mut self, pass: u64, ticks: impl Fn() -> u64) {
+        let ticks = if self.held.is_some() { ticks() } else { 0 };
+        self.at = At { pass, ticks };
+    }
+
+    /// Counts a span, and keeps it, or holds it until the outcome of its trace is known. `false` if its durations have
+    /// no histogram.
+    fn take_span(&mut self, span: &Frame<'_>, durations: u32, nanos: u64) -> bool {
+        let Self { histograms, spans, held, at, .. } = self;
+        let mut keep = |span: &Frame<'_>| spans.keep(span, at.pass);
+        let flags = layout::flags(span.header());
+        match held {
+            None => keep(span),
+            Some(held) if flags & (layout::FLAG_SAMPLED | layout::FLAG_HELD) != layout::FLAG_HELD => {
+                held.take_sampled(span, &mut keep);
+            }
+            Some(held) => {
+                let asked = held.rules.slower_than_p99 && flags & layout::FLAG_LOCAL_ROOT != 0;
+                let above_p99 = asked && histograms.is_above_p99(durations, nanos);
+                held.take(span, *at, above_p99, &mut keep);
+            }
+        }
+        histograms.add(durations, nanos)
+    }
+
+    /// After a pass that went through.
+    fn end_pass(&mut self, ending: bool) {
+        let Self { spans, held, at, .. } = self;
+        // What is let go now has waited for a pass already: as if it had come in the one before.
+        let mut keep = |span: &Frame<'_>| spans.keep(span, at.pass.saturating_sub(1));
+        if let Some(held) = held {
+            held.end_of_pass(*at, &mut keep);
+            if ending {
+                held.settle(&mut keep);
+            }
+        }
+        spans.end_of_pass(at.pass);
+    }
+
+    fn awaits_a_pass(&self) -> bool {
+        self.held.as_ref().is_some_and(Held::awaits_a_pass)
+    }
+
+    fn bytes(&self) -> usize {
+        let held = self.held.as_ref().map_or(0, Held::bytes);
+        self.histograms.bytes() + self.spans.bytes() + self.logs.bytes() + held
+    }
 }
 
 /// The reading end of a lane.
@@ -141,6 +199,8 @@ impl Step {
                 histograms: Histograms::new(&registry.directory),
                 spans: KeptSpans::new(kept_words),
                 logs: LogPass::default(),
+                held: None,
+                at: At { pass: 0, ticks: 0 },
                 aggregated: [0; KINDS],
             },
             catalogue: Arc::new([]),
@@ -149,8 +209,16 @@ impl Step {
             restarts: 0,
             given_up: false,
             late: false,
+            ending: false,
             registry,
         }
+    }
+
+    /// The same, with traces held until their outcome is known.
+    pub(crate) fn holding(mut self, outcome: &Outcome) -> Self {
+        let rules = Rules::new(outcome, &self.registry.names, &self.registry.directory.clock);
+        self.folded.held = Some(Held::new(rules));
+        self
     }
 
     fn directory(&self) -> Arc<Directory> {
@@ -179,6 +247,7 @@ impl Step {
         self.finish_broken_off();
         let directory = self.directory();
         self.folded.logs.begin(&self.registry);
+        self.folded.begin_pass(self.steps, || directory.clock.ticks());
         self.meet_lanes(&directory);
         let mut found = Found::default();
         for at in 0..self.lanes.len() {
@@ -191,6 +260,7 @@ impl Step {
         if !self.late {
             self.folded.logs.hand_over(&self.registry, self.anchor, false);
         }
+        self.folded.end_pass(self.ending);
         self.publish(&directory);
         found
     }
@@ -359,8 +429,7 @@ impl Step {
                 if nanos > layout::SAMPLE_MAX {
                     self.registry.directory.shared.shared_clamped();
                 }
-                self.folded.spans.keep(&record, ticks);
-                self.folded.histograms.add(durations, nanos)
+                self.folded.take_span(&record, durations, nanos)
             })
         } else if kind == layout::KIND_WIDE_SAMPLE {
             self.folded.histograms.add(layout::id(header), record.words[1])
@@ -439,16 +508,21 @@ impl Step {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.registry.directory.bytes()
-            + self.folded.histograms.bytes()
-            + self.folded.spans.bytes()
-            + self.folded.logs.bytes()
+        self.registry.directory.bytes() + self.folded.bytes()
+    }
+
+    /// Before the last snapshot: what is held is decided by what is known.
+    pub(crate) fn settle(&mut self) {
+        self.ending = true;
     }
 
     /// A snapshot of all that was recorded before this call.
     pub(crate) fn snapshot(&mut self) -> Snapshot {
         if !self.late {
             self.run();
+            if self.folded.awaits_a_pass() {
+                self.run(); // what ended before this call is decided in this snapshot
+            }
             self.collect();
         }
         self.meet_series();
@@ -481,7 +555,7 @@ impl Step {
             })
         });
         let values = values.collect();
-        let (latest, slowest) = self.folded.spans.show();
+        let (latest, slowest, traces) = self.folded.spans.show();
         let scale = directory.clock.scale();
         Snapshot {
             service: Arc::clone(&self.service),
@@ -495,8 +569,10 @@ impl Step {
                 scale,
                 latest,
                 slowest,
+                traces,
             }],
             ledger: directory.ledger(),
+            decisions: self.folded.held.as_ref().map(|held| held.decisions().clone()).unwrap_or_default(),
             pipeline: self.pipeline(),
         }
     }

@@ -146,6 +146,7 @@ impl Worker {
                 self.directory.close();
                 // Once for what was there, once for what was published while the lanes were being closed.
                 self.try_hard(Step::run);
+                self.try_hard(Step::settle);
                 if let Some(last) = self.try_hard(|step| Arc::new(step.snapshot())) {
                     self.latest.store(last);
                 }

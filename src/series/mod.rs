@@ -24,6 +24,7 @@ pub use attribute::Attribute;
 pub(crate) use keys::{key_number, more_room, push};
 pub use levels::LevelsError;
 pub(crate) use logs::{LogSettings, LogTarget};
+pub(crate) use names::Names;
 pub(crate) use registry::{
     Caps, Descriptor, Identity, Metric, Place, Registry, Series, Shape, duration_bounds, enlist, find,
     global, install_global,

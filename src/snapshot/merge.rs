@@ -50,6 +50,7 @@ impl Snapshot {
             values,
             spans: self.spans.iter().chain(&other.spans).cloned().collect(),
             ledger: &self.ledger + &other.ledger,
+            decisions: self.decisions.plus(&other.decisions),
             pipeline: self.pipeline.clone(),
         })
     }

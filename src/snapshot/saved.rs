@@ -240,6 +240,7 @@ impl Reading {
             scale: batch.scale,
             latest: latest.into(),
             slowest: slowest.into(),
+            traces: Arc::new([]),
         });
     }
 

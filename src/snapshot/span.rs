@@ -99,6 +99,15 @@ impl Names {
     }
 }
 
+/// A local root and other spans of its trace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct EncodedTrace {
+    pub(crate) root: Box<[u64]>,
+    pub(crate) spans: Box<[u64]>,
+    /// Spans that there was no room for.
+    pub(crate) more: usize,
+}
+
 /// Encoded spans of one instance, and what it takes to read them.
 #[derive(Clone, Debug)]
 pub(crate) struct SpanBatch {
@@ -109,6 +118,8 @@ pub(crate) struct SpanBatch {
     pub(crate) latest: Arc<[u64]>,
     /// The slowest, slowest first.
     pub(crate) slowest: Arc<[u64]>,
+    /// The slowest traces, slowest first.
+    pub(crate) traces: Arc<[EncodedTrace]>,
 }
 
 impl SpanBatch {

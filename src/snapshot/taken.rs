@@ -1,6 +1,6 @@
 //! A snapshot and how to read it.
 
-use super::{FinishedSpan, HistogramView, SpanBatch};
+use super::{Decisions, FinishedSpan, HistogramView, SpanBatch};
 use crate::series::{Fault, Identity, MetricKind, Unit};
 use crate::stats::Ledger;
 use crate::switch::State;
@@ -30,6 +30,7 @@ pub struct Snapshot {
     pub(crate) values: Vec<PointValue>,
     pub(crate) spans: Vec<SpanBatch>,
     pub(crate) ledger: Ledger,
+    pub(crate) decisions: Decisions,
     pub(crate) pipeline: Pipeline,
 }
 
@@ -239,6 +240,7 @@ impl Snapshot {
             values: Vec::new(),
             spans: Vec::new(),
             ledger: Ledger::default(),
+            decisions: Decisions::default(),
             pipeline: Pipeline::default(),
         }
     }
@@ -459,6 +461,21 @@ impl Snapshot {
     /// ```
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// What became of traces, if they are sampled by outcome; all zero if they are not.
+    ///
+    /// ```
+    /// use tellane::{Config, Outcome, Telemetry};
+    /// let config = Config { sampling: 0.0, outcome: Some(Outcome::default()), ..Config::default() };
+    /// let telemetry = Telemetry::builder("shop").config(config).start()?;
+    /// telemetry.tracer().span("order").fail();
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.decisions().error, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn decisions(&self) -> &Decisions {
+        &self.decisions
     }
 
     /// How the pipeline itself was doing.

@@ -4,6 +4,7 @@ mod env;
 mod outcome;
 
 use crate::error::ConfigFault;
+use crate::level::Level;
 use std::time::Duration;
 
 pub use outcome::Outcome;
@@ -61,6 +62,14 @@ pub struct Config {
     pub outcome: Option<Outcome>,
     /// How much a span may carry.
     pub span_limits: SpanLimits,
+    /// The level that targets start with; `None` records no logs. See
+    /// [`Telemetry::set_levels`](crate::Telemetry::set_levels) for other targets and later times. Default info.
+    pub log_level: Option<Level>,
+    /// Records of one log statement in a second, at most; further ones are held back, and a record that says how many
+    /// follows when the second is over. Default 1,000; `None` is no limit.
+    pub logs_per_second: Option<u32>,
+    /// Bytes of a text in a log record; of longer ones the beginning is kept. Default 4,096.
+    pub log_value: u16,
     /// Whether histograms keep exemplars: of each bucket shown, samples recorded in a sampled span, with its ids.
     /// Default true.
     pub exemplars: bool,
@@ -148,6 +157,9 @@ impl Default for Config {
             traces_per_second: None,
             outcome: None,
             span_limits: SpanLimits::default(),
+            log_level: Some(Level::Info),
+            logs_per_second: Some(1_000),
+            log_value: 4_096,
             exemplars: true,
             stall_after: Duration::from_secs(1),
             shed_share: 0.1,
@@ -189,6 +201,8 @@ impl Config {
             (self.names_cap > 0, "names_cap", "above zero"),
             (share(self.sampling), "sampling", "from 0 to 1"),
             (self.traces_per_second != Some(0), "traces_per_second", "above zero"),
+            (self.logs_per_second != Some(0), "logs_per_second", "above zero"),
+            (self.log_value >= 16, "log_value", "at least 16"),
             (outcome(|outcome| (0.0..=1.0).contains(&outcome.ratio)), "outcome.ratio", "from 0 to 1"),
             (outcome(|outcome| outcome.traces > 0), "outcome.traces", "above zero"),
             (outcome(|outcome| outcome.spans_per_trace > 0), "outcome.spans_per_trace", "above zero"),

@@ -55,6 +55,7 @@ mod export;
 pub mod fuzzing;
 mod lane;
 mod level;
+mod log;
 mod metrics;
 #[cfg(all(test, tellane_loom))]
 mod model;
@@ -80,30 +81,34 @@ pub use trace::{
     Spanned, SpannedResult, Tracer, tracer,
 };
 
+pub use log::{LogDraft, Logger, logger};
+
 pub use context::{
     Baggage, BaggageError, BaggageMember, Extract, HeaderFaults, Incoming, Inject, RemoteParent, TraceState,
     TraceparentError, TracestateError, inject,
 };
 
 pub use snapshot::{
-    Decisions, Exemplar, FinishedSpan, HistogramView, Pipeline, Point, PointValue, ReadError, Snapshot,
-    SpanEvent, SpanLink, Trace,
+    Decisions, Exemplar, FinishedSpan, HistogramView, LogRecord, Pipeline, Point, PointValue, ReadError,
+    Snapshot, SpanEvent, SpanLink, Trace,
 };
 pub use stats::{Drops, Kind, KindLedger, Ledger, Reason};
 
-pub use export::{Report, prometheus};
+pub use export::{Format, LogMemory, Report, Rotation, Sink, prometheus};
 
 pub use clock::{Clock, MockClock};
 pub use config::{Config, Outcome, SpanLimits};
 pub use error::{ConfigFault, MergeError, RegisterError, SnapshotError, StartError};
 pub use level::{Level, NotALevel};
 pub use record::{SpanKind, Status, Value};
-pub use series::{Fault, MetricKind, Unit};
+pub use series::{Fault, LevelsError, MetricKind, Unit};
 pub use switch::{Cause, State, Transition};
 pub use telemetry::{Builder, Shutdown, Switch, Telemetry};
 
 #[doc(hidden)]
 pub use aggregate::Injection;
+#[doc(hidden)]
+pub use log::macro_support;
 
 /// The README's example, as a test.
 #[cfg(doctest)]

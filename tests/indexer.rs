@@ -149,8 +149,14 @@ fn words_counters_and_ledger_agree_with_a_naive_count() {
         ("index_file_bytes_count", ON * read),
         ("index_read_seconds_count", ON * read),
         ("index_queue_wait_seconds_count", ON * read),
-        ("traces_span_metrics_duration_seconds_count{span_name=\"index file\",span_kind=\"SPAN_KIND_INTERNAL\"}", ON * read),
-        ("traces_span_metrics_duration_seconds_count{span_name=\"merge\",span_kind=\"SPAN_KIND_INTERNAL\"}", ON * indexed),
+        (
+            "traces_span_metrics_duration_seconds_count{span_name=\"index file\",span_kind=\"SPAN_KIND_INTERNAL\"}",
+            ON * read,
+        ),
+        (
+            "traces_span_metrics_duration_seconds_count{span_name=\"merge\",span_kind=\"SPAN_KIND_INTERNAL\"}",
+            ON * indexed,
+        ),
     ] {
         assert_eq!(exposed(&text, series), count, "{series}");
     }

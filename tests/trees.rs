@@ -336,6 +336,7 @@ fn a_rate_limit_caps_what_is_sampled_and_counts_all() {
     assert_eq!(snapshot.spans().count(), 10);
     assert_eq!(snapshot.span_durations("request").map(|taken| taken.count()), Some(200));
     assert_eq!(snapshot.ledger().kind(Kind::Span).unsampled, 190);
+    assert_eq!(snapshot.pipeline().traces_limited, 190);
 }
 
 #[test]

@@ -4,14 +4,15 @@
 mod loom;
 
 use super::histograms::{Histograms, SpillSeen};
+use super::logs::LogPass;
 use super::outcome::{At, Held, Rules};
 use super::spans::KeptSpans;
 use crate::clock::Anchor;
 use crate::config::Outcome;
 use crate::lane::{Consumer, Directory, Lane};
 use crate::record::{DecodeError, Frame, frame, layout};
-use crate::series::{Identity, Place, Registry};
-use crate::snapshot::{Names, Pipeline, PointValue, Snapshot, SpanBatch};
+use crate::series::{Identity, Place, RateLimit, Registry};
+use crate::snapshot::{Names, Outbox, Pipeline, PointValue, Snapshot, SpanBatch};
 use crate::stats::{KINDS, Kind, Reason};
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{Arc, Ordering};
@@ -91,6 +92,7 @@ pub(crate) struct Step {
 struct Folded {
     histograms: Histograms,
     spans: KeptSpans,
+    logs: LogPass,
     /// Traces that wait for their outcome; `None` if it does not count.
     held: Option<Held>,
     /// The present pass.
@@ -143,7 +145,8 @@ impl Folded {
     }
 
     fn bytes(&self) -> usize {
-        self.histograms.bytes() + self.spans.bytes() + self.held.as_ref().map_or(0, Held::bytes)
+        let held = self.held.as_ref().map_or(0, Held::bytes);
+        self.histograms.bytes() + self.spans.bytes() + self.logs.bytes() + held
     }
 }
 
@@ -195,6 +198,7 @@ impl Step {
             folded: Folded {
                 histograms: Histograms::new(&registry.directory),
                 spans: KeptSpans::new(kept_words),
+                logs: LogPass::default(),
                 held: None,
                 at: At { pass: 0, ticks: 0 },
                 aggregated: [0; KINDS],
@@ -221,12 +225,28 @@ impl Step {
         Arc::clone(&self.registry.directory)
     }
 
+    /// From now on log records go there. Called once, before the first pass.
+    pub(crate) fn log_to(&mut self, outbox: Outbox) {
+        self.folded.logs.set_outbox(outbox);
+    }
+
+    /// Hands over every log record there is.
+    pub(crate) fn finish_logs(&mut self) {
+        self.folded.logs.hand_over(&self.registry, self.anchor, true);
+    }
+
+    /// No log record is handed over any more.
+    pub(crate) fn close_logs(&mut self) {
+        self.folded.logs.close();
+    }
+
     /// Drains every lane once, up to what it held when its turn came.
     pub(crate) fn run(&mut self) -> Found {
         self.steps += 1;
         self.injector.visit(Injection::Step);
         self.finish_broken_off();
         let directory = self.directory();
+        self.folded.logs.begin(&self.registry);
         self.folded.begin_pass(self.steps, || directory.clock.ticks());
         self.meet_lanes(&directory);
         let mut found = Found::default();
@@ -237,6 +257,9 @@ impl Step {
             found.words += self.drain(at);
         }
         self.retire_surplus();
+        if !self.late {
+            self.folded.logs.hand_over(&self.registry, self.anchor, false);
+        }
         self.folded.end_pass(self.ending);
         self.publish(&directory);
         found
@@ -378,6 +401,10 @@ impl Step {
             shared.shared_lost(kind, Reason::AfterShutdown, records);
             return;
         }
+        if kind == Kind::Log {
+            let shown = &self.registry.directory.aggregated[kind as usize];
+            shown.fetch_add(records - lost, Ordering::Release); // the writer of the sinks counts there, too
+        }
         self.folded.aggregated[kind as usize] += records - lost;
         if lost > 0 {
             shared.shared_lost(kind, Reason::Corrupt, lost);
@@ -406,6 +433,12 @@ impl Step {
             })
         } else if kind == layout::KIND_WIDE_SAMPLE {
             self.folded.histograms.add(layout::id(header), record.words[1])
+        } else if kind == layout::KIND_LOG {
+            let known = self.folded.logs.take(&record);
+            if known && self.folded.logs.has_reader() {
+                return; // it is counted when it has been written
+            }
+            known
         } else if kind == layout::KIND_EXEMPLAR {
             record.exemplar().is_ok_and(|example| self.folded.histograms.exemplify(example))
         } else {
@@ -437,7 +470,11 @@ impl Step {
     }
 
     fn publish(&self, directory: &Directory) {
-        for (shown, count) in directory.aggregated.iter().zip(self.folded.aggregated) {
+        for (kind, count) in Kind::ALL.into_iter().zip(self.folded.aggregated) {
+            let shown = &directory.aggregated[kind as usize];
+            if kind == Kind::Log {
+                continue; // counted one by one, and by the writer of the sinks
+            }
             // Release pairs with the Acquire of the ledger: who sees the count sees what was recorded before it.
             shown.store(count, Ordering::Release);
         }
@@ -553,6 +590,7 @@ impl Step {
             bytes: self.bytes(),
             spans_evicted: self.folded.spans.evicted(),
             overflowed: self.registry.overflowed(),
+            traces_limited: self.registry.tracing.rate_limit.as_ref().map_or(0, RateLimit::refused),
             faults: self.registry.faults().len(),
         }
     }

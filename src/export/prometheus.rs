@@ -139,6 +139,12 @@ impl Text {
             ("tellane_coarse_total", "Samples that lost their bucket.", "counter", ledger.coarse() as f64),
             ("tellane_overflowed_total", "Label sets above the cap.", "counter", pipeline.overflowed as f64),
             (
+                "tellane_traces_limited_total",
+                "New traces that the rate limit kept from being sampled.",
+                "counter",
+                pipeline.traces_limited as f64,
+            ),
+            (
                 "tellane_spans_evicted_total",
                 "Finished spans let go.",
                 "counter",

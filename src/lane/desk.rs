@@ -145,6 +145,7 @@ pub(crate) struct Desk {
     /// In which of the aggregator's epochs an exemplar was last sent, by series and power of two.
     examples: [Cell<u32>; EXAMPLES],
     /// Room for spans with more items than their frame holds.
+    #[allow(clippy::vec_box)] // it is the box that goes to a span and comes back
     blocks: RefCell<Vec<Box<Block>>>,
     /// State of the id generator: wyrand (Wang Yi), a counter with a mixed output.
     seed: Cell<u64>,
@@ -159,7 +160,7 @@ impl Desk {
             keys: Met::new(),
             carried: RefCell::new(Vec::new()),
             examples: [const { Cell::new(0) }; EXAMPLES],
-            blocks: RefCell::new(Vec::new()),
+            blocks: RefCell::new(Vec::with_capacity(BLOCKS)),
             // std seeds this from the operating system, once a process, and varies it each time.
             seed: Cell::new(RandomState::new().hash_one(std::process::id())),
         })

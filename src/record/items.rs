@@ -110,6 +110,26 @@ impl Items {
         self.push_text(layout::item(layout::TAG_TEXT, what, 0, kept.len() as u16, 0), kept)
     }
 
+    /// What a log record says. Of a longer text the beginning is kept, with an ellipsis behind it: such a text has no
+    /// mark of its own.
+    pub(crate) fn push_said(&mut self, text: &str, most: usize) -> Result<(), Full> {
+        if text.len() <= most {
+            return self.push_plain(layout::TEXT_MESSAGE, text, most);
+        }
+        const ELLIPSIS: &str = "…";
+        let kept = &text[..text.floor_char_boundary(most.saturating_sub(ELLIPSIS.len()))];
+        let len = kept.len() + ELLIPSIS.len();
+        if self.room() < 1 + len.div_ceil(8) {
+            return Err(Full);
+        }
+        self.extend([layout::item(layout::TAG_TEXT, layout::TEXT_MESSAGE, 0, len as u16, 0)])?;
+        let mut bytes = kept.bytes().chain(ELLIPSIS.bytes());
+        (0..len.div_ceil(8)).try_for_each(|_| {
+            let word = std::array::from_fn(|_| bytes.next().unwrap_or_default());
+            self.extend([u64::from_le_bytes(word)])
+        })
+    }
+
     #[inline]
     fn push_text(&mut self, first: u64, text: &str) -> Result<(), Full> {
         if self.room() < 1 + text.len().div_ceil(8) {

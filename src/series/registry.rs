@@ -1,5 +1,6 @@
 //! From definitions to series. Cold: runs at registration and at the first use of a label combination.
 
+use super::logs::{LogSettings, Logs};
 use super::names::{Names, SpanName};
 use super::tracing::Tracing;
 use super::validate;
@@ -250,6 +251,7 @@ pub(crate) struct Registry {
     pub(super) numbering: Mutex<()>,
     faults: Mutex<Vec<Fault>>,
     pub(crate) tracing: Tracing,
+    pub(crate) logs: Logs,
     /// Cap on the series of a metric that names none.
     series_cap: usize,
     label_max: usize,
@@ -272,6 +274,7 @@ impl Registry {
     pub(crate) fn new(directory: Arc<Directory>, caps: Caps, tracing: Tracing) -> Self {
         let Caps { series: series_cap, names: names_cap, label: label_max } = caps;
         let registry = Self {
+            logs: Logs::new(directory.instance, &directory.clock, LogSettings::default()),
             directory,
             names: Names::new(names_cap),
             catalogue: boxcar::Vec::new(),
@@ -285,6 +288,12 @@ impl Registry {
         // Neither can fail: nothing else is registered yet.
         let _reserved = (registry.span_durations(), registry.span_errors());
         registry
+    }
+
+    /// The same, with other settings of its logs.
+    pub(crate) fn with_logs(mut self, settings: LogSettings) -> Self {
+        self.logs = Logs::new(self.directory.instance, &self.directory.clock, settings);
+        self
     }
 
     /// The metric of a definition: the one that is there, if it says the same.

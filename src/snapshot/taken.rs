@@ -88,6 +88,8 @@ pub struct Pipeline {
     pub spans_evicted: u64,
     /// Label combinations that met an overflow series.
     pub overflowed: u64,
+    /// New traces that [`Config::traces_per_second`](crate::Config::traces_per_second) kept from being sampled.
+    pub traces_limited: u64,
     /// Statics that could not be registered, by reason.
     pub faults: usize,
 }
@@ -104,6 +106,7 @@ impl Default for Pipeline {
             bytes: 0,
             spans_evicted: 0,
             overflowed: 0,
+            traces_limited: 0,
             faults: 0,
         }
     }

@@ -305,11 +305,6 @@ impl Tally {
     }
 
     #[cold]
-    pub(crate) fn shared_held_back(&self) {
-        self.held_back.fetch_add(1, Ordering::Relaxed);
-    }
-
-    #[cold]
     pub(crate) fn shared_coarse(&self) {
         self.coarse.fetch_add(1, Ordering::Relaxed);
     }

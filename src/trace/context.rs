@@ -177,7 +177,7 @@ impl Context {
         if self.base != 0 {
             return self.attach_at(self.base);
         }
-        let installed = global().map(|registry| Tracer::new(registry));
+        let installed = global().map(Tracer::new);
         match (installed, local::present()) {
             (Some(tracer), _) => tracer.attach(self),
             (None, Some(base)) => match find(Key(base).instance()) {

@@ -5,7 +5,6 @@
 //! thread and is current there; an [`OwnedSpan`] goes where it is taken, and futures run in one by [`InSpan`].
 
 mod annotate;
-mod attribute;
 mod builder;
 mod context;
 mod future;
@@ -14,7 +13,7 @@ mod owned;
 mod span;
 mod tracer;
 
-pub use attribute::Attribute;
+pub use crate::series::Attribute;
 pub use builder::SpanBuilder;
 pub use context::{Attached, Context};
 pub use future::{InSpan, Spanned, SpannedResult};

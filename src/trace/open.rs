@@ -100,6 +100,9 @@ impl Open {
         if !carried || local::here(self.base.get(), |here| self.end_here(&here, panicked)).is_none() {
             self.end_cold(panicked);
         }
+        if self.items.has_block() {
+            self.give_block_back();
+        }
     }
 
     #[inline(always)]
@@ -149,7 +152,7 @@ impl Open {
     }
 
     #[inline(always)]
-    fn push(&mut self, here: &local::Here<'_>, head: &Head) -> bool {
+    fn push(&self, here: &local::Here<'_>, head: &Head) -> bool {
         let (inline, block) = self.items.words();
         if block.is_empty() && self.events_dropped == 0 && self.links_dropped == 0 {
             return here.push_span(span_head(head, inline.len()), [inline]);
@@ -160,14 +163,23 @@ impl Open {
     /// A span with more items than the usual few.
     #[cold]
     #[inline(never)]
-    fn push_long(&mut self, here: &local::Here<'_>, head: &Head) -> bool {
+    fn push_long(&self, here: &local::Here<'_>, head: &Head) -> bool {
         let lost = layout::item(layout::TAG_LOST, 0, 0, self.events_dropped, self.links_dropped);
         let lost: &[u64] = if self.events_dropped == 0 && self.links_dropped == 0 { &[] } else { &[lost] };
         let (inline, block) = self.items.words();
-        let pushed = here.push_span(span_head(head, self.items.len() + lost.len()), [inline, block, lost]);
-        let surplus = self.items.take_block().and_then(|block| here.desk.give_block(block));
-        local::aside(|| drop(surplus));
-        pushed
+        here.push_span(span_head(head, self.items.len() + lost.len()), [inline, block, lost])
+    }
+
+    /// The thread keeps the block for the next long span, whatever became of this one.
+    #[cold]
+    #[inline(never)]
+    fn give_block_back(&mut self) {
+        let Some(block) = self.items.take_block() else { return };
+        let mut block = Some(block);
+        local::here(self.base.get(), |here| {
+            block = block.take().and_then(|block| here.desk.give_block(block))
+        });
+        local::aside(|| drop(block));
     }
 
     /// Counts the error, in a counter's cell: it is not lost whatever becomes of the span.

@@ -292,9 +292,9 @@ fn text(words: &[u64], length: usize) -> Result<String, DecodeError> {
 ///
 /// ```
 /// use tellane::record::{DecodeError, Decoder, Record};
-/// let mut decoder = Decoder::new(&[(1_250 << 24) | (7 << 4) | 1, 6]);
+/// let mut decoder = Decoder::new(&[(1_250 << 24) | (7 << 4) | 1, 8]);
 /// assert_eq!(decoder.next(), Some(Ok(Record::Sample { series: 7, value: 1_250 })));
-/// assert_eq!(decoder.next(), Some(Err(DecodeError::UnknownKind { kind: 6 })));
+/// assert_eq!(decoder.next(), Some(Err(DecodeError::UnknownKind { kind: 8 })));
 /// assert_eq!(decoder.next(), None); // how long that record is, nobody knows
 /// ```
 #[derive(Clone, Debug)]

@@ -7,7 +7,8 @@ use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tellane::{
-    Config, InSpan, Kind, LazyCounter, LazyHistogram, LazyTimer, Telemetry, counter, histogram, timer,
+    Config, InSpan, Kind, LazyCounter, LazyHistogram, LazyTimer, Outcome, Telemetry, counter, histogram,
+    timer,
 };
 
 static HITS: LazyCounter = counter!("hits_total", "A counter in a static.");
@@ -73,17 +74,22 @@ fn both(calls: u32, call: impl Fn(u32) + Copy + Send) -> Duration {
 }
 
 /// All rows, in the order of the page, and the instances that must outlive them.
-pub(crate) fn all() -> (Vec<Row>, [Telemetry; 3]) {
+pub(crate) fn all() -> (Vec<Row>, [Telemetry; 4]) {
     let installed = Telemetry::builder("bench").install().expect("the first one");
     let off = Telemetry::builder("off").start().expect("defaults are valid");
     off.switch().force_off();
     let sparse = Telemetry::builder("sparse").sampling(0.0).start().expect("defaults are valid");
+    // Traces wait for their outcome; statements may say as much as they like.
+    let outcome = Some(Outcome::default());
+    let config = Config { sampling: 0.0, outcome, logs_per_second: None, ..Config::default() };
+    let held = Telemetry::builder("held").config(config).start().expect("the settings are valid");
     let mut rows = floor_rows();
     rows.extend(counter_rows(&installed));
     rows.extend(sample_rows(&installed));
     rows.extend(span_rows(&installed, &sparse));
+    rows.extend(held_rows(&held));
     rows.extend(off_rows(&off));
-    (rows, [installed, off, sparse])
+    (rows, [installed, off, sparse, held])
 }
 
 /// Statics in a program that has not installed anything, or never will.
@@ -330,6 +336,32 @@ fn span_rows(installed: &Telemetry, sparse: &Telemetry) -> Vec<Row> {
                 })
             }),
         ),
+    ]
+}
+
+/// Spans that are only perhaps kept, and log records.
+fn held_rows(held: &Telemetry) -> Vec<Row> {
+    let (tracer, log) = (held.tracer(), held.logger("bench"));
+    let quiet = log.clone();
+    vec![
+        rested(
+            held,
+            row("span, held", Some(("floor: 2 clock readings + ring record", 1.3)), SPANS, move |calls| {
+                timed(calls, |number| {
+                    black_box(number);
+                    let _span = tracer.span("held");
+                })
+            }),
+        ),
+        rested(
+            held,
+            row("log, 2 fields", Some(("empty loop", 40.0)), SPANS / 2, move |calls| {
+                timed(calls, |number| tellane::info!(log, "order placed", number = number, by = "web"))
+            }),
+        ),
+        row("log, level off", Some(("empty loop", 1.5)), CALLS, move |calls| {
+            timed(calls, |number| tellane::debug!(quiet, "order placed", number = number, by = "web"))
+        }),
     ]
 }
 

@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::lane::local::loom::Producer;
 use crate::lane::{Distribution, Limits};
 use crate::model::{check, spawn};
-use crate::series::Caps;
+use crate::series::{Caps, Tracing};
 use crate::stats::Layout;
 use crate::sync::AtomicU64;
 use ::loom::thread::JoinHandle;

@@ -40,6 +40,11 @@ pub(crate) fn deadline_in(wait: Duration) -> Instant {
     Instant::now() + wait.min(CENTURY)
 }
 
+/// Whether such an end has come.
+pub(crate) fn has_passed(end: Instant) -> bool {
+    Instant::now() >= end
+}
+
 /// Ticks to nanoseconds as a 32.32 fixed point factor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {

@@ -1,7 +1,13 @@
 //! What can be set, and whether it makes sense. Cold.
 
+mod env;
+mod outcome;
+
 use crate::error::ConfigFault;
+use crate::level::Level;
 use std::time::Duration;
+
+pub use outcome::Outcome;
 
 /// An instance's settings. Every buffer, map and queue has its cap here.
 ///
@@ -37,15 +43,36 @@ pub struct Config {
     pub flush_interval: Duration,
     /// Series of a metric, unless it names its own cap. Default 2,000.
     pub series_cap: usize,
-    /// Span names, and attribute keys. Default 10,000.
+    /// Span names, attribute keys, and metric names up to which a bridge may add more. Default 10,000.
     pub names_cap: usize,
     /// Bytes of a label value; longer ones meet the overflow series. Default 1,024.
     pub label_value_max: usize,
     /// Words of the latest finished spans that are kept for snapshots. Default 65,536: 9,000 spans without
     /// attributes.
     pub kept_spans: usize,
-    /// Share of new traces whose spans are kept, from 0 to 1. Durations are counted for all. Default 1.
+    /// Share of new traces whose spans are kept, from 0 to 1, by their ids. Durations are counted for all. Default 1.
     pub sampling: f64,
+    /// Whether a trace that began in another process is sampled as it was there, rather than by [`sampling`](Self::sampling)
+    /// anew. Default true.
+    pub parent_based: bool,
+    /// New traces that are sampled in a second, at most; further ones are not. Default no limit.
+    pub traces_per_second: Option<u32>,
+    /// Holds the traces that are not sampled until their outcome is known, and keeps some of them. Default none: what
+    /// is not sampled is not recorded.
+    pub outcome: Option<Outcome>,
+    /// How much a span may carry.
+    pub span_limits: SpanLimits,
+    /// The level that targets start with; `None` records no logs. See
+    /// [`Telemetry::set_levels`](crate::Telemetry::set_levels) for other targets and later times. Default info.
+    pub log_level: Option<Level>,
+    /// Records of one log statement in a second, at most; further ones are held back, and a record that says how many
+    /// follows when the second is over. Default 1,000; `None` is no limit.
+    pub logs_per_second: Option<u32>,
+    /// Bytes of a text in a log record; of longer ones the beginning is kept. Default 4,096.
+    pub log_value: u16,
+    /// Whether histograms keep exemplars: of each bucket shown, samples recorded in a sampled span, with its ids.
+    /// Default true.
+    pub exemplars: bool,
     /// After this long without a beat the aggregator counts as stalled, and the switch goes off. Default 1 s.
     pub stall_after: Duration,
     /// Share of the spans of a pass that may be shed, from 0 to 1. Default 0.1.
@@ -66,6 +93,50 @@ pub struct Config {
     pub drop_deadline: Duration,
 }
 
+/// How much a span may carry. What is over is left out, and counted in the finished span; of a longer text the
+/// beginning is kept. All of it together is at most 4,095 words of 8 bytes, and less if the rings are smaller. The
+/// defaults are OpenTelemetry's, but for texts, which have no limit there.
+///
+/// ```
+/// use tellane::{Config, SpanLimits, Telemetry};
+/// let span_limits = SpanLimits { attributes: 2, ..SpanLimits::default() };
+/// let telemetry = Telemetry::builder("shop").config(Config { span_limits, ..Config::default() }).start()?;
+/// let mut order = telemetry.tracer().span("order");
+/// (0..5_u64).for_each(|number| order.set("number", number));
+/// order.end();
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(snapshot.spans().next().map(|order| order.attributes_dropped), Some(3));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanLimits {
+    /// Attributes. Default 128.
+    pub attributes: u16,
+    /// Events. Default 128.
+    pub events: u16,
+    /// Links. Default 128.
+    pub links: u16,
+    /// Attributes of an event. Default 128.
+    pub event_attributes: u16,
+    /// Attributes of a link. Default 128.
+    pub link_attributes: u16,
+    /// Bytes of a text. Default 4,096.
+    pub value: u16,
+}
+
+impl Default for SpanLimits {
+    fn default() -> Self {
+        Self {
+            attributes: 128,
+            events: 128,
+            links: 128,
+            event_attributes: 128,
+            link_attributes: 128,
+            value: 4_096,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -82,6 +153,14 @@ impl Default for Config {
             label_value_max: 1_024,
             kept_spans: 1 << 16,
             sampling: 1.0,
+            parent_based: true,
+            traces_per_second: None,
+            outcome: None,
+            span_limits: SpanLimits::default(),
+            log_level: Some(Level::Info),
+            logs_per_second: Some(1_000),
+            log_value: 4_096,
+            exemplars: true,
             stall_after: Duration::from_secs(1),
             shed_share: 0.1,
             shed_steps: 100,
@@ -105,6 +184,7 @@ impl Config {
     /// ```
     pub fn faults(&self) -> Vec<ConfigFault> {
         let share = |share: f64| (0.0..=1.0).contains(&share);
+        let outcome = |rule: fn(&Outcome) -> bool| self.outcome.as_ref().is_none_or(rule);
         let rules = [
             (
                 self.ring_words.is_power_of_two() && (64..=1 << 24).contains(&self.ring_words),
@@ -120,6 +200,14 @@ impl Config {
             (self.series_cap > 0, "series_cap", "above zero"),
             (self.names_cap > 0, "names_cap", "above zero"),
             (share(self.sampling), "sampling", "from 0 to 1"),
+            (self.traces_per_second != Some(0), "traces_per_second", "above zero"),
+            (self.logs_per_second != Some(0), "logs_per_second", "above zero"),
+            (self.log_value >= 16, "log_value", "at least 16"),
+            (outcome(|outcome| (0.0..=1.0).contains(&outcome.ratio)), "outcome.ratio", "from 0 to 1"),
+            (outcome(|outcome| outcome.traces > 0), "outcome.traces", "above zero"),
+            (outcome(|outcome| outcome.spans_per_trace > 0), "outcome.spans_per_trace", "above zero"),
+            (outcome(|outcome| outcome.bytes > 0), "outcome.bytes", "above zero"),
+            (outcome(|outcome| !outcome.longest_wait.is_zero()), "outcome.longest_wait", "above zero"),
             (self.stall_after > self.longest_sleep, "stall_after", "longer than longest_sleep"),
             (share(self.shed_share), "shed_share", "from 0 to 1"),
             (self.shed_steps > 0, "shed_steps", "above zero"),

@@ -1,4 +1,4 @@
-//! Every error that leaves the crate, but for the encoding's own. Cold.
+//! Every error that leaves the crate, but for the encoding's own and the headers'. Cold.
 
 use std::fmt;
 use std::panic::Location;
@@ -59,7 +59,8 @@ pub enum RegisterError {
     BadScale,
     /// The bucket bounds are not finite and increasing.
     BadBounds,
-    /// The instance has no number left: 2^20 histograms or 2^31 counters.
+    /// The instance has no number left: 2^20 histograms or 2^31 counters. Or a bridge met more metric names than
+    /// [`Config::names_cap`](crate::Config::names_cap).
     Exhausted,
     /// This process is the child of a fork; its telemetry has to be started anew.
     Forked,

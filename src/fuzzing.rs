@@ -44,7 +44,7 @@ impl RingUnderTest {
 
     /// Pushes a span: its head, then its items; `false` if there was no room.
     pub fn push_span<const N: usize>(&self, head: [u64; N], items: &[u64]) -> bool {
-        self.ring.push_span(&self.head, head, items, || self.counted.set(self.counted.get() + 1))
+        self.ring.push_span(&self.head, head, [items], || self.counted.set(self.counted.get() + 1))
     }
 
     /// Appends at most `most` words to `into` and says how many.
@@ -62,7 +62,7 @@ impl RingUnderTest {
 #[cfg(tellane_plant)]
 pub fn plant(name: &str) -> bool {
     use crate::sync::plant::{Bug, plant};
-    let found = [Bug::TrustLength, Bug::CutWide, Bug::RoomOffByOne, Bug::NoWrap]
+    let found = [Bug::TrustLength, Bug::CutWide, Bug::RoomOffByOne, Bug::NoWrap, Bug::LaxHex]
         .into_iter()
         .find(|bug| format!("{bug:?}") == name);
     plant(found);

@@ -43,14 +43,19 @@
 
 // The data's path, from the thread to the reader.
 mod aggregate;
+#[cfg(any(feature = "log", feature = "metrics"))]
+pub mod bridge;
 mod clock;
 mod config;
+mod context;
 mod error;
 mod export;
 #[cfg(any(fuzzing, tellane_plant))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod lane;
+mod level;
+mod log;
 mod metrics;
 #[cfg(all(test, tellane_loom))]
 mod model;
@@ -61,6 +66,7 @@ mod stats;
 mod switch;
 mod sync;
 mod telemetry;
+pub mod testing;
 mod trace;
 
 pub use metrics::{
@@ -68,23 +74,41 @@ pub use metrics::{
     LazyCounter, LazyGauge, LazyHistogram, LazyTimer, LazyUpDownCounter, Stopwatch, Timer, TimerBuilder,
     UpDownCounter, UpDownCounterBuilder,
 };
-pub use trace::{Attribute, Span, SpanContext, Tracer, tracer};
+#[cfg(feature = "macros")]
+pub use tellane_macros::observed;
+pub use trace::{
+    Annotation, Attached, Attribute, Context, Entered, InSpan, OwnedSpan, Span, SpanBuilder, SpanContext,
+    Spanned, SpannedResult, Tracer, tracer,
+};
 
-pub use snapshot::{FinishedSpan, HistogramView, Pipeline, Point, PointValue, ReadError, Snapshot};
+pub use log::{LogDraft, Logger, logger};
+
+pub use context::{
+    Baggage, BaggageError, BaggageMember, Extract, HeaderFaults, Incoming, Inject, RemoteParent, TraceState,
+    TraceparentError, TracestateError, inject,
+};
+
+pub use snapshot::{
+    Decisions, Exemplar, FinishedSpan, HistogramView, LogRecord, Pipeline, Point, PointValue, ReadError,
+    Snapshot, SpanEvent, SpanLink, Trace,
+};
 pub use stats::{Drops, Kind, KindLedger, Ledger, Reason};
 
-pub use export::{Report, prometheus};
+pub use export::{Format, LogMemory, Report, Rotation, Sink, prometheus};
 
 pub use clock::{Clock, MockClock};
-pub use config::Config;
+pub use config::{Config, Outcome, SpanLimits};
 pub use error::{ConfigFault, MergeError, RegisterError, SnapshotError, StartError};
-pub use record::{Status, Value};
-pub use series::{Fault, MetricKind, Unit};
+pub use level::{Level, NotALevel};
+pub use record::{SpanKind, Status, Value};
+pub use series::{Fault, LevelsError, MetricKind, Unit};
 pub use switch::{Cause, State, Transition};
 pub use telemetry::{Builder, Shutdown, Switch, Telemetry};
 
 #[doc(hidden)]
 pub use aggregate::Injection;
+#[doc(hidden)]
+pub use log::macro_support;
 
 /// The README's example, as a test.
 #[cfg(doctest)]

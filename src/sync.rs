@@ -142,6 +142,8 @@ pub(crate) mod plant {
         TrustLength,
         /// The encoder cuts wide values to their low bits.
         CutWide,
+        /// The reader of `traceparent` takes upper-case digits, too.
+        LaxHex,
     }
 
     #[cfg(not(any(tellane_loom, tellane_plant)))]

@@ -1,14 +1,21 @@
 //! The front door: build, install, hand out handles, look, shut down. Cold. The only place that wires the rooms.
 
-use crate::aggregate::{Injection, Injector, Pacing, Request, Step, Thresholds, Worker, is_own_thread};
-use crate::clock::{Clock, deadline_in};
+use crate::aggregate::{
+    Injection, Injector, Pacing, Request, Step, Thresholds, Worker, become_own_thread, is_own_thread,
+};
+use crate::clock::{Clock, deadline_in, has_passed};
 use crate::config::Config;
 use crate::error::{SnapshotError, StartError};
+use crate::export::{Sink, Writer};
 use crate::lane::local::aside;
 use crate::lane::{Directory, Limits, watch_forks};
+use crate::level::Level;
+use crate::log::Logger;
 use crate::metrics::{CounterBuilder, GaugeBuilder, HistogramBuilder, TimerBuilder, UpDownCounterBuilder};
-use crate::series::{Caps, Fault, Registry, enlist, install_global};
-use crate::snapshot::Snapshot;
+use crate::series::{
+    Caps, Fault, LevelsError, LogSettings, RateLimit, Registry, Tracing, enlist, install_global,
+};
+use crate::snapshot::{Mail, Snapshot, outbox};
 use crate::stats::Ledger;
 use crate::switch::{Override, State, Transition};
 use crate::sync::{Mutex, fixed};
@@ -46,7 +53,9 @@ struct Inner {
     step: Arc<Mutex<Step>>,
     latest: Arc<ArcSwap<Snapshot>>,
     requests: Sender<Request>,
-    /// Disconnected when the worker has ended.
+    /// How far the sinks of the logs are, if there are any.
+    mail: Option<Arc<Mail>>,
+    /// Disconnected when the worker has ended, and the writer of the logs.
     ended: Receiver<()>,
 }
 
@@ -64,6 +73,7 @@ pub struct Builder {
     service: Arc<str>,
     config: Config,
     clock: Option<Clock>,
+    sinks: Vec<Sink>,
     injector: Injector,
 }
 
@@ -114,6 +124,35 @@ impl Builder {
         self
     }
 
+    /// Sends log records to a sink, and to those named before. Without any, log records are counted and forgotten.
+    ///
+    /// ```
+    /// use tellane::{Format, Sink, Telemetry};
+    /// let (memory, kept) = Sink::memory(100);
+    /// let telemetry = Telemetry::builder("shop").log_to(Sink::stderr(Format::Human)).log_to(memory).start()?;
+    /// telemetry.logger("shop").info("open");
+    /// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(kept.records().len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn log_to(mut self, sink: Sink) -> Self {
+        self.sinks.push(sink);
+        self
+    }
+
+    /// Sets the level that targets start with: [`Config::log_level`].
+    ///
+    /// ```
+    /// use tellane::{Level, Telemetry};
+    /// let telemetry = Telemetry::builder("shop").log_level(Level::Warn).start()?;
+    /// assert!(!telemetry.logger("shop").enabled(Level::Info));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn log_level(mut self, level: impl Into<Option<Level>>) -> Self {
+        self.config.log_level = level.into();
+        self
+    }
+
     /// Runs `hook` inside the aggregator, where it may panic or stall: for tests of what happens then.
     #[doc(hidden)]
     pub fn inject(mut self, hook: impl Fn(Injection) + Send + Sync + 'static) -> Self {
@@ -140,7 +179,13 @@ impl Builder {
             return Err(StartError::Config(faults));
         }
         watch_forks();
-        let (registry, step) = self.parts();
+        let (registry, mut step) = self.parts();
+        let inbox = (!self.sinks.is_empty()).then(|| {
+            let (outbox, inbox) = outbox();
+            let mail = Arc::clone(&outbox.mail);
+            step.log_to(outbox);
+            (inbox, mail)
+        });
         let (requests, asked) = bounded(REQUESTS);
         let (alive, ended) = bounded(0);
         let latest = Arc::new(ArcSwap::from_pointee(Snapshot::empty(self.service)));
@@ -169,9 +214,14 @@ impl Builder {
                 restarts_max: config.restarts_max,
             },
         };
+        let mail = inbox.as_ref().map(|(_, mail)| Arc::clone(mail));
+        if let Some((inbox, _)) = inbox {
+            let writer = Writer { inbox, sinks: self.sinks, registry: Arc::clone(&registry) };
+            write_logs(writer, Arc::clone(&latest), worker.ended.clone()).map_err(StartError::Thread)?;
+        }
         worker.spawn().map_err(StartError::Thread)?;
         enlist(&registry);
-        Ok(Telemetry(Arc::new(Inner { registry, config, step, latest, requests, ended })))
+        Ok(Telemetry(Arc::new(Inner { registry, config, step, latest, requests, mail, ended })))
     }
 
     /// Starts an instance and makes it the global one, which statics record into. There is one for the life of the
@@ -211,14 +261,52 @@ impl Builder {
         let instance = INSTANCES.fetch_add(1, fixed::Ordering::Relaxed); // a number; nothing hangs on its order
         let directory = Arc::new(Directory::new(instance, limits, clock, config.stall_after, config.retry));
         let caps = Caps { series: config.series_cap, names: config.names_cap, label: config.label_value_max };
-        let registry = Arc::new(Registry::new(directory, caps, config.sampling));
+        let tracing = Tracing {
+            sampling: config.sampling,
+            parent_based: config.parent_based,
+            rate_limit: config.traces_per_second.map(|limit| RateLimit::new(limit, &directory.clock)),
+            holds: config.outcome.is_some(),
+            exemplars: config.exemplars,
+            span_limits: config.span_limits,
+        };
+        let logs = LogSettings {
+            level: config.log_level,
+            per_second: config.logs_per_second,
+            value: config.log_value,
+        };
+        let registry = Arc::new(Registry::new(directory, caps, tracing).with_logs(logs));
         let service = Arc::clone(&self.service);
         let step = Step::new(Arc::clone(&registry), service, config.kept_spans, self.injector.clone());
+        let step = match &config.outcome {
+            Some(outcome) => step.holding(outcome),
+            None => step,
+        };
         (registry, step)
     }
 }
 
+/// Starts the thread of the sinks. It ends when the aggregator will send no more, and the instance has not ended
+/// before it.
+fn write_logs(writer: Writer, latest: Arc<ArcSwap<Snapshot>>, alive: Sender<()>) -> std::io::Result<()> {
+    let thread = std::thread::Builder::new().name("tellane-log".into());
+    let work = move || {
+        become_own_thread();
+        let directory = Arc::clone(&writer.registry.directory);
+        writer.run();
+        // What was in flight when the last snapshot was taken has arrived.
+        let mut last = Snapshot::clone(&latest.load());
+        last.ledger = directory.ledger();
+        latest.store(Arc::new(last));
+        drop(alive);
+    };
+    thread.spawn(work).map(drop)
+}
+
 impl Telemetry {
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.0.registry
+    }
+
     /// Begins an instance for a service.
     ///
     /// ```
@@ -234,6 +322,7 @@ impl Telemetry {
             service: service.into(),
             config: Config::default(),
             clock: None,
+            sinks: Vec::new(),
             injector: Injector::default(),
         }
     }
@@ -310,7 +399,7 @@ impl Telemetry {
     /// ```
     #[track_caller]
     pub fn timer<'a>(&'a self, name: &'a str) -> TimerBuilder<'a> {
-        TimerBuilder::new(&self.0.registry, name)
+        TimerBuilder::new(self.registry(), name)
     }
 
     /// Starts spans.
@@ -327,7 +416,66 @@ impl Telemetry {
         Tracer::new(&self.0.registry)
     }
 
-    /// A snapshot of everything that was recorded before this call, taken now. After shutdown it is the last one.
+    /// Makes log records under a name. By custom it is a path like the module's, since levels go by its parts; loggers
+    /// of one name share their level. There may be 10,000 names.
+    ///
+    /// ```
+    /// let (sink, kept) = tellane::Sink::memory(100);
+    /// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).start()?;
+    /// tellane::info!(telemetry.logger("shop::cart"), "checked out", items = 3);
+    /// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(&*kept.records()[0].target, "shop::cart");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn logger(&self, target: &str) -> Logger {
+        Logger::new(&self.0.registry, target)
+    }
+
+    /// Sets the least level that is recorded of a target and of those whose names go on with `::`, unless they have a
+    /// longer rule of their own; `None` records nothing. The empty target stands for all. At once, for loggers that
+    /// are there, too.
+    ///
+    /// ```
+    /// use tellane::Level;
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let pool = telemetry.logger("app::db::pool");
+    /// telemetry.set_level("app::db", Level::Debug);
+    /// assert!(pool.enabled(Level::Debug));
+    /// telemetry.set_level("app::db::pool", None);
+    /// assert!(!pool.enabled(Level::Error));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_level(&self, target: &str, level: impl Into<Option<Level>>) {
+        if !self.0.registry.directory.is_forked() {
+            aside(|| self.0.registry.logs.set_level(target, level.into()));
+        }
+    }
+
+    /// Replaces all rules of levels by a text: a level for all, and `target=level` for some, with commas between; `off`
+    /// records nothing. Where no level is given for all, it is info.
+    ///
+    /// ```
+    /// use tellane::Level;
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.set_levels("warn,app::db=debug,hyper=off")?;
+    /// assert!(telemetry.logger("app::db::pool").enabled(Level::Debug));
+    /// assert!(!telemetry.logger("hyper").enabled(Level::Error));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`LevelsError`] names the part that is no rule; then nothing was changed.
+    pub fn set_levels(&self, text: &str) -> Result<(), LevelsError> {
+        if self.0.registry.directory.is_forked() {
+            return Ok(());
+        }
+        aside(|| self.0.registry.logs.set_levels(text))
+    }
+
+    /// A snapshot of everything that was recorded before this call, taken now. After shutdown it is the last one. Then
+    /// it waits for the sinks to write the log records of the same time, until the deadline at most, and does not fail
+    /// if they have not: the snapshot's ledger says what was on its way when it was taken, [`ledger`](Self::ledger)
+    /// what is now.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -357,7 +505,10 @@ impl Telemetry {
             Err(SendTimeoutError::Disconnected(_)) => return Ok(self.latest()),
         }
         match answer.recv_deadline(until) {
-            Ok(taken) => Ok(taken),
+            Ok(taken) => {
+                self.0.wait_for_sinks(until);
+                Ok(taken)
+            }
             Err(RecvTimeoutError::Timeout) => Err(SnapshotError::Deadline { after: deadline }),
             // It shut down before it came to this request: the last snapshot is there.
             Err(RecvTimeoutError::Disconnected) if self.0.registry.directory.is_closed() => Ok(self.latest()),
@@ -416,7 +567,8 @@ impl Telemetry {
         }
     }
 
-    /// Statics that could not be registered, and why.
+    /// What could not be registered and had nowhere to say so: statics, and what came over a bridge. The first
+    /// hundred, and why.
     ///
     /// ```
     /// static ORDERS: tellane::LazyCounter = tellane::counter!("orders-total", "Orders placed.");
@@ -468,6 +620,16 @@ impl Inner {
         matches!(self.ended.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected))
     }
 
+    /// Waits until what was handed over by now is written. A look now and then: a message to a writer that is stuck
+    /// would stay in its queue for ever, and more with each call.
+    fn wait_for_sinks(&self, until: std::time::Instant) {
+        let Some(mail) = &self.mail else { return };
+        let handed = mail.handed();
+        while !mail.has_settled(handed) && !has_passed(until) {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+
     fn shutdown(&self, deadline: Duration) {
         if self.registry.directory.is_forked() || self.has_ended() {
             return;
@@ -491,7 +653,7 @@ impl Drop for Inner {
         if self.registry.directory.is_forked() {
             // The last end of a channel takes the channel's lock when it is dropped, and in the child of a fork a
             // thread that is not there may hold it. So these are not the last.
-            std::mem::forget((self.requests.clone(), self.ended.clone()));
+            std::mem::forget((self.requests.clone(), self.ended.clone(), Arc::clone(&self.step)));
         }
     }
 }

@@ -195,7 +195,10 @@ fn check_balance(threads: u64, spill_bytes: usize, lane_cap: usize) {
     assert_eq!(durations, own.spans);
     let errors: Option<u64> = names
         .iter()
-        .map(|name| last.counter("traces_span_metrics_errors_total", &[("span_name", name)]))
+        .map(|name| {
+            let labels = [("span_name", *name), ("span_kind", "SPAN_KIND_INTERNAL")];
+            last.counter("traces_span_metrics_errors_total", &labels)
+        })
         .sum();
     assert_eq!(errors, Some(own.errors));
 

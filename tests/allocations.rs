@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use support::PATIENCE;
-use tellane::{Config, Kind, LazyCounter, LazyHistogram, LazyTimer, Reason, Telemetry};
+use tellane::{Config, Kind, LazyCounter, LazyHistogram, LazyTimer, Reason, Sink, Telemetry};
 
 struct Counting;
 
@@ -38,6 +38,9 @@ static HITS: LazyCounter = tellane::counter!("hits_total", "Hits.");
 static SIZES: LazyHistogram = tellane::histogram!("static_sizes", "Sizes.");
 static WORK: LazyTimer = tellane::timer!("static_work", "Work.");
 
+/// More than a record's own frame holds.
+const LONG: &str = include_str!("support/mod.rs");
+
 /// Held by the test, it holds the aggregator.
 static GATE: Mutex<()> = Mutex::new(());
 
@@ -60,9 +63,11 @@ fn no_hot_call_allocates() {
         series_cap: 4,
         label_value_max: 8,
         stall_after: PATIENCE,
+        logs_per_second: None,
         ..Config::default()
     };
     let builder = Telemetry::builder("hot").config(config);
+    let builder = builder.log_to(Sink::memory(10).0);
     let builder = builder.inject(|_| drop(GATE.lock().unwrap_or_else(PoisonError::into_inner)));
     let telemetry = builder.install().expect("the only one in this process");
     let cold = Telemetry::builder("cold").sampling(0.0).start().expect("it starts");
@@ -77,6 +82,12 @@ fn no_hot_call_allocates() {
     let family = telemetry.counter("by_route_total").family(["method", "route"]).expect("a good name");
     let timers = telemetry.timer("by_route").family(["route"]).expect("a good name");
     let tracer = telemetry.tracer();
+    let log = telemetry.logger("hot::path");
+    let limited = cold.logger("cold::path");
+    let quiet = |log: &tellane::Logger| tellane::debug!(log, "not on", bytes = 240_u64);
+    let loud = |log: &tellane::Logger| {
+        tellane::warn!(log, "request", path = "/etc/hosts", bytes = 240_u64, ratio = 0.5, cached = false);
+    };
     let switch = telemetry.switch();
 
     let span = |tracer: &tellane::Tracer| {
@@ -92,7 +103,7 @@ fn no_hot_call_allocates() {
         span.fail();
         drop(tracer.span("inside"));
     };
-    let calls: [(&str, &dyn Fn()); 18] = [
+    let calls: [(&str, &dyn Fn()); 24] = [
         ("counter", &|| counter.inc()),
         ("static counter", &|| HITS.add(2)),
         ("family of counters", &|| family.with(["GET", "/cart"]).inc()),
@@ -111,6 +122,12 @@ fn no_hot_call_allocates() {
         ("static timer", &|| WORK.start().discard()),
         ("span", &|| span(&tracer)),
         ("unsampled span", &|| span(&unsampled)),
+        ("log, level off", &|| quiet(&log)),
+        ("log", &|| loud(&log)),
+        ("log, held back", &|| loud(&limited)),
+        ("log, a text", &|| log.info("short and simple")),
+        ("log, a long text", &|| log.info(LONG)),
+        ("log, an error", &|| log.error_with(&std::fmt::Error, "not formatted")),
     ];
     // The first touch of everything, on and off.
     for (_, call) in &calls {
@@ -135,4 +152,6 @@ fn no_hot_call_allocates() {
     let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
     assert_eq!(snapshot.counter("calls_total", &[]), Some(30_003));
     assert!(snapshot.ledger().total().switched_off >= 10_000);
+    assert!(telemetry.ledger().kind(Kind::Log).dropped.by(Reason::RingFull) > 0);
+    assert!(cold.ledger().kind(Kind::Log).held_back > 0);
 }

@@ -105,7 +105,7 @@ fn every_kind_of_metric_is_accepted() {
         "basket_items_bucket{shop=\"empty\",le=\"+Inf\"} 0",
         "plain_bucket{le=\"+Inf\"} 1",
         "wait_seconds_count 1",
-        "traces_span_metrics_errors_total{span_name=\"checkout\"} 1",
+        "traces_span_metrics_errors_total{span_name=\"checkout\",span_kind=\"SPAN_KIND_INTERNAL\"} 1",
         "tellane_records_total{kind=\"span\"} 1",
         "tellane_dropped_total{kind=\"sample\",reason=\"invalid\"} 1",
         "tellane_state 0",

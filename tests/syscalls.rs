@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use support::{PATIENCE, eventually};
 use tellane::{
-    Clock, Config, Counter, Family, Gauge, Histogram, Kind, LazyCounter, LazyTimer, Reason, Telemetry, Timer,
-    Tracer,
+    Clock, Config, Counter, Family, Gauge, Histogram, Kind, LazyCounter, LazyTimer, Logger, Reason, Sink,
+    Telemetry, Timer, Tracer,
 };
 
 /// What the child is to do, in its environment.
@@ -61,6 +61,7 @@ struct Instance {
     wide: Histogram,
     timer: Timer,
     tracer: Tracer,
+    log: Logger,
 }
 
 impl Instance {
@@ -73,6 +74,7 @@ impl Instance {
             ..Config::default()
         };
         let builder = Telemetry::builder("silent").config(config).clock(clock.clone());
+        let builder = builder.log_to(Sink::memory(10).0);
         let telemetry = match case {
             Case::Installed => builder.install(),
             Case::Full => {
@@ -95,6 +97,7 @@ impl Instance {
             wide: telemetry.histogram("wide").highest(u64::MAX).register().expect("a good name"),
             timer: telemetry.timer("work").register().expect("a good name"),
             tracer: telemetry.tracer(),
+            log: telemetry.logger("silent"),
             telemetry,
         }
     }
@@ -111,6 +114,9 @@ impl Instance {
         span.set("bytes", 240_u64);
         span.fail();
         drop(self.tracer.span("inside"));
+        tellane::info!(self.log, "request", path = "/etc/hosts", bytes = 240_u64);
+        tellane::debug!(self.log, "level off", bytes = 240_u64);
+        self.log.warn("a text");
         drop(span);
         if self.case == Case::Installed {
             HITS.inc();
@@ -141,6 +147,11 @@ impl Instance {
         }
         let spans = snapshot.ledger().kind(Kind::Span);
         assert_eq!(spans.recorded, 2 * all, "{case:?}");
+        let logs = snapshot.ledger().kind(Kind::Log);
+        assert!(logs.recorded >= 2 * all, "{case:?}: {logs:?}");
+        if case == Case::Off {
+            assert_eq!(logs.switched_off, 2 * (all - WARM), "{logs:?}");
+        }
         match case {
             Case::Full => assert!(spans.dropped.by(Reason::RingFull) > ROUNDS, "{spans:?}"),
             Case::Off => assert_eq!(spans.switched_off, 2 * (all - WARM), "{spans:?}"),

@@ -110,8 +110,8 @@ fn print(figures: &[Figures], rounds: usize) {
             figures.iter().find(|other| other.name == name).map(|other| (other, most))
         });
         match beside {
-            // Against the empty loop the bound is a difference: nanoseconds above it.
-            Some((other, most)) if other.name == "empty loop" => {
+            // Against the empty loop or a bare poll the bound is a difference: nanoseconds above it.
+            Some((other, most)) if ["empty loop", "poll, bare"].contains(&other.name) => {
                 let above = row.median - other.median;
                 let verdict = if above <= most { "" } else { " **missed**" };
                 println!(

@@ -4,8 +4,12 @@ use crate::{Row, floors, timed};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use tellane::{Config, Kind, LazyCounter, LazyHistogram, LazyTimer, Telemetry, counter, histogram, timer};
+use tellane::{
+    Config, InSpan, Kind, LazyCounter, LazyHistogram, LazyTimer, Outcome, Telemetry, counter, histogram,
+    timer,
+};
 
 static HITS: LazyCounter = counter!("hits_total", "A counter in a static.");
 static SIZES: LazyHistogram = histogram!("sizes", "A histogram in a static.");
@@ -70,17 +74,22 @@ fn both(calls: u32, call: impl Fn(u32) + Copy + Send) -> Duration {
 }
 
 /// All rows, in the order of the page, and the instances that must outlive them.
-pub(crate) fn all() -> (Vec<Row>, [Telemetry; 3]) {
+pub(crate) fn all() -> (Vec<Row>, [Telemetry; 4]) {
     let installed = Telemetry::builder("bench").install().expect("the first one");
     let off = Telemetry::builder("off").start().expect("defaults are valid");
     off.switch().force_off();
     let sparse = Telemetry::builder("sparse").sampling(0.0).start().expect("defaults are valid");
+    // Traces wait for their outcome; statements may say as much as they like.
+    let outcome = Some(Outcome::default());
+    let config = Config { sampling: 0.0, outcome, logs_per_second: None, ..Config::default() };
+    let held = Telemetry::builder("held").config(config).start().expect("the settings are valid");
     let mut rows = floor_rows();
     rows.extend(counter_rows(&installed));
     rows.extend(sample_rows(&installed));
     rows.extend(span_rows(&installed, &sparse));
+    rows.extend(held_rows(&held));
     rows.extend(off_rows(&off));
-    (rows, [installed, off, sparse])
+    (rows, [installed, off, sparse, held])
 }
 
 /// Statics in a program that has not installed anything, or never will.
@@ -208,11 +217,25 @@ fn sample_rows(installed: &Telemetry) -> Vec<Row> {
     };
     // Batches that fit the ring: this series never spills, and goes on travelling by ring.
     let paced = installed.histogram("paced").seconds().register().expect("a fresh name");
+    let inside = (values.clone(), installed.histogram("inside").seconds().register().expect("a fresh name"));
+    let around = installed.tracer();
     let (paced, flat_out) = ((values.clone(), paced), (values.clone(), histogram.clone()));
     vec![
         rested(
             installed,
             row("histogram, into the ring", floor, CALLS, move |calls| record(calls, &paced.0, &paced.1)),
+        ),
+        rested(
+            installed,
+            row(
+                "histogram, in a sampled span",
+                Some(("histogram, into the ring", 1.7)),
+                CALLS,
+                move |calls| {
+                    let _span = around.span("around samples");
+                    record(calls, &inside.0, &inside.1)
+                },
+            ),
         ),
         row("histogram, flat out", floor, 20 * CALLS, move |calls| record(calls, &flat_out.0, &flat_out.1)),
         row("histogram, flat out, 2 threads", floor, 200 * CALLS, {
@@ -236,8 +259,9 @@ fn sample_rows(installed: &Telemetry) -> Vec<Row> {
 
 fn span_rows(installed: &Telemetry, sparse: &Telemetry) -> Vec<Row> {
     let floor = |most| Some(("floor: 2 clock readings + ring record", most));
-    let tracers = [installed, installed, installed, installed, sparse].map(Telemetry::tracer);
-    let [root, child, two, flat_out, unsampled] = tracers;
+    let on = [installed; 6].map(Telemetry::tracer);
+    let [root, child, two, flat_out, tree, polled] = on;
+    let unsampled = sparse.tracer();
     vec![
         rested(
             installed,
@@ -269,6 +293,33 @@ fn span_rows(installed: &Telemetry, sparse: &Telemetry) -> Vec<Row> {
                 })
             }),
         ),
+        rested(
+            installed,
+            row("span, tree of 100, each", floor(1.3), 2_000, move |calls| {
+                timed(calls / 100, |number| {
+                    black_box(number);
+                    let _root = tree.span("tree");
+                    for _ in 0..9 {
+                        let _branch = tree.span("branch");
+                        (0..10).for_each(|_| drop(tree.span("leaf")));
+                    }
+                })
+            }),
+        ),
+        row("poll, bare", None, CALLS, |calls| {
+            let mut future = Box::pin(std::future::poll_fn(|_| Poll::<()>::Pending));
+            let mut context = Context::from_waker(Waker::noop());
+            timed(calls, |_| assert!(black_box(&mut future).as_mut().poll(&mut context).is_pending()))
+        }),
+        rested(
+            installed,
+            row("poll, in span", Some(("poll, bare", 10.0)), CALLS, move |calls| {
+                let future = std::future::poll_fn(|_| Poll::<()>::Pending);
+                let mut future = Box::pin(future.in_span(polled.owned("polled")));
+                let mut context = Context::from_waker(Waker::noop());
+                timed(calls, |_| assert!(black_box(&mut future).as_mut().poll(&mut context).is_pending()))
+            }),
+        ),
         row("span, child, flat out", None, 10 * CALLS, move |calls| {
             let _root = flat_out.span("around");
             timed(calls, |number| {
@@ -285,6 +336,32 @@ fn span_rows(installed: &Telemetry, sparse: &Telemetry) -> Vec<Row> {
                 })
             }),
         ),
+    ]
+}
+
+/// Spans that are only perhaps kept, and log records.
+fn held_rows(held: &Telemetry) -> Vec<Row> {
+    let (tracer, log) = (held.tracer(), held.logger("bench"));
+    let quiet = log.clone();
+    vec![
+        rested(
+            held,
+            row("span, held", Some(("floor: 2 clock readings + ring record", 1.3)), SPANS, move |calls| {
+                timed(calls, |number| {
+                    black_box(number);
+                    let _span = tracer.span("held");
+                })
+            }),
+        ),
+        rested(
+            held,
+            row("log, 2 fields", Some(("empty loop", 40.0)), SPANS / 2, move |calls| {
+                timed(calls, |number| tellane::info!(log, "order placed", number = number, by = "web"))
+            }),
+        ),
+        row("log, level off", Some(("empty loop", 1.5)), CALLS, move |calls| {
+            timed(calls, |number| tellane::debug!(quiet, "order placed", number = number, by = "web"))
+        }),
     ]
 }
 

@@ -43,6 +43,9 @@ impl Totals {
     }
 }
 
+/// Traces shown.
+const SLOWEST: usize = 3;
+
 /// The report, but for tellane's part.
 pub(crate) struct Findings<'a> {
     pub(crate) options: &'a Options,
@@ -56,6 +59,7 @@ impl Display for Findings<'_> {
         self.frequent(f, &self.results.frequent)?;
         self.rates(f)?;
         self.cost(f)?;
+        self.slowest(f)?;
         writeln!(
             f,
             "\nall {} passes together, the warm-up too, as tellane reports them:",
@@ -156,6 +160,21 @@ impl Findings<'_> {
             f,
             "  off: samples and spans are skipped and counted as suppressed; counters and gauges go on"
         )
+    }
+}
+
+impl Findings<'_> {
+    /// The slowest files, and what was done with them.
+    fn slowest(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let traces = self.snapshot.slowest_traces();
+        if traces.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\nslowest traces")?;
+        for trace in traces.iter().take(SLOWEST) {
+            trace.to_string().lines().try_for_each(|line| writeln!(f, "  {line}"))?;
+        }
+        Ok(())
     }
 }
 

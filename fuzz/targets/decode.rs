@@ -6,7 +6,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::hint::black_box;
-use tellane::record::{DecodeError, Decoder, MAGIC, Record, encode, from_bytes, to_bytes};
+use tellane::record::{DecodeError, Decoder, Item, MAGIC, Message, Record, Value, encode, from_bytes, to_bytes};
 use tellane_fuzz::{hold, plant};
 
 fuzz_target!(init: plant(), |bytes: &[u8]| {
@@ -51,21 +51,41 @@ fn decode(words: &[u64]) {
     assert!(decoder.rest().is_empty(), "the decoder stopped early");
 }
 
+/// The texts of attributes.
+fn texts(attributes: &[(u32, Value)]) -> impl Iterator<Item = &str> {
+    attributes.iter().filter_map(|(_, value)| match value {
+        Value::Str(text) | Value::Cut(text) => Some(text.as_str()),
+        _ => None,
+    })
+}
+
+/// The texts of what a span carries.
+fn texts_of(item: &Item) -> Vec<&str> {
+    match item {
+        Item::Attribute(_, Value::Str(text) | Value::Cut(text)) => vec![text],
+        Item::Event { attributes, .. } | Item::Link { attributes, .. } => texts(attributes).collect(),
+        Item::Message(text) | Item::TraceState(text) => vec![text],
+        _ => Vec::new(),
+    }
+}
+
 fn check_record(record: &Record, read: &[u64], again: &mut Vec<u64>) {
-    let broken = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
-    let (text, lossy) = match record {
-        Record::Definition { text, .. } => (text.len(), broken(text)),
+    let texts: Vec<&str> = match record {
+        Record::Definition { text, .. } => vec![text],
         Record::Span(span) => {
-            assert!(span.attributes.len() <= read.len(), "more attributes than words");
-            let texts = span.attributes.iter().filter_map(|(_, value)| match value {
-                tellane::Value::Str(text) => Some(text),
-                _ => None,
-            });
-            texts.fold((0, false), |(sum, lossy), text| (sum + text.len(), lossy || broken(text)))
+            assert!(span.items.len() <= read.len(), "more items than words");
+            span.items.iter().flat_map(texts_of).collect()
         }
-        _ => (0, false),
+        Record::Log(log) => {
+            assert!(log.fields.len() <= read.len(), "more fields than words");
+            let message = if let Message::Text(text) = &log.message { Some(text.as_str()) } else { None };
+            message.into_iter().chain(texts(&log.fields)).collect()
+        }
+        _ => Vec::new(),
     };
-    assert!(text <= 3 * 8 * read.len(), "more text than bytes");
+    let lossy = texts.iter().any(|text| text.contains(char::REPLACEMENT_CHARACTER));
+    let length: usize = texts.iter().map(|text| text.len()).sum();
+    assert!(length <= 3 * 8 * read.len(), "more text than bytes");
     if !lossy {
         again.clear();
         hold!(encode(record, again), Ok(()), "whether what decodes, encodes");

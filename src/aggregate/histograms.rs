@@ -4,7 +4,9 @@
 //! the layout is the same, so that a snapshot becomes one of its histograms bucket by bucket.
 
 use crate::lane::{Directory, Distribution, Slot, Spill};
-use crate::snapshot::HistogramView;
+use crate::record;
+use crate::snapshot::{Exemplar, HistogramView};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// All histograms of an instance, by series number.
@@ -18,27 +20,41 @@ pub(super) struct Histograms {
 struct Histogram {
     to: Arc<Distribution>,
     buckets: Vec<u64>,
+    count: u64,
     sum: u128,
     min: u64,
     max: u64,
+    /// The count at which the 99th percentile was looked up, and what it was.
+    p99: (u64, u64),
     /// The view of the last snapshot; `None` if something was counted since.
     view: Option<Arc<HistogramView>>,
     /// What of the series' shared counts has been taken over.
     shared: [u64; 65],
     shared_sum: u128,
+    /// Samples with the spans they were recorded in: the two latest of each power of two.
+    exemplars: BTreeMap<u32, [Option<Example>; 2]>,
 }
+
+/// Samples without which a 99th percentile says nothing.
+const P99_SAMPLES: u64 = 100;
+
+/// An exemplar, as it came: value and ticks, trace and span.
+type Example = record::Exemplar;
 
 impl Histogram {
     fn new(to: &Arc<Distribution>) -> Self {
         Self {
             to: Arc::clone(to),
             buckets: vec![0; to.layout.len()],
+            count: 0,
             sum: 0,
             min: u64::MAX,
             max: 0,
+            p99: (0, u64::MAX),
             view: None,
             shared: [0; 65],
             shared_sum: 0,
+            exemplars: BTreeMap::new(),
         }
     }
 
@@ -48,11 +64,29 @@ impl Histogram {
         if let Some(bucket) = self.buckets.get_mut(self.to.layout.index(value)) {
             *bucket += 1;
         }
+        self.count += 1;
         // Wrapping like every sum of a spill: a torn one is short by 2^64 until the next look.
         self.sum = self.sum.wrapping_add(u128::from(value));
         self.min = self.min.min(value);
         self.max = self.max.max(value);
         self.view = None;
+    }
+
+    /// The 99th percentile, of 100 samples or more; looked up anew when there are 1/16 more than last time.
+    fn p99(&mut self) -> Option<u64> {
+        if self.count < P99_SAMPLES {
+            return None;
+        }
+        let (at, _) = self.p99;
+        if at == 0 || self.count - at > at / 16 {
+            let (rank, mut below) = (self.count - self.count / 100, 0);
+            let bucket = self.buckets.iter().position(|count| {
+                below += count;
+                below >= rank
+            });
+            self.p99 = (self.count, self.to.layout.highest_in(bucket.unwrap_or(self.buckets.len())));
+        }
+        Some(self.p99.1)
     }
 
     fn widen(&mut self, (min, max): (u64, u64)) {
@@ -77,6 +111,7 @@ impl Histogram {
                 taken += more;
             }
         }
+        self.count += taken;
         if taken > 0 {
             let sum = commons.sum();
             self.sum = self.sum.wrapping_add(sum.wrapping_sub(self.shared_sum));
@@ -86,9 +121,16 @@ impl Histogram {
         taken
     }
 
-    fn view(&mut self, scale: f64) -> Arc<HistogramView> {
-        let make =
-            || HistogramView::new(self.to.layout, scale, &self.buckets, self.sum, (self.min, self.max));
+    fn view(&mut self, scale: f64, time: impl Fn(u64) -> u64) -> Arc<HistogramView> {
+        let make = || {
+            let examples = self.exemplars.values().flatten().flatten();
+            let examples = examples.map(|example| {
+                let value = example.value as f64 / scale;
+                Exemplar::new(value, time(example.at), (example.trace_id, example.span_id))
+            });
+            HistogramView::new(self.to.layout, scale, &self.buckets, self.sum, (self.min, self.max))
+                .with_exemplars(examples.collect())
+        };
         Arc::clone(self.view.get_or_insert_with(|| Arc::new(make())))
     }
 }
@@ -138,11 +180,34 @@ impl Histograms {
         histogram.map(|histogram| histogram.add(value)).is_some()
     }
 
-    pub(super) fn view(&mut self, series: u32, scale: f64) -> Option<Arc<HistogramView>> {
+    /// A histogram as it stands. `scale` is that of its unit, `time` makes Unix nanoseconds of ticks.
+    pub(super) fn view(
+        &mut self,
+        series: u32,
+        scale: f64,
+        time: impl Fn(u64) -> u64,
+    ) -> Option<Arc<HistogramView>> {
         if series as usize >= self.all.len() {
             self.meet();
         }
-        Some(self.all.get_mut(series as usize)?.view(scale))
+        Some(self.all.get_mut(series as usize)?.view(scale, time))
+    }
+
+    /// Whether a value is above the 99th percentile of what was counted before; `false` as long as that is less than 100
+    /// samples.
+    pub(super) fn is_above_p99(&mut self, series: u32, value: u64) -> bool {
+        let histogram = self.all.get_mut(series as usize);
+        histogram.and_then(Histogram::p99).is_some_and(|p99| value > p99)
+    }
+
+    /// Keeps an exemplar in place of the older one of two; `false` if there is no such histogram.
+    pub(super) fn exemplify(&mut self, example: Example) -> bool {
+        self.meet();
+        let Some(histogram) = self.all.get_mut(example.series as usize) else { return false };
+        let [latest, older] = histogram.exemplars.entry(example.value.leading_zeros()).or_default();
+        *older = latest.replace(example);
+        histogram.view = None;
+        true
     }
 
     /// Takes over all series' shared counts; returns how many samples.
@@ -194,6 +259,7 @@ impl SlotSeen {
             *seen = now;
             more += difference;
         }
+        histogram.count += more;
         // After the buckets: the extremes cover what the buckets showed. The sum may lack the sample being counted
         // just now; then the sign is another at the next look.
         let sum = slot.sum();

@@ -4,6 +4,8 @@
 //! sleeps by the fill it finds, catches panics, answers requests, and works the switch by [`policy`].
 
 mod histograms;
+mod logs;
+mod outcome;
 mod pacing;
 mod policy;
 mod spans;
@@ -16,4 +18,4 @@ pub(crate) use pacing::Pacing;
 pub(crate) use policy::Thresholds;
 pub use step::Injection;
 pub(crate) use step::{Injector, Step};
-pub(crate) use worker::{Request, Worker, is_own_thread};
+pub(crate) use worker::{Request, Worker, become_own_thread, is_own_thread};

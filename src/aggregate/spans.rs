@@ -1,11 +1,20 @@
-//! Finished spans: the latest and the slowest, kept encoded.
+//! Finished spans: the latest, the slowest, and the slowest local roots with their traces, kept encoded. Called by the
+//! step with every span that is kept; off every hot path.
 
-use crate::record::Frame;
+use crate::record::{Frame, layout};
+use crate::snapshot::EncodedTrace;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// How many of the slowest are kept.
 const SLOWEST: usize = 16;
+/// How many of the slowest traces are.
+const TRACES: usize = 8;
+/// Words of a trace's spans, the root beside.
+const TRACE_WORDS: usize = 512;
+
+/// The latest spans, the slowest, and the slowest traces.
+type Shown = (Arc<[u64]>, Arc<[u64]>, Arc<[EncodedTrace]>);
 
 #[derive(Debug)]
 pub(super) struct KeptSpans {
@@ -14,8 +23,20 @@ pub(super) struct KeptSpans {
     evicted: u64,
     /// Duration in ticks and words, slowest first.
     slowest: Vec<(u64, Box<[u64]>)>,
+    /// Slowest first.
+    traces: Vec<SlowTrace>,
     /// What the last snapshot got; `None` if something came since.
-    shown: Option<(Arc<[u64]>, Arc<[u64]>)>,
+    shown: Option<Shown>,
+}
+
+/// One of the slowest local roots.
+#[derive(Debug)]
+struct SlowTrace {
+    /// In ticks.
+    duration: u64,
+    /// The pass that met it, until its trace has been gathered: a pass later, when whatever ended before it is there.
+    met: Option<u64>,
+    encoded: EncodedTrace,
 }
 
 impl KeptSpans {
@@ -26,6 +47,7 @@ impl KeptSpans {
             cap,
             evicted: 0,
             slowest: Vec::with_capacity(SLOWEST + 1),
+            traces: Vec::with_capacity(TRACES + 1),
             shown: None,
         }
     }
@@ -35,13 +57,19 @@ impl KeptSpans {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        8 * self.words.capacity()
+        let slowest: usize = self.slowest.iter().map(|(_, words)| words.len()).sum();
+        let traces = self.traces.iter().map(|trace| trace.encoded.root.len() + trace.encoded.spans.len());
+        8 * (self.words.capacity() + slowest + traces.sum::<usize>())
     }
 
     /// Keeps a span, and lets the oldest go to make room.
     #[inline]
-    pub(super) fn keep(&mut self, span: &Frame<'_>, duration: u64) {
+    pub(super) fn keep(&mut self, span: &Frame<'_>, pass: u64) {
         self.shown = None;
+        let duration = span.words[2];
+        if layout::flags(span.header()) & layout::FLAG_LOCAL_ROOT != 0 {
+            self.rank(span, duration, pass);
+        }
         if self.slowest.len() < SLOWEST || self.slowest.last().is_some_and(|(least, _)| duration > *least) {
             let at = self.slowest.partition_point(|(slower, _)| *slower >= duration);
             self.slowest.insert(at, (duration, span.words.into()));
@@ -59,12 +87,63 @@ impl KeptSpans {
         self.words.extend(span.words);
     }
 
-    /// The latest, oldest first, and the slowest, slowest first.
-    pub(super) fn show(&mut self) -> (Arc<[u64]>, Arc<[u64]>) {
+    /// Puts a local root among the slowest, if it is one of them.
+    #[inline]
+    fn rank(&mut self, root: &Frame<'_>, duration: u64, pass: u64) {
+        if self.traces.len() < TRACES || self.traces.last().is_some_and(|least| duration > least.duration) {
+            let at = self.traces.partition_point(|slower| slower.duration >= duration);
+            let encoded = EncodedTrace { root: root.words.into(), ..EncodedTrace::default() };
+            self.traces.insert(at, SlowTrace { duration, met: Some(pass), encoded });
+            self.traces.truncate(TRACES);
+        }
+    }
+
+    /// After a pass that went through: the traces of roots that an earlier one met are there.
+    pub(super) fn end_of_pass(&mut self, pass: u64) {
+        let is_ripe = |trace: &SlowTrace| trace.met.is_some_and(|met| met < pass);
+        if self.traces.iter().any(is_ripe) {
+            self.gather(is_ripe);
+            self.shown = None;
+            self.traces.iter_mut().filter(|trace| is_ripe(trace)).for_each(|trace| trace.met = None);
+        }
+    }
+
+    /// Collects the spans of some traces from the latest.
+    fn gather(&mut self, which: impl Fn(&SlowTrace) -> bool) {
+        let mut wanted: Vec<_> = self.traces.iter_mut().filter(|trace| which(trace)).collect();
+        let mut found = vec![(Vec::new(), 0); wanted.len()];
+        let mut at = 0;
+        while !wanted.is_empty() && at + layout::SPAN_WORDS <= self.words.len() {
+            let words = layout::words(self.words[at]).clamp(1, self.words.len() - at);
+            for (trace, (spans, more)) in wanted.iter().zip(&mut found) {
+                // Trace id and span id: three to five, as the record room has it.
+                let same = |word: usize| trace.encoded.root.get(word) == self.words.get(at + word);
+                if !same(3) || !same(4) || same(5) {
+                    continue; // of another trace, or the root itself
+                }
+                if spans.len() + words <= TRACE_WORDS {
+                    spans.extend(self.words.range(at..at + words));
+                } else {
+                    *more += 1;
+                }
+            }
+            at += words;
+        }
+        for (trace, (spans, more)) in wanted.iter_mut().zip(found) {
+            (trace.encoded.spans, trace.encoded.more) = (spans.into(), more);
+        }
+    }
+
+    /// The latest, oldest first; the slowest, slowest first; and the slowest traces.
+    pub(super) fn show(&mut self) -> Shown {
+        if self.shown.is_none() {
+            self.gather(|trace| trace.met.is_some()); // as far as they are there
+        }
         let make = || {
             let latest = self.words.iter().copied().collect();
             let slowest = self.slowest.iter().flat_map(|(_, words)| words.iter().copied()).collect();
-            (latest, slowest)
+            let traces = self.traces.iter().map(|trace| trace.encoded.clone()).collect();
+            (latest, slowest, traces)
         };
         self.shown.get_or_insert_with(make).clone()
     }
@@ -78,7 +157,7 @@ mod tests {
     fn keep(kept: &mut KeptSpans, id: u64, duration: u64) {
         let mut words = Vec::new();
         encode(&Record::Span(Span { span_id: id, duration, ..Span::default() }), &mut words).unwrap();
-        kept.keep(&frame(&words).unwrap(), duration);
+        kept.keep(&frame(&words).unwrap(), 1);
     }
 
     fn ids(words: &[u64]) -> Vec<u64> {
@@ -101,5 +180,33 @@ mod tests {
         (0..100).for_each(|id| keep(&mut kept, id + 1, (id * 37) % 100));
         let expected: Vec<u64> = (84..100).rev().map(|duration| (duration * 73) % 100 + 1).collect();
         assert_eq!(ids(&kept.show().1), expected);
+    }
+
+    #[test]
+    fn the_slowest_roots_have_their_traces_as_far_as_there_is_room() {
+        let put = |kept: &mut KeptSpans, trace_id: u128, span_id: u64, local_root: bool, pass: u64| {
+            let duration = if local_root { trace_id as u64 } else { 0 };
+            let span = Span { trace_id, span_id, duration, local_root, ..Span::default() };
+            let mut words = Vec::new();
+            encode(&Record::Span(span), &mut words).unwrap();
+            kept.keep(&frame(&words).unwrap(), pass);
+        };
+        let mut kept = KeptSpans::new(1 << 12);
+        for trace in 1..=10 {
+            put(&mut kept, trace, 1, true, 1);
+            put(&mut kept, trace, 2, false, 1);
+        }
+        kept.end_of_pass(1);
+        put(&mut kept, 10, 3, false, 2); // met in another ring, a pass later
+        (0..100).for_each(|id| put(&mut kept, 9, 4 + id, false, 2));
+        kept.end_of_pass(2);
+        put(&mut kept, 10, 4, false, 3); // too late
+        kept.end_of_pass(3);
+        let traces = kept.show().2;
+        let roots: Vec<_> = traces.iter().map(|trace| trace.root[4]).collect();
+        assert_eq!(roots, [10, 9, 8, 7, 6, 5, 4, 3]);
+        assert_eq!((ids(&traces[0].spans), traces[0].more), (vec![2, 3], 0));
+        assert_eq!((traces[1].spans.len() / 7, traces[1].more), (TRACE_WORDS / 7, 101 - TRACE_WORDS / 7));
+        assert_eq!(ids(&traces[2].spans), [2]);
     }
 }

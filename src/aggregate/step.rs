@@ -4,12 +4,15 @@
 mod loom;
 
 use super::histograms::{Histograms, SpillSeen};
+use super::logs::LogPass;
+use super::outcome::{At, Held, Rules};
 use super::spans::KeptSpans;
 use crate::clock::Anchor;
+use crate::config::Outcome;
 use crate::lane::{Consumer, Directory, Lane};
 use crate::record::{DecodeError, Frame, frame, layout};
-use crate::series::{Identity, Place, Registry};
-use crate::snapshot::{Names, Pipeline, PointValue, Snapshot, SpanBatch};
+use crate::series::{Identity, Place, RateLimit, Registry};
+use crate::snapshot::{Names, Outbox, Pipeline, PointValue, Snapshot, SpanBatch};
 use crate::stats::{KINDS, Kind, Reason};
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{Arc, Ordering};
@@ -81,13 +84,70 @@ pub(crate) struct Step {
     given_up: bool,
     /// Whether the instance has shut down: what is found now came too late.
     late: bool,
+    /// Whether it is about to: what is held is decided with every pass.
+    ending: bool,
 }
 
 #[derive(Debug)]
 struct Folded {
     histograms: Histograms,
     spans: KeptSpans,
+    logs: LogPass,
+    /// Traces that wait for their outcome; `None` if it does not count.
+    held: Option<Held>,
+    /// The present pass.
+    at: At,
     aggregated: [u64; KINDS],
+}
+
+impl Folded {
+    fn begin_pass(&mut self, pass: u64, ticks: impl Fn() -> u64) {
+        let ticks = if self.held.is_some() { ticks() } else { 0 };
+        self.at = At { pass, ticks };
+    }
+
+    /// Counts a span, and keeps it, or holds it until the outcome of its trace is known. `false` if its durations have
+    /// no histogram.
+    fn take_span(&mut self, span: &Frame<'_>, durations: u32, nanos: u64) -> bool {
+        let Self { histograms, spans, held, at, .. } = self;
+        let mut keep = |span: &Frame<'_>| spans.keep(span, at.pass);
+        let flags = layout::flags(span.header());
+        match held {
+            None => keep(span),
+            Some(held) if flags & (layout::FLAG_SAMPLED | layout::FLAG_HELD) != layout::FLAG_HELD => {
+                held.take_sampled(span, &mut keep);
+            }
+            Some(held) => {
+                let asked = held.rules.slower_than_p99 && flags & layout::FLAG_LOCAL_ROOT != 0;
+                let above_p99 = asked && histograms.is_above_p99(durations, nanos);
+                held.take(span, *at, above_p99, &mut keep);
+            }
+        }
+        histograms.add(durations, nanos)
+    }
+
+    /// After a pass that went through.
+    fn end_pass(&mut self, ending: bool) {
+        let Self { spans, held, at, .. } = self;
+        // What is let go now has waited for a pass already: as if it had come in the one before.
+        let mut keep = |span: &Frame<'_>| spans.keep(span, at.pass.saturating_sub(1));
+        if let Some(held) = held {
+            held.end_of_pass(*at, &mut keep);
+            if ending {
+                held.settle(&mut keep);
+            }
+        }
+        spans.end_of_pass(at.pass);
+    }
+
+    fn awaits_a_pass(&self) -> bool {
+        self.held.as_ref().is_some_and(Held::awaits_a_pass)
+    }
+
+    fn bytes(&self) -> usize {
+        let held = self.held.as_ref().map_or(0, Held::bytes);
+        self.histograms.bytes() + self.spans.bytes() + self.logs.bytes() + held
+    }
 }
 
 /// The reading end of a lane.
@@ -101,6 +161,16 @@ struct Reader {
 impl Reader {
     fn new(lane: &Arc<Lane>) -> Self {
         Self { lane: Arc::clone(lane), consumer: Consumer::new(&lane.ring), spill: SpillSeen::default() }
+    }
+}
+
+/// What the record that begins with this word counts as.
+fn kind_of(first: u64) -> Kind {
+    match layout::kind(first) {
+        layout::KIND_SPAN => Kind::Span,
+        layout::KIND_LOG => Kind::Log,
+        layout::KIND_EXEMPLAR => Kind::Exemplar,
+        _ => Kind::Sample,
     }
 }
 
@@ -128,6 +198,9 @@ impl Step {
             folded: Folded {
                 histograms: Histograms::new(&registry.directory),
                 spans: KeptSpans::new(kept_words),
+                logs: LogPass::default(),
+                held: None,
+                at: At { pass: 0, ticks: 0 },
                 aggregated: [0; KINDS],
             },
             catalogue: Arc::new([]),
@@ -136,12 +209,35 @@ impl Step {
             restarts: 0,
             given_up: false,
             late: false,
+            ending: false,
             registry,
         }
     }
 
+    /// The same, with traces held until their outcome is known.
+    pub(crate) fn holding(mut self, outcome: &Outcome) -> Self {
+        let rules = Rules::new(outcome, &self.registry.names, &self.registry.directory.clock);
+        self.folded.held = Some(Held::new(rules));
+        self
+    }
+
     fn directory(&self) -> Arc<Directory> {
         Arc::clone(&self.registry.directory)
+    }
+
+    /// From now on log records go there. Called once, before the first pass.
+    pub(crate) fn log_to(&mut self, outbox: Outbox) {
+        self.folded.logs.set_outbox(outbox);
+    }
+
+    /// Hands over every log record there is.
+    pub(crate) fn finish_logs(&mut self) {
+        self.folded.logs.hand_over(&self.registry, self.anchor, true);
+    }
+
+    /// No log record is handed over any more.
+    pub(crate) fn close_logs(&mut self) {
+        self.folded.logs.close();
     }
 
     /// Drains every lane once, up to what it held when its turn came.
@@ -150,6 +246,8 @@ impl Step {
         self.injector.visit(Injection::Step);
         self.finish_broken_off();
         let directory = self.directory();
+        self.folded.logs.begin(&self.registry);
+        self.folded.begin_pass(self.steps, || directory.clock.ticks());
         self.meet_lanes(&directory);
         let mut found = Found::default();
         for at in 0..self.lanes.len() {
@@ -159,6 +257,10 @@ impl Step {
             found.words += self.drain(at);
         }
         self.retire_surplus();
+        if !self.late {
+            self.folded.logs.hand_over(&self.registry, self.anchor, false);
+        }
+        self.folded.end_pass(self.ending);
         self.publish(&directory);
         found
     }
@@ -251,11 +353,7 @@ impl Step {
             match frame(&self.words[self.read..]) {
                 Ok(found) => {
                     self.read += found.words.len();
-                    self.in_hand = Some(if layout::kind(first) == layout::KIND_SPAN {
-                        Kind::Span
-                    } else {
-                        Kind::Sample
-                    });
+                    self.in_hand = Some(kind_of(first));
                     let range = self.read - found.words.len()..self.read;
                     self.fold_record(range);
                     self.in_hand = None;
@@ -303,6 +401,10 @@ impl Step {
             shared.shared_lost(kind, Reason::AfterShutdown, records);
             return;
         }
+        if kind == Kind::Log {
+            let shown = &self.registry.directory.aggregated[kind as usize];
+            shown.fetch_add(records - lost, Ordering::Release); // the writer of the sinks counts there, too
+        }
         self.folded.aggregated[kind as usize] += records - lost;
         if lost > 0 {
             shared.shared_lost(kind, Reason::Corrupt, lost);
@@ -327,16 +429,22 @@ impl Step {
                 if nanos > layout::SAMPLE_MAX {
                     self.registry.directory.shared.shared_clamped();
                 }
-                self.folded.spans.keep(&record, ticks);
-                self.folded.histograms.add(durations, nanos)
+                self.folded.take_span(&record, durations, nanos)
             })
         } else if kind == layout::KIND_WIDE_SAMPLE {
             self.folded.histograms.add(layout::id(header), record.words[1])
+        } else if kind == layout::KIND_LOG {
+            let known = self.folded.logs.take(&record);
+            if known && self.folded.logs.has_reader() {
+                return; // it is counted when it has been written
+            }
+            known
+        } else if kind == layout::KIND_EXEMPLAR {
+            record.exemplar().is_ok_and(|example| self.folded.histograms.exemplify(example))
         } else {
             false // definitions do not travel by ring
         };
-        let kind = if kind == layout::KIND_SPAN { Kind::Span } else { Kind::Sample };
-        self.account(kind, 1, u64::from(!known));
+        self.account(kind_of(header), 1, u64::from(!known));
     }
 
     /// The thread of records is lost: nobody can say where the next one begins. What was published in this ring up to
@@ -344,8 +452,7 @@ impl Step {
     /// what is published next.
     fn quarantine(&mut self) {
         let first = self.words.get(self.read).copied().unwrap_or_default();
-        let kind = if layout::kind(first) == layout::KIND_SPAN { Kind::Span } else { Kind::Sample };
-        self.account(kind, 1, 1);
+        self.account(kind_of(first), 1, 1);
         self.read = self.words.len();
         self.lost = true;
         self.given_up = true;
@@ -363,7 +470,11 @@ impl Step {
     }
 
     fn publish(&self, directory: &Directory) {
-        for (shown, count) in directory.aggregated.iter().zip(self.folded.aggregated) {
+        for (kind, count) in Kind::ALL.into_iter().zip(self.folded.aggregated) {
+            let shown = &directory.aggregated[kind as usize];
+            if kind == Kind::Log {
+                continue; // counted one by one, and by the writer of the sinks
+            }
             // Release pairs with the Acquire of the ledger: who sees the count sees what was recorded before it.
             shown.store(count, Ordering::Release);
         }
@@ -397,21 +508,33 @@ impl Step {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.registry.directory.bytes() + self.folded.histograms.bytes() + self.folded.spans.bytes()
+        self.registry.directory.bytes() + self.folded.bytes()
+    }
+
+    /// Before the last snapshot: what is held is decided by what is known.
+    pub(crate) fn settle(&mut self) {
+        self.ending = true;
     }
 
     /// A snapshot of all that was recorded before this call.
     pub(crate) fn snapshot(&mut self) -> Snapshot {
         if !self.late {
             self.run();
+            if self.folded.awaits_a_pass() {
+                self.run(); // what ended before this call is decided in this snapshot
+            }
             self.collect();
         }
         self.meet_series();
         let directory = self.directory();
+        // From now on producers send new exemplars.
+        directory.epoch.fetch_add(1, Ordering::Relaxed);
         let now = directory.clock.ticks();
         let mut sums = vec![0; directory.shared_cells.count()];
-        directory.sum_cells(&mut sums);
+        directory.sum_cells(0, &mut sums);
         let registry = Arc::clone(&self.registry);
+        let (anchor, ticks) = (self.anchor, directory.clock.scale());
+        let time = |at| anchor.unix_nanos(at, ticks);
         let values = self.order.iter().filter_map(|number| {
             let series = registry.catalogue.get(*number)?;
             let shape = series.identity.metric.shape.as_ref();
@@ -427,12 +550,12 @@ impl Step {
                 Place::Gauge(bits) => PointValue::Gauge(f64::from_bits(bits.load(Ordering::Relaxed))),
                 Place::Histogram(to) => {
                     let scale = shape.map_or(1.0, |shape| shape.scale);
-                    PointValue::Histogram(self.folded.histograms.view(to.series, scale)?)
+                    PointValue::Histogram(self.folded.histograms.view(to.series, scale, time)?)
                 }
             })
         });
         let values = values.collect();
-        let (latest, slowest) = self.folded.spans.show();
+        let (latest, slowest, traces) = self.folded.spans.show();
         let scale = directory.clock.scale();
         Snapshot {
             service: Arc::clone(&self.service),
@@ -446,8 +569,10 @@ impl Step {
                 scale,
                 latest,
                 slowest,
+                traces,
             }],
             ledger: directory.ledger(),
+            decisions: self.folded.held.as_ref().map(|held| held.decisions().clone()).unwrap_or_default(),
             pipeline: self.pipeline(),
         }
     }
@@ -465,6 +590,7 @@ impl Step {
             bytes: self.bytes(),
             spans_evicted: self.folded.spans.evicted(),
             overflowed: self.registry.overflowed(),
+            traces_limited: self.registry.tracing.rate_limit.as_ref().map_or(0, RateLimit::refused),
             faults: self.registry.faults().len(),
         }
     }

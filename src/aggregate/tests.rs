@@ -7,7 +7,7 @@ use crate::clock::{Clock, MockClock};
 use crate::lane::{Directory, Lane, Limits};
 use crate::metrics::{CounterBuilder, HistogramBuilder};
 use crate::record::{self, Record, encode, layout};
-use crate::series::{Caps, Registry, enlist};
+use crate::series::{Caps, Registry, Tracing, enlist};
 use crate::snapshot::FinishedSpan;
 use crate::stats::{Kind, Ledger, Reason};
 use crate::sync::fixed::{AtomicU32, AtomicU64, Ordering};
@@ -35,7 +35,8 @@ fn bench_with(ring_words: usize, spill_words: usize, injector: Injector) -> Benc
     let second = Duration::from_secs(1);
     let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);
     let directory = Arc::new(Directory::new(instance, limits, clock, second, second));
-    let registry = Arc::new(Registry::new(directory, Caps { series: 100, names: 100, label: 100 }, 1.0));
+    let registry =
+        Arc::new(Registry::new(directory, Caps { series: 100, names: 100, label: 100 }, Tracing::default()));
     enlist(&registry);
     let step = Step::new(Arc::clone(&registry), "bench".into(), 1 << 16, injector);
     Bench { registry, step, hand }
@@ -217,7 +218,7 @@ fn corrupt_words_are_counted_and_skipped() {
     ];
     let mut expected = 0;
     for words in &framed {
-        assert!(lane.ring.push_span(&head, [], words, || ()));
+        assert!(lane.ring.push_span(&head, [], [&words[..]], || ()));
         assert!(lane.ring.push_sample(&head, [layout::sample(0, 7)]));
         expected += 1;
     }
@@ -231,8 +232,8 @@ fn corrupt_words_are_counted_and_skipped() {
     let broken = [0, 0xF, layout::header(layout::KIND_SPAN, 0, 3, 0, 0)];
     for word in broken {
         let before = bench.ledger().kind(Kind::Sample).aggregated;
-        assert!(lane.ring.push_span(&head, [layout::sample(0, 1), word], &[], || ()));
-        (0..6_000).for_each(|_| assert!(lane.ring.push_span(&head, [layout::sample(0, 1)], &[], || ())));
+        assert!(lane.ring.push_span(&head, [layout::sample(0, 1), word], [], || ()));
+        (0..6_000).for_each(|_| assert!(lane.ring.push_span(&head, [layout::sample(0, 1)], [], || ())));
         bench.step.run();
         expected += 1;
         assert_eq!(corrupt(&bench), expected, "{word:#x}");
@@ -242,7 +243,7 @@ fn corrupt_words_are_counted_and_skipped() {
     }
     // A record that goes on where nothing was published.
     let endless = layout::header(layout::KIND_SPAN, 0, 4_095, 0, 0);
-    assert!(lane.ring.push_span(&head, [endless], &[], || ()));
+    assert!(lane.ring.push_span(&head, [endless], [], || ()));
     bench.step.run();
     assert_eq!(corrupt(&bench), expected + 1);
     assert!(lane.ring.push_sample(&head, [layout::sample(0, 5)]));

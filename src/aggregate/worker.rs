@@ -39,6 +39,12 @@ thread_local! {
     static OWN_THREAD: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Makes this thread one of tellane's own.
+pub(crate) fn become_own_thread() {
+    OWN_THREAD.with(|own| own.set(true));
+    local::mark_own_thread();
+}
+
 /// Whether this thread is tellane's own, which must not wait for itself.
 pub(crate) fn is_own_thread() -> bool {
     OWN_THREAD.with(Cell::get)
@@ -56,6 +62,8 @@ impl Worker {
 
     fn run(mut self) {
         self.work();
+        // The writer of the logs ends when it has written what it has, and with it the instance.
+        self.step.lock().close_logs();
         // Who sees the end must find the requests closed. After a panic it does too: fields drop in their order.
         let Self { requests, ended, .. } = self;
         drop(requests);
@@ -63,8 +71,7 @@ impl Worker {
     }
 
     fn work(&mut self) {
-        OWN_THREAD.with(|own| own.set(true));
-        local::mark_own_thread();
+        become_own_thread();
         let clock = self.directory.clock.clone();
         let mut policy = Policy::new(self.thresholds);
         let mut failures = 0;
@@ -139,9 +146,11 @@ impl Worker {
                 self.directory.close();
                 // Once for what was there, once for what was published while the lanes were being closed.
                 self.try_hard(Step::run);
+                self.try_hard(Step::settle);
                 if let Some(last) = self.try_hard(|step| Arc::new(step.snapshot())) {
                     self.latest.store(last);
                 }
+                self.try_hard(Step::finish_logs);
                 self.try_hard(Step::sweep);
                 // The last snapshot's account is the last account.
                 let mut last = Snapshot::clone(&self.latest.load());

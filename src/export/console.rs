@@ -1,7 +1,7 @@
 //! A snapshot for people: totals and rates, percentiles, slowest spans, the ledger.
 
 use crate::series::Unit;
-use crate::snapshot::{FinishedSpan, HistogramView, Point, PointValue, Snapshot};
+use crate::snapshot::{Decisions, FinishedSpan, HistogramView, Point, PointValue, Snapshot};
 use crate::stats::Kind;
 use std::fmt::{self, Display, Formatter};
 
@@ -42,6 +42,7 @@ impl Display for Report<'_> {
             writeln!(f, "\nslowest spans")?;
             slowest.iter().take(SLOWEST).try_for_each(|span| span_line(f, span))?;
         }
+        self.decisions(f)?;
         self.ledger(f)
     }
 }
@@ -109,6 +110,32 @@ impl Report<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What sampling by outcome came to, if there is anything to say.
+    fn decisions(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let decisions = self.0.decisions();
+        if *decisions == Decisions::default() {
+            return Ok(());
+        }
+        writeln!(f, "\ntraces by outcome{:>15}", "count")?;
+        for (decision, reason, count) in decisions.traces().filter(|(.., count)| *count > 0) {
+            writeln!(f, "  {:<17}{:>13}", format!("{decision} {reason}"), grouped(count))?;
+        }
+        for (name, count) in [
+            ("held", decisions.traces_held),
+            ("spans kept", decisions.spans_kept),
+            ("spans dropped", decisions.spans_dropped),
+            ("spans held", decisions.spans_held),
+            ("above cap", decisions.spans_above_cap),
+            ("late kept", decisions.late_kept),
+            ("late dropped", decisions.late_dropped),
+        ] {
+            if count > 0 {
+                writeln!(f, "  {name:<17}{:>13}", grouped(count))?;
+            }
+        }
+        Ok(())
     }
 
     fn ledger(&self, f: &mut Formatter<'_>) -> fmt::Result {

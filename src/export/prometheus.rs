@@ -127,6 +127,7 @@ impl Text {
         for kind in Kind::ALL {
             self.own("tellane_in_flight", &[("kind", kind.name())], ledger.kind(kind).in_flight as f64);
         }
+        self.decisions(snapshot);
         let state = f64::from(pipeline.state as u8);
         for (name, help, kind, value) in [
             (
@@ -137,6 +138,12 @@ impl Text {
             ),
             ("tellane_coarse_total", "Samples that lost their bucket.", "counter", ledger.coarse() as f64),
             ("tellane_overflowed_total", "Label sets above the cap.", "counter", pipeline.overflowed as f64),
+            (
+                "tellane_traces_limited_total",
+                "New traces that the rate limit kept from being sampled.",
+                "counter",
+                pipeline.traces_limited as f64,
+            ),
             (
                 "tellane_spans_evicted_total",
                 "Finished spans let go.",
@@ -153,6 +160,46 @@ impl Text {
         ] {
             self.head(name, help, kind);
             self.own(name, &[], value);
+        }
+    }
+
+    /// What sampling by outcome came to.
+    fn decisions(&mut self, snapshot: &Snapshot) {
+        let decisions = snapshot.decisions();
+        self.head("tellane_traces_total", "Traces sampled by outcome, by decision and reason.", "counter");
+        for (decision, reason, count) in decisions.traces() {
+            self.own("tellane_traces_total", &[("decision", decision), ("reason", reason)], count as f64);
+        }
+        for (name, help, kept, dropped) in [
+            (
+                "tellane_trace_spans_total",
+                "Spans of traces sampled by outcome, by decision.",
+                decisions.spans_kept,
+                decisions.spans_dropped,
+            ),
+            (
+                "tellane_late_spans_total",
+                "Spans that came after the decision on their trace.",
+                decisions.late_kept,
+                decisions.late_dropped,
+            ),
+        ] {
+            self.head(name, help, "counter");
+            self.own(name, &[("decision", "kept")], kept as f64);
+            self.own(name, &[("decision", "dropped")], dropped as f64);
+        }
+        for (name, help, kind, value) in [
+            (
+                "tellane_spans_above_cap_total",
+                "Spans dropped above the cap of their trace.",
+                "counter",
+                decisions.spans_above_cap,
+            ),
+            ("tellane_held_traces", "Traces that wait for a decision.", "gauge", decisions.traces_held),
+            ("tellane_held_spans", "Spans that wait for one.", "gauge", decisions.spans_held),
+        ] {
+            self.head(name, help, kind);
+            self.own(name, &[], value as f64);
         }
     }
 

@@ -47,10 +47,11 @@ impl Cells {
         }
     }
 
-    /// Adds this lane's counts to `sums`, cell by cell. Any thread.
-    pub(crate) fn add_to(&self, sums: &mut [u64]) {
+    /// Adds this lane's counts from cell `first` on to `sums`, cell by cell. Any thread.
+    pub(crate) fn add_to(&self, first: usize, sums: &mut [u64]) {
         let row = Arc::clone(&self.row.lock());
-        for (sum, cell) in sums.iter_mut().zip(row.iter().flat_map(|line| line.iter())) {
+        let cells = row.iter().skip(first / LINE).flat_map(|line| line.iter()).skip(first % LINE);
+        for (sum, cell) in sums.iter_mut().zip(cells) {
             // Relaxed: each count stands for itself, and only grows.
             *sum = sum.wrapping_add(cell.load(Ordering::Relaxed));
         }
@@ -75,7 +76,10 @@ mod tests {
         cells.grow(5);
         assert_eq!(cells.raw().1, 128);
         let mut sums = [1; 5];
-        cells.add_to(&mut sums);
+        cells.add_to(0, &mut sums);
         assert_eq!(sums, [1, 1, 1, 8, 1]);
+        let mut one = [0];
+        cells.add_to(3, &mut one);
+        assert_eq!(one, [7]);
     }
 }

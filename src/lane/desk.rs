@@ -1,8 +1,11 @@
 //! What a thread keeps for its spans: the open ones, an id generator, and the names it has used. Owner thread only.
 //!
-//! Hot. Plain cells, fixed sizes, no Drop; made at the thread's first touch.
+//! Hot. Plain cells of fixed sizes, made at the thread's first touch; what only a few spans need lies behind them.
 
-use std::cell::Cell;
+use crate::context::Carried;
+use crate::record::Block;
+use crate::sync::Arc;
+use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 
 /// Ids spans whose contexts are kept; deeper ones are recorded as children of the deepest kept.
@@ -10,12 +13,46 @@ pub(crate) const DEPTH: usize = 128;
 /// Places for names used by this thread, a power of two.
 const NAMES: usize = 256;
 
-/// What a child must know of an open span: its ids.
+/// Places for what was sent as an exemplar, a power of two. Two series that share one send fewer.
+const EXAMPLES: usize = 512;
+/// Blocks for long spans that a thread keeps for the next one.
+const BLOCKS: usize = 4;
+
+/// What a child must know of an open span: its ids, and what goes for the whole trace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ids {
     pub(crate) trace_id: u128,
     pub(crate) span_id: u64,
-    pub(crate) sampled: bool,
+    pub(crate) marks: Marks,
+}
+
+/// What goes for a trace, as bits. The two lowest are those of W3C's `traceparent`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks(pub(crate) u8);
+
+impl Marks {
+    pub(crate) const SAMPLED: u8 = 1;
+    /// Whoever made the trace id says that it is random.
+    pub(crate) const RANDOM: u8 = 2;
+    /// These are the ids of a span in another process.
+    pub(crate) const REMOTE: u8 = 4;
+    /// Trace state or baggage came along: see [`Desk::carried`].
+    pub(crate) const CARRIES: u8 = 8;
+    /// Not sampled; the trace's outcome decides whether it is kept.
+    pub(crate) const HELD: u8 = 16;
+    /// Samples recorded in it may become exemplars.
+    pub(crate) const EXAMPLES: u8 = 32;
+
+    #[inline(always)]
+    pub(crate) fn has(self, any: u8) -> bool {
+        self.0 & any != 0
+    }
+
+    /// What a child inherits.
+    #[inline(always)]
+    pub(crate) fn inherited(self) -> Self {
+        Self(self.0 & !Self::REMOTE)
+    }
 }
 
 /// What a span's name stands for.
@@ -39,13 +76,16 @@ struct Met<V: Copy> {
     filled: Cell<usize>,
 }
 
-/// A text as this thread met it. Length + 1, so that a vacant place is no text's.
+/// A text as this thread met it, and what it was met as. Length + 1, so that a vacant place is no text's.
 #[derive(Clone, Copy, Debug, Default)]
 struct Text<V> {
     address: usize,
     len_and_one: usize,
     known: V,
 }
+
+/// One text may be met as several things (the name of spans of several kinds): they stand above its length.
+const AS_SHIFT: u32 = 56;
 
 impl<V: Copy + Default> Met<V> {
     fn new() -> Self {
@@ -60,11 +100,12 @@ impl<V: Copy + Default> Met<V> {
     }
 
     #[inline(always)]
-    fn find(&self, text: &'static str) -> Option<V> {
+    fn find(&self, text: &'static str, of: u8) -> Option<V> {
         let mut at = Self::place(text);
+        let len_and_one = (text.len() + 1) | (usize::from(of) << AS_SHIFT);
         loop {
             let there = self.places[at].get();
-            if there.address == text.as_ptr() as usize && there.len_and_one == text.len() + 1 {
+            if there.address == text.as_ptr() as usize && there.len_and_one == len_and_one {
                 return Some(there.known);
             }
             if there.len_and_one == 0 {
@@ -74,7 +115,7 @@ impl<V: Copy + Default> Met<V> {
         }
     }
 
-    fn remember(&self, text: &'static str, known: V) {
+    fn remember(&self, text: &'static str, of: u8, known: V) {
         let mut at = Self::place(text);
         let is_vacant = |at: usize| self.places[at].get().len_and_one == 0;
         let crowded = self.filled.get() >= NAMES / 4 * 3;
@@ -87,7 +128,8 @@ impl<V: Copy + Default> Met<V> {
             }
             self.filled.set(self.filled.get() + 1);
         }
-        self.places[at].set(Text { address: text.as_ptr() as usize, len_and_one: text.len() + 1, known });
+        let len_and_one = (text.len() + 1) | (usize::from(of) << AS_SHIFT);
+        self.places[at].set(Text { address: text.as_ptr() as usize, len_and_one, known });
     }
 }
 
@@ -98,6 +140,13 @@ pub(crate) struct Desk {
     open: [Cell<Ids>; DEPTH],
     names: Met<KnownName>,
     keys: Met<u32>,
+    /// Trace state and baggage of contexts that were attached here: place and span id, to tell whether it still holds.
+    carried: RefCell<Vec<(usize, u64, Arc<Carried>)>>,
+    /// In which of the aggregator's epochs an exemplar was last sent, by series and power of two.
+    examples: [Cell<u32>; EXAMPLES],
+    /// Room for spans with more items than their frame holds.
+    #[allow(clippy::vec_box)] // it is the box that goes to a span and comes back
+    blocks: RefCell<Vec<Box<Block>>>,
     /// State of the id generator: wyrand (Wang Yi), a counter with a mixed output.
     seed: Cell<u64>,
 }
@@ -106,9 +155,12 @@ impl Desk {
     pub(crate) fn new() -> Box<Self> {
         Box::new(Self {
             depth: Cell::new(0),
-            open: [const { Cell::new(Ids { trace_id: 0, span_id: 0, sampled: false }) }; DEPTH],
+            open: [const { Cell::new(Ids { trace_id: 0, span_id: 0, marks: Marks(0) }) }; DEPTH],
             names: Met::new(),
             keys: Met::new(),
+            carried: RefCell::new(Vec::new()),
+            examples: [const { Cell::new(0) }; EXAMPLES],
+            blocks: RefCell::new(Vec::with_capacity(BLOCKS)),
             // std seeds this from the operating system, once a process, and varies it each time.
             seed: Cell::new(RandomState::new().hash_one(std::process::id())),
         })
@@ -155,28 +207,83 @@ impl Desk {
         }
     }
 
-    /// The name, if this thread has met this very text.
+    /// Whether any span is open here.
     #[inline(always)]
-    pub(crate) fn name(&self, text: &'static str) -> Option<KnownName> {
-        self.names.find(text)
+    pub(crate) fn is_empty(&self) -> bool {
+        self.depth.get() == 0
+    }
+
+    /// Makes a context the innermost that has trace state or baggage with it.
+    #[cold]
+    pub(crate) fn enter_carrying(&self, ids: Ids, carried: Arc<Carried>) -> usize {
+        let place = self.enter(ids);
+        let mut all = self.carried.borrow_mut();
+        all.retain(|(at, span_id, _)| self.holds(*at, *span_id) && *at < place);
+        all.push((place, ids.span_id, carried));
+        place
+    }
+
+    /// What goes along with the innermost span.
+    #[cold]
+    pub(crate) fn carried(&self) -> Option<Arc<Carried>> {
+        let all = self.carried.borrow();
+        let mut holding = all.iter().rev().filter(|(at, span_id, _)| self.holds(*at, *span_id));
+        holding.next().map(|(_, _, carried)| Arc::clone(carried))
+    }
+
+    fn holds(&self, place: usize, span_id: u64) -> bool {
+        let there = self.open.get(place).is_none_or(|slot| slot.get().span_id == span_id);
+        there && place < self.depth.get()
+    }
+
+    /// Whether a sample is to go along as an exemplar: the first of its series and power of two in an epoch.
+    #[inline(always)]
+    pub(crate) fn is_example(&self, series: u32, value: u64, epoch: u32) -> bool {
+        let octave = 64 - value.leading_zeros();
+        let at = series.wrapping_mul(61).wrapping_add(octave) as usize & (EXAMPLES - 1);
+        self.examples[at].replace(epoch) != epoch
+    }
+
+    /// Room for a long span, if one was given back.
+    #[cold]
+    pub(crate) fn take_block(&self) -> Option<Box<Block>> {
+        self.blocks.borrow_mut().pop()
+    }
+
+    /// Gives room back, unless there is enough of it.
+    #[cold]
+    pub(crate) fn give_block(&self, mut block: Box<Block>) -> Option<Box<Block>> {
+        let mut blocks = self.blocks.borrow_mut();
+        if blocks.len() >= BLOCKS {
+            return Some(block);
+        }
+        block.clear();
+        blocks.push(block);
+        None
+    }
+
+    /// The name, if this thread has met this very text as the name of spans of this kind.
+    #[inline(always)]
+    pub(crate) fn name(&self, text: &'static str, kind: u8) -> Option<KnownName> {
+        self.names.find(text, kind)
     }
 
     /// The key's number, if this thread has met this very text.
     #[inline(always)]
     pub(crate) fn key(&self, text: &'static str) -> Option<u32> {
-        self.keys.find(text)
+        self.keys.find(text, 0)
     }
 
     /// Remembers a name.
     #[cold]
-    pub(crate) fn remember(&self, text: &'static str, known: KnownName) {
-        self.names.remember(text, known);
+    pub(crate) fn remember(&self, text: &'static str, kind: u8, known: KnownName) {
+        self.names.remember(text, kind, known);
     }
 
     /// Remembers a key.
     #[cold]
     pub(crate) fn remember_key(&self, text: &'static str, number: u32) {
-        self.keys.remember(text, number);
+        self.keys.remember(text, 0, number);
     }
 }
 
@@ -185,7 +292,7 @@ mod tests {
     use super::*;
 
     fn ids(span_id: u64) -> Ids {
-        Ids { trace_id: 1, span_id, sampled: true }
+        Ids { trace_id: 1, span_id, marks: Marks(Marks::SAMPLED) }
     }
 
     #[test]
@@ -218,11 +325,11 @@ mod tests {
     fn names_are_known_by_their_address() {
         let desk = Desk::new();
         let text: &'static str = "parse and index";
-        assert!(desk.name(text).is_none());
+        assert!(desk.name(text, 0).is_none());
         let known = KnownName { name: 7, durations: 8, errors: 9 };
-        desk.remember(text, known);
-        assert_eq!(desk.name(text), Some(known));
-        assert!(desk.name(&text[..5]).is_none(), "the same address, another text");
+        desk.remember(text, 1, known);
+        assert_eq!((desk.name(text, 1), desk.name(text, 0)), (Some(known), None));
+        assert!(desk.name(&text[..5], 1).is_none(), "the same address, another text");
         assert_eq!(desk.key(text), None);
         desk.remember_key(text, 0);
         assert_eq!((desk.key(text), desk.key(&text[..5])), (Some(0), None));
@@ -234,16 +341,16 @@ mod tests {
         let texts = std::str::from_utf8(&LETTERS).unwrap();
         let met = Met::new();
         let text = |number: usize| &texts[number..number + 1];
-        (0..1_000).for_each(|number| met.remember(text(number), number));
+        (0..1_000).for_each(|number| met.remember(text(number), 0, number));
         for number in 0..NAMES / 4 * 3 {
-            let found = met.find(text(number));
+            let found = met.find(text(number), 0);
             assert!(found.is_none_or(|found| found == number), "never another's");
         }
-        let kept = (0..1_000).filter(|number| met.find(text(*number)) == Some(*number)).count();
+        let kept = (0..1_000).filter(|number| met.find(text(*number), 0) == Some(*number)).count();
         assert!(kept >= NAMES / 4 * 3, "{kept} of 1,000 are known");
         let few = Met::new();
-        (0..NAMES / 4 * 3).for_each(|number| few.remember(text(number), number));
-        assert!((0..NAMES / 4 * 3).all(|number| few.find(text(number)) == Some(number)));
+        (0..NAMES / 4 * 3).for_each(|number| few.remember(text(number), 0, number));
+        assert!((0..NAMES / 4 * 3).all(|number| few.find(text(number), 0) == Some(number)));
     }
 
     #[test]

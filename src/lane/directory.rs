@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::stats::{KINDS, Kind, Ledger, Reason, Tally};
 use crate::switch::{Cause, State, Switch};
 use crate::sync::plant::{Bug, planted};
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering};
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -46,6 +46,8 @@ pub(crate) struct Directory {
     pub(crate) distributions: boxcar::Vec<Arc<Distribution>>,
     /// Records aggregated, by kind. Written by the aggregator.
     pub(crate) aggregated: [AtomicU64; KINDS],
+    /// Counts the times at which exemplars begin anew, from 1. Written by the aggregator.
+    pub(crate) epoch: AtomicU32,
     /// When the aggregator last came by, in ticks; 0 while there is none to wait for.
     heartbeat: AtomicU64,
     started: u64,
@@ -96,6 +98,7 @@ impl Directory {
             shared_cells: boxcar::Vec::new(),
             distributions: boxcar::Vec::new(),
             aggregated: std::array::from_fn(|_| AtomicU64::new(0)),
+            epoch: AtomicU32::new(1),
             heartbeat: AtomicU64::new(0),
             started: clock.ticks(),
             stall_ticks: clock.ticks_in(stall_after),
@@ -221,7 +224,7 @@ impl Directory {
             last_look(lane);
         }
         let mut counts = vec![0; self.shared_cells.count()];
-        lane.cells.add_to(&mut counts);
+        lane.cells.add_to(0, &mut counts);
         let mut roster = self.roster.lock();
         roster.all.retain(|other| !Arc::ptr_eq(other, lane));
         roster.version += 1;
@@ -282,14 +285,14 @@ impl Directory {
         })
     }
 
-    /// Adds all lanes' counter cells to `sums`.
-    pub(crate) fn sum_cells(&self, sums: &mut [u64]) {
+    /// Adds all lanes' counter cells from `first` on to `sums`.
+    pub(crate) fn sum_cells(&self, first: usize, sums: &mut [u64]) {
         let roster = self.roster.lock();
-        for (sum, (_, cell)) in sums.iter_mut().zip(&self.shared_cells) {
+        for (sum, (_, cell)) in sums.iter_mut().zip(self.shared_cells.iter().skip(first)) {
             *sum = sum.wrapping_add(cell.load(Ordering::Relaxed));
         }
         for lane in &roster.all {
-            lane.cells.add_to(sums);
+            lane.cells.add_to(first, sums);
         }
     }
 

@@ -10,8 +10,10 @@
 #[cfg(all(test, tellane_loom))]
 pub(crate) mod loom;
 
-use super::{Desk, Directory, Distribution, Key, Lane, Recorder};
-use crate::record::layout;
+use super::{Desk, Directory, Distribution, Ids, Key, Lane, Marks, Recorder};
+use crate::context::Carried;
+use crate::level::Level;
+use crate::record::{exemplar_words, layout};
 use crate::stats::{Kind, Reason};
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{Arc, AtomicU64, Ordering, OwnCopy};
@@ -32,6 +34,9 @@ const LOOK_EVERY: u32 = 1 << 12;
 struct Hot {
     /// The present instance's [`Key::base`]; counter keys are compared with it by one subtraction.
     base: Cell<u64>,
+    /// The same, for samples: but while a span is open whose samples may become exemplars, the base of no instance. So
+    /// samples outside of spans pay nothing for those inside.
+    sample_base: Cell<u64>,
     cells_len: Cell<u64>,
     cells: Cell<*const AtomicU64>,
     lane: Cell<*const Lane>,
@@ -88,6 +93,7 @@ impl Drop for Seats {
 pub(super) fn forget() {
     HOT.with(|hot| {
         hot.base.set(NOWHERE);
+        hot.sample_base.set(NOWHERE);
         hot.cells_len.set(0);
         hot.cells.set(ptr::null());
         hot.lane.set(ptr::null());
@@ -107,6 +113,7 @@ impl Hot {
     const fn nowhere() -> Self {
         Self {
             base: Cell::new(NOWHERE),
+            sample_base: Cell::new(NOWHERE),
             cells_len: Cell::new(0),
             cells: Cell::new(ptr::null()),
             lane: Cell::new(ptr::null()),
@@ -129,7 +136,10 @@ impl Hot {
         self.head.set(if planted(Bug::StaleHead) { 0 } else { seat.lane.ring.published() });
         self.desk.set(&raw const *seat.desk);
         self.directory.set(&raw const *seat.directory);
-        self.base.set(Key::new(seat.directory.instance, 0).0);
+        let base = Key::new(seat.directory.instance, 0).0;
+        self.base.set(base);
+        let exemplary = seat.desk.current().is_some_and(|ids| ids.marks.has(Marks::EXAMPLES));
+        self.sample_base.set(if exemplary { NOWHERE } else { base });
     }
 
     #[inline(always)]
@@ -213,6 +223,7 @@ pub(crate) fn aside_once<R>(act: impl FnOnce() -> R) -> Option<R> {
 pub(crate) fn aside<R>(act: impl FnOnce() -> R) -> R {
     struct Back {
         base: u64,
+        sample_base: u64,
         cells_len: u64,
         inside: bool,
     }
@@ -221,6 +232,7 @@ pub(crate) fn aside<R>(act: impl FnOnce() -> R) -> R {
         fn drop(&mut self) {
             HOT.with(|hot| {
                 hot.base.set(self.base);
+                hot.sample_base.set(self.sample_base);
                 hot.cells_len.set(self.cells_len);
                 hot.inside.set(self.inside);
             });
@@ -229,6 +241,7 @@ pub(crate) fn aside<R>(act: impl FnOnce() -> R) -> R {
 
     let _back = HOT.with(|hot| Back {
         base: hot.base.replace(NOWHERE),
+        sample_base: hot.sample_base.replace(NOWHERE),
         cells_len: hot.cells_len.replace(0),
         inside: hot.inside.replace(true),
     });
@@ -236,21 +249,63 @@ pub(crate) fn aside<R>(act: impl FnOnce() -> R) -> R {
 }
 
 /// Records a value that needs no second look, at most `plain_max`; `false` if this thread is not at the histogram's
-/// instance or the value is greater, for [`sample_cold`] to see to.
+/// instance, is inside a span that wants exemplars, or the value is greater: for [`sample_otherwise`] to see to.
 #[inline(always)]
 pub(crate) fn sample(recorder: &Recorder, value: u64) -> bool {
     let to = &*recorder.to;
     if value > to.plain_max {
         return false;
     }
-    let act = |lane: &Lane| {
-        if lane.ring.lets_samples_through() {
-            take(lane, recorder, value);
-        } else {
-            skip(lane, Kind::Sample);
+    let lane = HOT.with(|hot| if hot.sample_base.get() == to.base { hot.lane.get() } else { ptr::null() });
+    // SAFETY: as in `with_lane`; while `sample_base` is an instance's, `base` is that one's too.
+    let Some(lane) = (unsafe { lane.as_ref() }) else { return false };
+    if lane.ring.lets_samples_through() {
+        take(lane, recorder, value);
+    } else {
+        skip(lane, Kind::Sample);
+    }
+    true
+}
+
+/// Records any value from anywhere: inside a span that wants exemplars, or as [`sample_cold`].
+#[inline(never)]
+pub(crate) fn sample_otherwise(recorder: &Recorder, value: u64) {
+    let to = &*recorder.to;
+    let inside = here(to.base, |here| {
+        let plain = value <= to.plain_max && here.lane.ring.lets_samples_through();
+        if plain {
+            let epoch = here.directory.epoch.load(Ordering::Relaxed); // a number; nothing hangs on its order
+            if here.desk.is_example(to.series, value, epoch) {
+                exemplify(&here, to, value);
+            }
+            take(here.lane, recorder, value);
         }
-    };
-    with_lane(to.base, act).is_some()
+        plain
+    });
+    if inside != Some(true) {
+        sample_cold(recorder, value);
+    }
+}
+
+/// Sends a value along with the span it was recorded in.
+#[cold]
+#[inline(never)]
+fn exemplify(here: &Here<'_>, to: &Distribution, value: u64) {
+    let Some(ids) = here.desk.current().filter(|ids| ids.marks.has(Marks::EXAMPLES)) else { return };
+    let (high, low) = ((ids.trace_id >> 64) as u64, ids.trace_id as u64);
+    let body = [value, here.directory.clock.ticks(), high, low, ids.span_id];
+    let tally = &here.lane.tally;
+    let words = exemplar_words(to.series, body);
+    // Spans are worth more: exemplars leave them half of the ring.
+    let reserve = here.lane.ring.capacity() as u64 / 2;
+    let pushed = HOT.with(|hot| {
+        here.lane.ring.push_leaving(reserve, &hot.head, words, [], || tally.sent(Kind::Exemplar))
+    });
+    if pushed {
+        tally.beside(words.len());
+    } else {
+        tally.dropped(Kind::Exemplar, Reason::RingFull);
+    }
 }
 
 /// A sample that is let through: counted where its series is counted already, or sent by ring. Not inline: what is off
@@ -321,12 +376,12 @@ pub(crate) fn sample_cold(recorder: &Recorder, value: u64) {
             if value > highest && lane.ring.lets_samples_through() {
                 lane.tally.clamped();
             }
-            if kept <= to.plain_max {
-                sample(recorder, kept);
-                return;
-            }
             if !lane.ring.lets_samples_through() {
                 skip(lane, Kind::Sample);
+                return;
+            }
+            if kept <= to.plain_max {
+                take(lane, recorder, kept);
                 return;
             }
             let words = [layout::header(layout::KIND_WIDE_SAMPLE, to.series, 2, 0, 0), kept];
@@ -396,6 +451,7 @@ fn wants_sample_cold(recorder: &Recorder) -> bool {
 }
 
 /// What a span needs of its thread.
+#[derive(Clone, Copy)]
 pub(crate) struct Here<'a> {
     pub(crate) lane: &'a Lane,
     pub(crate) desk: &'a Desk,
@@ -405,14 +461,70 @@ pub(crate) struct Here<'a> {
 impl Here<'_> {
     /// Writes a span's record; `false` if there is no room.
     #[inline(always)]
-    pub(crate) fn push_span<const N: usize>(&self, words: [u64; N], items: &[u64]) -> bool {
+    pub(crate) fn push_span<const N: usize, const M: usize>(
+        &self,
+        words: [u64; N],
+        items: [&[u64]; M],
+    ) -> bool {
         let tally = &self.lane.tally;
         let ring = &self.lane.ring;
         let pushed = HOT.with(|hot| ring.push_span(&hot.head, words, items, || tally.sent(Kind::Span)));
         if pushed {
-            tally.beside(N + items.len());
+            tally.beside(items.iter().fold(N, |words, part| words + part.len()));
         }
         pushed
+    }
+
+    /// Writes a log record; `false` if there is no room. The less it matters, the more room it leaves to others.
+    #[inline(always)]
+    pub(crate) fn push_log<const N: usize, const M: usize>(
+        &self,
+        level: Level,
+        words: [u64; N],
+        items: [&[u64]; M],
+    ) -> bool {
+        let (tally, ring) = (&self.lane.tally, &self.lane.ring);
+        // A half for traces, a quarter for debug, and so on; nothing for errors.
+        let reserve = if level == Level::Error { 0 } else { ring.capacity() as u64 >> level as u32 };
+        let pushed =
+            HOT.with(|hot| ring.push_leaving(reserve, &hot.head, words, items, || tally.sent(Kind::Log)));
+        let length = items.iter().fold(N, |words, part| words + part.len());
+        if pushed {
+            tally.beside(length);
+        } else {
+            let oversize = length > ring.capacity();
+            tally.dropped(Kind::Log, if oversize { Reason::Oversize } else { Reason::RingFull });
+            tally.log_shed(level as usize - 1);
+        }
+        pushed
+    }
+
+    /// Makes a span the innermost one of this thread; returns its place.
+    #[inline(always)]
+    pub(crate) fn enter(&self, ids: Ids) -> usize {
+        if ids.marks.has(Marks::EXAMPLES) {
+            HOT.with(|hot| hot.sample_base.set(NOWHERE));
+        }
+        self.desk.enter(ids)
+    }
+
+    /// Makes a context the innermost that has something with it.
+    #[cold]
+    pub(crate) fn enter_carrying(&self, ids: Ids, carried: Arc<Carried>) -> usize {
+        if ids.marks.has(Marks::EXAMPLES) {
+            HOT.with(|hot| hot.sample_base.set(NOWHERE));
+        }
+        // The list may grow.
+        aside(|| self.desk.enter_carrying(ids, carried))
+    }
+
+    /// Ends what [`enter`](Self::enter) began, and whatever was opened inside it and is still open.
+    #[inline(always)]
+    pub(crate) fn leave(&self, place: usize, span_id: u64) {
+        self.desk.leave(place, span_id);
+        if self.desk.is_empty() {
+            HOT.with(|hot| hot.sample_base.set(hot.base.get()));
+        }
     }
 
     /// A span of so many words that found no room. `now` is its end, in ticks: a look at the heartbeat costs no
@@ -444,6 +556,12 @@ impl Here<'_> {
     pub(crate) fn skip_span(&self) {
         skip(self.lane, Kind::Span);
     }
+
+    /// A log record that the switch keeps out.
+    #[cold]
+    pub(crate) fn skip_log(&self) {
+        skip(self.lane, Kind::Log);
+    }
 }
 
 /// Runs `act` with this thread's place at an instance, if the thread is there already.
@@ -456,6 +574,12 @@ pub(crate) fn here<R>(base: u64, act: impl FnOnce(Here<'_>) -> R) -> Option<R> {
     // SAFETY: as in `with_lane`; all three point into the same seat.
     let (lane, desk, directory) = unsafe { (lane.as_ref()?, &*desk, &*directory) };
     Some(act(Here { lane, desk, directory }))
+}
+
+/// The base of the instance that this thread is at, if it is at one.
+pub(crate) fn present() -> Option<u64> {
+    let base = HOT.with(|hot| hot.base.get());
+    (base != NOWHERE).then_some(base)
 }
 
 /// Brings this thread to an instance: to the lane it has there, or to a new one.

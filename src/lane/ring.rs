@@ -117,40 +117,54 @@ impl Ring {
     /// Writes a sample's record; `false` if there is no room for it. Producer only, with its own `head`.
     #[inline(always)]
     pub(crate) fn push_sample<const N: usize>(&self, head: &OwnCopy, words: [u64; N]) -> bool {
-        self.push(&self.inbox.sample_limit, head, words, &[], || ())
+        self.push(&self.inbox.sample_limit, 0, head, words, [], || ())
     }
 
-    /// Writes a span's record; `false` if there is no room for it. Producer only, with its own `head`. `count` runs
-    /// before the record can be seen, so that what was aggregated was counted.
+    /// Writes a span's record, in as many parts as it lies in; `false` if there is no room for it. Producer only, with
+    /// its own `head`. `count` runs before the record can be seen, so that what was aggregated was counted.
     #[inline(always)]
-    pub(crate) fn push_span<const N: usize>(
+    pub(crate) fn push_span<const N: usize, const M: usize>(
         &self,
         head: &OwnCopy,
         words: [u64; N],
-        items: &[u64],
+        items: [&[u64]; M],
         count: impl FnOnce(),
     ) -> bool {
-        self.push(&self.inbox.limit, head, words, items, count)
+        self.push(&self.inbox.limit, 0, head, words, items, count)
+    }
+
+    /// Writes a record that leaves so many words of room to those that matter more.
+    #[inline(always)]
+    pub(crate) fn push_leaving<const N: usize, const M: usize>(
+        &self,
+        reserve: u64,
+        head: &OwnCopy,
+        words: [u64; N],
+        items: [&[u64]; M],
+        count: impl FnOnce(),
+    ) -> bool {
+        self.push(&self.inbox.limit, reserve, head, words, items, count)
     }
 
     /// Writes one record and publishes it, whole.
     #[inline(always)]
-    fn push<const N: usize>(
+    fn push<const N: usize, const M: usize>(
         &self,
         limit: &AtomicU64,
+        reserve: u64,
         head: &OwnCopy,
         words: [u64; N],
-        more: &[u64],
+        more: [&[u64]; M],
         count: impl FnOnce(),
     ) -> bool {
         let from = head.get(&self.head);
-        let needed = (N + more.len()) as u64;
+        let needed = more.iter().fold(N, |needed, part| needed + part.len()) as u64;
         // Acquire pairs with the Release of `Consumer::take`: the consumer has read a word before we overwrite it.
         let limit = limit.load(Ordering::Acquire);
         // Signed: spans may have gone past the samples' limit.
         let room =
             if planted(Bug::NoWrap) { limit.saturating_sub(from) } else { limit.wrapping_sub(from) } as i64;
-        if room + i64::from(planted(Bug::RoomOffByOne)) < needed as i64 {
+        if room + i64::from(planted(Bug::RoomOffByOne)) < (needed + reserve) as i64 {
             return false;
         }
         let to = from.wrapping_add(needed);
@@ -166,9 +180,13 @@ impl Ring {
             self.head.store(to, publish);
         }
         let mut at = from;
-        for word in words.into_iter().chain(more.iter().copied()) {
+        let mut put = |word| {
             self.slot(at).store(word, Ordering::Relaxed); // ordered by the head's Release
             at = at.wrapping_add(1);
+        };
+        words.into_iter().for_each(&mut put);
+        for part in more {
+            part.iter().copied().for_each(&mut put);
         }
         self.head.store(to, publish);
         head.set(to);
@@ -296,7 +314,7 @@ mod tests {
                     Act::Span(beside) => {
                         let words: Vec<u64> = fresh(3 + beside).collect();
                         let (first, items) = words.split_first_chunk::<3>().expect("there are three");
-                        let pushed = ring.push_span(&head, *first, items, || counted.set(counted.get() + 1));
+                        let pushed = ring.push_span(&head, *first, [items], || counted.set(counted.get() + 1));
                         prop_assert_eq!(pushed, fits(words.len(), capacity), "whole, or not at all");
                         if pushed {
                             spans += 1;

@@ -1,6 +1,6 @@
 //! From a name to a handle. Cold.
 
-use super::family::{Family, FromSeries, Source};
+use super::family::{Family, Handle, handle_of};
 use super::{Counter, Gauge, Histogram, Timer, UpDownCounter};
 use crate::error::RegisterError;
 use crate::series::{Descriptor, MetricKind, Registry, Shape, Unit, duration_bounds};
@@ -21,15 +21,15 @@ struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    fn handle<H: FromSeries>(self, kind: MetricKind, shape: Option<Shape>) -> Result<H, RegisterError> {
+    fn handle<H: Handle>(self, kind: MetricKind, shape: Option<Shape>) -> Result<H, RegisterError> {
         let (names, values): (Vec<_>, Vec<_>) = self.labels.iter().copied().unzip();
         let descriptor = Descriptor::new((self.name, self.help), (kind, self.unit), &names, shape, self.at)?;
         let metric = self.registry.metric(descriptor, self.cap)?;
         let series = self.registry.series(&metric, &values)?;
-        Ok(H::from_series(Source { series: &series, registry: self.registry }))
+        Ok(handle_of(&series, self.registry))
     }
 
-    fn family<H: super::Handle, const N: usize>(
+    fn family<H: Handle, const N: usize>(
         self,
         kind: MetricKind,
         shape: Option<Shape>,
@@ -263,11 +263,11 @@ macro_rules! plain {
 plain!(CounterBuilder UpDownCounterBuilder GaugeBuilder);
 
 /// Two digits: errors below 0.8 %, 35 kB.
-const DIGITS: u8 = 2;
+pub(crate) const DIGITS: u8 = 2;
 /// Highest value by default, in recorded integers: 18 minutes, 1 TiB, 10^12. What fits one word.
 const HIGHEST: u64 = (1 << 40) - 1;
 
-fn bounds_of(unit: Unit) -> Box<[f64]> {
+pub(crate) fn bounds_of(unit: Unit) -> Box<[f64]> {
     match unit {
         Unit::Seconds => duration_bounds(),
         Unit::Bytes => (6..=30).step_by(2).map(|power| f64::from(1_u32 << power)).collect(),

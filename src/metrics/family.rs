@@ -27,7 +27,12 @@ mod sealed {
     }
 }
 
-pub(super) use sealed::{FromSeries, Source};
+use sealed::Source;
+
+/// A handle of a series.
+pub(crate) fn handle_of<H: Handle>(series: &Series, registry: &Registry) -> H {
+    H::from_series(Source { series, registry })
+}
 
 /// A handle that families and statics can make: [`Counter`], [`UpDownCounter`], [`Gauge`], [`Histogram`], [`Timer`].
 ///
@@ -187,7 +192,7 @@ impl<H: Handle> Inner<H> {
         let Ok(series) = self.registry.series(&self.metric, &all) else {
             return H::noop_ref(); // the child of a fork, or no number left
         };
-        let made = H::from_series(Source { series: &series, registry: &self.registry });
+        let made: H = handle_of(&series, &self.registry);
         if series.identity.labels.iter().zip(values).any(|(given, wanted)| **given != **wanted) {
             return self.overflow.get_or_init(|| made);
         }

@@ -45,7 +45,7 @@ impl Live {
     #[inline(always)]
     pub(super) fn record(&self, value: u64) {
         if !local::sample(&self.recorder, value) {
-            local::sample_cold(&self.recorder, value);
+            local::sample_otherwise(&self.recorder, value);
         }
     }
 

@@ -12,6 +12,11 @@ mod histogram;
 mod lazy;
 mod timer;
 
+#[cfg(feature = "metrics")]
+pub(crate) use builder::{DIGITS, bounds_of};
+#[cfg(feature = "metrics")]
+pub(crate) use family::handle_of;
+
 pub use builder::{CounterBuilder, GaugeBuilder, HistogramBuilder, TimerBuilder, UpDownCounterBuilder};
 pub use counter::{Counter, UpDownCounter};
 pub use family::{Family, Handle};

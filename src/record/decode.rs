@@ -3,7 +3,8 @@
 //! Total: every slice of words gives records or an error, and every error says how far it could see.
 
 use super::layout;
-use super::{Record, Space, Span, Status, Value};
+use super::{Exemplar, Item, Log, Message, Record, Space, Span, SpanKind, Status, Value};
+use crate::level::Level;
 use crate::sync::plant::{Bug, planted};
 
 /// A record's words, the header checked against what is there.
@@ -21,6 +22,8 @@ pub(crate) fn frame(words: &[u64]) -> Result<Frame<'_>, DecodeError> {
         layout::KIND_WIDE_SAMPLE => (2, 2),
         layout::KIND_SPAN => (layout::SPAN_WORDS, layout::WORDS_MAX),
         layout::KIND_DEFINITION | layout::KIND_FIGURES => (1, layout::WORDS_MAX),
+        layout::KIND_EXEMPLAR => (layout::EXEMPLAR_WORDS, layout::EXEMPLAR_WORDS),
+        layout::KIND_LOG => (layout::LOG_WORDS + 1, layout::WORDS_MAX),
         kind => return Err(DecodeError::UnknownKind { kind: kind as u8 }),
     };
     let length = layout::words(first);
@@ -59,6 +62,8 @@ impl Frame<'_> {
                 Ok(Record::Sample { series: layout::id(header), value: self.words[1] })
             }
             layout::KIND_SPAN => self.span().map(Record::Span),
+            layout::KIND_EXEMPLAR => self.exemplar().map(Record::Exemplar),
+            layout::KIND_LOG => self.log().map(Record::Log),
             layout::KIND_FIGURES if layout::aux(header) != 0 => Err(DecodeError::BadFlags),
             layout::KIND_FIGURES => Ok(Record::Figures {
                 what: layout::flags(header) as u16,
@@ -85,6 +90,7 @@ impl Frame<'_> {
             2 => Status::Error,
             _ => return Err(DecodeError::BadFlags),
         };
+        let kind = (flags & layout::FLAG_KIND) >> layout::FLAG_KIND_SHIFT;
         Ok(Span {
             name: layout::id(header),
             start,
@@ -95,8 +101,51 @@ impl Frame<'_> {
             status,
             sampled: flags & layout::FLAG_SAMPLED != 0,
             panicked: flags & layout::FLAG_PANICKED != 0,
+            kind: *SpanKind::ALL.get(kind as usize).ok_or(DecodeError::BadFlags)?,
+            local_root: flags & layout::FLAG_LOCAL_ROOT != 0,
+            held: flags & layout::FLAG_HELD != 0,
+            cancelled: flags & layout::FLAG_CANCELLED != 0,
             attributes_dropped: layout::aux(header),
-            attributes: attributes(items, self.words.len())?,
+            items: Reading { items, record: self.words.len() }.all(span_item)?,
+        })
+    }
+
+    pub(crate) fn exemplar(&self) -> Result<Exemplar, DecodeError> {
+        let [header, value, at, high, low, span_id] = *self.words else {
+            return Err(DecodeError::BadLength { words: self.words.len() as u16 });
+        };
+        if layout::flags(header) != 0 || layout::aux(header) != 0 {
+            return Err(DecodeError::BadFlags);
+        }
+        let trace_id = (u128::from(high) << 64) | u128::from(low);
+        Ok(Exemplar { series: layout::id(header), value, at, trace_id, span_id })
+    }
+
+    pub(crate) fn log(&self) -> Result<Log, DecodeError> {
+        let too_short = || DecodeError::BadLength { words: self.words.len() as u16 };
+        let [header, at, ref rest @ ..] = *self.words else { return Err(too_short()) };
+        let flags = layout::flags(header);
+        let level = (flags & layout::FLAG_LEVEL).checked_sub(1);
+        let level = level.and_then(|level| Level::ALL.get(level as usize));
+        if flags & !layout::FLAGS_LOG != 0 {
+            return Err(DecodeError::BadFlags);
+        }
+        let (span, items) = if flags & layout::FLAG_IN_SPAN != 0 {
+            let [high, low, span_id, ref items @ ..] = *rest else { return Err(too_short()) };
+            (Some(((u128::from(high) << 64) | u128::from(low), span_id)), items)
+        } else {
+            (None, rest)
+        };
+        let mut reading = Reading { items, record: self.words.len() };
+        let message = message(&mut reading)?;
+        Ok(Log {
+            target: layout::id(header),
+            level: *level.ok_or(DecodeError::BadFlags)?,
+            at,
+            span,
+            message,
+            fields_dropped: layout::aux(header),
+            fields: reading.all(attribute)?,
         })
     }
 
@@ -107,6 +156,8 @@ impl Frame<'_> {
             2 => Space::Key,
             3 => Space::Series,
             4 => Space::Service,
+            5 => Space::Target,
+            6 => Space::Site,
             _ => return Err(DecodeError::BadFlags),
         };
         let length = usize::from(layout::aux(header));
@@ -117,36 +168,112 @@ impl Frame<'_> {
     }
 }
 
-/// The items of a record of so many words.
-fn attributes(mut items: &[u64], words: usize) -> Result<Vec<(u32, Value)>, DecodeError> {
-    let mut attributes = Vec::new();
-    while let [first, rest @ ..] = items {
-        let parts = layout::item_parts(*first).ok_or(DecodeError::BadItem)?;
-        let length = match parts.kind {
-            layout::TYPE_STR => usize::from(parts.text_len).div_ceil(8),
-            layout::TYPE_BOOL => 0,
-            layout::TYPE_I64 | layout::TYPE_U64 | layout::TYPE_F64 => 1,
-            _ => return Err(DecodeError::BadItem),
-        };
-        let is_text = parts.kind == layout::TYPE_STR;
-        let is_bool = parts.kind == layout::TYPE_BOOL;
-        if (parts.text_len != 0 && !is_text) || (parts.truth && !is_bool) {
-            return Err(DecodeError::BadItem);
-        }
-        // Not `Truncated`: more input would not help, the record ends before its item does.
-        let (value, rest) =
-            rest.split_at_checked(length).ok_or(DecodeError::BadLength { words: words as u16 })?;
-        let value = match (parts.kind, value) {
-            (layout::TYPE_BOOL, _) => Value::Bool(parts.truth),
-            (layout::TYPE_I64, [bits]) => Value::I64(*bits as i64),
-            (layout::TYPE_U64, [bits]) => Value::U64(*bits),
-            (layout::TYPE_F64, [bits]) => Value::F64(f64::from_bits(*bits)),
-            (_, words) => Value::Str(text(words, usize::from(parts.text_len))?),
-        };
-        attributes.push((parts.key, value));
-        items = rest;
+/// Items, read one after the other, of a record of so many words.
+struct Reading<'a> {
+    items: &'a [u64],
+    record: usize,
+}
+
+impl<'a> Reading<'a> {
+    /// The first word of the next item; `None` at the end.
+    fn first(&mut self) -> Result<Option<layout::ItemParts>, DecodeError> {
+        let [first, rest @ ..] = self.items else { return Ok(None) };
+        self.items = rest;
+        layout::item_parts(*first).map(Some).ok_or(DecodeError::BadItem)
     }
-    Ok(attributes)
+
+    /// The next so many words.
+    fn words(&mut self, length: usize) -> Result<&'a [u64], DecodeError> {
+        // Not `Truncated`: more input would not help, the record ends before its item does.
+        let too_long = DecodeError::BadLength { words: self.record as u16 };
+        let (words, rest) = self.items.split_at_checked(length).ok_or(too_long)?;
+        self.items = rest;
+        Ok(words)
+    }
+
+    fn number(&mut self) -> Result<u64, DecodeError> {
+        self.words(1).map(|words| words[0])
+    }
+
+    fn id(&mut self) -> Result<u128, DecodeError> {
+        Ok((u128::from(self.number()?) << 64) | u128::from(self.number()?))
+    }
+
+    fn all<T>(
+        mut self,
+        read: impl Fn(layout::ItemParts, &mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, DecodeError> {
+        let mut all = Vec::new();
+        while let Some(first) = self.first()? {
+            all.push(read(first, &mut self)?);
+        }
+        Ok(all)
+    }
+
+    /// The attributes of an event or a link: so many words.
+    fn attributes(&mut self, length: u16) -> Result<Vec<(u32, Value)>, DecodeError> {
+        let items = self.words(usize::from(length))?;
+        Reading { items, record: self.record }.all(attribute)
+    }
+}
+
+fn span_item(first: layout::ItemParts, rest: &mut Reading<'_>) -> Result<Item, DecodeError> {
+    use layout::{TAG_ATTRIBUTE, TAG_EVENT, TAG_LINK, TAG_LOST, TAG_TEXT};
+    let layout::ItemParts { tag, kind, key, len, more } = first;
+    Ok(match (tag, kind, key) {
+        (TAG_ATTRIBUTE, ..) => {
+            let (key, value) = attribute(first, rest)?;
+            Item::Attribute(key, value)
+        }
+        (TAG_EVENT, 0, name) => Item::Event {
+            name,
+            at: rest.number()?,
+            attributes: rest.attributes(len)?,
+            attributes_dropped: more,
+        },
+        (TAG_LINK, 0 | 1, 0) => Item::Link {
+            trace_id: rest.id()?,
+            span_id: rest.number()?,
+            sampled: kind == 1,
+            attributes: rest.attributes(len)?,
+            attributes_dropped: more,
+        },
+        (TAG_TEXT, layout::TEXT_MESSAGE, 0) if more == 0 => Item::Message(plain_text(len, rest)?),
+        (TAG_TEXT, layout::TEXT_TRACE_STATE, 0) if more == 0 => Item::TraceState(plain_text(len, rest)?),
+        (TAG_LOST, 0, 0) if len != 0 || more != 0 => Item::Lost { events: len, links: more },
+        _ => return Err(DecodeError::BadItem),
+    })
+}
+
+fn message(rest: &mut Reading<'_>) -> Result<Message, DecodeError> {
+    let first = rest.first()?.ok_or(DecodeError::BadItem)?;
+    match (first.tag, first.kind, first.key, first.len, first.more) {
+        (layout::TAG_SITE, 0, site, 0, 0) => Ok(Message::Site(site)),
+        (layout::TAG_TEXT, layout::TEXT_MESSAGE, 0, len, 0) => plain_text(len, rest).map(Message::Text),
+        _ => Err(DecodeError::BadItem),
+    }
+}
+
+fn attribute(first: layout::ItemParts, rest: &mut Reading<'_>) -> Result<(u32, Value), DecodeError> {
+    let layout::ItemParts { tag, kind, key, len, more } = first;
+    if tag != layout::TAG_ATTRIBUTE {
+        return Err(DecodeError::BadItem);
+    }
+    let value = match (kind, len, more) {
+        (layout::TYPE_STR, len, 0) => Value::Str(plain_text(len, rest)?),
+        (layout::TYPE_CUT, len, 0) => Value::Cut(plain_text(len, rest)?),
+        (layout::TYPE_BOOL, 0, truth @ (0 | 1)) => Value::Bool(truth == 1),
+        (layout::TYPE_I64, 0, 0) => Value::I64(rest.number()? as i64),
+        (layout::TYPE_U64, 0, 0) => Value::U64(rest.number()?),
+        (layout::TYPE_F64, 0, 0) => Value::F64(f64::from_bits(rest.number()?)),
+        _ => return Err(DecodeError::BadItem),
+    };
+    Ok((key, value))
+}
+
+fn plain_text(len: u16, rest: &mut Reading<'_>) -> Result<String, DecodeError> {
+    let length = usize::from(len);
+    text(rest.words(length.div_ceil(8))?, length)
 }
 
 /// Text of so many bytes. The caller has seen to it that the words hold them.
@@ -165,9 +292,9 @@ fn text(words: &[u64], length: usize) -> Result<String, DecodeError> {
 ///
 /// ```
 /// use tellane::record::{DecodeError, Decoder, Record};
-/// let mut decoder = Decoder::new(&[(1_250 << 24) | (7 << 4) | 1, 6]);
+/// let mut decoder = Decoder::new(&[(1_250 << 24) | (7 << 4) | 1, 8]);
 /// assert_eq!(decoder.next(), Some(Ok(Record::Sample { series: 7, value: 1_250 })));
-/// assert_eq!(decoder.next(), Some(Err(DecodeError::UnknownKind { kind: 6 })));
+/// assert_eq!(decoder.next(), Some(Err(DecodeError::UnknownKind { kind: 8 })));
 /// assert_eq!(decoder.next(), None); // how long that record is, nobody knows
 /// ```
 #[derive(Clone, Debug)]
@@ -290,7 +417,7 @@ impl std::fmt::Display for DecodeError {
             Self::UnknownKind { kind } => write!(f, "no record has kind {kind}"),
             Self::BadLength { words } => write!(f, "a record of this kind cannot have {words} words"),
             Self::BadFlags => f.write_str("a flag is set that has no meaning"),
-            Self::BadItem => f.write_str("an attribute has a tag, type or padding that has no meaning"),
+            Self::BadItem => f.write_str("an item has a tag, type or padding that has no meaning"),
         }
     }
 }

@@ -1,66 +1,9 @@
-//! Records to words. Hot: [`Items`], which a span fills while it is open; [`encode`] is for saved streams and tests.
-//!
-//! Never allocates on the hot side; what does not fit is handed back as an error for the caller to count.
+//! Records to words. Hot: [`span_head`]; [`encode`] is for saved streams and tests.
 
+use super::items::text_words;
 use super::layout;
-use super::{Record, Span, Value};
+use super::{Exemplar, Item, Log, Message, Record, Span, Value};
 use crate::sync::plant::{Bug, planted};
-use arrayvec::ArrayVec;
-
-/// Words of attributes that a span carries: eight numbers and eight texts of up to 16 bytes, say.
-const ITEM_WORDS: usize = 32;
-/// Longest text of an attribute; longer ones are cut at a character's boundary.
-const TEXT_MAX: usize = 8 * (ITEM_WORDS - 1);
-
-/// No room for one more item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Full;
-
-/// The attributes of an open span, encoded as they are set.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Items(ArrayVec<u64, ITEM_WORDS>);
-
-impl Items {
-    #[inline]
-    pub(crate) fn words(&self) -> &[u64] {
-        &self.0
-    }
-
-    #[inline]
-    pub(crate) fn push_number(&mut self, key: u32, kind: u64, bits: u64) -> Result<(), Full> {
-        self.0.try_extend_from_slice(&[layout::item(kind, key, 0, false), bits]).map_err(|_| Full)
-    }
-
-    #[inline]
-    pub(crate) fn push_bool(&mut self, key: u32, truth: bool) -> Result<(), Full> {
-        self.0.try_push(layout::item(layout::TYPE_BOOL, key, 0, truth)).map_err(|_| Full)
-    }
-
-    /// Says whether the text was kept whole.
-    #[inline]
-    pub(crate) fn push_str(&mut self, key: u32, text: &str) -> Result<bool, Full> {
-        let kept = &text[..text.floor_char_boundary(TEXT_MAX)];
-        if self.0.remaining_capacity() < 1 + kept.len().div_ceil(8) {
-            return Err(Full);
-        }
-        let mut push = |word| self.0.try_push(word).map_err(|_| Full);
-        push(layout::item(layout::TYPE_STR, key, kept.len() as u16, false))?;
-        text_words(kept).try_for_each(push)?;
-        Ok(kept.len() == text.len())
-    }
-}
-
-/// Text as little-endian words, the last one filled up with zeros.
-#[inline]
-fn text_words(text: &str) -> impl Iterator<Item = u64> + '_ {
-    let (whole, rest) = text.as_bytes().as_chunks::<8>();
-    let last = (!rest.is_empty()).then(|| {
-        let mut bytes = [0; 8];
-        bytes[..rest.len()].copy_from_slice(rest);
-        u64::from_le_bytes(bytes)
-    });
-    whole.iter().map(|bytes| u64::from_le_bytes(*bytes)).chain(last)
-}
 
 /// The words of a span before its items.
 #[inline(always)]
@@ -108,6 +51,8 @@ pub fn encode(record: &Record, into: &mut Vec<u64>) -> Result<(), EncodeError> {
     let outcome = match record {
         Record::Sample { series, value } => sample(*series, *value, into),
         Record::Span(span) => encode_span(span, into),
+        Record::Exemplar(example) => exemplar(example, into),
+        Record::Log(log) => encode_log(log, into),
         Record::Definition { space, id, text } => definition(*space as u64, *id, text, into),
         Record::Figures { what, id, words } => figures(*what, *id, words, into),
     };
@@ -127,11 +72,35 @@ fn sample(series: u32, value: u64, into: &mut Vec<u64>) -> Result<(), EncodeErro
     Ok(())
 }
 
+fn exemplar(example: &Exemplar, into: &mut Vec<u64>) -> Result<(), EncodeError> {
+    let series = checked_id(example.series)?;
+    let (high, low) = halves(example.trace_id);
+    into.extend(exemplar_words(series, [example.value, example.at, high, low, example.span_id]));
+    Ok(())
+}
+
+/// An exemplar: value, ticks, trace id (high, low), span id.
+#[inline]
+pub(crate) const fn exemplar_words(series: u32, body: [u64; 5]) -> [u64; layout::EXEMPLAR_WORDS] {
+    let [value, at, high, low, span_id] = body;
+    let header = layout::header(layout::KIND_EXEMPLAR, series, layout::EXEMPLAR_WORDS, 0, 0);
+    [header, value, at, high, low, span_id]
+}
+
+fn halves(id: u128) -> (u64, u64) {
+    ((id >> 64) as u64, id as u64)
+}
+
 fn encode_span(span: &Span, into: &mut Vec<u64>) -> Result<(), EncodeError> {
     let start = into.len();
-    let mut flags = span.status as u64;
-    flags |= if span.sampled { layout::FLAG_SAMPLED } else { 0 };
-    flags |= if span.panicked { layout::FLAG_PANICKED } else { 0 };
+    let flag = |is: bool, flag: u64| if is { flag } else { 0 };
+    let flags = span.status as u64
+        | flag(span.sampled, layout::FLAG_SAMPLED)
+        | flag(span.panicked, layout::FLAG_PANICKED)
+        | ((span.kind as u64) << layout::FLAG_KIND_SHIFT)
+        | flag(span.local_root, layout::FLAG_LOCAL_ROOT)
+        | flag(span.held, layout::FLAG_HELD)
+        | flag(span.cancelled, layout::FLAG_CANCELLED);
     let head = Head {
         name: checked_id(span.name)?,
         flags,
@@ -143,30 +112,96 @@ fn encode_span(span: &Span, into: &mut Vec<u64>) -> Result<(), EncodeError> {
         parent_id: span.parent_id,
     };
     into.extend(span_head(&head, 0));
-    for (key, value) in &span.attributes {
-        let key = checked_id(*key)?;
-        match value {
-            Value::Str(text) => {
-                let len = u16::try_from(text.len()).map_err(|_| EncodeError::TooLong)?;
-                into.push(layout::item(layout::TYPE_STR, key, len, false));
-                into.extend(text_words(text));
-            }
-            Value::I64(number) => {
-                into.extend([layout::item(layout::TYPE_I64, key, 0, false), *number as u64])
-            }
-            Value::U64(number) => into.extend([layout::item(layout::TYPE_U64, key, 0, false), *number]),
-            Value::F64(number) => {
-                into.extend([layout::item(layout::TYPE_F64, key, 0, false), number.to_bits()]);
-            }
-            Value::Bool(truth) => into.push(layout::item(layout::TYPE_BOOL, key, 0, *truth)),
-        }
-    }
-    let words = into.len() - start;
-    if words > layout::WORDS_MAX {
-        return Err(EncodeError::TooLong);
-    }
+    span.items.iter().try_for_each(|item| encode_item(item, into))?;
+    let words = checked_words(into.len() - start)?;
     into[start] = span_head(&head, words - layout::SPAN_WORDS)[0];
     Ok(())
+}
+
+fn encode_item(item: &Item, into: &mut Vec<u64>) -> Result<(), EncodeError> {
+    match item {
+        Item::Attribute(key, value) => attribute(*key, value, into)?,
+        Item::Event { name, at, attributes, attributes_dropped } => {
+            let first = layout::item(layout::TAG_EVENT, 0, checked_id(*name)?, 0, *attributes_dropped);
+            with_attributes(&[first, *at], attributes, into)?;
+        }
+        Item::Link { trace_id, span_id, sampled, attributes, attributes_dropped } => {
+            let first = layout::item(layout::TAG_LINK, u64::from(*sampled), 0, 0, *attributes_dropped);
+            let (high, low) = halves(*trace_id);
+            with_attributes(&[first, high, low, *span_id], attributes, into)?;
+        }
+        Item::Message(text) => plain_text(layout::TEXT_MESSAGE, text, into)?,
+        Item::TraceState(text) => plain_text(layout::TEXT_TRACE_STATE, text, into)?,
+        Item::Lost { events: 0, links: 0 } => return Err(EncodeError::NothingLost),
+        Item::Lost { events, links } => into.push(layout::item(layout::TAG_LOST, 0, 0, *events, *links)),
+    }
+    Ok(())
+}
+
+/// An event or a link: its own words, whose first is told the length of the attributes that follow.
+fn with_attributes(own: &[u64], attributes: &[(u32, Value)], into: &mut Vec<u64>) -> Result<(), EncodeError> {
+    let first = into.len();
+    into.extend(own);
+    attributes.iter().try_for_each(|(key, value)| attribute(*key, value, into))?;
+    let words = u16::try_from(into.len() - first - own.len()).map_err(|_| EncodeError::TooLong)?;
+    into[first] |= layout::item(0, 0, 0, words, 0);
+    Ok(())
+}
+
+fn attribute(key: u32, value: &Value, into: &mut Vec<u64>) -> Result<(), EncodeError> {
+    let key = checked_id(key)?;
+    let number = |kind, bits| [layout::attribute(kind, key, 0, false), bits];
+    match value {
+        Value::Str(text) | Value::Cut(text) => {
+            let kind = if matches!(value, Value::Cut(_)) { layout::TYPE_CUT } else { layout::TYPE_STR };
+            let len = u16::try_from(text.len()).map_err(|_| EncodeError::TooLong)?;
+            into.push(layout::attribute(kind, key, len, false));
+            into.extend(text_words(text));
+        }
+        Value::I64(value) => into.extend(number(layout::TYPE_I64, *value as u64)),
+        Value::U64(value) => into.extend(number(layout::TYPE_U64, *value)),
+        Value::F64(value) => into.extend(number(layout::TYPE_F64, value.to_bits())),
+        Value::Bool(truth) => into.push(layout::attribute(layout::TYPE_BOOL, key, 0, *truth)),
+    }
+    Ok(())
+}
+
+fn plain_text(what: u64, text: &str, into: &mut Vec<u64>) -> Result<(), EncodeError> {
+    let len = u16::try_from(text.len()).map_err(|_| EncodeError::TooLong)?;
+    into.push(layout::item(layout::TAG_TEXT, what, 0, len, 0));
+    into.extend(text_words(text));
+    Ok(())
+}
+
+fn encode_log(log: &Log, into: &mut Vec<u64>) -> Result<(), EncodeError> {
+    let start = into.len();
+    into.extend([0, log.at]);
+    if let Some((trace_id, span_id)) = log.span {
+        let (high, low) = halves(trace_id);
+        into.extend([high, low, span_id]);
+    }
+    match &log.message {
+        Message::Site(site) => into.push(layout::item(layout::TAG_SITE, 0, checked_id(*site)?, 0, 0)),
+        Message::Text(text) => plain_text(layout::TEXT_MESSAGE, text, into)?,
+    }
+    log.fields.iter().try_for_each(|(key, value)| attribute(*key, value, into))?;
+    let words = checked_words(into.len() - start)?;
+    let target = checked_id(log.target)?;
+    into[start] = log_header(target, words, log.level as u64, log.span.is_some(), log.fields_dropped);
+    Ok(())
+}
+
+/// The first word of a log record.
+#[inline]
+pub(crate) const fn log_header(
+    target: u32,
+    words: usize,
+    level: u64,
+    in_span: bool,
+    fields_dropped: u16,
+) -> u64 {
+    let flags = level | if in_span { layout::FLAG_IN_SPAN } else { 0 };
+    layout::header(layout::KIND_LOG, target, words, flags, fields_dropped)
 }
 
 fn definition(space: u64, id: u32, text: &str, into: &mut Vec<u64>) -> Result<(), EncodeError> {
@@ -191,6 +226,10 @@ fn figures(what: u16, id: u32, figures: &[u64], into: &mut Vec<u64>) -> Result<(
     into.push(layout::header(layout::KIND_FIGURES, checked_id(id)?, words, u64::from(what), 0));
     into.extend(figures);
     Ok(())
+}
+
+fn checked_words(words: usize) -> Result<usize, EncodeError> {
+    if words <= layout::WORDS_MAX { Ok(words) } else { Err(EncodeError::TooLong) }
 }
 
 fn checked_id(id: u32) -> Result<u32, EncodeError> {
@@ -227,12 +266,15 @@ pub enum EncodeError {
     IdTooLarge,
     /// The record has more than 4,095 words, or a text more than 65,535 bytes: shorten or drop attributes.
     TooLong,
+    /// An item says that something did not fit, and counts nothing.
+    NothingLost,
 }
 
 impl std::fmt::Display for EncodeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::IdTooLarge => "an id is 2^20 or more, or the figures' meaning 2^12 or more",
+            Self::NothingLost => "an item that counts what did not fit counts nothing",
             Self::TooLong => "the record has more than 4,095 words or a text of more than 65,535 bytes",
         })
     }

@@ -16,6 +16,8 @@ pub(crate) const KIND_WIDE_SAMPLE: u64 = 2;
 pub(crate) const KIND_SPAN: u64 = 3;
 pub(crate) const KIND_DEFINITION: u64 = 4;
 pub(crate) const KIND_FIGURES: u64 = 5;
+pub(crate) const KIND_EXEMPLAR: u64 = 6;
+pub(crate) const KIND_LOG: u64 = 7;
 
 const KIND_MASK: u64 = 0xF;
 const ID_SHIFT: u32 = 4;
@@ -36,22 +38,46 @@ pub(crate) const FLAGS_LIMIT: u16 = 1 << 12;
 /// Words of a span before its items.
 pub(crate) const SPAN_WORDS: usize = 7;
 
+/// Words of an exemplar.
+pub(crate) const EXEMPLAR_WORDS: usize = 6;
+/// Words of a log record before the ids of its span, or its items.
+pub(crate) const LOG_WORDS: usize = 2;
+
 pub(crate) const FLAG_STATUS: u64 = 0b11;
 pub(crate) const FLAG_SAMPLED: u64 = 1 << 2;
 pub(crate) const FLAG_PANICKED: u64 = 1 << 3;
-pub(crate) const FLAGS_SPAN: u64 = 0b1111;
+pub(crate) const FLAG_KIND_SHIFT: u32 = 4;
+pub(crate) const FLAG_KIND: u64 = 0b111 << FLAG_KIND_SHIFT;
+pub(crate) const FLAG_LOCAL_ROOT: u64 = 1 << 7;
+pub(crate) const FLAG_HELD: u64 = 1 << 8;
+pub(crate) const FLAG_CANCELLED: u64 = 1 << 9;
+pub(crate) const FLAGS_SPAN: u64 = (1 << 10) - 1;
+
+pub(crate) const FLAG_LEVEL: u64 = 0b111;
+pub(crate) const FLAG_IN_SPAN: u64 = 1 << 3;
+pub(crate) const FLAGS_LOG: u64 = 0b1111;
 
 pub(crate) const TAG_ATTRIBUTE: u64 = 1;
+pub(crate) const TAG_EVENT: u64 = 2;
+pub(crate) const TAG_LINK: u64 = 3;
+pub(crate) const TAG_TEXT: u64 = 4;
+pub(crate) const TAG_LOST: u64 = 5;
+pub(crate) const TAG_SITE: u64 = 6;
+/// What a text item is.
+pub(crate) const TEXT_MESSAGE: u64 = 1;
+pub(crate) const TEXT_TRACE_STATE: u64 = 2;
 pub(crate) const TYPE_STR: u64 = 1;
 pub(crate) const TYPE_I64: u64 = 2;
 pub(crate) const TYPE_U64: u64 = 3;
 pub(crate) const TYPE_F64: u64 = 4;
 pub(crate) const TYPE_BOOL: u64 = 5;
+/// A text of which only the beginning was kept.
+pub(crate) const TYPE_CUT: u64 = 6;
 
 const ITEM_TYPE_SHIFT: u32 = 4;
 const ITEM_KEY_SHIFT: u32 = 8;
 const ITEM_LEN_SHIFT: u32 = 32;
-const ITEM_BOOL_SHIFT: u32 = 48;
+const ITEM_MORE_SHIFT: u32 = 48;
 
 /// The low bits that a sample of this series has in common: kind and id.
 #[inline(always)]
@@ -98,31 +124,38 @@ pub(crate) const fn aux(header: u64) -> u16 {
     (header >> AUX_SHIFT) as u16
 }
 
-/// The first word of an attribute.
+/// The first word of an item, its fields as the room's table names them.
 #[inline(always)]
-pub(crate) const fn item(kind: u64, key: u32, text_len: u16, truth: bool) -> u64 {
-    TAG_ATTRIBUTE
-        | (kind << ITEM_TYPE_SHIFT)
+pub(crate) const fn item(tag: u64, kind: u64, key: u32, len: u16, more: u16) -> u64 {
+    tag | (kind << ITEM_TYPE_SHIFT)
         | ((key as u64) << ITEM_KEY_SHIFT)
-        | ((text_len as u64) << ITEM_LEN_SHIFT)
-        | ((truth as u64) << ITEM_BOOL_SHIFT)
+        | ((len as u64) << ITEM_LEN_SHIFT)
+        | ((more as u64) << ITEM_MORE_SHIFT)
 }
 
-/// An item's first word taken apart; `None` if a bit is set that has no meaning.
+/// The first word of an attribute.
+#[inline(always)]
+pub(crate) const fn attribute(kind: u64, key: u32, text_len: u16, truth: bool) -> u64 {
+    item(TAG_ATTRIBUTE, kind, key, text_len, truth as u16)
+}
+
+/// An item's first word taken apart; `None` if a bit is set that no item has.
 pub(crate) const fn item_parts(word: u64) -> Option<ItemParts> {
     let parts = ItemParts {
+        tag: word & KIND_MASK,
         kind: (word >> ITEM_TYPE_SHIFT) & 0xF,
         key: ((word >> ITEM_KEY_SHIFT) & (ID_LIMIT as u64 - 1)) as u32,
-        text_len: ((word >> ITEM_LEN_SHIFT) & 0xFFFF) as u16,
-        truth: word >> ITEM_BOOL_SHIFT == 1,
+        len: ((word >> ITEM_LEN_SHIFT) & 0xFFFF) as u16,
+        more: (word >> ITEM_MORE_SHIFT) as u16,
     };
-    if item(parts.kind, parts.key, parts.text_len, parts.truth) == word { Some(parts) } else { None }
+    if item(parts.tag, parts.kind, parts.key, parts.len, parts.more) == word { Some(parts) } else { None }
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ItemParts {
+    pub(crate) tag: u64,
     pub(crate) kind: u64,
     pub(crate) key: u32,
-    pub(crate) text_len: u16,
-    pub(crate) truth: bool,
+    pub(crate) len: u16,
+    pub(crate) more: u16,
 }

@@ -3,6 +3,7 @@
 mod properties;
 
 use super::*;
+use crate::level::Level;
 use crate::record::layout::{ID_LIMIT, TYPE_F64, TYPE_I64, TYPE_U64, WORDS_MAX};
 
 fn words_of(record: &Record) -> Vec<u64> {
@@ -18,14 +19,32 @@ fn first(words: &[u64]) -> Result<Record, DecodeError> {
 
 /// Floats by their bits: NaN is not equal to itself, and the two zeros are not the same.
 fn by_bits(mut record: Record) -> Record {
-    if let Record::Span(span) = &mut record {
-        for (_, value) in &mut span.attributes {
-            if let Value::F64(number) = value {
-                *value = Value::Str(format!("f64 {:016x}", number.to_bits()));
-            }
+    for value in values(&mut record) {
+        if let Value::F64(number) = value {
+            *value = Value::Str(format!("f64 {:016x}", number.to_bits()));
         }
     }
     record
+}
+
+/// Every value in a record.
+fn values(record: &mut Record) -> Vec<&mut Value> {
+    let pairs: Vec<&mut (u32, Value)> = match record {
+        Record::Log(log) => log.fields.iter_mut().collect(),
+        Record::Span(span) => return span.items.iter_mut().flat_map(item_values).collect(),
+        _ => Vec::new(),
+    };
+    pairs.into_iter().map(|(_, value)| value).collect()
+}
+
+fn item_values(item: &mut Item) -> Vec<&mut Value> {
+    match item {
+        Item::Attribute(_, value) => vec![value],
+        Item::Event { attributes, .. } | Item::Link { attributes, .. } => {
+            attributes.iter_mut().map(|(_, value)| value).collect()
+        }
+        Item::Message(_) | Item::TraceState(_) | Item::Lost { .. } => Vec::new(),
+    }
 }
 
 fn check_golden(record: Record, expected: &[u64]) {
@@ -36,7 +55,12 @@ fn check_golden(record: Record, expected: &[u64]) {
 }
 
 fn span_with(attributes: Vec<(u32, Value)>) -> Record {
-    Record::Span(Span { name: 5, attributes, ..Span::default() })
+    let items = attributes.into_iter().map(|(key, value)| Item::Attribute(key, value)).collect();
+    Record::Span(Span { name: 5, items, ..Span::default() })
+}
+
+fn span_of(items: Vec<Item>) -> Record {
+    Record::Span(Span { name: 5, items, ..Span::default() })
 }
 
 /// A span named 5 with nothing but these items.
@@ -86,8 +110,12 @@ fn golden_spans() {
         status: Status::Error,
         sampled: true,
         panicked: true,
+        kind: SpanKind::Internal,
+        local_root: false,
+        held: false,
+        cancelled: false,
         attributes_dropped: 0xFFFF,
-        attributes: vec![(5, Value::Bool(true)), (2, Value::I64(-2))],
+        items: vec![Item::Attribute(5, Value::Bool(true)), Item::Attribute(2, Value::I64(-2))],
     };
     let rest = [
         0x0102_0304_0506_0708,
@@ -104,7 +132,77 @@ fn golden_spans() {
     let sampled = Span { status: Status::Ok, panicked: false, attributes_dropped: 1, ..span.clone() };
     check_golden(Record::Span(sampled), &[&[0x0001_0050_0AFF_FFF3], &rest[..]].concat());
     let panicked = Span { status: Status::Unset, sampled: false, attributes_dropped: 0, ..span };
-    check_golden(Record::Span(panicked), &[&[0x0000_0080_0AFF_FFF3], &rest[..]].concat());
+    check_golden(Record::Span(panicked.clone()), &[&[0x0000_0080_0AFF_FFF3], &rest[..]].concat());
+    for (kind, bits) in [(SpanKind::Server, 1), (SpanKind::Consumer, 4)] {
+        let of_kind = Span { kind, panicked: false, ..panicked.clone() };
+        check_golden(Record::Span(of_kind), &[&[(bits << 40) | 0x0AFF_FFF3], &rest[..]].concat());
+    }
+    let marked = Span { local_root: true, held: true, cancelled: true, panicked: false, ..panicked };
+    check_golden(Record::Span(marked), &[&[0x0000_3800_0AFF_FFF3], &rest[..]].concat());
+}
+
+#[test]
+fn golden_items() {
+    let event = Item::Event {
+        name: 3,
+        at: 0x1234,
+        attributes: vec![(2, Value::I64(-2)), (5, Value::Bool(true))],
+        attributes_dropped: 9,
+    };
+    let words = [0x0009_0003_0000_0302, 0x1234, 0x0000_0000_0000_0221, u64::MAX - 1, 0x0001_0000_0000_0551];
+    check_golden(span_of(vec![event]), &item_words(&words));
+    let link = Item::Link {
+        trace_id: 0x11_0000_0000_0000_0022,
+        span_id: 0x33,
+        sampled: true,
+        attributes: vec![(6, Value::Bool(false))],
+        attributes_dropped: 0,
+    };
+    let words = [0x0000_0001_0000_0013, 0x11, 0x22, 0x33, 0x0000_0000_0000_0651];
+    check_golden(span_of(vec![link]), &item_words(&words));
+    check_golden(span_of(vec![Item::Message("no".into())]), &item_words(&[0x0000_0002_0000_0014, 0x6F6E]));
+    let state = Item::TraceState("a=1".into());
+    check_golden(span_of(vec![state]), &item_words(&[0x0000_0003_0000_0024, 0x31_3D61]));
+    check_golden(span_of(vec![Item::Lost { events: 2, links: 1 }]), &item_words(&[0x0001_0002_0000_0005]));
+    check_golden_item(1, Value::Cut("http_get".into()), &[0x0000_0008_0000_0161, 0x7465_675F_7074_7468]);
+}
+
+#[test]
+fn golden_exemplars() {
+    let example =
+        Exemplar { series: 7, value: 1 << 50, at: 0x1234, trace_id: 0x11_0000_0000_0000_0022, span_id: 0x33 };
+    check_golden(Record::Exemplar(example), &[0x0000_0000_0600_0076, 1 << 50, 0x1234, 0x11, 0x22, 0x33]);
+    assert_eq!(first(&[0x0000_0010_0600_0076, 0, 0, 0, 0, 0]), Err(DecodeError::BadFlags));
+}
+
+#[test]
+fn golden_logs() {
+    let bare = Log { target: 7, level: Level::Trace, at: 9, message: Message::Site(3), ..Log::default() };
+    check_golden(Record::Log(bare.clone()), &[0x0000_0010_0300_0077, 9, 0x0000_0000_0000_0306]);
+    let full = Log {
+        level: Level::Error,
+        span: Some((0x11_0000_0000_0000_0022, 0x33)),
+        message: Message::Text("no".into()),
+        fields_dropped: 2,
+        fields: vec![(5, Value::Bool(true))],
+        ..bare
+    };
+    let words =
+        [0x0002_00D0_0800_0077, 9, 0x11, 0x22, 0x33, 0x0000_0002_0000_0014, 0x6F6E, 0x0001_0000_0000_0551];
+    check_golden(Record::Log(full), &words);
+    for flags in (0..0x1000).filter(|flags| flags & 8 == 0) {
+        let found = first(&[0x0000_0000_0300_0077 | (flags << 36), 9, 0x0000_0000_0000_0306]);
+        let expected = (1..=5).contains(&flags);
+        assert_eq!(found.is_ok(), expected, "flags {flags:x} of a log record: {found:?}");
+    }
+    let short = |words: &[u64]| first(words);
+    assert_eq!(short(&[0x0000_0090_0300_0077, 9, 0x0306]), Err(DecodeError::BadLength { words: 3 }));
+    for item in [0x0000_0000_0000_0551, 0x0000_0002_0000_0024, 0x0001_0000_0000_0306, 0x0000_0000_0000_0316] {
+        let found = first(&[0x0000_0010_0400_0077, 9, item, 0x6F6E]);
+        assert_eq!(found, Err(DecodeError::BadItem), "{item:x} is no message");
+    }
+    let attribute_only = first(&[0x0000_0010_0400_0077, 9, 0x0000_0000_0000_0306, 0x0001_0002_0000_0005]);
+    assert_eq!(attribute_only, Err(DecodeError::BadItem), "a log record has no such items");
 }
 
 #[test]
@@ -148,13 +246,15 @@ fn golden_figures() {
 
 #[test]
 fn values_show_themselves() {
-    let values = [Value::Str("a".into()), Value::I64(-1), Value::U64(2), Value::F64(0.5), Value::Bool(true)];
-    assert_eq!(values.map(|value| value.to_string()), ["a", "-1", "2", "0.5", "true"]);
+    let cut = Value::Cut("a".into());
+    let values =
+        [Value::Str("a".into()), cut, Value::I64(-1), Value::U64(2), Value::F64(0.5), Value::Bool(true)];
+    assert_eq!(values.map(|value| value.to_string()), ["a", "a…", "-1", "2", "0.5", "true"]);
 }
 
 #[test]
 fn reserved_kinds_are_unknown() {
-    for kind in [0].into_iter().chain(6..16) {
+    for kind in [0].into_iter().chain(8..16) {
         let word = 0x0000_0000_0200_0000 | u64::from(kind);
         let words = [word, 1, 1];
         let mut decoder = Decoder::new(&words);
@@ -175,6 +275,8 @@ fn a_count_that_does_not_fit_its_kind_is_refused() {
     };
     bad(0x02, &[0, 1, 3, 0xFFF]);
     bad(0x03, &[0, 1, 2, 3, 4, 5, 6]);
+    bad(0x06, &[0, 5, 7, 0xFFF]);
+    bad(0x0000_0010_0000_0007, &[0, 1, 2]);
     bad(0x0000_0010_0000_0004, &[0, 2, 3, 0xFFF]);
     bad(0x0001_0010_0000_0004, &[0, 1, 3]);
     bad(0x0008_0010_0000_0004, &[1, 3]);
@@ -196,10 +298,11 @@ fn flags_without_meaning_are_refused() {
     let wide = |bit: u32| first(&[0x0000_0000_0200_0002 | (1 << bit), u64::MAX]);
     let definition = |flags: u64| first(&[0x0000_0000_0100_0004 | (flags << 36)]);
     for flags in 0..0x1000 {
-        assert_eq!(span(flags).is_ok(), flags < 16 && flags & 3 != 3, "flags {flags:x} of a span");
-        assert_eq!(definition(flags).is_ok(), (1..=4).contains(&flags), "flags {flags:x} of a definition");
+        let of_span = flags < 1 << 10 && flags & 3 != 3 && (flags >> 4) & 7 < 5;
+        assert_eq!(span(flags).is_ok(), of_span, "flags {flags:x} of a span");
+        assert_eq!(definition(flags).is_ok(), (1..=6).contains(&flags), "flags {flags:x} of a definition");
     }
-    for found in [span(3), span(16), definition(0), definition(5)] {
+    for found in [span(3), span(5 << 4), span(1 << 10), definition(0), definition(7)] {
         assert_eq!(found, Err(DecodeError::BadFlags));
     }
     for bit in 36..64 {
@@ -210,14 +313,24 @@ fn flags_without_meaning_are_refused() {
 #[test]
 fn items_without_meaning_are_refused() {
     let bad = |items: &[u64]| assert_eq!(first(&item_words(items)), Err(DecodeError::BadItem), "{items:x?}");
-    (0..16).filter(|tag| *tag != 1).for_each(|tag| bad(&[0x0000_0000_0000_0050 | tag]));
-    (0..16).filter(|kind| !(1..=5).contains(kind)).for_each(|kind| bad(&[0x01 | (kind << 4), 0]));
+    (0..16).filter(|tag| !(1..=5).contains(tag)).for_each(|tag| bad(&[0x0000_0000_0000_0050 | tag]));
+    (0..16).filter(|kind| !(1..=6).contains(kind)).for_each(|kind| bad(&[0x01 | (kind << 4), 0]));
     // Bits 28..32 of any; 32..48 of all but text; 48..64 of all but bool, and of a bool all but the lowest.
     for (kind, reserved) in [(1, 48..64), (2, 32..64), (3, 32..64), (4, 32..64), (5, 32..48), (5, 49..64)] {
         for bit in reserved.chain(28..32) {
             bad(&[0x01 | (kind << 4) | (1 << bit), 0]);
         }
     }
+    bad(&[0x12, 0]); // an event has no type
+    bad(&[0x23, 0, 0, 0]); // a link is sampled or not
+    bad(&[0x0000_0103, 0, 0, 0]); // and has no key
+    bad(&[0x34]); // there are two plain texts
+    bad(&[0x0000_0114]); // without a key
+    bad(&[0x0001_0000_0000_0014]); // and nothing more
+    bad(&[0x05]); // nothing is lost
+    bad(&[0x0000_0001_0000_0015]); // what is lost has no type
+    bad(&[0x0000_0001_0000_0105]); // and no key
+    bad(&[0x0000_0001_0000_0002, 0, 0x05]); // an event has attributes and nothing else
     bad(&[0x0003_0000_0000_0051]);
     for bit in 8 * 3..64 {
         bad(&[0x0000_0003_0000_0011, 0x61_6161 | (1 << bit)]);
@@ -266,7 +379,7 @@ fn errors_say_what_is_wrong() {
         (DecodeError::UnknownKind { kind: 9 }, "no record has kind 9"),
         (DecodeError::BadLength { words: 6 }, "a record of this kind cannot have 6 words"),
         (DecodeError::BadFlags, "a flag is set that has no meaning"),
-        (DecodeError::BadItem, "an attribute has a tag, type or padding that has no meaning"),
+        (DecodeError::BadItem, "an item has a tag, type or padding that has no meaning"),
     ];
     for (error, text) in shown {
         let error: Box<dyn std::error::Error> = Box::new(error);
@@ -274,6 +387,7 @@ fn errors_say_what_is_wrong() {
     }
     let shown = [
         (EncodeError::IdTooLarge, "an id is 2^20 or more, or the figures' meaning 2^12 or more"),
+        (EncodeError::NothingLost, "an item that counts what did not fit counts nothing"),
         (EncodeError::TooLong, "the record has more than 4,095 words or a text of more than 65,535 bytes"),
     ];
     for (error, text) in shown {
@@ -290,11 +404,18 @@ fn what_does_not_fit_is_not_encoded() {
         assert_eq!(words, [1, 2, 3], "the stream is as it was");
     };
     let define = |id, text| Record::Definition { space: Space::Key, id, text };
-    let span_of = |name| Record::Span(Span { name, ..Span::default() });
+    let named = |name| Record::Span(Span { name, ..Span::default() });
+    let event = |name, attributes| Item::Event { name, at: 0, attributes, attributes_dropped: 0 };
+    refused(span_of(vec![Item::Lost { events: 0, links: 0 }]), EncodeError::NothingLost);
     for id in [ID_LIMIT, u32::MAX] {
         refused(Record::Sample { series: id, value: 0 }, EncodeError::IdTooLarge);
         refused(Record::Sample { series: id, value: u64::MAX }, EncodeError::IdTooLarge);
-        refused(span_of(id), EncodeError::IdTooLarge);
+        refused(named(id), EncodeError::IdTooLarge);
+        refused(span_of(vec![event(id, vec![])]), EncodeError::IdTooLarge);
+        refused(span_of(vec![event(0, vec![(id, Value::Bool(true))])]), EncodeError::IdTooLarge);
+        refused(Record::Exemplar(Exemplar { series: id, ..Exemplar::default() }), EncodeError::IdTooLarge);
+        refused(Record::Log(Log { target: id, ..Log::default() }), EncodeError::IdTooLarge);
+        refused(Record::Log(Log { message: Message::Site(id), ..Log::default() }), EncodeError::IdTooLarge);
         refused(span_with(vec![(0, Value::U64(0)), (id, Value::Bool(false))]), EncodeError::IdTooLarge);
         refused(define(id, String::new()), EncodeError::IdTooLarge);
         refused(Record::Figures { what: 0, id, words: vec![] }, EncodeError::IdTooLarge);
@@ -304,6 +425,10 @@ fn what_does_not_fit_is_not_encoded() {
     refused(span_with(vec![(0, Value::Bool(true)); 4_089]), EncodeError::TooLong);
     refused(span_with(vec![(0, Value::Str("x".repeat(32_697)))]), EncodeError::TooLong);
     refused(span_with(vec![(0, Value::Str("x".repeat(65_536)))]), EncodeError::TooLong);
+    refused(span_of(vec![event(0, vec![(0, Value::Str("x".repeat(65_536)))])]), EncodeError::TooLong);
+    refused(span_of(vec![Item::Message("x".repeat(65_536))]), EncodeError::TooLong);
+    let long = Message::Text("x".repeat(40_000));
+    refused(Record::Log(Log { message: long, ..Log::default() }), EncodeError::TooLong);
     refused(define(0, "x".repeat(32_753)), EncodeError::TooLong);
     for longest in [
         span_with(vec![(0, Value::Bool(true)); 4_088]),
@@ -317,12 +442,42 @@ fn what_does_not_fit_is_not_encoded() {
 
 #[test]
 fn long_text_is_cut_between_characters() {
-    for (letter, longest) in [("x", 248), ("é", 248), ("€", 246), ("😀", 248)] {
+    for (letter, longest) in [("x", 200), ("é", 200), ("€", 201), ("😀", 200)] {
         let mut items = Items::default();
-        assert_eq!(items.push_str(1, &letter.repeat(300)), Ok(false));
+        assert_eq!(items.push_str(1, &letter.repeat(300), 201), Ok(()));
         let kept = letter.repeat(longest / letter.len());
-        let decoded = first(&item_words(items.words()));
-        assert_eq!(decoded, Ok(span_with(vec![(1, Value::Str(kept.clone()))])));
-        assert_eq!(Items::default().push_str(1, &kept), Ok(true));
+        let decoded = first(&item_words(items.words().0));
+        let cut = if letter == "x" { "x".repeat(201) } else { kept };
+        assert_eq!(decoded, Ok(span_with(vec![(1, Value::Cut(cut))])));
     }
+    let mut whole = Items::default();
+    assert_eq!(whole.push_str(1, "as long as it may be", 20), Ok(()));
+    let decoded = first(&item_words(whole.words().0));
+    assert_eq!(decoded, Ok(span_with(vec![(1, Value::Str("as long as it may be".into()))])));
+}
+
+#[test]
+fn an_event_that_outgrows_the_frame_moves_into_the_block_whole() {
+    let mut items = Items::default();
+    items.push_number(1, TYPE_U64, 1).unwrap();
+    let mut at = items.begin_event(2, 77).unwrap();
+    let mut set = 0;
+    let attributes = (0..100).map(|number| (3, Value::U64(number))).collect::<Vec<_>>();
+    for number in 0..100 {
+        let before = items.len();
+        if items.push_number(3, TYPE_U64, number).is_err() {
+            assert!(!items.has_block(), "a block has room for more than this");
+            items.give_block(Block::new());
+            at = items.gather(at);
+            items.push_number(3, TYPE_U64, number).unwrap();
+        }
+        items.amend(at, items.len() - before, 0);
+        set += 1;
+    }
+    items.amend(at, 0, 1);
+    let (inline, block) = items.words();
+    assert_eq!((set, inline.len(), block.len()), (100, 2, 202));
+    let event = Item::Event { name: 2, at: 77, attributes, attributes_dropped: 1 };
+    let expected = span_of(vec![Item::Attribute(1, Value::U64(1)), event]);
+    assert_eq!(first(&item_words(&[inline, block].concat())), Ok(expected));
 }

@@ -5,14 +5,31 @@
 //! counter cell, a gauge, or a histogram. Everything is append-only: a number, once given, means the same for the
 //! life of the instance.
 
+mod attribute;
+mod keys;
+mod levels;
+mod logs;
 mod names;
+#[cfg(feature = "metrics")]
+mod raise;
 mod registry;
+#[cfg(feature = "metrics")]
+mod sets;
+mod site;
 mod table;
+mod tracing;
 mod validate;
 
+pub use attribute::Attribute;
+pub(crate) use keys::{key_number, more_room, push};
+pub use levels::LevelsError;
+pub(crate) use logs::{LogSettings, LogTarget};
+pub(crate) use names::Names;
 pub(crate) use registry::{
     Caps, Descriptor, Identity, Metric, Place, Registry, Series, Shape, duration_bounds, enlist, find,
     global, install_global,
 };
 pub use registry::{Fault, MetricKind, Unit};
+pub use site::Site;
 pub(crate) use table::Table;
+pub(crate) use tracing::{RateLimit, Tracing};

@@ -1,13 +1,15 @@
 //! Texts that records name by number: span names and attribute keys. Cold: a thread asks once for each text and then
-//! remembers the answer by the text's address.
+//! remembers the answer by the text's address; a name that is no literal is found without a lock.
 
 use super::registry::OVERFLOW;
+use super::table::Table;
 use crate::lane::KnownName;
+use crate::record::SpanKind;
 use crate::record::layout::ID_LIMIT;
 use crate::sync::{Arc, Mutex};
 use dashmap::DashMap;
 
-/// A span name and what is counted under it.
+/// A span name, of spans of one kind, and what is counted under it.
 #[derive(Debug)]
 pub(crate) struct SpanName {
     pub(crate) text: Arc<str>,
@@ -17,8 +19,10 @@ pub(crate) struct SpanName {
 /// Both tables of names. Number 0 is what stands in above the cap.
 #[derive(Debug)]
 pub(crate) struct Names {
-    cap: usize,
-    span_ids: DashMap<Arc<str>, Arc<SpanName>>,
+    pub(super) cap: usize,
+    span_ids: [DashMap<Arc<str>, Arc<SpanName>>; SpanKind::ALL.len()],
+    /// Names that are no literals, by text and kind.
+    dynamic: Table<KnownName>,
     spans: boxcar::Vec<Option<Arc<SpanName>>>,
     key_ids: DashMap<Arc<str>, u32>,
     keys: boxcar::Vec<Arc<str>>,
@@ -30,7 +34,8 @@ impl Names {
     pub(crate) fn new(cap: usize) -> Self {
         let names = Self {
             cap: cap.min(ID_LIMIT as usize - 2),
-            span_ids: DashMap::new(),
+            span_ids: SpanKind::ALL.map(|_| DashMap::new()),
+            dynamic: Table::new(),
             spans: boxcar::Vec::new(),
             key_ids: DashMap::new(),
             keys: boxcar::Vec::new(),
@@ -42,29 +47,49 @@ impl Names {
     }
 
     /// The number of a span name; `measure` registers its histogram and counter the first time.
-    pub(super) fn span(&self, text: &str, measure: impl Fn(&str) -> Option<(u32, u32)>) -> Arc<SpanName> {
-        if let Some(there) = self.span_ids.get(text) {
+    pub(super) fn span(
+        &self,
+        text: &str,
+        kind: SpanKind,
+        measure: impl Fn(&str) -> Option<(u32, u32)>,
+    ) -> Arc<SpanName> {
+        let ids = &self.span_ids[kind as usize];
+        if let Some(there) = ids.get(text) {
             return Arc::clone(&there);
         }
         let _one_at_a_time = self.numbering.lock();
-        if let Some(there) = self.span_ids.get(text) {
+        if let Some(there) = ids.get(text) {
             return Arc::clone(&there);
         }
         let text = if self.spans.count() > self.cap { OVERFLOW } else { text };
-        if let Some(there) = self.span_ids.get(text) {
+        if let Some(there) = ids.get(text) {
             return Arc::clone(&there);
         }
         let (durations, errors) = measure(text).unwrap_or((ID_LIMIT - 1, u32::MAX));
         let known = KnownName { name: self.spans.count() as u32, durations, errors };
         let made = Arc::new(SpanName { text: text.into(), known });
         self.spans.push(Some(Arc::clone(&made)));
-        self.span_ids.insert(Arc::clone(&made.text), Arc::clone(&made));
+        ids.insert(Arc::clone(&made.text), Arc::clone(&made));
         made
     }
 
     /// A span name that has a number already. Waits for nobody: `None` too if the table is being written to.
-    pub(crate) fn known_span(&self, text: &str) -> Option<Arc<SpanName>> {
-        self.span_ids.try_get(text).try_unwrap().map(|there| Arc::clone(&there))
+    pub(crate) fn known_span(&self, text: &str, kind: SpanKind) -> Option<Arc<SpanName>> {
+        self.span_ids[kind as usize].try_get(text).try_unwrap().map(|there| Arc::clone(&there))
+    }
+
+    /// A name that is no literal, if it was met before. Takes no lock.
+    #[inline]
+    pub(crate) fn dynamic(&self, text: &str, kind: SpanKind) -> Option<KnownName> {
+        self.dynamic.get(&[text, kind.name()]).copied()
+    }
+
+    /// Remembers a name that is no literal. Not the one that stands in above the cap: that would remember texts
+    /// without end.
+    pub(super) fn remember_dynamic(&self, text: &str, kind: SpanKind, name: &SpanName) {
+        if *name.text == *text {
+            self.dynamic.insert(&[text, kind.name()], name.known);
+        }
     }
 
     /// The span name of a number.
@@ -103,13 +128,28 @@ mod tests {
     #[test]
     fn a_text_has_one_number() {
         let names = Names::new(10);
-        let read = names.span("read", |_| Some((4, 5)));
+        let read = names.span("read", SpanKind::Internal, |_| Some((4, 5)));
         assert_eq!(read.known, KnownName { name: 1, durations: 4, errors: 5 });
-        assert_eq!(names.span("read", |_| None).known.name, 1);
+        assert_eq!(names.span("read", SpanKind::Internal, |_| None).known.name, 1);
         assert_eq!(names.span_of(1).map(|name| &*name.text), Some("read"));
-        assert!(names.span_of(0).is_none() && names.span_of(2).is_none());
+        assert_eq!(names.span("read", SpanKind::Server, |_| None).known.name, 2, "of another kind");
+        assert_eq!(names.known_span("read", SpanKind::Server).map(|name| name.known.name), Some(2));
+        assert!(names.span_of(0).is_none() && names.span_of(3).is_none());
         assert_eq!((names.key("path"), names.key("size"), names.key("path")), (1, 2, 1));
         assert_eq!(names.key_of(2).map(|key| &**key), Some("size"));
+    }
+
+    #[test]
+    fn a_name_above_the_cap_is_not_remembered() {
+        let names = Names::new(1);
+        for text in ["a", "b"] {
+            assert_eq!(names.dynamic(text, SpanKind::Client), None);
+            let made = names.span(text, SpanKind::Client, |_| Some((0, 0)));
+            names.remember_dynamic(text, SpanKind::Client, &made);
+        }
+        assert_eq!(names.dynamic("a", SpanKind::Client).map(|known| known.name), Some(1));
+        assert_eq!(names.dynamic("a", SpanKind::Internal), None);
+        assert_eq!(names.dynamic("b", SpanKind::Client), None);
     }
 
     #[test]
@@ -117,7 +157,7 @@ mod tests {
         let names = Names::new(2);
         let made: Vec<_> = ["a", "b", "c", "d", "a"]
             .into_iter()
-            .map(|text| names.span(text, |_| Some((0, 0))).text.to_string())
+            .map(|text| names.span(text, SpanKind::Internal, |_| Some((0, 0))).text.to_string())
             .collect();
         assert_eq!(made, ["a", "b", OVERFLOW, OVERFLOW, "a"]);
         let keys: Vec<_> = ["a", "b", "c", "d", "a"].into_iter().map(|text| names.key(text)).collect();

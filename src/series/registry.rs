@@ -1,9 +1,12 @@
 //! From definitions to series. Cold: runs at registration and at the first use of a label combination.
 
+use super::logs::{LogSettings, Logs};
 use super::names::{Names, SpanName};
+use super::tracing::Tracing;
 use super::validate;
 use crate::error::RegisterError;
-use crate::lane::{Directory, Distribution, Key};
+use crate::lane::{Directory, Distribution, Key, KnownName};
+use crate::record::SpanKind;
 use crate::record::layout::ID_LIMIT;
 use crate::stats::Layout;
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
@@ -139,10 +142,19 @@ impl Descriptor {
 
     /// What two registrations of one name must have in common.
     pub(crate) fn says(&self) -> String {
+        self.says_with(&self.labels)
+    }
+
+    /// What all series of one name have in common, whoever registered them: labels are each set's own.
+    pub(crate) fn says_of_all(&self) -> String {
+        self.says_with(&[])
+    }
+
+    fn says_with(&self, labels: &[Box<str>]) -> String {
         let precision = self.shape.as_ref().map_or(String::new(), |shape| {
             format!(" of {} digits up to {} at scale {}", shape.digits, shape.highest, shape.scale)
         });
-        format!("{:?} in {:?} with labels {:?}{precision}", self.kind, self.unit, self.labels)
+        format!("{:?} in {:?} with labels {labels:?}{precision}", self.kind, self.unit)
     }
 }
 
@@ -164,9 +176,9 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// What series are sorted by.
-    pub(crate) fn key(&self) -> (&str, &[Box<str>]) {
-        (&self.metric.name, &self.labels)
+    /// What series are sorted by. Label names come last: most metrics have one set of them.
+    pub(crate) fn key(&self) -> (&str, &[Box<str>], &[Box<str>]) {
+        (&self.metric.name, &self.labels, &self.metric.labels)
     }
 
     /// Label names and values.
@@ -182,12 +194,24 @@ pub(crate) struct Series {
     pub(crate) place: Place,
 }
 
-/// A metric and its series.
+/// A metric with one set of label names. A name has one such set, unless a bridge registers more
+/// ([`Registry::series_of_set`]); they share the name's series and its cap.
 #[derive(Debug)]
 pub(crate) struct Metric {
     pub(crate) descriptor: Arc<Descriptor>,
+    /// Which of the name's sets it is, in the order of registration.
+    pub(super) set: u32,
+    pub(super) name: Arc<Named>,
+}
+
+/// A set's number, and its label values.
+type SeriesKey = (u32, Box<[Box<str>]>);
+
+/// What all sets of one name share.
+#[derive(Debug)]
+pub(crate) struct Named {
     cap: usize,
-    series: Mutex<HashMap<Box<[Box<str>]>, Arc<Series>>>,
+    series: Mutex<HashMap<SeriesKey, Arc<Series>>>,
     /// How many there are, but for the overflow series. Relaxed: only ever grows, and a late reading costs one look under the lock.
     made: AtomicUsize,
     /// Label combinations that met the overflow series because the cap was reached.
@@ -221,12 +245,13 @@ pub(crate) struct Registry {
     pub(crate) names: Names,
     /// Every series, in the order of registration.
     pub(crate) catalogue: boxcar::Vec<Arc<Series>>,
-    metrics: DashMap<Arc<str>, Arc<Metric>>,
-    /// Series numbers are given out one at a time.
-    numbering: Mutex<()>,
+    /// By name, every set of label names there is; the first one speaks for the name.
+    pub(super) metrics: DashMap<Arc<str>, Vec<Arc<Metric>>>,
+    /// Series numbers are given out one at a time, and counters raised.
+    pub(super) numbering: Mutex<()>,
     faults: Mutex<Vec<Fault>>,
-    /// Share of new traces whose spans are kept.
-    pub(crate) sampling: f64,
+    pub(crate) tracing: Tracing,
+    pub(crate) logs: Logs,
     /// Cap on the series of a metric that names none.
     series_cap: usize,
     label_max: usize,
@@ -246,16 +271,17 @@ pub(crate) struct Caps {
 }
 
 impl Registry {
-    pub(crate) fn new(directory: Arc<Directory>, caps: Caps, sampling: f64) -> Self {
+    pub(crate) fn new(directory: Arc<Directory>, caps: Caps, tracing: Tracing) -> Self {
         let Caps { series: series_cap, names: names_cap, label: label_max } = caps;
         let registry = Self {
+            logs: Logs::new(directory.instance, &directory.clock, LogSettings::default()),
             directory,
             names: Names::new(names_cap),
             catalogue: boxcar::Vec::new(),
             metrics: DashMap::new(),
             numbering: Mutex::new(()),
             faults: Mutex::new(Vec::new()),
-            sampling,
+            tracing,
             series_cap,
             label_max,
         };
@@ -264,7 +290,14 @@ impl Registry {
         registry
     }
 
+    /// The same, with other settings of its logs.
+    pub(crate) fn with_logs(mut self, settings: LogSettings) -> Self {
+        self.logs = Logs::new(self.directory.instance, &self.directory.clock, settings);
+        self
+    }
+
     /// The metric of a definition: the one that is there, if it says the same.
+    /// A second set of label names is a conflict here: it is nearly always a slip of the programmer's.
     pub(crate) fn metric(
         &self,
         wanted: Descriptor,
@@ -276,37 +309,43 @@ impl Registry {
         self.check_derived_names(&wanted)?;
         match self.metrics.entry(Arc::clone(&wanted.name)) {
             Entry::Occupied(there) => {
-                let first = &there.get().descriptor;
-                if first.says() != wanted.says() {
-                    return Err(conflict(&wanted, first));
+                let says = wanted.says();
+                match there.get().iter().find(|set| set.descriptor.says() == says) {
+                    Some(same) => Ok(Arc::clone(same)),
+                    None => Err(conflict(&wanted, &there.get()[0].descriptor)),
                 }
-                Ok(Arc::clone(there.get()))
             }
             Entry::Vacant(place) => {
-                let metric = Arc::new(Metric {
-                    descriptor: Arc::new(wanted),
-                    cap: cap.unwrap_or(self.series_cap).max(1),
-                    series: Mutex::new(HashMap::new()),
-                    made: AtomicUsize::new(0),
-                    overflowed: AtomicU64::new(0),
-                });
-                Ok(Arc::clone(&place.insert(metric)))
+                let metric = self.first_set(wanted, cap);
+                place.insert(vec![Arc::clone(&metric)]);
+                Ok(metric)
             }
         }
     }
 
+    /// The metric of a name that nobody has yet.
+    pub(super) fn first_set(&self, wanted: Descriptor, cap: Option<usize>) -> Arc<Metric> {
+        let name = Named {
+            cap: cap.unwrap_or(self.series_cap).max(1),
+            series: Mutex::new(HashMap::new()),
+            made: AtomicUsize::new(0),
+            overflowed: AtomicU64::new(0),
+        };
+        Arc::new(Metric { descriptor: Arc::new(wanted), set: 0, name: Arc::new(name) })
+    }
+
     /// A histogram is shown under three more names; nobody else may have them.
-    fn check_derived_names(&self, wanted: &Descriptor) -> Result<(), RegisterError> {
+    pub(super) fn check_derived_names(&self, wanted: &Descriptor) -> Result<(), RegisterError> {
         let name = &*wanted.name;
         for suffix in ["_bucket", "_sum", "_count"] {
             if wanted.kind == MetricKind::Histogram
                 && let Some(first) = self.metrics.get(format!("{name}{suffix}").as_str())
             {
-                return Err(conflict(wanted, &first.descriptor));
+                return Err(conflict(wanted, &first[0].descriptor));
             }
             let base = name.strip_suffix(suffix).and_then(|base| self.metrics.get(base));
-            if let Some(first) = base.filter(|base| base.descriptor.kind == MetricKind::Histogram) {
-                return Err(conflict(wanted, &first.descriptor));
+            if let Some(first) = base.filter(|base| base[0].descriptor.kind == MetricKind::Histogram) {
+                return Err(conflict(wanted, &first[0].descriptor));
             }
         }
         Ok(())
@@ -318,27 +357,31 @@ impl Registry {
         if self.directory.is_forked() {
             return Err(RegisterError::Forked);
         }
-        let key = |values: &[&str]| values.iter().map(|value| Box::from(*value)).collect::<Box<[Box<str>]>>();
-        let mut wanted = key(values);
-        let mut series = metric.series.lock();
+        let key = |values: &[&str]| (metric.set, values.iter().map(|value| Box::from(*value)).collect());
+        let mut wanted: SeriesKey = key(values);
+        let name = &*metric.name;
+        let mut series = name.series.lock();
         if let Some(there) = series.get(&wanted) {
             return Ok(Arc::clone(there));
         }
         let overflow = key(&vec![OVERFLOW; values.len()]);
-        let counted = |series: &HashMap<_, _>| series.len() - usize::from(series.contains_key(&overflow));
-        if self.is_too_long(values) || (counted(&series) >= metric.cap && !values.is_empty()) {
-            metric.overflowed.fetch_add(1, Ordering::Relaxed);
+        let made = name.made.load(Ordering::Relaxed); // written under this lock only
+        if self.is_too_long(values) || (made >= name.cap && !values.is_empty()) {
+            name.overflowed.fetch_add(1, Ordering::Relaxed);
             wanted = overflow.clone();
             if let Some(there) = series.get(&wanted) {
                 return Ok(Arc::clone(there));
             }
         }
-        let identity = Identity { metric: Arc::clone(&metric.descriptor), labels: wanted.clone() };
-        let made = Arc::new(Series { identity: Arc::new(identity), place: self.number(&metric.descriptor)? });
-        self.catalogue.push(Arc::clone(&made));
-        series.insert(wanted, Arc::clone(&made));
-        metric.made.store(counted(&series), Ordering::Relaxed);
-        Ok(made)
+        let identity = Identity { metric: Arc::clone(&metric.descriptor), labels: wanted.1.clone() };
+        let new = Arc::new(Series { identity: Arc::new(identity), place: self.number(&metric.descriptor)? });
+        self.catalogue.push(Arc::clone(&new));
+        // Neither the overflow series nor the one without labels, of which a set has at most one each.
+        if wanted != overflow {
+            name.made.store(made + 1, Ordering::Relaxed);
+        }
+        series.insert(wanted, Arc::clone(&new));
+        Ok(new)
     }
 
     /// Whether label values can only meet the overflow series.
@@ -373,10 +416,17 @@ impl Registry {
         })
     }
 
+    /// A name that is no literal.
+    pub(crate) fn dynamic_name(&self, name: &str, kind: SpanKind) -> KnownName {
+        let made = self.span_name(name, kind);
+        self.names.remember_dynamic(name, kind, &made);
+        made.known
+    }
+
     /// A span name, with the histogram of its durations and the counter of its errors.
-    pub(crate) fn span_name(&self, name: &str) -> Arc<SpanName> {
-        self.names.span(name, |name| {
-            let series = |metric: Result<Arc<Metric>, _>| self.series(&*metric?, &[name]);
+    pub(crate) fn span_name(&self, name: &str, kind: SpanKind) -> Arc<SpanName> {
+        self.names.span(name, kind, |name| {
+            let series = |metric: Result<Arc<Metric>, _>| self.series(&*metric?, &[name, kind.label()]);
             let durations = series(self.span_durations()).ok()?;
             let errors = series(self.span_errors()).ok()?;
             match (&durations.place, &errors.place) {
@@ -408,10 +458,13 @@ impl Registry {
         shape: Option<Shape>,
     ) -> Result<Arc<Metric>, RegisterError> {
         // As many series as there are span names, which have their own cap.
-        self.metric(Descriptor::new(what, kind, &["span_name"], shape, Location::caller())?, Some(usize::MAX))
+        self.metric(
+            Descriptor::new(what, kind, &["span_name", "span_kind"], shape, Location::caller())?,
+            Some(usize::MAX),
+        )
     }
 
-    /// Notes what could not be registered for a static. The first hundred are kept.
+    /// Notes what could not be registered for a static, or by a bridge. The first hundred are kept.
     pub(crate) fn fault(&self, name: &str, error: RegisterError) {
         if self.directory.is_forked() {
             return; // the lock may be held by a thread that is not there
@@ -432,24 +485,24 @@ impl Registry {
 
     /// Label combinations that met an overflow series, over all metrics.
     pub(crate) fn overflowed(&self) -> u64 {
-        self.metrics.iter().map(|metric| metric.overflowed.load(Ordering::Relaxed)).sum()
+        self.metrics.iter().map(|sets| sets[0].name.overflowed.load(Ordering::Relaxed)).sum()
     }
 }
 
 impl Metric {
     /// One more combination that the caller sent to the overflow series on its own.
     pub(crate) fn count_overflow(&self) {
-        self.overflowed.fetch_add(1, Ordering::Relaxed);
+        self.name.overflowed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether the cap is reached and somebody who knows so many of the series knows them all.
     pub(crate) fn is_full(&self, known: usize) -> bool {
-        let made = self.made.load(Ordering::Relaxed);
-        made >= self.cap && known >= made
+        let made = self.name.made.load(Ordering::Relaxed);
+        made >= self.name.cap && known >= made
     }
 }
 
-fn conflict(wanted: &Descriptor, first: &Descriptor) -> RegisterError {
+pub(super) fn conflict(wanted: &Descriptor, first: &Descriptor) -> RegisterError {
     RegisterError::Conflict {
         name: first.name.to_string(),
         first: first.says(),

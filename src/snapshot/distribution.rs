@@ -1,6 +1,6 @@
 //! A histogram at rest.
 
-use super::hdr_v2;
+use super::{Exemplar, hdr_v2};
 use crate::stats::Layout;
 
 /// A histogram's state at the time of the snapshot. Numbers are in the unit shown: seconds, bytes, or plain.
@@ -29,6 +29,8 @@ pub struct HistogramView {
     /// Exact; meaningless while the count is 0.
     pub(crate) min: u64,
     pub(crate) max: u64,
+    /// Not saved with a snapshot: the spans they speak of are of this process.
+    pub(crate) exemplars: Vec<Exemplar>,
 }
 
 impl HistogramView {
@@ -47,7 +49,30 @@ impl HistogramView {
             .map(|(index, count)| (index as u32, *count))
             .collect();
         let count = filled.iter().map(|(_, count)| count).sum();
-        Self { layout, scale, filled, count, sum, min, max }
+        Self { layout, scale, filled, count, sum, min, max, exemplars: Vec::new() }
+    }
+
+    pub(crate) fn with_exemplars(self, exemplars: Vec<Exemplar>) -> Self {
+        Self { exemplars, ..self }
+    }
+
+    /// Samples that were recorded in sampled spans, with the spans' ids: the two latest of each power of two, the
+    /// greatest first. After each snapshot a thread sends the next one of each power of two.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let sizes = telemetry.histogram("basket_items").register()?;
+    /// sizes.record(1); // outside of any span
+    /// let order = telemetry.tracer().span("order");
+    /// sizes.record(3);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let exemplars = snapshot.histogram("basket_items", &[]).expect("registered").exemplars();
+    /// assert_eq!((exemplars.len(), exemplars[0].value), (1, 3.0));
+    /// assert_eq!(Some(exemplars[0].trace_id), order.context().map(|ids| ids.trace_id));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn exemplars(&self) -> &[Exemplar] {
+        &self.exemplars
     }
 
     fn shown(&self, value: u64) -> f64 {

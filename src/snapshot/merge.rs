@@ -2,6 +2,7 @@
 
 use super::{PointValue, Snapshot};
 use crate::error::MergeError;
+use crate::series::Identity;
 use std::sync::Arc;
 
 impl Snapshot {
@@ -25,12 +26,14 @@ impl Snapshot {
     pub fn merge(&self, other: &Self) -> Result<Self, MergeError> {
         let mut points: Vec<_> = self.catalogue.iter().cloned().zip(self.values.iter().cloned()).collect();
         for (identity, theirs) in other.catalogue.iter().zip(&other.values) {
-            // One definition a name, whatever the labels: the first one found speaks for all.
+            // One type, unit and precision a name, whatever the labels: the first one found speaks for all.
             let first = self.catalogue.partition_point(|mine| mine.metric.name < identity.metric.name);
             let same_name = self.catalogue.get(first).filter(|mine| mine.metric.name == identity.metric.name);
-            if same_name.is_some_and(|mine| mine.metric.says() != identity.metric.says()) {
+            if same_name.is_some_and(|mine| mine.metric.says_of_all() != identity.metric.says_of_all()) {
                 return Err(MergeError::Mismatch { name: identity.metric.name.to_string() });
             }
+            let aligned = self.aligned(first, identity);
+            let identity = aligned.as_ref().unwrap_or(identity);
             match points.binary_search_by(|(mine, _)| mine.key().cmp(&identity.key())) {
                 Ok(at) => {
                     add(&mut points[at].1, theirs, other.unix_nanos > self.unix_nanos);
@@ -47,8 +50,26 @@ impl Snapshot {
             values,
             spans: self.spans.iter().chain(&other.spans).cloned().collect(),
             ledger: &self.ledger + &other.ledger,
+            decisions: self.decisions.plus(&other.decisions),
             pipeline: self.pipeline.clone(),
         })
+    }
+
+    /// The same series with its labels in the order that they have here, if that is another one. `first` is where the
+    /// name begins.
+    fn aligned(&self, first: usize, theirs: &Identity) -> Option<Arc<Identity>> {
+        let wanted = &theirs.metric.labels;
+        let same_name = self.catalogue.get(first..)?;
+        let same_name = same_name.iter().take_while(|mine| mine.metric.name == theirs.metric.name);
+        let mine = same_name.map(|mine| &mine.metric).find(|mine| {
+            mine.labels.len() == wanted.len() && mine.labels.iter().all(|label| wanted.contains(label))
+        })?;
+        if mine.labels == *wanted {
+            return None;
+        }
+        let value = |name| theirs.labels().find(|(label, _)| *label == name).map(|(_, value)| value.into());
+        let labels = mine.labels.iter().filter_map(|label| value(&**label)).collect();
+        Some(Arc::new(Identity { metric: Arc::clone(mine), labels }))
     }
 }
 

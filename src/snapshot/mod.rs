@@ -3,15 +3,24 @@
 //! A [`Snapshot`] is taken by the aggregator, never torn (a histogram's count is the sum of its buckets, by
 //! construction), shared by reference count, and costs nothing more however many read it.
 
+mod decisions;
 mod distribution;
+mod events;
 mod hdr_v2;
+mod log;
 mod merge;
 mod saved;
 mod span;
 mod taken;
+mod trace;
 
+pub use decisions::Decisions;
 pub use distribution::HistogramView;
+pub use events::{Exemplar, SpanEvent, SpanLink};
+pub use log::LogRecord;
+pub(crate) use log::{Inbox, LogBatch, Mail, Outbox, outbox, read_logs};
 pub use saved::ReadError;
 pub use span::FinishedSpan;
-pub(crate) use span::{Names, SpanBatch};
+pub(crate) use span::{EncodedTrace, Names, SpanBatch};
 pub use taken::{Pipeline, Point, PointValue, Snapshot};
+pub use trace::Trace;

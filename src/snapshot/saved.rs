@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | 0 counter, 1 up-down-counter, 2 gauge | series | the value: u64, i64, or the bits of an f64 |
 //! | 3 histogram | series | minimum, maximum, sum (low, high), then index and count of the filled buckets; a histogram of more than 2,000 filled buckets goes on in further figures, whose first four words add nothing |
-//! | 4 ledger | kind | recorded, aggregated, switched off, unsampled, in flight, then drops by reason |
+//! | 4 ledger | kind | recorded, aggregated, switched off, unsampled, in flight, held back, then drops by reason |
 //! | 5 remarks | 0 | clamped, coarse |
 //! | 6 taken | 0 | Unix time and uptime in nanoseconds |
 //! | 7 spans | 0 the latest, 1 the slowest | ticks and Unix time of one instant, nanoseconds a tick in 32.32; the spans follow |
@@ -17,7 +17,7 @@
 use super::span::{Names, ReadNames};
 use super::{HistogramView, Pipeline, PointValue, Snapshot, SpanBatch};
 use crate::clock::{Anchor, Scale};
-use crate::record::{DecodeError, Decoder, EncodeError, Record, Space, encode, from_bytes, to_bytes};
+use crate::record::{DecodeError, Decoder, EncodeError, Item, Record, Space, encode, from_bytes, to_bytes};
 use crate::series::{Descriptor, Identity, MetricKind, Shape, Unit};
 use crate::stats::{Kind, Layout};
 use std::panic::Location;
@@ -131,7 +131,7 @@ fn put_spans(batch: &SpanBatch, words: &mut Vec<u64>) -> Result<(), EncodeError>
         for record in Decoder::new(part).filter_map(Result::ok) {
             if let Record::Span(span) = record {
                 names.push(span.name);
-                keys.extend(span.attributes.into_iter().map(|(key, _)| key));
+                span.items.iter().for_each(|item| keys_of(item, &mut keys));
             }
         }
         for (space, mut ids) in [(Space::SpanName, names), (Space::Key, keys)] {
@@ -146,6 +146,19 @@ fn put_spans(batch: &SpanBatch, words: &mut Vec<u64>) -> Result<(), EncodeError>
         words.extend(part.iter());
     }
     Ok(())
+}
+
+/// The keys that an item names.
+fn keys_of(item: &Item, into: &mut Vec<u32>) {
+    match item {
+        Item::Attribute(key, _) => into.push(*key),
+        Item::Event { name, attributes, .. } => {
+            into.push(*name);
+            into.extend(attributes.iter().map(|(key, _)| *key));
+        }
+        Item::Link { attributes, .. } => into.extend(attributes.iter().map(|(key, _)| *key)),
+        Item::Message(_) | Item::TraceState(_) | Item::Lost { .. } => {}
+    }
 }
 
 /// A snapshot being read.
@@ -181,7 +194,9 @@ impl Reading {
             }
             Record::Span(_) => self.names.as_mut().ok_or(ReadError::Unexpected)?.spans.extend(raw),
             Record::Figures { what, id, words } => self.figures(what, id, &words)?,
-            Record::Sample { .. } => return Err(ReadError::Unexpected),
+            Record::Sample { .. } | Record::Exemplar(_) | Record::Log(_) => {
+                return Err(ReadError::Unexpected);
+            }
         }
         Ok(())
     }
@@ -225,6 +240,7 @@ impl Reading {
             scale: batch.scale,
             latest: latest.into(),
             slowest: slowest.into(),
+            traces: Arc::new([]),
         });
     }
 
@@ -259,7 +275,8 @@ fn point(identity: &Identity, value: &mut Option<PointValue>, what: u16, words: 
             }
             let filled = pairs.iter().map(|pair| (pair[0] as u32, pair[1])).collect();
             let sum = (u128::from(high) << 64) | u128::from(low);
-            let more = HistogramView { layout, scale: shape.scale, filled, count, sum, min, max };
+            let more =
+                HistogramView { layout, scale: shape.scale, filled, count, sum, min, max, exemplars: vec![] };
             match value {
                 None => *value = Some(PointValue::Histogram(Arc::new(more))),
                 Some(PointValue::Histogram(view)) => {

@@ -1,7 +1,8 @@
 //! Finished spans at rest: kept encoded, decoded when read.
 
+use super::events::{SpanEvent, SpanLink};
 use crate::clock::{Anchor, Scale};
-use crate::record::{Frame, Status, Value, frame};
+use crate::record::{Frame, Item, Span, SpanKind, Status, Value, frame};
 use crate::series::Registry;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,12 +40,32 @@ pub struct FinishedSpan {
     pub duration: Duration,
     /// How it ended.
     pub status: Status,
+    /// What its status says, if anything.
+    pub status_message: Option<String>,
     /// Whether a panic ended it.
     pub panicked: bool,
-    /// What was set on it, in that order.
+    /// Whether its future was dropped before it was done.
+    pub cancelled: bool,
+    /// Its part in the exchange of messages.
+    pub kind: SpanKind,
+    /// Whether it has no parent in this process.
+    pub local_root: bool,
+    /// Whether its trace was sampled; if not, its outcome kept it.
+    pub sampled: bool,
+    /// W3C trace state that came with its parent, as it is written in the header.
+    pub trace_state: Option<String>,
+    /// What was set on it, in that order; of a key that was set again, the last value.
     pub attributes: Vec<(Arc<str>, Value)>,
     /// Attributes that did not fit.
     pub attributes_dropped: u16,
+    /// What happened in it, in that order.
+    pub events: Vec<SpanEvent>,
+    /// Events that did not fit.
+    pub events_dropped: u16,
+    /// Other spans that it has to do with.
+    pub links: Vec<SpanLink>,
+    /// Links that did not fit.
+    pub links_dropped: u16,
 }
 
 /// What the numbers in encoded spans stand for.
@@ -78,6 +99,15 @@ impl Names {
     }
 }
 
+/// A local root and other spans of its trace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct EncodedTrace {
+    pub(crate) root: Box<[u64]>,
+    pub(crate) spans: Box<[u64]>,
+    /// Spans that there was no room for.
+    pub(crate) more: usize,
+}
+
 /// Encoded spans of one instance, and what it takes to read them.
 #[derive(Clone, Debug)]
 pub(crate) struct SpanBatch {
@@ -88,6 +118,8 @@ pub(crate) struct SpanBatch {
     pub(crate) latest: Arc<[u64]>,
     /// The slowest, slowest first.
     pub(crate) slowest: Arc<[u64]>,
+    /// The slowest traces, slowest first.
+    pub(crate) traces: Arc<[EncodedTrace]>,
 }
 
 impl SpanBatch {
@@ -103,20 +135,70 @@ impl SpanBatch {
 
     fn finish(&self, frame: &Frame<'_>) -> Option<FinishedSpan> {
         let span = frame.span().ok()?;
-        let names = &self.names;
-        let attributes =
-            span.attributes.into_iter().filter_map(|(key, value)| Some((Arc::clone(names.key(key)?), value)));
+        let mut finished = self.bare(&span)?;
+        for item in span.items {
+            self.add(item, &mut finished);
+        }
+        Some(finished)
+    }
+
+    /// A span without its items.
+    fn bare(&self, span: &Span) -> Option<FinishedSpan> {
         Some(FinishedSpan {
-            name: Arc::clone(names.span(span.name)?),
+            name: Arc::clone(self.names.span(span.name)?),
             trace_id: span.trace_id,
             span_id: span.span_id,
             parent_id: Some(span.parent_id).filter(|id| *id != 0),
             start_unix_nanos: self.anchor.unix_nanos(span.start, self.scale),
             duration: Duration::from_nanos(self.scale.nanos(span.duration)),
             status: span.status,
+            status_message: None,
             panicked: span.panicked,
-            attributes: attributes.collect(),
+            cancelled: span.cancelled,
+            kind: span.kind,
+            local_root: span.local_root,
+            sampled: span.sampled,
+            trace_state: None,
+            attributes: Vec::new(),
             attributes_dropped: span.attributes_dropped,
+            events: Vec::new(),
+            events_dropped: 0,
+            links: Vec::new(),
+            links_dropped: 0,
         })
+    }
+
+    fn add(&self, item: Item, to: &mut FinishedSpan) {
+        match item {
+            Item::Attribute(key, value) => {
+                let Some(key) = self.names.key(key) else { return };
+                match to.attributes.iter_mut().find(|(there, _)| there == key) {
+                    Some((_, there)) => *there = value,
+                    None => to.attributes.push((Arc::clone(key), value)),
+                }
+            }
+            Item::Event { name, at, attributes, attributes_dropped } => {
+                let Some(name) = self.names.key(name) else { return };
+                to.events.push(SpanEvent {
+                    name: Arc::clone(name),
+                    unix_nanos: self.anchor.unix_nanos(at, self.scale),
+                    attributes: self.named(attributes),
+                    attributes_dropped,
+                });
+            }
+            Item::Link { trace_id, span_id, sampled, attributes, attributes_dropped } => {
+                let attributes = self.named(attributes);
+                to.links.push(SpanLink { trace_id, span_id, sampled, attributes, attributes_dropped });
+            }
+            Item::Message(text) => to.status_message = Some(text),
+            Item::TraceState(text) => to.trace_state = Some(text),
+            Item::Lost { events, links } => (to.events_dropped, to.links_dropped) = (events, links),
+        }
+    }
+
+    fn named(&self, attributes: Vec<(u32, Value)>) -> Vec<(Arc<str>, Value)> {
+        let named =
+            attributes.into_iter().map(|(key, value)| Some((Arc::clone(self.names.key(key)?), value)));
+        named.flatten().collect()
     }
 }

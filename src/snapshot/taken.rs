@@ -1,6 +1,6 @@
 //! A snapshot and how to read it.
 
-use super::{FinishedSpan, HistogramView, SpanBatch};
+use super::{Decisions, FinishedSpan, HistogramView, SpanBatch};
 use crate::series::{Fault, Identity, MetricKind, Unit};
 use crate::stats::Ledger;
 use crate::switch::State;
@@ -30,6 +30,7 @@ pub struct Snapshot {
     pub(crate) values: Vec<PointValue>,
     pub(crate) spans: Vec<SpanBatch>,
     pub(crate) ledger: Ledger,
+    pub(crate) decisions: Decisions,
     pub(crate) pipeline: Pipeline,
 }
 
@@ -87,6 +88,8 @@ pub struct Pipeline {
     pub spans_evicted: u64,
     /// Label combinations that met an overflow series.
     pub overflowed: u64,
+    /// New traces that [`Config::traces_per_second`](crate::Config::traces_per_second) kept from being sampled.
+    pub traces_limited: u64,
     /// Statics that could not be registered, by reason.
     pub faults: usize,
 }
@@ -103,6 +106,7 @@ impl Default for Pipeline {
             bytes: 0,
             spans_evicted: 0,
             overflowed: 0,
+            traces_limited: 0,
             faults: 0,
         }
     }
@@ -239,6 +243,7 @@ impl Snapshot {
             values: Vec::new(),
             spans: Vec::new(),
             ledger: Ledger::default(),
+            decisions: Decisions::default(),
             pipeline: Pipeline::default(),
         }
     }
@@ -383,7 +388,8 @@ impl Snapshot {
         }
     }
 
-    /// The durations of the spans of a name: all of them, sampled or not.
+    /// The durations of the spans of a name and of any kind: all of them, sampled or not. By kind they are the series
+    /// of `traces_span_metrics_duration_seconds`.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -392,8 +398,21 @@ impl Snapshot {
     /// assert_eq!(snapshot.span_durations("order").map(|taken| taken.count()), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn span_durations(&self, name: &str) -> Option<&HistogramView> {
-        self.histogram("traces_span_metrics_duration_seconds", &[("span_name", name)])
+    pub fn span_durations(&self, name: &str) -> Option<Arc<HistogramView>> {
+        let mut all: Option<Arc<HistogramView>> = None;
+        for point in self.points().filter(|point| point.name() == "traces_span_metrics_duration_seconds") {
+            if point.identity.labels.first().is_some_and(|label| **label == *name)
+                && let PointValue::Histogram(view) = point.value()
+            {
+                match &mut all {
+                    None => all = Some(Arc::clone(view)),
+                    Some(all) => {
+                        Arc::make_mut(all).absorb(view);
+                    }
+                }
+            }
+        }
+        all
     }
 
     /// The latest finished spans, oldest first; [`Config::kept_spans`](crate::Config::kept_spans) says how many words
@@ -445,6 +464,21 @@ impl Snapshot {
     /// ```
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// What became of traces, if they are sampled by outcome; all zero if they are not.
+    ///
+    /// ```
+    /// use tellane::{Config, Outcome, Telemetry};
+    /// let config = Config { sampling: 0.0, outcome: Some(Outcome::default()), ..Config::default() };
+    /// let telemetry = Telemetry::builder("shop").config(config).start()?;
+    /// telemetry.tracer().span("order").fail();
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.decisions().error, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn decisions(&self) -> &Decisions {
+        &self.decisions
     }
 
     /// How the pipeline itself was doing.

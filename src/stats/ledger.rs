@@ -1,6 +1,7 @@
 //! The public account: where every record went. Cold; made by adding up tallies.
 
-use super::tally::{KINDS, Kind, REASONS, Reason, Tally};
+use super::tally::{KINDS, Kind, LEVELS, REASONS, Reason, Tally};
+use crate::level::Level;
 
 /// Where the records went, by kind. At every quiescent point, for every kind,
 ///
@@ -23,6 +24,7 @@ pub struct Ledger {
     kinds: [KindLedger; KINDS],
     clamped: u64,
     coarse: u64,
+    logs_shed: [u64; LEVELS],
 }
 
 /// One kind's account, in records.
@@ -51,8 +53,10 @@ pub struct KindLedger {
     pub switched_off: u64,
     /// Spans that head sampling left out. Their durations were recorded as samples.
     pub unsampled: u64,
-    /// On the way: in a ring or a spill.
+    /// On the way: in a ring or a spill, or waiting for a sink.
     pub in_flight: u64,
+    /// Log records that the rate limit of their statement held back.
+    pub held_back: u64,
 }
 
 impl KindLedger {
@@ -67,16 +71,24 @@ impl KindLedger {
             switched_off: self.switched_off.saturating_add(other.switched_off),
             unsampled: self.unsampled.saturating_add(other.unsampled),
             in_flight: self.in_flight.saturating_add(other.in_flight),
+            held_back: self.held_back.saturating_add(other.held_back),
         }
     }
 
     /// As it is saved: all counts in the order of their declaration, drops last and by reason.
     pub(crate) fn to_words(self) -> Vec<u64> {
-        let counts = [self.recorded, self.aggregated, self.switched_off, self.unsampled, self.in_flight];
+        let counts = [
+            self.recorded,
+            self.aggregated,
+            self.switched_off,
+            self.unsampled,
+            self.in_flight,
+            self.held_back,
+        ];
         counts.into_iter().chain(self.dropped.0).collect()
     }
 
-    /// Left out on purpose: switched off or not sampled.
+    /// Left out on purpose: switched off, not sampled, or held back.
     ///
     /// ```
     /// let telemetry = tellane::Telemetry::builder("shop").sampling(0.0).start()?;
@@ -87,7 +99,7 @@ impl KindLedger {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn suppressed(&self) -> u64 {
-        self.switched_off.saturating_add(self.unsampled)
+        self.switched_off.saturating_add(self.unsampled).saturating_add(self.held_back)
     }
 }
 
@@ -206,16 +218,37 @@ impl Ledger {
         self.coarse
     }
 
+    /// Log records of a level that found no room in their ring. The lesser levels are shed first: each may use half
+    /// as much of a ring's last room as the one above it.
+    ///
+    /// ```
+    /// use tellane::Level;
+    /// let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// assert_eq!(telemetry.ledger().logs_shed(Level::Trace), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn logs_shed(&self, level: Level) -> u64 {
+        self.logs_shed[level as usize - 1]
+    }
+
     /// Sets one kind's account from how it is saved; `None` if that is not how.
     pub(crate) fn set_kind(&mut self, kind: u32, words: &[u64]) -> Option<()> {
-        let &[recorded, aggregated, switched_off, unsampled, in_flight, ref dropped @ ..] = words else {
+        let &[recorded, aggregated, switched_off, unsampled, in_flight, held_back, ref dropped @ ..] = words
+        else {
             return None;
         };
         // A writer of an earlier version knows fewer reasons; one of a later version knows more than can be told here.
         let mut drops = Drops::default();
         drops.0.get_mut(..dropped.len())?.copy_from_slice(dropped);
-        *self.kinds.get_mut(kind as usize)? =
-            KindLedger { recorded, aggregated, dropped: drops, switched_off, unsampled, in_flight };
+        *self.kinds.get_mut(kind as usize)? = KindLedger {
+            recorded,
+            aggregated,
+            dropped: drops,
+            switched_off,
+            unsampled,
+            in_flight,
+            held_back,
+        };
         Some(())
     }
 
@@ -243,6 +276,12 @@ impl Ledger {
             ledger.kinds[Kind::Span as usize].unsampled += unsampled;
             ledger.kinds[Kind::Span as usize].recorded += unsampled;
             ledger.kinds[Kind::Sample as usize].recorded += samples;
+            let held_back = tally.read_held_back();
+            ledger.kinds[Kind::Log as usize].held_back += held_back;
+            ledger.kinds[Kind::Log as usize].recorded += held_back;
+            for (level, shed) in ledger.logs_shed.iter_mut().enumerate() {
+                *shed += tally.read_logs_shed(level);
+            }
             ledger.clamped += tally.read_clamped();
             ledger.coarse += tally.read_coarse();
             for kind in Kind::ALL {
@@ -268,6 +307,9 @@ impl std::ops::Add for &Ledger {
             kinds: std::array::from_fn(|kind| self.kinds[kind].plus(&other.kinds[kind])),
             clamped: self.clamped.saturating_add(other.clamped),
             coarse: self.coarse.saturating_add(other.coarse),
+            logs_shed: std::array::from_fn(|level| {
+                self.logs_shed[level].saturating_add(other.logs_shed[level])
+            }),
         }
     }
 }
@@ -303,7 +345,7 @@ mod tests {
         own.switched_off(Kind::Sample);
         shared.shared_dropped(Kind::Span, Reason::TlsGone);
         shared.shared_sent(Kind::Sample);
-        let ledger = Ledger::of([4, 0], [(&own, 0), (&shared, 0)].into_iter());
+        let ledger = Ledger::of([4, 0, 0, 0], [(&own, 0), (&shared, 0)].into_iter());
         let samples = ledger.kind(Kind::Sample);
         assert_eq!((samples.recorded, samples.switched_off, samples.in_flight), (7, 1, 2));
         let spans = ledger.kind(Kind::Span);

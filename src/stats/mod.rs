@@ -1,7 +1,7 @@
 //! What is counted about the records themselves, and the bucket layout every histogram shares.
 //!
 //! [`Tally`] is a lane's own count of what it recorded and lost (hot), [`Ledger`] the sum of all of them (cold),
-//! [`Layout`] the log-linear buckets (hot). This room knows no other but `sync`.
+//! [`Layout`] the log-linear buckets (hot). This room knows no other but `sync` and `level`.
 
 mod buckets;
 mod ledger;

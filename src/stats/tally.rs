@@ -26,10 +26,14 @@ pub enum Kind {
     Sample = 0,
     /// A finished span.
     Span = 1,
+    /// A log record.
+    Log = 2,
+    /// A sample's value once more, with the span it was recorded in.
+    Exemplar = 3,
 }
 
 /// Number of kinds.
-pub(crate) const KINDS: usize = 2;
+pub(crate) const KINDS: usize = 4;
 
 impl std::fmt::Display for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -42,9 +46,9 @@ impl Kind {
     ///
     /// ```
     /// use tellane::Kind;
-    /// assert_eq!(Kind::ALL, [Kind::Sample, Kind::Span]);
+    /// assert_eq!(Kind::ALL.first(), Some(&Kind::Sample));
     /// ```
-    pub const ALL: [Self; KINDS] = [Self::Sample, Self::Span];
+    pub const ALL: [Self; KINDS] = [Self::Sample, Self::Span, Self::Log, Self::Exemplar];
 
     /// The kind's name in metrics and reports.
     ///
@@ -55,6 +59,8 @@ impl Kind {
         match self {
             Self::Sample => "sample",
             Self::Span => "span",
+            Self::Log => "log",
+            Self::Exemplar => "exemplar",
         }
     }
 }
@@ -72,9 +78,9 @@ impl Kind {
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Reason {
-    /// The ring had no room. Spans only: a sample then goes to the spill.
+    /// The ring had no room. A sample then goes to the spill and is not lost.
     RingFull = 0,
-    /// The switch was degraded: the span's duration was counted, the span itself shed.
+    /// The switch was degraded: the span's duration was counted, the span itself shed; of logs, those below a warning.
     Degraded = 1,
     /// The record has more words than the ring.
     Oversize = 2,
@@ -92,10 +98,17 @@ pub enum Reason {
     TlsGone = 8,
     /// The aggregator could not read it, or failed on it.
     Corrupt = 9,
+    /// The sinks of the logs were too slow: too many records waited for them.
+    SinkFull = 10,
+    /// A sink of the logs failed: disk full, pipe closed.
+    SinkFailed = 11,
 }
 
+/// Number of log levels.
+pub(crate) const LEVELS: usize = 5;
+
 /// Number of reasons.
-pub(crate) const REASONS: usize = 10;
+pub(crate) const REASONS: usize = 12;
 
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -121,6 +134,8 @@ impl Reason {
         Self::Reentrant,
         Self::TlsGone,
         Self::Corrupt,
+        Self::SinkFull,
+        Self::SinkFailed,
     ];
 
     /// The reason's name in metrics and reports.
@@ -140,6 +155,8 @@ impl Reason {
             Self::Reentrant => "reentrant",
             Self::TlsGone => "tls_gone",
             Self::Corrupt => "corrupt",
+            Self::SinkFull => "sink_full",
+            Self::SinkFailed => "sink_failed",
         }
     }
 }
@@ -162,6 +179,10 @@ pub(crate) struct Tally {
     lost: [[AtomicU64; REASONS]; KINDS],
     /// Spans that head sampling left out; their durations are samples of their own.
     unsampled: AtomicU64,
+    /// Log records that the rate limit of their statement held back.
+    held_back: AtomicU64,
+    /// Log records that found no room, by level less one.
+    logs_shed: [AtomicU64; LEVELS],
     /// Samples above their histogram's highest trackable value, counted there.
     clamped: AtomicU64,
     /// Samples that kept only their power of two: past the spill cap, or from a thread without a lane.
@@ -178,6 +199,8 @@ impl Default for Tally {
             dropped: [(); KINDS].map(|()| std::array::from_fn(|_| AtomicU64::new(0))),
             lost: [(); KINDS].map(|()| std::array::from_fn(|_| AtomicU64::new(0))),
             unsampled: AtomicU64::new(0),
+            held_back: AtomicU64::new(0),
+            logs_shed: std::array::from_fn(|_| AtomicU64::new(0)),
             clamped: AtomicU64::new(0),
             coarse: AtomicU64::new(0),
         }
@@ -237,6 +260,17 @@ impl Tally {
     }
 
     #[inline]
+    pub(crate) fn held_back(&self) {
+        bump(&self.held_back);
+    }
+
+    /// A log record of this level (less one) found no room.
+    #[inline]
+    pub(crate) fn log_shed(&self, level: usize) {
+        bump(&self.logs_shed[level]);
+    }
+
+    #[inline]
     pub(crate) fn clamped(&self) {
         bump(&self.clamped);
     }
@@ -290,7 +324,8 @@ impl Tally {
     fn all(&self) -> impl Iterator<Item = &AtomicU64> {
         let arrays = self.sent.iter().chain(&self.switched_off);
         let arrays = arrays.chain(self.dropped.iter().flatten()).chain(self.lost.iter().flatten());
-        arrays.chain([&self.unsampled, &self.clamped, &self.coarse])
+        let arrays = arrays.chain(&self.logs_shed);
+        arrays.chain([&self.unsampled, &self.held_back, &self.clamped, &self.coarse])
     }
 }
 
@@ -316,6 +351,14 @@ impl Tally {
 
     pub(crate) fn read_unsampled(&self) -> u64 {
         self.unsampled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn read_held_back(&self) -> u64 {
+        self.held_back.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn read_logs_shed(&self, level: usize) -> u64 {
+        self.logs_shed[level].load(Ordering::Relaxed)
     }
 
     pub(crate) fn read_clamped(&self) -> u64 {

@@ -1,13 +1,22 @@
-//! Spans. Hot: [`Tracer::span`], [`Span::set`] and the guard's drop: two clock readings and one ring record.
+//! Spans. Hot: [`Tracer::span`], [`OwnedSpan::set`] and the guard's drop: two clock readings and one ring record.
 //!
 //! Every span, sampled or not, feeds the histogram `traces_span_metrics_duration_seconds` and, if it ends in error,
-//! the counter `traces_span_metrics_errors_total`, both by span name.
+//! the counter `traces_span_metrics_errors_total`, both by span name and kind. A guard ([`Span`]) belongs to its
+//! thread and is current there; an [`OwnedSpan`] goes where it is taken, and futures run in one by [`InSpan`].
 
-mod attribute;
+mod annotate;
+mod builder;
+mod context;
+mod future;
 mod open;
+mod owned;
 mod span;
 mod tracer;
 
-pub use attribute::Attribute;
+pub use crate::series::Attribute;
+pub use builder::SpanBuilder;
+pub use context::{Attached, Context};
+pub use future::{InSpan, Spanned, SpannedResult};
+pub use owned::{Annotation, Entered, OwnedSpan};
 pub use span::{Span, SpanContext};
 pub use tracer::{Tracer, tracer};

@@ -1,47 +1,62 @@
 //! A span that is on, from its start to its record. Hot. It holds no reference count and no pointer, only numbers: a
 //! reference count would cost more than the rest of the span.
 
-use super::Attribute;
-use crate::lane::{Directory, Ids, Key, KnownName, local};
-use crate::record::{Full, Head, Items, Status, layout, span_head};
+use crate::config::SpanLimits;
+use crate::lane::{Directory, Ids, Key, KnownName, Marks, local};
+use crate::record::{Head, Items, SpanKind, Status, layout, span_head};
 use crate::series::find;
 use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
-use std::marker::PhantomData;
 use std::num::NonZeroU64;
+
+/// The place of a span that is on no thread's stack.
+pub(super) const DETACHED: usize = usize::MAX;
 
 #[derive(Debug)]
 pub(super) struct Open {
     /// The instance's base. Not 0, so that a span that is off is one word written and one word looked at.
-    base: NonZeroU64,
+    pub(super) base: NonZeroU64,
     /// In ticks.
     start: u64,
     known: KnownName,
     pub(super) ids: Ids,
     parent_id: u64,
     /// Place on the thread's stack of open spans.
-    place: usize,
+    pub(super) place: usize,
     pub(super) status: Status,
+    kind: SpanKind,
+    local_root: bool,
+    pub(super) cancelled: bool,
     /// Whether the thread was unwinding already when it started.
     was_panicking: bool,
     /// Why no lane carries it, if none does.
     laneless: Option<Reason>,
-    attributes_dropped: u16,
-    items: Items,
-    not_send: PhantomData<*const ()>,
+    /// What may still be set.
+    pub(super) left: SpanLimits,
+    pub(super) attributes_dropped: u16,
+    pub(super) events_dropped: u16,
+    pub(super) links_dropped: u16,
+    pub(super) items: Items,
+}
+
+/// What a span is from its start.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Birth {
+    pub(super) base: NonZeroU64,
+    pub(super) known: KnownName,
+    pub(super) kind: SpanKind,
+    pub(super) ids: Ids,
+    /// 0 for a root.
+    pub(super) parent_id: u64,
+    pub(super) local_root: bool,
+    pub(super) limits: SpanLimits,
 }
 
 impl Open {
-    /// `parent_id` is 0 for a root; `start` is in ticks.
+    /// `start` is in ticks.
     #[inline(always)]
-    pub(super) fn new(
-        base: NonZeroU64,
-        known: KnownName,
-        ids: Ids,
-        parent_id: u64,
-        place: usize,
-        start: u64,
-    ) -> Self {
+    pub(super) fn new(birth: Birth, place: usize, start: u64) -> Self {
+        let Birth { base, known, kind, ids, parent_id, local_root, limits } = birth;
         Self {
             base,
             start,
@@ -50,51 +65,28 @@ impl Open {
             parent_id,
             place,
             status: Status::Unset,
+            kind,
+            local_root,
+            cancelled: false,
             was_panicking: std::thread::panicking(),
             laneless: None,
+            left: limits,
             attributes_dropped: 0,
+            events_dropped: 0,
+            links_dropped: 0,
             items: Items::default(),
-            not_send: PhantomData,
         }
     }
 
     /// A span that no lane will carry, for this reason: only its duration is counted.
-    pub(super) fn laneless(base: NonZeroU64, known: KnownName, reason: Reason, start: u64) -> Self {
-        Self { laneless: Some(reason), ..Self::new(base, known, Ids::default(), 0, usize::MAX, start) }
+    pub(super) fn laneless(birth: Birth, reason: Reason, start: u64) -> Self {
+        Self { laneless: Some(reason), ..Self::new(birth, DETACHED, start) }
     }
 
+    /// Whether what is set on it may be kept.
     #[inline(always)]
-    pub(super) fn set(&mut self, key: &'static str, value: Attribute<'_>) {
-        if !self.ids.sampled {
-            return;
-        }
-        let Some(key) = self.key(key) else { return };
-        let kept = match value {
-            Attribute::Str(text) => self.items.push_str(key, text).map(|_whole| ()),
-            Attribute::I64(number) => self.items.push_number(key, layout::TYPE_I64, number as u64),
-            Attribute::U64(number) => self.items.push_number(key, layout::TYPE_U64, number),
-            Attribute::F64(number) => self.items.push_number(key, layout::TYPE_F64, number.to_bits()),
-            Attribute::Bool(truth) => self.items.push_bool(key, truth),
-        };
-        if kept == Err(Full) {
-            self.attributes_dropped = self.attributes_dropped.saturating_add(1);
-        }
-    }
-
-    #[inline(always)]
-    fn key(&self, key: &'static str) -> Option<u32> {
-        let known = local::here(self.base.get(), |here| here.desk.key(key)).flatten();
-        known.or_else(|| self.meet_key(key))
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn meet_key(&self, key: &'static str) -> Option<u32> {
-        let registry = find(Key(self.base.get()).instance())?;
-        local::enter(&registry.directory).ok()?;
-        let number = local::aside(|| registry.names.key(key));
-        local::here(self.base.get(), |here| here.desk.remember_key(key, number))?;
-        Some(number)
+    pub(super) fn is_recorded(&self) -> bool {
+        self.ids.marks.has(Marks::SAMPLED | Marks::HELD)
     }
 
     /// Called once, by the guard's drop.
@@ -108,24 +100,27 @@ impl Open {
         if !carried || local::here(self.base.get(), |here| self.end_here(&here, panicked)).is_none() {
             self.end_cold(panicked);
         }
+        if self.items.has_block() {
+            self.give_block_back();
+        }
     }
 
     #[inline(always)]
     fn end_here(&mut self, here: &local::Here<'_>, panicked: bool) {
         let now = here.directory.clock.ticks();
-        here.desk.leave(self.place, self.ids.span_id);
+        if self.place != DETACHED {
+            here.leave(self.place, self.ids.span_id);
+        }
         let ring = &here.lane.ring;
         if !ring.lets_samples_through() {
             here.skip_span();
             return;
         }
         let duration = now.saturating_sub(self.start);
-        if self.ids.sampled && ring.lets_spans_through() {
+        if self.is_recorded() && ring.lets_spans_through() {
             let head = Head {
                 name: self.known.name,
-                flags: self.status as u64
-                    | layout::FLAG_SAMPLED
-                    | if panicked { layout::FLAG_PANICKED } else { 0 },
+                flags: self.flags(panicked),
                 attributes_dropped: self.attributes_dropped,
                 start: self.start,
                 duration,
@@ -133,17 +128,58 @@ impl Open {
                 span_id: self.ids.span_id,
                 parent_id: self.parent_id,
             };
-            let items = self.items.words();
-            if here.push_span(span_head(&head, items.len()), items) {
+            if self.push(here, &head) {
                 return;
             }
-            here.shed_span(items.len() + layout::SPAN_WORDS, now);
-        } else if self.ids.sampled {
+            here.shed_span(self.items.len() + layout::SPAN_WORDS, now);
+        } else if self.is_recorded() {
             here.lane.tally.dropped(Kind::Span, Reason::Degraded);
         } else {
             here.lane.tally.unsampled();
         }
         here.push_duration(self.known.durations, here.directory.clock.scale().nanos(duration));
+    }
+
+    #[inline(always)]
+    fn flags(&self, panicked: bool) -> u64 {
+        let marks = self.ids.marks;
+        self.status as u64
+            | if marks.has(Marks::SAMPLED) { layout::FLAG_SAMPLED } else { layout::FLAG_HELD }
+            | ((self.kind as u64) << layout::FLAG_KIND_SHIFT)
+            | if self.local_root { layout::FLAG_LOCAL_ROOT } else { 0 }
+            | if panicked { layout::FLAG_PANICKED } else { 0 }
+            | if self.cancelled { layout::FLAG_CANCELLED } else { 0 }
+    }
+
+    #[inline(always)]
+    fn push(&self, here: &local::Here<'_>, head: &Head) -> bool {
+        let (inline, block) = self.items.words();
+        if block.is_empty() && self.events_dropped == 0 && self.links_dropped == 0 {
+            return here.push_span(span_head(head, inline.len()), [inline]);
+        }
+        self.push_long(here, head)
+    }
+
+    /// A span with more items than the usual few.
+    #[cold]
+    #[inline(never)]
+    fn push_long(&self, here: &local::Here<'_>, head: &Head) -> bool {
+        let lost = layout::item(layout::TAG_LOST, 0, 0, self.events_dropped, self.links_dropped);
+        let lost: &[u64] = if self.events_dropped == 0 && self.links_dropped == 0 { &[] } else { &[lost] };
+        let (inline, block) = self.items.words();
+        here.push_span(span_head(head, self.items.len() + lost.len()), [inline, block, lost])
+    }
+
+    /// The thread keeps the block for the next long span, whatever became of this one.
+    #[cold]
+    #[inline(never)]
+    fn give_block_back(&mut self) {
+        let Some(block) = self.items.take_block() else { return };
+        let mut block = Some(block);
+        local::here(self.base.get(), |here| {
+            block = block.take().and_then(|block| here.desk.give_block(block))
+        });
+        local::aside(|| drop(block));
     }
 
     /// Counts the error, in a counter's cell: it is not lost whatever becomes of the span.

@@ -1,18 +1,29 @@
-//! The span guard, as users see it. Hot.
+//! The span guard, as users see it, and a span's ids. Hot.
 
-use super::Attribute;
-use super::open::Open;
-use crate::record::Status;
+use super::owned::OwnedSpan;
+use crate::lane::{Ids, Marks};
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
 
-/// An open span. Ends when dropped, on the thread it was started on.
+/// An open span, current on its thread: spans that start while it is open become its children. Ends when dropped, on
+/// the thread it was started on. Across threads and `await` points it is an [`OwnedSpan`], to which it derefs.
 ///
-/// If a panic unwinds through it, it ends in [`Status::Error`]. Dropped before its children, it takes them from the
-/// thread's stack: they keep their parent, but new spans become children of whatever is open around it. A span that is
-/// leaked (`mem::forget`) is never recorded, and stays the parent of later ones until a span around it ends.
+/// If a panic unwinds through it, it ends in [`Status::Error`](crate::Status::Error). Dropped before its children, it
+/// takes them from the thread's stack: they keep their parent, but new spans become children of whatever is open
+/// around it. A span that is leaked (`mem::forget`) is never recorded, and stays the parent of later ones until a span
+/// around it ends, or the poll of the future that it was leaked in.
 ///
 /// ```compile_fail
 /// let span = tellane::Tracer::noop().span("stays here");
 /// std::thread::spawn(move || drop(span)); // a guard belongs to its thread
+/// ```
+///
+/// ```compile_fail
+/// fn must_be_send<F: Future + Send>(_: F) {}
+/// must_be_send(async {
+///     let _span = tellane::Tracer::noop().span("not across await");
+///     std::future::ready(()).await; // the task may go on elsewhere: use `in_span`
+/// });
 /// ```
 ///
 /// ```
@@ -32,9 +43,17 @@ use crate::record::Status;
 /// ```
 #[derive(Debug)]
 #[must_use = "a span that is dropped at once measures nothing"]
-pub struct Span(pub(super) Option<Open>);
+pub struct Span {
+    span: OwnedSpan,
+    not_send: PhantomData<*const ()>,
+}
 
 impl Span {
+    #[inline(always)]
+    pub(super) const fn on_this_thread(span: OwnedSpan) -> Self {
+        Self { span, not_send: PhantomData }
+    }
+
     /// A span that does nothing.
     ///
     /// ```
@@ -44,93 +63,7 @@ impl Span {
     /// ```
     #[inline]
     pub const fn noop() -> Self {
-        Self(None)
-    }
-
-    /// Sets an attribute. What does not fit (about eight numbers and eight short texts fit) is left out and counted
-    /// in the finished span; a text longer than 248 bytes is cut at a character. Does nothing on a span that is not
-    /// sampled.
-    ///
-    /// ```
-    /// # let telemetry = tellane::Telemetry::builder("doc").start()?;
-    /// let mut span = telemetry.tracer().span("read");
-    /// span.set("path", "/etc/hosts");
-    /// span.set("bytes", 240_u64);
-    /// span.set("ratio", 0.5);
-    /// span.set("cached", false);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[inline]
-    pub fn set<'v>(&mut self, key: &'static str, value: impl Into<Attribute<'v>>) {
-        if let Some(open) = &mut self.0 {
-            open.set(key, value.into());
-        }
-    }
-
-    /// Says how it went. The last word counts.
-    ///
-    /// ```
-    /// use tellane::Status;
-    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
-    /// let mut span = telemetry.tracer().span("order");
-    /// span.set_status(Status::Ok);
-    /// span.end();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
-    /// assert_eq!(snapshot.spans().next().map(|span| span.status), Some(Status::Ok));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[inline]
-    pub fn set_status(&mut self, status: Status) {
-        if let Some(open) = &mut self.0 {
-            open.status = status;
-        }
-    }
-
-    /// Says that it failed: [`Status::Error`].
-    ///
-    /// ```
-    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
-    /// let mut span = telemetry.tracer().span("order");
-    /// span.fail();
-    /// span.end();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
-    /// assert_eq!(snapshot.spans().next().map(|span| span.status), Some(tellane::Status::Error));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[inline]
-    pub fn fail(&mut self) {
-        self.set_status(Status::Error);
-    }
-
-    /// Whether its attributes are kept: it is on, and sampled.
-    ///
-    /// ```
-    /// let telemetry = tellane::Telemetry::builder("shop").sampling(0.0).start()?;
-    /// assert!(!telemetry.tracer().span("order").is_sampled());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn is_sampled(&self) -> bool {
-        self.0.as_ref().is_some_and(|open| open.ids.sampled)
-    }
-
-    /// Its ids, or `None` for a span that does nothing.
-    ///
-    /// ```
-    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
-    /// let tracer = telemetry.tracer();
-    /// let (order, payment) = (tracer.span("order"), tracer.span("payment"));
-    /// let (order, payment) = (order.context().expect("on"), payment.context().expect("on"));
-    /// assert_eq!(order.trace_id, payment.trace_id);
-    /// assert_ne!(order.span_id, payment.span_id);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn context(&self) -> Option<SpanContext> {
-        let ids = self.0.as_ref()?.ids;
-        (ids.span_id != 0).then_some(SpanContext {
-            trace_id: ids.trace_id,
-            span_id: ids.span_id,
-            sampled: ids.sampled,
-        })
+        Self::on_this_thread(OwnedSpan::noop())
     }
 
     /// Ends it now.
@@ -147,16 +80,23 @@ impl Span {
     pub fn end(self) {}
 }
 
-impl Drop for Span {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(open) = &mut self.0 {
-            open.end();
-        }
+impl Deref for Span {
+    type Target = OwnedSpan;
+
+    #[inline(always)]
+    fn deref(&self) -> &OwnedSpan {
+        &self.span
     }
 }
 
-/// The ids of a span.
+impl DerefMut for Span {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut OwnedSpan {
+        &mut self.span
+    }
+}
+
+/// The ids of a span, here or in another process.
 ///
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -175,4 +115,17 @@ pub struct SpanContext {
     pub span_id: u64,
     /// Whether the trace is sampled.
     pub sampled: bool,
+    /// Whether it is a span of another process.
+    pub remote: bool,
+}
+
+impl SpanContext {
+    pub(super) fn of(ids: Ids) -> Option<Self> {
+        (ids.span_id != 0).then_some(Self {
+            trace_id: ids.trace_id,
+            span_id: ids.span_id,
+            sampled: ids.marks.has(Marks::SAMPLED),
+            remote: ids.marks.has(Marks::REMOTE),
+        })
+    }
 }

@@ -1,8 +1,12 @@
 //! Starts spans. Hot on names that the thread has met before.
 
-use super::Span;
-use super::open::Open;
-use crate::lane::{Ids, Key, KnownName, Mode, local};
+use super::context::Context;
+use super::open::{Birth, DETACHED, Open};
+use super::owned::OwnedSpan;
+use super::span::{Span, SpanContext};
+use crate::config::SpanLimits;
+use crate::lane::{Ids, Key, KnownName, Marks, Mode, local};
+use crate::record::SpanKind;
 use crate::series::{Registry, global};
 use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
@@ -27,11 +31,31 @@ use std::num::NonZeroU64;
 pub struct Tracer(Option<Source>);
 
 #[derive(Clone, Debug)]
-struct Source {
-    registry: Arc<Registry>,
-    base: NonZeroU64,
+pub(super) struct Source {
+    pub(super) registry: Arc<Registry>,
+    pub(super) base: NonZeroU64,
     /// Traces whose id, by its low 64 bits, is below this are sampled; the maximum stands for all.
     threshold: u64,
+    /// The marks of a new trace that is sampled, and of one that is not.
+    sampled: Marks,
+    unsampled: Marks,
+    limits: SpanLimits,
+}
+
+/// The parent of a span that is about to start.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Parent {
+    /// The innermost one of the thread.
+    Current,
+    None,
+    Given(Ids),
+}
+
+/// What a span will be called, and how that is found out: by the text's address, or by its letters.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Name<'a> {
+    Literal(&'static str),
+    Dynamic(&'a str),
 }
 
 impl Tracer {
@@ -46,10 +70,18 @@ impl Tracer {
     }
 
     pub(crate) fn new(registry: &Arc<Registry>) -> Self {
+        let tracing = &registry.tracing;
         // Float to integer saturates: 1.0 gives the maximum.
-        let threshold = (registry.sampling * (u64::MAX as f64)) as u64;
+        let threshold = (tracing.sampling * (u64::MAX as f64)) as u64;
         let base = NonZeroU64::new(Key::new(registry.directory.instance, 0).0); // instances count from 1
-        Self(base.map(|base| Source { registry: Arc::clone(registry), base, threshold }))
+        Self(base.map(|base| Source {
+            registry: Arc::clone(registry),
+            base,
+            threshold,
+            sampled: tracing.sampled_marks(),
+            unsampled: tracing.unsampled_marks(),
+            limits: tracing.span_limits,
+        }))
     }
 
     /// Starts a span on this thread, as a child of the innermost one open here, or as the root of a new trace. It
@@ -68,6 +100,21 @@ impl Tracer {
     /// ```
     #[inline]
     pub fn span(&self, name: &'static str) -> Span {
+        self.span_of(name, SpanKind::Internal)
+    }
+
+    /// Starts a span of a kind; otherwise like [`span`](Self::span).
+    ///
+    /// ```
+    /// use tellane::SpanKind;
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// drop(telemetry.tracer().span_of("GET /cart", SpanKind::Server));
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.spans().next().map(|span| span.kind), Some(SpanKind::Server));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn span_of(&self, name: &'static str, kind: SpanKind) -> Span {
         let Some(source) = &self.0 else { return Span::noop() };
         // Inline is what a span costs that is off; the rest, two kilobytes of it, stands once.
         let on = local::here(source.base.get(), |here| {
@@ -78,10 +125,93 @@ impl Tracer {
             on
         });
         match on {
-            Some(true) => source.start(name),
-            Some(false) => Span(None),
-            None => source.start_cold(name),
+            Some(true) => Span::on_this_thread(source.start(name, kind)),
+            Some(false) => Span::noop(),
+            None => Span::on_this_thread(source.start_cold(Name::Literal(name), kind, Parent::Current, true)),
         }
+    }
+
+    /// Starts a span that is on no thread: a child of the innermost one open here, but current nowhere until it is
+    /// entered.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let order = telemetry.tracer().owned("order");
+    /// std::thread::scope(|scope| scope.spawn(move || drop(order)).join()).expect("no panic");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn owned(&self, name: &'static str) -> OwnedSpan {
+        self.owned_of(name, SpanKind::Internal)
+    }
+
+    /// Starts a span of a kind that is on no thread.
+    ///
+    /// ```
+    /// use tellane::SpanKind;
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let request = telemetry.tracer().owned_of("GET /stock", SpanKind::Client);
+    /// assert!(request.is_recorded());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn owned_of(&self, name: &'static str, kind: SpanKind) -> OwnedSpan {
+        self.begin(Name::Literal(name), kind, Parent::Current, false)
+    }
+
+    /// Begins a span with everything that can be said at its start: a name that is no literal, a parent from
+    /// elsewhere.
+    ///
+    /// ```
+    /// use tellane::SpanKind;
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let route = String::from("/cart");
+    /// let name = format!("GET {route}"); // of limited number: names are kept
+    /// drop(telemetry.tracer().build(&name).kind(SpanKind::Server).start());
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.spans().next().map(|span| span.name.to_string()), Some("GET /cart".into()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn build<'a>(&'a self, name: &'a str) -> super::SpanBuilder<'a> {
+        super::SpanBuilder::new(self, name)
+    }
+
+    /// The ids of the innermost span open on this thread.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let tracer = telemetry.tracer();
+    /// assert_eq!(tracer.current(), None);
+    /// let order = tracer.span("order");
+    /// assert_eq!(tracer.current(), order.context());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn current(&self) -> Option<SpanContext> {
+        let base = self.0.as_ref()?.base.get();
+        SpanContext::of(local::here(base, |here| here.desk.current()).flatten()?)
+    }
+
+    /// The context of this thread: the innermost span, trace state and baggage. See
+    /// [`Context::current`] for one that needs no tracer.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let tracer = telemetry.tracer();
+    /// let order = tracer.span("order");
+    /// assert_eq!(tracer.context().span(), order.context());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn context(&self) -> Context {
+        self.0.as_ref().map_or_else(Context::default, |source| Context::at(source.base.get()))
+    }
+
+    pub(super) fn begin(&self, name: Name<'_>, kind: SpanKind, parent: Parent, on_thread: bool) -> OwnedSpan {
+        let Some(source) = &self.0 else { return OwnedSpan::noop() };
+        let started =
+            local::here(source.base.get(), |here| source.start_on(&here, name, kind, parent, on_thread));
+        started.unwrap_or_else(|| source.start_cold(name, kind, parent, on_thread))
+    }
+
+    pub(super) fn source(&self) -> Option<&Source> {
+        self.0.as_ref()
     }
 }
 
@@ -101,60 +231,125 @@ pub fn tracer() -> Tracer {
 
 impl Source {
     #[inline(never)]
-    fn start(&self, name: &'static str) -> Span {
-        local::here(self.base.get(), |here| self.start_here(&here, name)).unwrap_or(Span(None))
+    fn start(&self, name: &'static str, kind: SpanKind) -> OwnedSpan {
+        local::here(self.base.get(), |here| {
+            let known = match here.desk.name(name, kind as u8) {
+                Some(known) => known,
+                None => self.meet(&here, name, kind),
+            };
+            self.open(&here, known, kind, Parent::Current, true)
+        })
+        .unwrap_or(OwnedSpan::noop())
     }
 
     #[inline(always)]
-    fn start_here(&self, here: &local::Here<'_>, name: &'static str) -> Span {
-        let known = match here.desk.name(name) {
-            Some(known) => known,
-            None => self.meet(here, name),
-        };
+    fn open(
+        &self,
+        here: &local::Here<'_>,
+        known: KnownName,
+        kind: SpanKind,
+        parent: Parent,
+        on_thread: bool,
+    ) -> OwnedSpan {
         let span_id = here.desk.id();
-        let (parent_id, ids) = match here.desk.current() {
-            Some(parent) => (parent.span_id, Ids { span_id, ..parent }),
-            None => {
-                let low = here.desk.id();
-                let trace_id = (u128::from(here.desk.id()) << 64) | u128::from(low);
-                (0, Ids { trace_id, span_id, sampled: low < self.threshold || self.threshold == u64::MAX })
-            }
+        let parent = match parent {
+            Parent::Current => here.desk.current(),
+            Parent::None => None,
+            Parent::Given(ids) => Some(ids),
         };
-        let place = here.desk.enter(ids);
-        Span(Some(Open::new(self.base, known, ids, parent_id, place, here.directory.clock.ticks())))
+        let (parent_id, local_root, ids) = match parent {
+            // A context without a span carries baggage only.
+            Some(parent) if parent.span_id != 0 || parent.trace_id != 0 => {
+                let ids = Ids { span_id, marks: parent.marks.inherited(), ..parent };
+                (parent.span_id, parent.marks.has(Marks::REMOTE), ids)
+            }
+            around => (0, true, self.root(here, span_id, around)),
+        };
+        let place = if on_thread { here.enter(ids) } else { DETACHED };
+        let birth = Birth { base: self.base, known, kind, ids, parent_id, local_root, limits: self.limits };
+        OwnedSpan(Some(Open::new(birth, place, here.directory.clock.ticks())))
     }
 
-    /// On a thread that has just come to the instance.
-    fn start_entered(&self, here: &local::Here<'_>, name: &'static str) -> Span {
-        if here.lane.ring.lets_samples_through() {
-            self.start_here(here, name)
+    /// The ids of a new trace.
+    #[inline(always)]
+    fn root(&self, here: &local::Here<'_>, span_id: u64, around: Option<Ids>) -> Ids {
+        let low = here.desk.id();
+        let trace_id = (u128::from(here.desk.id()) << 64) | u128::from(low);
+        let carries = around.map_or(0, |around| around.marks.0 & Marks::CARRIES);
+        Ids { trace_id, span_id, marks: Marks(self.decide(low).0 | carries) }
+    }
+
+    /// Whether a new trace is sampled: by the low half of its id, and by the rate limit if there is one.
+    #[inline(always)]
+    fn decide(&self, low: u64) -> Marks {
+        let by_ratio = low < self.threshold || self.threshold == u64::MAX;
+        let limit = &self.registry.tracing.rate_limit;
+        let sampled =
+            by_ratio && limit.as_ref().is_none_or(|limit| limit.admits(&self.registry.directory.clock));
+        if sampled { self.sampled } else { self.unsampled }
+    }
+
+    /// The marks of a trace that began in another process.
+    pub(super) fn marks_of_remote(&self, trace_id: u128, flags: u8) -> Marks {
+        let tracing = &self.registry.tracing;
+        let sampled = if tracing.parent_based {
+            flags & Marks::SAMPLED != 0
         } else {
+            let low = trace_id as u64;
+            low < self.threshold || self.threshold == u64::MAX
+        };
+        let marks = if sampled { self.sampled } else { self.unsampled };
+        Marks(marks.0 | Marks::REMOTE | (flags & Marks::RANDOM))
+    }
+
+    /// On a thread that is at the instance.
+    fn start_on(
+        &self,
+        here: &local::Here<'_>,
+        name: Name<'_>,
+        kind: SpanKind,
+        parent: Parent,
+        on_thread: bool,
+    ) -> OwnedSpan {
+        if !here.lane.ring.lets_samples_through() {
             here.skip_span();
-            Span(None)
+            return OwnedSpan::noop();
         }
+        let known = match name {
+            Name::Literal(name) => {
+                here.desk.name(name, kind as u8).unwrap_or_else(|| self.meet(here, name, kind))
+            }
+            Name::Dynamic(name) => match self.registry.names.dynamic(name, kind) {
+                Some(known) => known,
+                None => local::aside(|| self.registry.dynamic_name(name, kind)),
+            },
+        };
+        self.open(here, known, kind, parent, on_thread)
     }
 
     /// A name that this thread has not met, or not lately.
     #[cold]
     #[inline(never)]
-    fn meet(&self, here: &local::Here<'_>, name: &'static str) -> KnownName {
-        let known = local::aside(|| self.registry.span_name(name)).known;
-        here.desk.remember(name, known);
+    fn meet(&self, here: &local::Here<'_>, name: &'static str, kind: SpanKind) -> KnownName {
+        let known = local::aside(|| self.registry.span_name(name, kind)).known;
+        here.desk.remember(name, kind as u8, known);
         known
     }
 
     /// A thread that is not at this instance yet, or cannot be.
     #[cold]
     #[inline(never)]
-    fn start_cold(&self, name: &'static str) -> Span {
+    fn start_cold(&self, name: Name<'_>, kind: SpanKind, parent: Parent, on_thread: bool) -> OwnedSpan {
         let directory = &self.registry.directory;
+        let start = |here: local::Here<'_>| self.start_on(&here, name, kind, parent, on_thread);
         let refused = match local::enter(directory) {
-            Ok(()) => match local::here(self.base.get(), |here| self.start_entered(&here, name)) {
+            Ok(()) => match local::here(self.base.get(), start) {
                 Some(span) => return span,
                 None => Reason::TlsGone,
             },
             Err(reason) => reason,
         };
+        let (Name::Literal(text) | Name::Dynamic(text)) = name;
         match refused {
             Reason::Forked | Reason::AfterShutdown => directory.shared.shared_dropped(Kind::Span, refused),
             _ if directory.mode() == Mode::Off => directory.shared.shared_switched_off(Kind::Span),
@@ -162,18 +357,26 @@ impl Source {
             // known: the locks that give out names may be held further out on this thread.
             _ => {
                 let named = match refused {
-                    Reason::Reentrant => self.registry.names.known_span(name),
-                    _ => Some(local::aside(|| self.registry.span_name(name))),
+                    Reason::Reentrant => self.registry.names.known_span(text, kind),
+                    _ => Some(local::aside(|| self.registry.span_name(text, kind))),
                 };
                 match named.map(|name| name.known) {
                     Some(known) => {
-                        let now = directory.clock.ticks();
-                        return Span(Some(Open::laneless(self.base, known, refused, now)));
+                        let birth = Birth {
+                            base: self.base,
+                            known,
+                            kind,
+                            ids: Ids::default(),
+                            parent_id: 0,
+                            local_root: true,
+                            limits: self.limits,
+                        };
+                        return OwnedSpan(Some(Open::laneless(birth, refused, directory.clock.ticks())));
                     }
                     None => directory.shared.shared_dropped(Kind::Span, refused),
                 }
             }
         }
-        Span::noop()
+        OwnedSpan::noop()
     }
 }

@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::lane::local::loom::Producer;
 use crate::lane::{Distribution, Limits};
 use crate::model::{check, spawn};
-use crate::series::Caps;
+use crate::series::{Caps, Tracing};
 use crate::stats::Layout;
 use crate::sync::AtomicU64;
 use ::loom::thread::JoinHandle;
@@ -31,7 +31,7 @@ impl Rig {
         let directory = Arc::new(Directory::new(1, limits, clock, Duration::ZERO, Duration::ZERO));
         let to = Arc::new(Distribution::new(1, 0, Layout::new(1, 15)));
         directory.distributions.push(Arc::clone(&to));
-        let registry = Arc::new(Registry::new(Arc::clone(&directory), CAPS, 1.0));
+        let registry = Arc::new(Registry::new(Arc::clone(&directory), CAPS, Tracing::default()));
         Self { directory, to, step: Step::new(registry, "model".into(), 0, Injector::default()) }
     }
 
@@ -52,7 +52,7 @@ impl Rig {
         let account = self.directory.ledger().kind(Kind::Sample);
         assert_eq!(account.recorded, u64::from(sum.count_ones()), "recorded");
         assert_eq!(account.aggregated, account.recorded, "aggregated");
-        let view = self.step.folded.histograms.view(0, 1.0).expect("registered");
+        let view = self.step.folded.histograms.view(0, 1.0, |ticks| ticks).expect("registered");
         assert_eq!((view.count(), view.sum_recorded()), (account.recorded, u128::from(sum)), "folded");
     }
 

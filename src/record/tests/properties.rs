@@ -3,6 +3,7 @@
 //! The fuzz targets `decode` and `round_trip` hold the first two against far more inputs.
 
 use super::{by_bits, first, words_of};
+use crate::level::Level;
 use crate::record::layout::{ID_LIMIT, SAMPLE_MAX, TYPE_F64, TYPE_I64, TYPE_U64};
 use crate::record::*;
 use proptest::prelude::*;
@@ -28,6 +29,7 @@ fn text(most: usize) -> impl Strategy<Value = String> {
 fn value(text_most: usize) -> impl Strategy<Value = Value> {
     prop_oneof![
         text(text_most).prop_map(Value::Str),
+        text(text_most).prop_map(Value::Cut),
         any::<i64>().prop_map(Value::I64),
         number().prop_map(Value::U64),
         any::<u64>().prop_map(|bits| Value::F64(f64::from_bits(bits))),
@@ -36,23 +38,71 @@ fn value(text_most: usize) -> impl Strategy<Value = Value> {
     ]
 }
 
+fn attributes() -> impl Strategy<Value = Vec<(u32, Value)>> {
+    prop::collection::vec((id(), value(40)), 0..6)
+}
+
+fn item() -> impl Strategy<Value = Item> {
+    let lost = (any::<u16>(), 1..=u16::MAX).prop_map(|(events, links)| Item::Lost { events, links });
+    prop_oneof![
+        4 => (id(), value(40)).prop_map(|(key, value)| Item::Attribute(key, value)),
+        2 => (id(), number(), attributes(), any::<u16>()).prop_map(|(name, at, attributes, attributes_dropped)| {
+            Item::Event { name, at, attributes, attributes_dropped }
+        }),
+        2 => (any::<u128>(), any::<u64>(), any::<bool>(), attributes(), any::<u16>()).prop_map(
+            |(trace_id, span_id, sampled, attributes, attributes_dropped)| {
+                Item::Link { trace_id, span_id, sampled, attributes, attributes_dropped }
+            }
+        ),
+        1 => text(60).prop_map(Item::Message),
+        1 => text(60).prop_map(Item::TraceState),
+        1 => lost,
+    ]
+}
+
 fn span() -> impl Strategy<Value = Span> {
     let status = prop::sample::select(vec![Status::Unset, Status::Ok, Status::Error]);
+    let kind = prop::sample::select(SpanKind::ALL.to_vec());
     let head = (id(), number(), number(), any::<u128>(), any::<u64>(), any::<u64>());
-    let flags = (status, any::<bool>(), any::<bool>(), any::<u16>());
-    (head, flags, prop::collection::vec((id(), value(40)), 0..12)).prop_map(|(head, flags, attributes)| {
+    let flags = (status, kind, any::<[bool; 5]>(), any::<u16>());
+    (head, flags, prop::collection::vec(item(), 0..8)).prop_map(|(head, flags, items)| {
         let (name, start, duration, trace_id, span_id, parent_id) = head;
-        let (status, sampled, panicked, attributes_dropped) = flags;
+        let (status, kind, [sampled, panicked, local_root, held, cancelled], attributes_dropped) = flags;
         let ids = Span { name, start, duration, trace_id, span_id, parent_id, ..Span::default() };
-        Span { status, sampled, panicked, attributes_dropped, attributes, ..ids }
+        let marks = Span { sampled, panicked, local_root, held, cancelled, ..ids };
+        Span { status, kind, attributes_dropped, items, ..marks }
     })
 }
 
+fn log() -> impl Strategy<Value = Log> {
+    let level = prop::sample::select(Level::ALL.to_vec());
+    let message = prop_oneof![id().prop_map(Message::Site), text(60).prop_map(Message::Text)];
+    let span = prop::option::of((any::<u128>(), any::<u64>()));
+    (id(), level, number(), span, message, any::<u16>(), attributes()).prop_map(
+        |(target, level, at, span, message, fields_dropped, fields)| Log {
+            target,
+            level,
+            at,
+            span,
+            message,
+            fields_dropped,
+            fields,
+        },
+    )
+}
+
 fn record() -> impl Strategy<Value = Record> {
-    let space = prop::sample::select(vec![Space::SpanName, Space::Key, Space::Series, Space::Service]);
+    let spaces = vec![Space::SpanName, Space::Key, Space::Series, Space::Service, Space::Target, Space::Site];
+    let space = prop::sample::select(spaces);
     prop_oneof![
         (id(), number()).prop_map(|(series, value)| Record::Sample { series, value }),
         span().prop_map(Record::Span),
+        log().prop_map(Record::Log),
+        (id(), number(), number(), any::<u128>(), any::<u64>()).prop_map(
+            |(series, value, at, trace_id, span_id)| {
+                Record::Exemplar(Exemplar { series, value, at, trace_id, span_id })
+            }
+        ),
         (space, id(), text(200)).prop_map(|(space, id, text)| Record::Definition { space, id, text }),
         (0..4_096_u16, id(), prop::collection::vec(any::<u64>(), 0..20))
             .prop_map(|(what, id, words)| Record::Figures { what, id, words }),
@@ -62,31 +112,39 @@ fn record() -> impl Strategy<Value = Record> {
 /// Words of which many look like the beginning of something.
 fn any_words() -> impl Strategy<Value = Vec<u64>> {
     let likely = |flags: std::ops::Range<u64>| {
-        (0..6_u64, id(), 0..12_u64, flags, 0..20_u64).prop_map(|(kind, id, words, flags, aux)| {
+        (0..9_u64, id(), 0..12_u64, flags, 0..20_u64).prop_map(|(kind, id, words, flags, aux)| {
             kind | (u64::from(id) << 4) | (words << 24) | (flags << 36) | (aux << 48)
         })
     };
-    let item = (0..3_u64, 0..7_u64, id(), 0..20_u64, 0..3_u64).prop_map(|(tag, kind, key, len, truth)| {
+    let item = (0..8_u64, 0..8_u64, id(), 0..20_u64, 0..3_u64).prop_map(|(tag, kind, key, len, truth)| {
         tag | (kind << 4) | (u64::from(key) << 8) | (len << 32) | (truth << 48)
     });
     prop::collection::vec(prop_oneof![any::<u64>(), likely(0..4), likely(0..4_096), item, Just(0)], 0..64)
 }
 
-/// How much text is in a record, in bytes, whether some of it was broken, and how many attributes.
+/// How much text is in a record, in bytes, whether some of it was broken, and how many values.
 fn contents(record: &Record) -> (usize, bool, usize) {
-    let texts: Vec<&str> = match record {
-        Record::Definition { text, .. } => vec![text],
-        Record::Span(span) => {
-            let texts = span.attributes.iter().map(|(_, value)| value);
-            texts
-                .filter_map(|value| if let Value::Str(text) = value { Some(&**text) } else { None })
-                .collect()
-        }
-        Record::Sample { .. } | Record::Figures { .. } => Vec::new(),
-    };
-    let attributes = if let Record::Span(span) = record { span.attributes.len() } else { 0 };
+    let mut copy = record.clone();
+    let values: Vec<Value> = super::values(&mut copy).into_iter().map(|value| value.clone()).collect();
+    let count = values.len();
+    let mut texts: Vec<String> = values
+        .into_iter()
+        .filter_map(|value| match value {
+            Value::Str(text) | Value::Cut(text) => Some(text),
+            _ => None,
+        })
+        .collect();
+    match record {
+        Record::Definition { text, .. } => texts.push(text.clone()),
+        Record::Log(Log { message: Message::Text(text), .. }) => texts.push(text.clone()),
+        Record::Span(span) => texts.extend(span.items.iter().filter_map(|item| match item {
+            Item::Message(text) | Item::TraceState(text) => Some(text.clone()),
+            _ => None,
+        })),
+        _ => {}
+    }
     let broken = texts.iter().any(|text| text.contains(char::REPLACEMENT_CHARACTER));
-    (texts.iter().map(|text| text.len()).sum(), broken, attributes)
+    (texts.iter().map(String::len).sum(), broken, count)
 }
 
 /// Any words decode to records or errors, no more than there are words, and what decodes is what `encode` writes.
@@ -108,19 +166,22 @@ fn decodes(words: &[u64]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// [`Items`] as it is meant: attributes are kept whole while 32 words last, texts up to 248 bytes.
-fn model_push(kept: &mut Vec<(u32, Value)>, used: &mut usize, key: u32, value: &Value) -> Result<bool, Full> {
+/// Bytes of a text that the model keeps.
+const TEXT_MOST: usize = 90;
+
+/// [`Items`] as it is meant: attributes are kept whole while 32 words last, texts up to their limit.
+fn model_push(kept: &mut Vec<Item>, used: &mut usize, key: u32, value: &Value) -> Result<(), Full> {
     let (kept_value, needed) = match value {
-        Value::Str(text) => {
+        Value::Str(text) | Value::Cut(text) => {
             let mut cut = String::new();
             for letter in text.chars() {
-                if cut.len() + letter.len_utf8() > 248 {
+                if cut.len() + letter.len_utf8() > TEXT_MOST {
                     break;
                 }
                 cut.push(letter);
             }
             let needed = 1 + cut.len().div_ceil(8);
-            (Value::Str(cut), needed)
+            (if cut == *text { Value::Str(cut) } else { Value::Cut(cut) }, needed)
         }
         Value::Bool(_) => (value.clone(), 1),
         _ => (value.clone(), 2),
@@ -129,18 +190,17 @@ fn model_push(kept: &mut Vec<(u32, Value)>, used: &mut usize, key: u32, value: &
         return Err(Full);
     }
     *used += needed;
-    let whole = !matches!((&kept_value, value), (Value::Str(cut), Value::Str(text)) if cut != text);
-    kept.push((key, kept_value));
-    Ok(whole)
+    kept.push(Item::Attribute(key, kept_value));
+    Ok(())
 }
 
-fn push(items: &mut Items, key: u32, value: &Value) -> Result<bool, Full> {
+fn push(items: &mut Items, key: u32, value: &Value) -> Result<(), Full> {
     match value {
-        Value::Str(text) => items.push_str(key, text),
-        Value::I64(number) => items.push_number(key, TYPE_I64, *number as u64).map(|()| true),
-        Value::U64(number) => items.push_number(key, TYPE_U64, *number).map(|()| true),
-        Value::F64(number) => items.push_number(key, TYPE_F64, number.to_bits()).map(|()| true),
-        Value::Bool(truth) => items.push_bool(key, *truth).map(|()| true),
+        Value::Str(text) | Value::Cut(text) => items.push_str(key, text, TEXT_MOST),
+        Value::I64(number) => items.push_number(key, TYPE_I64, *number as u64),
+        Value::U64(number) => items.push_number(key, TYPE_U64, *number),
+        Value::F64(number) => items.push_number(key, TYPE_F64, number.to_bits()),
+        Value::Bool(truth) => items.push_bool(key, *truth),
     }
 }
 
@@ -214,14 +274,15 @@ proptest! {
         for (key, value) in &pushed {
             let expected = model_push(&mut kept, &mut used, *key, value);
             prop_assert_eq!(push(&mut items, *key, value), expected);
-            prop_assert_eq!(items.words().len(), used);
+            prop_assert_eq!((items.len(), items.words().1.len()), (used, 0));
         }
         // The words of an open span, as they go into the ring, against those of the same span encoded afterwards.
+        let span = Span { kind: SpanKind::Internal, local_root: false, held: false, cancelled: false, ..span };
         let flags = span.status as u64 | (u64::from(span.sampled) << 2) | (u64::from(span.panicked) << 3);
         let Span { name, start, duration, trace_id, span_id, parent_id, attributes_dropped, .. } = span;
         let head = Head { name, flags, attributes_dropped, start, duration, trace_id, span_id, parent_id };
-        let words = [&span_head(&head, items.words().len()), items.words()].concat();
-        let span = Record::Span(Span { attributes: kept, ..span });
+        let words = [&span_head(&head, items.len()), items.words().0].concat();
+        let span = Record::Span(Span { items: kept, ..span });
         prop_assert_eq!(&words, &words_of(&span));
         prop_assert_eq!(first(&words).map(by_bits), Ok(by_bits(span)));
     }

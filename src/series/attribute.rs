@@ -1,6 +1,6 @@
 //! What can be set on a span. Hot; conversions only.
 
-/// A value for [`Span::set`](crate::Span::set); made from text, integers, floats and booleans by `Into`.
+/// A value for [`Span::set`](crate::OwnedSpan::set); made from text, integers, floats and booleans by `Into`.
 ///
 /// ```
 /// use tellane::Attribute;

@@ -1,0 +1,390 @@
+//! Traces that are held until their outcome is known, and what is decided then. Fed with encoded spans by the step; off
+//! every hot path. It starts no thread and reads no clock: passes are numbered and ticks given, so tests drive it by
+//! hand.
+//!
+//! A local root met in one pass is decided at the end of the next: a child that ended before its root was published
+//! before the root was, if perhaps in a ring that had been drained already, and every ring is drained once more by then.
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests;
+
+use crate::clock::Clock;
+use crate::config::Outcome;
+use crate::record::{Frame, Item, Span, frame, layout};
+use crate::series::Names;
+use crate::snapshot::Decisions;
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+/// An [`Outcome`] as spans are held against it: keys are numbers, times are ticks.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub(super) errors: bool,
+    pub(super) slower_than: Option<u64>,
+    pub(super) slower_than_p99: bool,
+    pub(super) attributes: Vec<(u32, Option<String>)>,
+    /// Traces whose mixed id is below this are kept; the maximum stands for all.
+    pub(super) share: u64,
+    pub(super) traces: usize,
+    pub(super) spans_per_trace: usize,
+    pub(super) bytes: usize,
+    pub(super) longest_wait: u64,
+}
+
+// What was found in a trace.
+const ERROR: u8 = 1;
+const SLOW: u8 = 2;
+const SLOW_P99: u8 = 4;
+const ATTRIBUTE: u8 = 8;
+
+impl Rules {
+    pub(super) fn new(outcome: &Outcome, names: &Names, clock: &Clock) -> Self {
+        let ticks = |wait: Duration| clock.ticks_in(wait);
+        let attributes = outcome.attributes.iter().map(|(key, text)| (names.key(key), text.clone()));
+        Self {
+            errors: outcome.errors,
+            slower_than: outcome.slower_than.map(ticks),
+            slower_than_p99: outcome.slower_than_p99,
+            // Number 0 stands in for all keys above the cap: it would match what nobody asked for.
+            attributes: attributes.filter(|(key, _)| *key != 0).collect(),
+            share: (outcome.ratio * (u64::MAX as f64)) as u64, // saturates: 1.0 gives the maximum
+            traces: outcome.traces,
+            spans_per_trace: outcome.spans_per_trace,
+            bytes: outcome.bytes,
+            longest_wait: ticks(outcome.longest_wait),
+        }
+    }
+
+    /// What there is to be found in a span.
+    fn look(&self, span: &Frame<'_>, above_p99: bool) -> u8 {
+        let mut found = 0;
+        if self.errors && layout::flags(span.header()) & layout::FLAG_STATUS == FAILED {
+            found |= ERROR;
+        }
+        if is_root(span) {
+            if self.slower_than.is_some_and(|bound| span.words[2] > bound) {
+                found |= SLOW;
+            }
+            if self.slower_than_p99 && above_p99 {
+                found |= SLOW_P99;
+            }
+        }
+        if !self.attributes.is_empty() && self.has_attribute(span) {
+            found |= ATTRIBUTE;
+        }
+        found
+    }
+
+    fn has_attribute(&self, span: &Frame<'_>) -> bool {
+        // A word of a text may look like an item: this only spares most spans the decoding.
+        let may_be = |word: &u64| {
+            layout::item_parts(*word).is_some_and(|item| {
+                item.tag == layout::TAG_ATTRIBUTE && self.attributes.iter().any(|(key, _)| *key == item.key)
+            })
+        };
+        let items = &span.words[layout::SPAN_WORDS.min(span.words.len())..];
+        items.iter().any(may_be) && span.span().is_ok_and(|span| self.matches(&span))
+    }
+
+    fn matches(&self, span: &Span) -> bool {
+        self.attributes.iter().any(|(key, text)| {
+            // Of a key that was set again, the last value counts, as in finished spans.
+            let value = span.items.iter().rev().find_map(|item| match item {
+                Item::Attribute(of, value) if of == key => Some(value),
+                _ => None,
+            });
+            value.is_some_and(|value| text.as_ref().is_none_or(|text| value.to_string() == *text))
+        })
+    }
+
+    fn is_in_share(&self, trace_id: u128) -> bool {
+        mixed(trace_id) < self.share || self.share == u64::MAX
+    }
+}
+
+/// The status of a span that failed.
+const FAILED: u64 = 2;
+
+fn is_root(span: &Frame<'_>) -> bool {
+    layout::flags(span.header()) & layout::FLAG_LOCAL_ROOT != 0
+}
+
+fn trace_of(span: &Frame<'_>) -> u128 {
+    (u128::from(span.words[3]) << 64) | u128::from(span.words[4])
+}
+
+/// A number by which to draw traces, the same in every process. Not the id's low half: head sampling went by that. The
+/// finalizer of MurmurHash3.
+fn mixed(trace_id: u128) -> u64 {
+    let mut mixed = (trace_id >> 64) as u64 ^ trace_id as u64;
+    mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    mixed ^ (mixed >> 33)
+}
+
+/// When a span came in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At {
+    /// The number of the pass.
+    pub(super) pass: u64,
+    /// The clock at its beginning.
+    pub(super) ticks: u64,
+}
+
+/// Where kept spans go.
+pub(super) type Keep<'a> = dyn FnMut(&Frame<'_>) + 'a;
+
+/// A trace that waits for its decision.
+#[derive(Debug)]
+struct Waiting {
+    /// Tells it from another one of the same id, before or after.
+    serial: u64,
+    /// The ticks at which its first span came in.
+    since: u64,
+    has_root: bool,
+    found: u8,
+    spans: u64,
+    words: Vec<u64>,
+}
+
+/// Why a trace is decided just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    RootEnded,
+    Evicted,
+    TimedOut,
+}
+
+/// What became of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Sampled,
+    Kept,
+    Dropped,
+}
+
+/// All traces held, and the decisions on the latest before them.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) rules: Rules,
+    traces: HashMap<u128, Waiting>,
+    /// Serial and id, oldest first; with some that are decided already.
+    order: VecDeque<(u64, u128)>,
+    /// Pass, serial and id of those whose local root has ended.
+    ended: VecDeque<(u64, u64, u128)>,
+    serial: u64,
+    /// Words held, and words set aside for them.
+    words: usize,
+    room: usize,
+    fates: HashMap<u128, Fate>,
+    /// Whose fates are remembered, oldest first.
+    remembered: VecDeque<u128>,
+    decisions: Decisions,
+}
+
+impl Held {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            traces: HashMap::new(),
+            order: VecDeque::new(),
+            ended: VecDeque::new(),
+            serial: 0,
+            words: 0,
+            room: 0,
+            fates: HashMap::new(),
+            remembered: VecDeque::new(),
+            decisions: Decisions::default(),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        8 * self.room
+            + self.traces.capacity() * size_of::<(u128, Waiting)>()
+            + self.order.capacity() * size_of::<(u64, u128)>()
+            + self.ended.capacity() * size_of::<(u64, u64, u128)>()
+            + self.fates.capacity() * size_of::<(u128, Fate)>()
+            + self.remembered.capacity() * size_of::<u128>()
+    }
+
+    pub(super) fn decisions(&self) -> &Decisions {
+        &self.decisions
+    }
+
+    /// Whether a trace's root has ended, and only the next pass is waited for.
+    pub(super) fn awaits_a_pass(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
+    /// Takes a span of a trace that is not sampled. `above_p99` is asked of local roots only.
+    pub(super) fn take(&mut self, span: &Frame<'_>, at: At, above_p99: bool, keep: &mut Keep<'_>) {
+        let id = trace_of(span);
+        if !self.traces.contains_key(&id) {
+            if let Some(fate) = self.fates.get(&id).copied() {
+                return self.take_late(span, fate, keep);
+            }
+            self.begin(id, at);
+        }
+        let Some(trace) = self.traces.get_mut(&id) else { return };
+        trace.found |= self.rules.look(span, above_p99);
+        let is_root = is_root(span);
+        // The root comes last: without it the others would have no beginning.
+        if trace.spans < self.rules.spans_per_trace as u64 || is_root {
+            let room = trace.words.capacity();
+            trace.words.extend_from_slice(span.words);
+            trace.spans += 1;
+            self.words += span.words.len();
+            self.room += trace.words.capacity() - room;
+            self.decisions.spans_held += 1;
+        } else {
+            self.decisions.spans_dropped += 1;
+            self.decisions.spans_above_cap += 1;
+        }
+        if is_root && !trace.has_root {
+            trace.has_root = true;
+            self.ended.push_back((at.pass, trace.serial, id));
+        }
+        while self.traces.len() > self.rules.traces || 8 * self.words > self.rules.bytes {
+            let Some(oldest) = self.oldest() else { break };
+            self.decide(oldest, Cause::Evicted, keep);
+        }
+    }
+
+    fn begin(&mut self, id: u128, at: At) {
+        self.serial += 1;
+        let (serial, since) = (self.serial, at.ticks);
+        self.traces.insert(id, Waiting { serial, since, has_root: false, found: 0, spans: 0, words: vec![] });
+        self.decisions.traces_held += 1;
+        if self.order.len() > 2 * self.traces.len() + 64 {
+            let traces = &self.traces; // of each that is held, one more is decided: time to clear up
+            self.order.retain(|(serial, id)| traces.get(id).is_some_and(|trace| trace.serial == *serial));
+        }
+        self.order.push_back((serial, id));
+    }
+
+    fn take_late(&mut self, span: &Frame<'_>, fate: Fate, keep: &mut Keep<'_>) {
+        match fate {
+            Fate::Dropped => {
+                self.decisions.spans_dropped += 1;
+                self.decisions.late_dropped += 1;
+            }
+            Fate::Kept | Fate::Sampled => {
+                keep(span);
+                self.decisions.spans_kept += 1;
+                self.decisions.late_kept += u64::from(fate == Fate::Kept);
+            }
+        }
+    }
+
+    /// Takes a span of a sampled trace. If spans of it are held, since elsewhere it was not sampled, they are kept too.
+    pub(super) fn take_sampled(&mut self, span: &Frame<'_>, keep: &mut Keep<'_>) {
+        let id = trace_of(span);
+        match self.fates.get_mut(&id) {
+            Some(fate) => *fate = Fate::Sampled,
+            None => {
+                self.decisions.ratio += 1;
+                if let Some(trace) = self.remove(id) {
+                    self.release(&trace, keep);
+                }
+                self.remember(id, Fate::Sampled);
+            }
+        }
+        keep(span);
+        self.decisions.spans_kept += 1;
+    }
+
+    /// After a pass that went through: decides what was waiting for that.
+    pub(super) fn end_of_pass(&mut self, at: At, keep: &mut Keep<'_>) {
+        while let Some((pass, serial, id)) = self.ended.front().copied() {
+            if pass >= at.pass {
+                break;
+            }
+            self.ended.pop_front();
+            if self.traces.get(&id).is_some_and(|trace| trace.serial == serial) {
+                self.decide(id, Cause::RootEnded, keep);
+            }
+        }
+        while let Some(id) = self.oldest() {
+            let Some(trace) = self.traces.get(&id) else { break };
+            // One whose root has just ended is decided at the next pass anyway.
+            if trace.has_root || at.ticks.saturating_sub(trace.since) < self.rules.longest_wait {
+                break;
+            }
+            self.decide(id, Cause::TimedOut, keep);
+        }
+    }
+
+    /// Decides everything by what is known: nothing more will come.
+    pub(super) fn settle(&mut self, keep: &mut Keep<'_>) {
+        self.ended.clear();
+        while let Some(id) = self.oldest() {
+            let has_root = self.traces.get(&id).is_some_and(|trace| trace.has_root);
+            self.decide(id, if has_root { Cause::RootEnded } else { Cause::TimedOut }, keep);
+        }
+    }
+
+    /// The trace that has been held for longest.
+    fn oldest(&mut self) -> Option<u128> {
+        loop {
+            let (serial, id) = *self.order.front()?;
+            if self.traces.get(&id).is_some_and(|trace| trace.serial == serial) {
+                return Some(id);
+            }
+            self.order.pop_front();
+        }
+    }
+
+    fn remove(&mut self, id: u128) -> Option<Waiting> {
+        let trace = self.traces.remove(&id)?;
+        self.words -= trace.words.len();
+        self.room -= trace.words.capacity();
+        self.decisions.traces_held -= 1;
+        self.decisions.spans_held -= trace.spans;
+        Some(trace)
+    }
+
+    fn release(&mut self, trace: &Waiting, keep: &mut Keep<'_>) {
+        let mut rest = &trace.words[..];
+        while let Ok(span) = frame(rest) {
+            keep(&span);
+            rest = &rest[span.words.len()..];
+        }
+        self.decisions.spans_kept += trace.spans;
+    }
+
+    fn decide(&mut self, id: u128, cause: Cause, keep: &mut Keep<'_>) {
+        let Some(trace) = self.remove(id) else { return };
+        let in_share = self.rules.is_in_share(id);
+        let decisions = &mut self.decisions;
+        let (count, kept) = match trace.found {
+            found if found & ERROR != 0 => (&mut decisions.error, true),
+            found if found & SLOW != 0 => (&mut decisions.slow, true),
+            found if found & SLOW_P99 != 0 => (&mut decisions.slow_p99, true),
+            found if found & ATTRIBUTE != 0 => (&mut decisions.attribute, true),
+            _ if in_share => (&mut decisions.share, true),
+            _ => match cause {
+                Cause::RootEnded => (&mut decisions.uninteresting, false),
+                Cause::Evicted => (&mut decisions.evicted, false),
+                Cause::TimedOut => (&mut decisions.timed_out, false),
+            },
+        };
+        *count += 1;
+        if kept {
+            self.release(&trace, keep);
+        } else {
+            decisions.spans_dropped += trace.spans;
+        }
+        self.remember(id, if kept { Fate::Kept } else { Fate::Dropped });
+    }
+
+    fn remember(&mut self, id: u128, fate: Fate) {
+        if self.remembered.len() >= self.rules.traces.saturating_mul(4)
+            && let Some(oldest) = self.remembered.pop_front()
+        {
+            self.fates.remove(&oldest);
+        }
+        if self.fates.insert(id, fate).is_none() {
+            self.remembered.push_back(id);
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! What is held against a naive model of it, and the timing rule against lanes that are drained in any order.
+
+use super::*;
+use crate::record::{Record, Status, Value, encode};
+use proptest::prelude::*;
+
+fn rules() -> Rules {
+    Rules {
+        errors: true,
+        slower_than: Some(100),
+        slower_than_p99: true,
+        attributes: vec![(7, None), (8, Some("gold".into()))],
+        share: 0,
+        traces: 1_000,
+        spans_per_trace: 1_000,
+        bytes: 1 << 20,
+        longest_wait: 1_000,
+    }
+}
+
+/// A span as a test makes it up.
+#[derive(Clone, Copy, Debug, Default)]
+struct Made {
+    trace: u8,
+    number: u64,
+    root: bool,
+    fails: bool,
+    sampled: bool,
+    duration: u64,
+    above_p99: bool,
+    /// The key of an attribute, and whether it has the value asked for.
+    key: Option<(u32, bool)>,
+}
+
+impl Made {
+    fn words(self) -> Vec<u64> {
+        let value = |gold: bool| Value::Str(if gold { "gold" } else { "silver" }.into());
+        let span = Span {
+            name: 1,
+            duration: self.duration,
+            trace_id: u128::from(self.trace) + 1,
+            span_id: self.number + 1,
+            status: if self.fails { Status::Error } else { Status::Unset },
+            sampled: self.sampled,
+            held: !self.sampled,
+            local_root: self.root,
+            items: self.key.map(|(key, gold)| Item::Attribute(key, value(gold))).into_iter().collect(),
+            ..Span::default()
+        };
+        let mut words = Vec::new();
+        encode(&Record::Span(span), &mut words).unwrap();
+        words
+    }
+
+    fn found(self) -> u8 {
+        let attribute = self.key.is_some_and(|(key, gold)| key == 7 || (key == 8 && gold));
+        (if self.fails { ERROR } else { 0 })
+            | (if self.root && self.duration > 100 { SLOW } else { 0 })
+            | (if self.root && self.above_p99 { SLOW_P99 } else { 0 })
+            | (if attribute { ATTRIBUTE } else { 0 })
+    }
+}
+
+fn made(traces: u8) -> impl Strategy<Value = Made> {
+    let rarely = || prop::bool::weighted(0.1);
+    let key = prop::option::weighted(0.2, (6..9_u32, any::<bool>()));
+    let shape = (0..traces, prop::bool::weighted(0.2), rarely(), prop::bool::weighted(0.02));
+    (shape, (0..110_u64, rarely()), key).prop_map(
+        |((trace, root, fails, sampled), (duration, above_p99), key)| Made {
+            trace,
+            number: 0,
+            root,
+            fails,
+            sampled,
+            duration,
+            above_p99,
+            key,
+        },
+    )
+}
+
+/// A trace of the model.
+struct Open {
+    trace: u8,
+    since: u64,
+    /// The pass that met its root, and the number of that span.
+    root: Option<(u64, u64)>,
+    found: u8,
+    spans: Vec<Vec<u64>>,
+}
+
+/// The same in lists that are searched from end to end.
+struct Model {
+    rules: Rules,
+    open: Vec<Open>,
+    fates: Vec<(u8, Fate)>,
+    kept: Vec<Vec<u64>>,
+    told: Decisions,
+}
+
+impl Model {
+    fn remember(&mut self, trace: u8, fate: Fate) {
+        if self.fates.len() == 4 * self.rules.traces {
+            self.fates.remove(0);
+        }
+        self.fates.push((trace, fate));
+    }
+
+    fn keep(&mut self, spans: Vec<Vec<u64>>) {
+        self.told.spans_kept += spans.len() as u64;
+        self.kept.extend(spans);
+    }
+
+    fn decide(&mut self, at: usize, cause: Cause) {
+        let open = self.open.remove(at);
+        let told = &mut self.told;
+        let count =
+            match (open.found & ERROR, open.found & SLOW, open.found & SLOW_P99, open.found & ATTRIBUTE) {
+                (ERROR, ..) => Ok(&mut told.error),
+                (_, SLOW, ..) => Ok(&mut told.slow),
+                (_, _, SLOW_P99, _) => Ok(&mut told.slow_p99),
+                (_, _, _, ATTRIBUTE) => Ok(&mut told.attribute),
+                _ if self.rules.is_in_share(u128::from(open.trace) + 1) => Ok(&mut told.share),
+                _ if cause == Cause::RootEnded => Err(&mut told.uninteresting),
+                _ if cause == Cause::Evicted => Err(&mut told.evicted),
+                _ => Err(&mut told.timed_out),
+            };
+        match count {
+            Ok(count) => {
+                *count += 1;
+                self.keep(open.spans);
+                self.remember(open.trace, Fate::Kept);
+            }
+            Err(count) => {
+                *count += 1;
+                self.told.spans_dropped += open.spans.len() as u64;
+                self.remember(open.trace, Fate::Dropped);
+            }
+        }
+    }
+
+    fn take(&mut self, made: Made, at: At) {
+        let fate = self.fates.iter().position(|(trace, _)| *trace == made.trace);
+        let open = self.open.iter().position(|open| open.trace == made.trace);
+        match (open, fate) {
+            (open, fate) if made.sampled => {
+                if let Some(open) = open {
+                    let open = self.open.remove(open);
+                    self.keep(open.spans);
+                }
+                match fate {
+                    Some(fate) => self.fates[fate].1 = Fate::Sampled,
+                    None => {
+                        self.told.ratio += 1;
+                        self.remember(made.trace, Fate::Sampled);
+                    }
+                }
+                self.keep(vec![made.words()]);
+            }
+            (None, Some(fate)) => match self.fates[fate].1 {
+                Fate::Dropped => {
+                    self.told.spans_dropped += 1;
+                    self.told.late_dropped += 1;
+                }
+                fate => {
+                    self.keep(vec![made.words()]);
+                    self.told.late_kept += u64::from(fate == Fate::Kept);
+                }
+            },
+            (open, _) => {
+                let open = open.unwrap_or_else(|| {
+                    let (trace, since) = (made.trace, at.ticks);
+                    self.open.push(Open { trace, since, root: None, found: 0, spans: Vec::new() });
+                    self.open.len() - 1
+                });
+                let open = &mut self.open[open];
+                open.found |= made.found();
+                if open.spans.len() < self.rules.spans_per_trace || made.root {
+                    open.spans.push(made.words());
+                } else {
+                    self.told.spans_dropped += 1;
+                    self.told.spans_above_cap += 1;
+                }
+                if made.root {
+                    open.root.get_or_insert((at.pass, made.number));
+                }
+                while self.open.len() > self.rules.traces || 8 * self.words() > self.rules.bytes {
+                    self.decide(0, Cause::Evicted);
+                }
+            }
+        }
+    }
+
+    fn words(&self) -> usize {
+        self.open.iter().flat_map(|open| &open.spans).map(Vec::len).sum()
+    }
+
+    fn end_of_pass(&mut self, at: At) {
+        let ripe = |open: &Open| open.root.filter(|(pass, _)| *pass < at.pass);
+        // In the order in which their roots were met.
+        let mut order: Vec<_> = self.open.iter().filter_map(|open| Some((ripe(open)?, open.trace))).collect();
+        order.sort();
+        for (_, trace) in order {
+            if let Some(at) = self.open.iter().position(|open| open.trace == trace) {
+                self.decide(at, Cause::RootEnded);
+            }
+        }
+        while self.open.first().is_some_and(|open| open.root.is_none() && at.ticks - open.since >= 1_000) {
+            self.decide(0, Cause::TimedOut);
+        }
+    }
+
+    fn settle(&mut self) {
+        while let Some(open) = self.open.first() {
+            let cause = if open.root.is_some() { Cause::RootEnded } else { Cause::TimedOut };
+            self.decide(0, cause);
+        }
+    }
+
+    fn told(&self) -> Decisions {
+        let spans: usize = self.open.iter().map(|open| open.spans.len()).sum();
+        let mut told = self.told.clone();
+        (told.traces_held, told.spans_held) = (self.open.len() as u64, spans as u64);
+        told
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Take(Made),
+    EndOfPass(u64),
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        5 => made(20).prop_map(Act::Take),
+        1 => (0..300_u64).prop_map(Act::EndOfPass),
+    ];
+    prop::collection::vec(act, 0..300)
+}
+
+/// Spans in an order that says nothing: what is decided together comes in any order.
+fn sorted(mut spans: Vec<Vec<u64>>) -> Vec<Vec<u64>> {
+    spans.sort();
+    spans
+}
+
+proptest! {
+    #[test]
+    fn it_decides_what_a_naive_model_decides(
+        acts in acts(),
+        (traces, spans_per_trace, words) in (1..12_usize, 1..6_usize, 20..400_usize),
+        share in prop_oneof![Just(0), Just(u64::MAX / 2), Just(u64::MAX)],
+    ) {
+        let rules = Rules { traces, spans_per_trace, bytes: 8 * words, share, ..rules() };
+        let mut held = Held::new(rules.clone());
+        let told = Decisions::default();
+        let mut model = Model { rules, open: Vec::new(), fates: Vec::new(), kept: Vec::new(), told };
+        let mut at = At { pass: 1, ticks: 0 };
+        let (mut kept, mut number) = (Vec::new(), 0);
+        for act in acts {
+            let mut keep = |span: &Frame<'_>| kept.push(span.words.to_vec());
+            match act {
+                Act::Take(made) => {
+                    number += 1;
+                    let made = Made { number, ..made };
+                    let words = made.words();
+                    let span = frame(&words).unwrap();
+                    if made.sampled {
+                        held.take_sampled(&span, &mut keep);
+                    } else {
+                        held.take(&span, at, made.above_p99, &mut keep);
+                    }
+                    model.take(made, at);
+                }
+                Act::EndOfPass(ticks) => {
+                    at.ticks += ticks;
+                    held.end_of_pass(at, &mut keep);
+                    model.end_of_pass(at);
+                    at.pass += 1;
+                }
+            }
+            prop_assert_eq!(held.decisions(), &model.told());
+            prop_assert_eq!(held.words, model.words());
+            let room: usize = held.traces.values().map(|trace| trace.words.capacity()).sum();
+            prop_assert_eq!(held.room, room);
+            prop_assert!(held.bytes() >= 8 * room);
+            prop_assert!(8 * held.words <= held.rules.bytes && held.traces.len() <= traces);
+            prop_assert!(held.fates.len() <= 4 * traces && held.remembered.len() == held.fates.len());
+            prop_assert!(held.order.len() <= 2 * traces + 67);
+        }
+        held.settle(&mut |span| kept.push(span.words.to_vec()));
+        model.settle();
+        prop_assert_eq!(held.decisions(), &model.told());
+        prop_assert_eq!(held.decisions().spans_held + held.words as u64 + held.room as u64, 0);
+        let spans = held.decisions().spans_kept + held.decisions().spans_dropped;
+        prop_assert_eq!((spans, held.decisions().spans_kept), (number, kept.len() as u64));
+        prop_assert_eq!(sorted(kept), sorted(model.kept));
+    }
+
+    /// Lanes drained one after the other while others are published to: a root may be met before its child.
+    #[test]
+    fn what_ended_before_its_root_is_decided_with_it(
+        traces in prop::collection::vec(prop::collection::vec((0..4_usize, prop::bool::weighted(0.1)), 1..6), 1..6),
+        acts in prop::collection::vec(prop::option::of(0..6_usize), 0..120),
+    ) {
+        let mut held = Held::new(rules());
+        let mut kept = Vec::new();
+        let mut left: Vec<VecDeque<_>> = traces.iter().cloned().map(VecDeque::from).collect();
+        let mut lanes: [Vec<Made>; 4] = Default::default();
+        let (mut at, mut turn) = (At { pass: 1, ticks: 0 }, 0);
+        // At the end: what is left of each, then passes enough.
+        let rest = (0..traces.len()).flat_map(|trace| [Some(trace); 6]).chain([None; 16]);
+        for act in acts.into_iter().chain(rest) {
+            let mut keep = |span: &Frame<'_>| kept.push(u128::from(span.words[4]) - 1);
+            match act {
+                Some(trace) => {
+                    let Some(spans) = left.get_mut(trace) else { continue };
+                    let Some((lane, fails)) = spans.pop_front() else { continue };
+                    let root = spans.is_empty(); // it ends last
+                    lanes[lane].push(Made { trace: trace as u8, root, fails, ..Made::default() });
+                }
+                None => {
+                    for made in lanes[turn].drain(..) {
+                        held.take(&frame(&made.words()).unwrap(), at, false, &mut keep);
+                    }
+                    turn = (turn + 1) % lanes.len();
+                    if turn == 0 {
+                        held.end_of_pass(at, &mut keep);
+                        at.pass += 1;
+                    }
+                }
+            }
+        }
+        let failed = |spans: &Vec<(usize, bool)>| spans.iter().any(|(_, fails)| *fails);
+        for (number, spans) in traces.iter().enumerate() {
+            let of_it = kept.iter().filter(|trace| **trace == number as u128).count();
+            prop_assert_eq!(of_it, if failed(spans) { spans.len() } else { 0 });
+        }
+        let told = held.decisions();
+        prop_assert_eq!((told.late_kept, told.late_dropped, told.traces_held), (0, 0, 0));
+        let failed = traces.iter().filter(|spans| failed(spans)).count();
+        prop_assert_eq!((told.error, told.uninteresting), (failed as u64, (traces.len() - failed) as u64));
+    }
+}
+
+#[test]
+fn a_share_is_drawn_from_all_over_the_ids() {
+    let quarter = Rules { share: u64::MAX / 4, ..rules() };
+    // As they are: numbered, with one half empty, or the half that head sampling left over.
+    let ids: [fn(u128) -> u128; 3] = [|id| id, |id| id << 64, |id| u128::from(u64::MAX) - id];
+    for ids in ids {
+        let drawn = (1..=10_000).filter(|id| quarter.is_in_share(ids(*id))).count();
+        assert!((2_300..=2_700).contains(&drawn), "{drawn}");
+    }
+    assert!(!Rules { share: 0, ..rules() }.is_in_share(1));
+    assert!(Rules { share: u64::MAX, ..rules() }.is_in_share(1));
+}

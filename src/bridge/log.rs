@@ -1,0 +1,133 @@
+//! What programs say through the `log` crate, taken into an instance. Warm: a look-up by target, and the message is
+//! rendered where it is said, since nobody else can read its arguments.
+//!
+//! The target of a record is the target of its [`Logger`], so that levels are set by target at run time
+//! ([`Telemetry::set_level`]), and records carry the ids of the span that is open. What a level or a rate limit keeps
+//! out is not rendered, or is counted. Key-value pairs of the `log` crate's unstable feature are not read.
+//!
+//! A record that is made on tellane's own threads is left out: no loops.
+
+use crate::level::Level;
+use crate::log::Logger;
+use crate::series::Registry;
+use crate::sync::Arc;
+use crate::telemetry::Telemetry;
+use arrayvec::ArrayString;
+use dashmap::DashMap;
+use std::fmt::Write;
+
+/// Targets whose loggers are kept; further ones are looked up anew for each record.
+const TARGETS: usize = 4_096;
+/// Bytes of a message that are rendered without an allocation.
+const SHORT: usize = 512;
+
+/// Takes what is said through the `log` crate into an instance.
+///
+/// ```
+/// use tellane::{Level, Sink, Telemetry, bridge::log::Bridge};
+/// let (sink, kept) = Sink::memory(10);
+/// let telemetry = Telemetry::builder("shop").log_to(sink).start()?;
+/// Bridge::install(&telemetry)?;
+/// log::info!(target: "shop::cart", "{} items", 3);
+/// log::debug!(target: "shop::cart", "not at this level");
+/// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let records = kept.records();
+/// assert_eq!((records.len(), records[0].level, &*records[0].target), (1, Level::Info, "shop::cart"));
+/// assert_eq!(records[0].message.to_string(), "3 items");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Bridge {
+    registry: Arc<Registry>,
+    loggers: DashMap<Box<str>, Logger>,
+}
+
+impl Bridge {
+    /// A bridge into an instance, to be handed to the `log` crate or called by something in between.
+    ///
+    /// ```
+    /// use log::Log;
+    /// let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let bridge = tellane::bridge::log::Bridge::new(&telemetry);
+    /// let asked = log::Metadata::builder().level(log::Level::Trace).target("shop").build();
+    /// assert!(!bridge.enabled(&asked));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new(telemetry: &Telemetry) -> Self {
+        Self { registry: Arc::clone(telemetry.registry()), loggers: DashMap::new() }
+    }
+
+    /// Makes it the `log` crate's logger for the life of the process, and lets records of all levels come as far as to
+    /// here: which of them are made is said by target, at run time.
+    ///
+    /// ```
+    /// use tellane::bridge::log::Bridge;
+    /// let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// Bridge::install(&telemetry)?;
+    /// assert!(Bridge::install(&telemetry).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The `log` crate's own, if there is a logger already; then nothing is changed.
+    pub fn install(telemetry: &Telemetry) -> Result<(), ::log::SetLoggerError> {
+        ::log::set_boxed_logger(Box::new(Self::new(telemetry)))?;
+        ::log::set_max_level(::log::LevelFilter::Trace);
+        Ok(())
+    }
+
+    fn with<R>(&self, target: &str, act: impl FnOnce(&Logger) -> R) -> R {
+        if let Some(logger) = self.loggers.get(target) {
+            return act(&logger);
+        }
+        let logger = Logger::new(&self.registry, target);
+        if self.loggers.len() < TARGETS {
+            self.loggers.insert(target.into(), logger.clone());
+        }
+        act(&logger)
+    }
+}
+
+fn level_of(level: ::log::Level) -> Level {
+    match level {
+        ::log::Level::Trace => Level::Trace,
+        ::log::Level::Debug => Level::Debug,
+        ::log::Level::Info => Level::Info,
+        ::log::Level::Warn => Level::Warn,
+        ::log::Level::Error => Level::Error,
+    }
+}
+
+/// The record's text; allocates if it is long.
+fn say(logger: &Logger, record: &::log::Record<'_>) {
+    let level = level_of(record.level());
+    if let Some(literal) = record.args().as_str() {
+        logger.say(level, literal);
+        return;
+    }
+    let mut short = ArrayString::<SHORT>::new();
+    match short.write_fmt(*record.args()) {
+        Ok(()) => logger.say(level, &short),
+        Err(_) => logger.say(level, &record.args().to_string()),
+    }
+}
+
+impl ::log::Log for Bridge {
+    fn enabled(&self, metadata: &::log::Metadata<'_>) -> bool {
+        // In the child of a fork the map's lock may be held by a thread that is not there.
+        !self.registry.directory.is_forked()
+            && !crate::aggregate::is_own_thread()
+            && self.with(metadata.target(), |logger| logger.enabled(level_of(metadata.level())))
+    }
+
+    fn log(&self, record: &::log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            // Not under the map's lock: a value's Display may log itself.
+            let logger = self.with(record.target(), Logger::clone);
+            say(&logger, record);
+        }
+    }
+
+    /// Does nothing: [`Telemetry::snapshot`] waits for the sinks.
+    fn flush(&self) {}
+}

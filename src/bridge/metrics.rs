@@ -1,0 +1,225 @@
+//! The bridge from the [`metrics`](https://docs.rs/metrics/0.24) crate: `metrics::counter!`, `gauge!` and
+//! `histogram!` land in an instance, with no change to the code that calls them.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tellane::bridge::metrics::Recorder;
+//!
+//! let telemetry = tellane::Telemetry::builder("shop").start()?;
+//! Recorder::install(&telemetry)?; // in `main`, before others ask for handles
+//!
+//! metrics::describe_histogram!("queue.wait", metrics::Unit::Seconds, "Time in the queue.");
+//! metrics::counter!("orders.placed", "by" => "web").increment(2); // anywhere, in any library
+//! metrics::counter!("orders.placed").increment(1);
+//! metrics::gauge!("load").set(0.5);
+//! metrics::histogram!("queue.wait").record(Duration::from_millis(250));
+//!
+//! let snapshot = telemetry.snapshot(Duration::from_secs(1))?;
+//! assert_eq!(snapshot.counter("orders_placed_total", &[("by", "web")]), Some(2));
+//! assert_eq!(snapshot.counter("orders_placed_total", &[]), Some(1));
+//! assert_eq!(snapshot.gauge("load", &[]), Some(0.5));
+//! assert_eq!(snapshot.histogram("queue_wait_seconds", &[]).and_then(|wait| wait.max()), Some(0.25));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Names
+//!
+//! Names follow the Prometheus rules. In a metric's name, what is not a letter of ASCII, a digit, `_` or `:` becomes
+//! `_`; in a label's, `:` does too. A digit in front gets a `_` before it; several `_` in front become one; a name in
+//! `tellane_` gets a `_` in front; a name of nothing is `_`. Labels called `le` and `quantile` become `exported_le`
+//! and `exported_quantile`. Of labels with the very same name the one whose value
+//! sorts last counts (`metrics` takes keys for the same that differ in the order of their labels); if two names become the same, the second
+//! in their alphabetical order gets `_2`, and so on. Counters end in `_total`.
+//!
+//! Names that become the same share their series if they are of one type: counters add up, of a gauge the last value
+//! stays. If they are of two types, the second is refused: its records go nowhere, and [`Telemetry::faults`] says so,
+//! once for each name. So it does of a name, also of a label, of more than 200 bytes, and of new names above
+//! [`Config::names_cap`](crate::Config::names_cap), which counts all the metrics of the instance.
+//!
+//! # Labels
+//!
+//! One name may be used with different labels. All the series of a name share one
+//! [`Config::series_cap`](crate::Config::series_cap); label values above it meet in an overflow series, with
+//! `__overflow__` for the value of each label. Its counts and sums are exact. Of gauges that meet there, the last
+//! value stays, and [`absolute`](::metrics::Counter::absolute) raises it to at least that count. Beyond 64 sets of label
+//! names a name's new sets meet there too.
+//!
+//! # Units, descriptions, precision
+//!
+//! A description counts if it comes before the name is first used: its text becomes the help text, and the units seconds
+//! and bytes become part of the name (`_seconds`, `_bytes`). Other units are named at the end of the help text; values
+//! are not converted. A name that ends in `_seconds` or `_bytes` needs no description for its unit. Later descriptions,
+//! also those of another name that became the same, change nothing: a name says one thing for the life of an instance.
+//!
+//! Histograms tell values apart to 0.8 %, sums are exact but for the rounding of each value: to nanoseconds for units of
+//! time, to a byte or a bit for those of data, to one for counts, and to a millionth where the unit is not known. The
+//! greatest value counted as itself is 2^63 - 1 of those: 9 * 10^12 if the unit is not known, 292 years. NaN, the
+//! infinities and negative numbers are counted as [`Reason::Invalid`](crate::Reason::Invalid). For another precision
+//! or other bounds register the histogram beforehand ([`Telemetry::histogram`]): the bridge takes what is there, if it
+//! is of the same type.
+//!
+//! # What it costs
+//!
+//! An increment through a handle that is kept is one virtual call and tellane's own addition. The macros look their
+//! handle up at each call: that is a hash map's look-up under a shard's read lock, and a reference count. What meets an
+//! overflow series is looked up under a lock each time. `absolute` takes a lock when it raises the count, and adds up
+//! the counter over all lanes.
+//!
+//! # When
+//!
+//! - Before [`Recorder::install`] the `metrics` crate itself drops what is recorded, and a handle that was made then does
+//!   nothing for good. It counts none of this.
+//! - After shutdown everything goes on without effect on the last snapshot; samples are counted as
+//!   [`Reason::AfterShutdown`](crate::Reason::AfterShutdown). A recorder does not keep the instance running.
+//! - In the child of a fork nothing is registered, and old handles record nothing. The child cannot install
+//!   another recorder: `metrics` has one for the life of the process. It may use
+//!   [`with_local_recorder`](::metrics::with_local_recorder).
+//! - A global allocator that records through the macros may find tellane at work on the same thread; then a name that it
+//!   has not used before does nothing in that call.
+
+mod handles;
+mod names;
+mod shelf;
+
+use crate::metrics::{Counter, Gauge, Histogram, handle_of};
+use crate::series::{MetricKind, Place, Registry};
+use crate::sync::Arc;
+use crate::telemetry::Telemetry;
+use ::metrics::{Key, KeyName, Metadata, SharedString, Unit};
+use handles::{Count, Level, Values};
+use shelf::Shelf;
+
+/// Takes what is recorded through the `metrics` crate into an instance.
+///
+/// For the whole process: [`install`](Self::install). For one thread, in tests for example:
+///
+/// ```
+/// use tellane::bridge::metrics::Recorder;
+/// let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// metrics::with_local_recorder(&Recorder::new(&telemetry), || {
+///     metrics::counter!("orders").increment(3);
+/// });
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(snapshot.counter("orders_total", &[]), Some(3));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Recorder {
+    registry: Arc<Registry>,
+    counters: Shelf<::metrics::Counter>,
+    gauges: Shelf<::metrics::Gauge>,
+    histograms: Shelf<::metrics::Histogram>,
+}
+
+impl Recorder {
+    /// A recorder into an instance. Several of one instance meet in the same series.
+    ///
+    /// ```
+    /// use tellane::bridge::metrics::Recorder;
+    /// let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let recorders = [Recorder::new(&telemetry), Recorder::new(&telemetry)];
+    /// for recorder in &recorders {
+    ///     metrics::with_local_recorder(recorder, || metrics::counter!("orders").increment(1));
+    /// }
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.counter("orders_total", &[]), Some(2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new(telemetry: &Telemetry) -> Self {
+        Self {
+            registry: Arc::clone(telemetry.registry()),
+            counters: Shelf::new(MetricKind::Counter),
+            gauges: Shelf::new(MetricKind::Gauge),
+            histograms: Shelf::new(MetricKind::Histogram),
+        }
+    }
+
+    /// Makes an instance the one that the macros of the `metrics` crate record into, for the life of the process.
+    ///
+    /// ```
+    /// use tellane::bridge::metrics::{InstallError, Recorder};
+    /// let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// Recorder::install(&telemetry)?;
+    /// metrics::counter!("orders").increment(1);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.counter("orders_total", &[]), Some(1));
+    /// assert_eq!(Recorder::install(&telemetry), Err(InstallError::AlreadyInstalled));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`InstallError::AlreadyInstalled`] if the process has a recorder; that one stays.
+    pub fn install(telemetry: &Telemetry) -> Result<(), InstallError> {
+        ::metrics::set_global_recorder(Self::new(telemetry)).map_err(|_unused| InstallError::AlreadyInstalled)
+    }
+}
+
+impl ::metrics::Recorder for Recorder {
+    fn describe_counter(&self, name: KeyName, unit: Option<Unit>, text: SharedString) {
+        self.counters.describe(&self.registry, name.as_str(), unit, &text);
+    }
+
+    fn describe_gauge(&self, name: KeyName, unit: Option<Unit>, text: SharedString) {
+        self.gauges.describe(&self.registry, name.as_str(), unit, &text);
+    }
+
+    fn describe_histogram(&self, name: KeyName, unit: Option<Unit>, text: SharedString) {
+        self.histograms.describe(&self.registry, name.as_str(), unit, &text);
+    }
+
+    fn register_counter(&self, key: &Key, _from: &Metadata<'_>) -> ::metrics::Counter {
+        let handle = self.counters.handle(&self.registry, key, |series| match series.place {
+            Place::Cell(cell) => {
+                let counter: Counter = handle_of(series, &self.registry);
+                ::metrics::Counter::from_arc(Arc::new(Count::new(counter, cell, &self.registry)))
+            }
+            _ => ::metrics::Counter::noop(),
+        });
+        handle.unwrap_or(::metrics::Counter::noop())
+    }
+
+    fn register_gauge(&self, key: &Key, _from: &Metadata<'_>) -> ::metrics::Gauge {
+        let handle = self.gauges.handle(&self.registry, key, |series| {
+            let gauge: Gauge = handle_of(series, &self.registry);
+            ::metrics::Gauge::from_arc(Arc::new(Level(gauge)))
+        });
+        handle.unwrap_or(::metrics::Gauge::noop())
+    }
+
+    fn register_histogram(&self, key: &Key, _from: &Metadata<'_>) -> ::metrics::Histogram {
+        let handle = self.histograms.handle(&self.registry, key, |series| {
+            let histogram: Histogram = handle_of(series, &self.registry);
+            ::metrics::Histogram::from_arc(Arc::new(Values(histogram)))
+        });
+        handle.unwrap_or(::metrics::Histogram::noop())
+    }
+}
+
+/// Why a recorder was not installed.
+///
+/// ```
+/// use tellane::bridge::metrics::{InstallError, Recorder};
+/// let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// metrics::set_global_recorder(metrics::NoopRecorder).expect("the first");
+/// let error = Recorder::install(&telemetry).expect_err("the second");
+/// assert_eq!(error, InstallError::AlreadyInstalled);
+/// assert_eq!(error.to_string(), "the metrics crate has a global recorder already");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InstallError {
+    /// The process has a global recorder, this crate's or another's. Install tellane's first, or give the other one a
+    /// layer that records into both.
+    AlreadyInstalled,
+}
+
+impl std::fmt::Display for InstallError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AlreadyInstalled => f.write_str("the metrics crate has a global recorder already"),
+        }
+    }
+}
+
+impl std::error::Error for InstallError {}

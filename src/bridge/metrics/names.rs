@@ -1,0 +1,199 @@
+//! From the `metrics` crate's names, labels and units to tellane's. Cold: runs once for each series.
+
+use crate::metrics::{DIGITS, bounds_of};
+use crate::series::{MetricKind, Shape, Unit};
+use ::metrics::Key;
+
+/// The greatest value counted as itself, as a recorded integer. Nobody can say what a foreign histogram will see, and
+/// each doubling takes 1 KiB.
+const HIGHEST: u64 = u64::MAX / 2;
+
+/// A text with what is no part of a name replaced, and a beginning that tellane allows.
+fn word(raw: &str, colons: bool) -> String {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || (colons && letter == ':');
+    let mut word: String = raw.chars().map(|letter| if is_part(letter) { letter } else { '_' }).collect();
+    let underscores = word.bytes().take_while(|byte| *byte == b'_').count();
+    word.drain(..underscores.saturating_sub(1));
+    if word.is_empty() || word.starts_with(|first: char| first.is_ascii_digit()) {
+        word.insert(0, '_');
+    }
+    word
+}
+
+/// A metric's name, but for unit and `_total`.
+pub(super) fn metric_name(raw: &str) -> String {
+    let name = word(raw, true);
+    if name.starts_with("tellane_") { format!("_{name}") } else { name }
+}
+
+/// Label names, sorted as they were given and each its own, with their values.
+pub(super) fn labels(key: &Key) -> Vec<(String, &str)> {
+    let mut raw: Vec<(&str, &str)> = key.labels().map(|label| (label.key(), label.value())).collect();
+    // By value too: to `metrics` keys whose labels differ in order are one key, so order must not matter here.
+    raw.sort_unstable();
+    let mut labels: Vec<(String, &str)> = Vec::with_capacity(raw.len());
+    for (at, (name, value)) in raw.iter().enumerate() {
+        if raw.get(at + 1).is_some_and(|(next, _)| next == name) {
+            continue;
+        }
+        let mut wanted = word(name, false);
+        if ["le", "quantile"].contains(&&*wanted) {
+            wanted.insert_str(0, "exported_");
+        }
+        let is_taken = |labels: &[(String, &str)], name: &str| labels.iter().any(|(there, _)| there == name);
+        let stem = wanted.strip_suffix('_').unwrap_or(&wanted); // `__2` would be a reserved name
+        let mut free = wanted.clone();
+        for number in 2_u32.. {
+            if !is_taken(&labels, &free) {
+                break;
+            }
+            free = format!("{stem}_{number}");
+        }
+        labels.push((free, value));
+    }
+    labels
+}
+
+/// What a name was described as, or is taken for.
+#[derive(Clone, Debug)]
+pub(super) struct Definition {
+    pub(super) help: String,
+    pub(super) unit: Unit,
+    /// A histogram's recorded integers in one number recorded.
+    scale: f64,
+}
+
+impl Definition {
+    pub(super) fn new(name: &str, unit: Option<::metrics::Unit>, text: &str) -> Self {
+        use ::metrics::Unit as Given;
+        let (own, scale) = match unit {
+            Some(Given::Seconds) => (Unit::Seconds, 1e9),
+            Some(Given::Bytes) => (Unit::Bytes, 1.0),
+            Some(Given::Milliseconds) => (Unit::None, 1e6),
+            Some(Given::Microseconds) => (Unit::None, 1e3),
+            Some(Given::Nanoseconds | Given::BitsPerSecond) => (Unit::None, 1.0),
+            Some(Given::Kibibytes) => (Unit::None, f64::from(1 << 10)),
+            Some(Given::Mebibytes) => (Unit::None, f64::from(1 << 20)),
+            Some(Given::Gibibytes) => (Unit::None, f64::from(1 << 30)),
+            Some(Given::Tebibytes) => (Unit::None, (1_u64 << 40) as f64),
+            Some(Given::KilobitsPerSecond) => (Unit::None, 1e3),
+            Some(Given::MegabitsPerSecond) => (Unit::None, 1e6),
+            Some(Given::GigabitsPerSecond) => (Unit::None, 1e9),
+            Some(Given::TerabitsPerSecond) => (Unit::None, 1e12),
+            Some(Given::Count) => (unit_in(name), if unit_in(name) == Unit::Seconds { 1e9 } else { 1.0 }),
+            Some(Given::Percent | Given::CountPerSecond) => (Unit::None, 1e6),
+            None => match unit_in(name) {
+                Unit::Seconds => (Unit::Seconds, 1e9),
+                Unit::Bytes => (Unit::Bytes, 1.0),
+                Unit::None => (Unit::None, 1e6),
+            },
+        };
+        let is_said = own != Unit::None || matches!(unit, None | Some(Given::Count));
+        let help = match unit {
+            Some(unit) if !is_said => format!("{text} ({})", unit.as_str().replace('_', " ")),
+            _ => text.to_owned(),
+        };
+        Self { help: help.trim_start().to_owned(), unit: own, scale }
+    }
+
+    /// How a histogram counts and shows.
+    pub(super) fn shape(&self, kind: MetricKind) -> Option<Shape> {
+        (kind == MetricKind::Histogram).then(|| Shape {
+            digits: DIGITS,
+            highest: HIGHEST,
+            scale: self.scale,
+            bounds: if self.unit == Unit::None { wide_bounds() } else { bounds_of(self.unit) },
+        })
+    }
+}
+
+/// The unit that a name ends in.
+fn unit_in(name: &str) -> Unit {
+    let stem = name.strip_suffix("_total").unwrap_or(name);
+    match stem {
+        _ if stem.ends_with("_seconds") => Unit::Seconds,
+        _ if stem.ends_with("_bytes") => Unit::Bytes,
+        _ => Unit::None,
+    }
+}
+
+/// Bounds where nothing is known of the values: 1, 2, 5 in each power of ten from 0.0001 to 500,000.
+fn wide_bounds() -> Box<[f64]> {
+    let fractions = (1..=4).rev().flat_map(|power| [1.0, 2.0, 5.0].map(|step| step / 10_f64.powi(power)));
+    let whole = (0..=5).flat_map(|power| [1.0, 2.0, 5.0].map(|step| step * 10_f64.powi(power)));
+    fractions.chain(whole).collect()
+}
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_become_prometheus_names() {
+        for (raw, name) in [
+            ("http.requests", "http_requests"),
+            ("a-b/c d", "a_b_c_d"),
+            ("crate::part", "crate::part"),
+            ("9lives", "_9lives"),
+            ("__hidden", "_hidden"),
+            ("..dots", "_dots"),
+            ("tellane_state", "_tellane_state"),
+            ("größe", "gr__e"),
+            ("", "_"),
+        ] {
+            assert_eq!(metric_name(raw), name, "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn labels_are_sorted_and_told_apart() {
+        let given = [("le", "1"), ("b:c", "2"), ("b.c", "3"), ("a", "4"), ("a", "5"), ("b_c_2", "6")];
+        let key = Key::from_parts("name", &given);
+        let labels = labels(&key);
+        let labels: Vec<_> = labels.iter().map(|(name, value)| (&**name, *value)).collect();
+        assert_eq!(
+            labels,
+            [("a", "5"), ("b_c", "3"), ("b_c_2", "2"), ("b_c_2_2", "6"), ("exported_le", "1")]
+        );
+    }
+
+    #[test]
+    fn labels_of_nothing_are_told_apart() {
+        let key = Key::from_parts("name", &[("", "1"), ("{", "2")]);
+        assert_eq!(labels(&key), [("_".to_owned(), "1"), ("_2".to_owned(), "2")]);
+    }
+
+    #[test]
+    fn units_and_help() {
+        let of = |name, unit, text| Definition::new(name, unit, text);
+        let millis = of("wait", Some(::metrics::Unit::Milliseconds), "Waiting.");
+        assert_eq!((&*millis.help, millis.unit, millis.scale), ("Waiting. (milliseconds)", Unit::None, 1e6));
+        let rate = of("rate", Some(::metrics::Unit::CountPerSecond), "");
+        assert_eq!((&*rate.help, rate.scale), ("(count per second)", 1e6));
+        assert_eq!(of("wait_seconds", None, "").scale, 1e9);
+        assert_eq!(of("sent_bytes_total", None, "").unit, Unit::Bytes);
+        assert_eq!(of("wait_milliseconds", None, "").unit, Unit::None);
+        assert!(wide_bounds().windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_given_can_be_registered(
+            name in ".{0,40}", labels in prop::collection::vec((".{0,8}", ".{0,8}"), 0..6),
+        ) {
+            let key = Key::from_parts(name, &labels);
+            let labels = super::labels(&key);
+            let names: Vec<&str> = labels.iter().map(|(name, _)| &**name).collect();
+            let definition = Definition::new(key.name(), None, "");
+            let made = crate::series::Descriptor::new(
+                (&metric_name(key.name()), ""),
+                (MetricKind::Histogram, definition.unit),
+                &names,
+                definition.shape(MetricKind::Histogram),
+                std::panic::Location::caller(),
+            );
+            prop_assert!(made.is_ok(), "{:?}", made);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A record as a line: for people, as logfmt, as JSON.
+
+use super::escape::{self, is_harmful};
+use super::time::rfc3339;
+use crate::level::Level;
+use crate::record::Value;
+use crate::snapshot::LogRecord;
+use std::fmt::Write;
+
+/// How a sink writes a record. One line each, whatever is in its texts; times are UTC.
+///
+/// ```
+/// use tellane::{Format, Sink, Telemetry};
+/// let telemetry = Telemetry::builder("shop").log_to(Sink::stdout(Format::Json)).start()?;
+/// tellane::info!(telemetry.logger("shop"), "open", tills = 4);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Format {
+    /// `2026-11-25T12:44:55.000123Z  INFO shop: open tills=4`
+    #[default]
+    Human,
+    /// `time=2026-11-25T12:44:55.000123Z level=info target=shop msg=open tills=4`
+    Logfmt,
+    /// `{"time":"2026-11-25T12:44:55.000123Z","level":"info","target":"shop","message":"open","fields":{"tills":4}}`
+    Json,
+}
+
+impl Format {
+    /// Appends a record's line, its end included. Only [`Human`](Self::Human) is ever painted.
+    pub(super) fn write(self, record: &LogRecord, colour: bool, into: &mut String) {
+        match self {
+            Self::Human => human(record, colour, into),
+            Self::Logfmt => logfmt(record, into),
+            Self::Json => json(record, into),
+        }
+        into.push('\n');
+    }
+
+    /// A record's line, without its end and without colour.
+    ///
+    /// ```
+    /// use tellane::{Format, Sink, Telemetry};
+    /// let (sink, kept) = Sink::memory(10);
+    /// let telemetry = Telemetry::builder("shop").log_to(sink).start()?;
+    /// tellane::info!(telemetry.logger("shop"), "open", tills = 4);
+    /// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert!(Format::Logfmt.line(&kept.records()[0]).ends_with(" level=info target=shop msg=open tills=4"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn line(self, record: &LogRecord) -> String {
+        let mut line = String::new();
+        self.write(record, false, &mut line);
+        line.pop();
+        line
+    }
+}
+
+// Below, what is written to a string is taken: there is no error to see to.
+
+fn human(record: &LogRecord, colour: bool, into: &mut String) {
+    let paint = |code: &str, into: &mut String| {
+        if colour {
+            let _written = write!(into, "\u{1b}[{code}m");
+        }
+    };
+    paint("2", into);
+    rfc3339(record.unix_nanos, into);
+    paint("0", into);
+    into.push(' ');
+    let (code, name) = match record.level {
+        Level::Trace => ("35", "TRACE"),
+        Level::Debug => ("34", "DEBUG"),
+        Level::Info => ("32", " INFO"),
+        Level::Warn => ("33", " WARN"),
+        Level::Error => ("31", "ERROR"),
+    };
+    paint(code, into);
+    into.push_str(name);
+    paint("0", into);
+    into.push(' ');
+    escape::plain(&record.target, into);
+    into.push_str(": ");
+    escape::plain(&record.message, into);
+    pairs(record, into);
+}
+
+fn logfmt(record: &LogRecord, into: &mut String) {
+    into.push_str("time=");
+    rfc3339(record.unix_nanos, into);
+    let _written = write!(into, " level={} target=", record.level);
+    escape::value(&record.target, false, into);
+    into.push_str(" msg=");
+    escape::value(&record.message, false, into);
+    pairs(record, into);
+}
+
+/// Fields and ids as `key=value`.
+fn pairs(record: &LogRecord, into: &mut String) {
+    for (key, value) in &record.fields {
+        into.push(' ');
+        escape::key(key, into);
+        into.push('=');
+        match value {
+            Value::Str(text) => escape::value(text, false, into),
+            Value::Cut(text) => escape::value(text, true, into),
+            other => drop(write!(into, "{other}")),
+        }
+    }
+    if record.fields_dropped > 0 {
+        let _written = write!(into, " fields_dropped={}", record.fields_dropped);
+    }
+    if let Some((trace_id, span_id)) = record.span {
+        let _written = write!(into, " trace_id={trace_id:032x} span_id={span_id:016x}");
+    }
+}
+
+fn json(record: &LogRecord, into: &mut String) {
+    into.push_str("{\"time\":\"");
+    rfc3339(record.unix_nanos, into);
+    let _written = write!(into, "\",\"level\":\"{}\",\"target\":", record.level);
+    escape::quoted(&record.target, false, into);
+    into.push_str(",\"message\":");
+    escape::quoted(&record.message, false, into);
+    if let Some((trace_id, span_id)) = record.span {
+        let _written = write!(into, ",\"trace_id\":\"{trace_id:032x}\",\"span_id\":\"{span_id:016x}\"");
+    }
+    if !record.fields.is_empty() {
+        into.push_str(",\"fields\":");
+        let mut before = '{';
+        for (key, value) in &record.fields {
+            into.push(before);
+            before = ',';
+            escape::quoted(key, false, into);
+            into.push(':');
+            json_value(value, into);
+        }
+        into.push('}');
+    }
+    if record.fields_dropped > 0 {
+        let _written = write!(into, ",\"fields_dropped\":{}", record.fields_dropped);
+    }
+    if let Some((file, line)) = record.location {
+        into.push_str(",\"file\":");
+        escape::quoted(file, false, into);
+        let _written = write!(into, ",\"line\":{line}");
+    }
+    into.push('}');
+}
+
+fn json_value(value: &Value, into: &mut String) {
+    match value {
+        Value::Str(text) => escape::quoted(text, false, into),
+        Value::Cut(text) => escape::quoted(text, true, into),
+        // JSON has no number for these.
+        Value::F64(number) if !number.is_finite() => escape::quoted(&number.to_string(), false, into),
+        other => drop(write!(into, "{other}")),
+    }
+    debug_assert!(!into.ends_with(is_harmful), "every text is escaped");
+}

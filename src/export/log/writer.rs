@@ -1,0 +1,31 @@
+//! The thread `tellane-log`: takes batches and writes them to the sinks. It may block for ever, and nobody waits for it
+//! longer than a deadline says.
+
+use super::sink::Sink;
+use crate::series::Registry;
+use crate::snapshot::{Inbox, read_logs};
+use crate::sync::Arc;
+
+/// What the thread owns.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) inbox: Inbox,
+    pub(crate) sinks: Vec<Sink>,
+    pub(crate) registry: Arc<Registry>,
+}
+
+impl Writer {
+    /// Runs until the other end is gone and everything is written.
+    pub(crate) fn run(mut self) {
+        while let Some(batch) = self.inbox.next() {
+            let records: Vec<_> = read_logs(&batch, &self.registry).collect();
+            let mut taken: Vec<bool> = records.iter().map(Option::is_some).collect();
+            let corrupt = batch.records.saturating_sub(taken.iter().filter(|read| **read).count() as u64);
+            for sink in &mut self.sinks {
+                sink.take(&records, &mut taken);
+            }
+            let written = taken.iter().filter(|taken| **taken).count() as u64;
+            self.inbox.settle(&batch, written, corrupt, &self.registry);
+        }
+    }
+}

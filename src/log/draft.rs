@@ -1,0 +1,159 @@
+//! A record that is given its fields one by one, and errors with what caused them. Encoded as it is made; allocates
+//! nothing but a block for what does not fit 32 words.
+
+use super::logger::{Said, Source};
+use crate::level::Level;
+use crate::record::Items;
+use crate::series::{Attribute, key_number, push};
+use arrayvec::ArrayString;
+use std::error::Error;
+use std::fmt::{self, Display, Write};
+
+/// Bytes of an error's text.
+const ERROR_MAX: usize = 1_024;
+/// Errors of a chain, behind the first.
+const CAUSES: [&str; 4] = ["error.cause", "error.cause.2", "error.cause.3", "error.cause.4"];
+
+/// A log record that is being made; see [`Logger::at`](crate::Logger::at). It is made by [`say`](Self::say), and
+/// forgotten without.
+///
+/// ```
+/// use tellane::Level;
+/// let (sink, kept) = tellane::Sink::memory(10);
+/// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).start()?;
+/// let log = telemetry.logger("shop");
+/// let mut draft = log.at(Level::Info);
+/// for (key, count) in [("apples", 3), ("pears", 4)] {
+///     draft.set(key, count);
+/// }
+/// draft.say("sold");
+/// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(kept.records()[0].fields.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is recorded before `say`"]
+pub struct LogDraft<'a> {
+    /// `None` if the level is off.
+    source: Option<&'a Source>,
+    level: Level,
+    fields: Items,
+    dropped: u16,
+}
+
+impl<'a> LogDraft<'a> {
+    pub(super) fn new(source: Option<&'a Source>, level: Level) -> Self {
+        Self { source, level, fields: Items::default(), dropped: 0 }
+    }
+
+    /// Whether it will be recorded if said: the level is on.
+    ///
+    /// ```
+    /// use tellane::{Level, Logger};
+    /// assert!(!Logger::noop().at(Level::Error).is_on());
+    /// ```
+    pub fn is_on(&self) -> bool {
+        self.source.is_some()
+    }
+
+    /// Adds a field.
+    ///
+    /// ```
+    /// let log = tellane::Logger::noop();
+    /// let mut draft = log.at(tellane::Level::Info);
+    /// draft.set("left", 3);
+    /// ```
+    pub fn set<'v>(&mut self, key: &'static str, value: impl Into<Attribute<'v>>) {
+        let Some(source) = self.source else { return };
+        let value = value.into();
+        let most = source.registry.logs.settings.value;
+        let kept = key_number(source.target.base, key)
+            .is_some_and(|key| source.keep(&mut self.fields, |items| push(items, key, value, most)));
+        if !kept {
+            self.dropped = self.dropped.saturating_add(1);
+        }
+    }
+
+    /// Adds a field, and hands the draft on.
+    ///
+    /// ```
+    /// tellane::Logger::noop().at(tellane::Level::Info).with("left", 3).say("stock is low");
+    /// ```
+    pub fn with<'v>(mut self, key: &'static str, value: impl Into<Attribute<'v>>) -> Self {
+        self.set(key, value);
+        self
+    }
+
+    /// Adds an error and what caused it, as the fields `error`, `error.cause`, `error.cause.2` and so on.
+    ///
+    /// ```
+    /// use tellane::Level;
+    /// let (sink, kept) = tellane::Sink::memory(10);
+    /// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).start()?;
+    /// let log = telemetry.logger("shop");
+    /// let mut draft = log.at(Level::Warn);
+    /// draft.set_error(&std::io::Error::other("no paper"));
+    /// draft.say("the receipt was not printed");
+    /// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(&*kept.records()[0].fields[0].0, "error");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_error(&mut self, error: &dyn Error) {
+        if self.is_on() {
+            with_text_of(error, |text| self.set("error", text));
+            self.causes(error);
+        }
+    }
+
+    pub(super) fn causes(&mut self, error: &dyn Error) {
+        let mut cause = error.source();
+        for key in CAUSES {
+            let Some(present) = cause else { return };
+            with_text_of(present, |text| self.set(key, text));
+            cause = present.source();
+        }
+        if cause.is_some() {
+            self.dropped = self.dropped.saturating_add(1);
+        }
+    }
+
+    /// Makes the record.
+    ///
+    /// ```
+    /// tellane::Logger::noop().at(tellane::Level::Info).say("open");
+    /// ```
+    pub fn say(self, message: &str) {
+        let Some(source) = self.source else { return };
+        let Self { level, fields, dropped, .. } = self;
+        source.enter_and(|here| {
+            let mut said = Items::default();
+            if let Some(now) = source.begin(here, level, Said::Text(message), &mut said) {
+                source.send_long(here, (level, now), said, fields, dropped);
+            }
+        });
+    }
+}
+
+/// What something says, written into a buffer of this frame: an error's text must not allocate, and its `Display` may
+/// be somebody else's. What is longer gets cut when it is set.
+pub(super) fn with_text_of<R>(what: &(impl Display + ?Sized), act: impl FnOnce(&str) -> R) -> R {
+    let mut buffer = Buffer(ArrayString::new());
+    // Neither a full buffer nor a `Display` that fails is worth more than what came before.
+    let _cut = write!(buffer, "{what}");
+    act(&buffer.0)
+}
+
+struct Buffer(ArrayString<ERROR_MAX>);
+
+impl Write for Buffer {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        const ELLIPSIS: &str = "…";
+        let room = self.0.remaining_capacity().saturating_sub(ELLIPSIS.len());
+        if text.len() <= room {
+            return self.0.try_push_str(text).map_err(|_| fmt::Error);
+        }
+        let kept = &text[..text.floor_char_boundary(room)];
+        let _fits = self.0.try_push_str(kept).and_then(|()| self.0.try_push_str(ELLIPSIS));
+        Err(fmt::Error)
+    }
+}

@@ -1,0 +1,422 @@
+//! The handle, and a record's way into the lane.
+
+use super::draft::LogDraft;
+use crate::lane::{Directory, Mode, local};
+use crate::level::Level;
+use crate::record::{Full, Items, layout, log_header};
+use crate::series::{Attribute, LogTarget, Registry, Site, global, more_room, push};
+use crate::stats::{Kind, Reason};
+use crate::sync::Arc;
+use std::error::Error;
+
+/// Makes log records under one name, its target. Cheap to clone, and to keep: getting one takes a lock.
+///
+/// ```
+/// let telemetry = tellane::Telemetry::builder("shop").log_to(tellane::Sink::stderr(Default::default())).start()?;
+/// let log = telemetry.logger("shop::cart");
+/// tellane::info!(log, "checked out", items = 3, "payment.method" = "card");
+/// log.warn("stock is low");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Logger(Option<Source>);
+
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) target: Arc<LogTarget>,
+    pub(super) registry: Arc<Registry>,
+}
+
+/// What a record says.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Said<'a> {
+    Statement(&'static Site),
+    Text(&'a str),
+}
+
+impl Logger {
+    /// A logger whose records go nowhere.
+    ///
+    /// ```
+    /// use tellane::{Level, Logger};
+    /// assert!(!Logger::noop().enabled(Level::Error));
+    /// ```
+    pub const fn noop() -> Self {
+        Self(None)
+    }
+
+    pub(crate) fn new(registry: &Arc<Registry>, target: &str) -> Self {
+        if registry.directory.is_forked() {
+            return Self(None); // the lock that gives out targets may be held by a thread that is not there
+        }
+        let target = local::aside(|| registry.logs.target(target));
+        Self(Some(Source { target, registry: Arc::clone(registry) }))
+    }
+
+    /// Whether records of this level are made now: by the target's level, not by the switch.
+    ///
+    /// ```
+    /// use tellane::Level;
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let log = telemetry.logger("shop::cart");
+    /// assert!(log.enabled(Level::Info) && !log.enabled(Level::Debug));
+    /// telemetry.set_level("shop", Level::Debug);
+    /// assert!(log.enabled(Level::Debug));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline(always)]
+    pub fn enabled(&self, level: Level) -> bool {
+        match &self.0 {
+            Some(source) => source.target.lets(level),
+            None => false,
+        }
+    }
+
+    /// The name it was made with.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// assert_eq!(telemetry.logger("shop::cart").target(), "shop::cart");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn target(&self) -> &str {
+        self.0.as_ref().map_or("", |source| &source.target.text)
+    }
+
+    /// Says something step by step.
+    ///
+    /// ```
+    /// tellane::Logger::noop().trace("one more item");
+    /// ```
+    #[inline]
+    pub fn trace(&self, message: &str) {
+        self.say(Level::Trace, message);
+    }
+
+    /// Says something to who is looking for a fault.
+    ///
+    /// ```
+    /// tellane::Logger::noop().debug("the cart is empty");
+    /// ```
+    #[inline]
+    pub fn debug(&self, message: &str) {
+        self.say(Level::Debug, message);
+    }
+
+    /// Says what happens in the normal run.
+    ///
+    /// ```
+    /// let (sink, kept) = tellane::Sink::memory(10);
+    /// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).start()?;
+    /// telemetry.logger("shop").info("open");
+    /// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(&*kept.records()[0].message, "open");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn info(&self, message: &str) {
+        self.say(Level::Info, message);
+    }
+
+    /// Says that something is not as it was meant.
+    ///
+    /// ```
+    /// tellane::Logger::noop().warn("stock is low");
+    /// ```
+    #[inline]
+    pub fn warn(&self, message: &str) {
+        self.say(Level::Warn, message);
+    }
+
+    /// Says that something failed. See [`exception`](Self::exception) for an error at hand.
+    ///
+    /// ```
+    /// tellane::Logger::noop().error("the till is on fire");
+    /// ```
+    #[inline]
+    pub fn error(&self, message: &str) {
+        self.say(Level::Error, message);
+    }
+
+    /// Says something at a level that is known only when the program runs. All that a target says in this way at one
+    /// level counts as one statement for [`Config::logs_per_second`](crate::Config::logs_per_second).
+    ///
+    /// ```
+    /// tellane::Logger::noop().say(tellane::Level::Info, "open");
+    /// ```
+    #[inline]
+    pub fn say(&self, level: Level, message: &str) {
+        if self.enabled(level) {
+            write(self, level, Err(message), &[]);
+        }
+    }
+
+    /// Begins a record that is given its fields one by one. For what the macros cannot say.
+    ///
+    /// ```
+    /// use tellane::Level;
+    /// let (sink, kept) = tellane::Sink::memory(10);
+    /// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).start()?;
+    /// telemetry.logger("shop").at(Level::Warn).with("left", 3).say("stock is low");
+    /// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(&*kept.records()[0].fields[0].0, "left");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn at(&self, level: Level) -> LogDraft<'_> {
+        LogDraft::new(self.0.as_ref().filter(|source| source.target.lets(level)), level)
+    }
+
+    /// Records an error: what it says is the message, what caused it stands in the fields `error.cause`,
+    /// `error.cause.2` and so on, four at most. Texts are cut at 1,024 bytes.
+    ///
+    /// ```
+    /// let (sink, kept) = tellane::Sink::memory(10);
+    /// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).start()?;
+    /// telemetry.logger("shop").exception(&std::io::Error::other("the till is on fire"));
+    /// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(&*kept.records()[0].message, "the till is on fire");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn exception(&self, error: &dyn Error) {
+        let mut draft = self.at(Level::Error);
+        if draft.is_on() {
+            draft.causes(error);
+            super::draft::with_text_of(&error, |text| draft.say(text));
+        }
+    }
+
+    /// Records an error together with what it means here: the error stands in the field `error`, what caused it as in
+    /// [`exception`](Self::exception).
+    ///
+    /// ```
+    /// let (sink, kept) = tellane::Sink::memory(10);
+    /// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).start()?;
+    /// telemetry.logger("shop").error_with(&std::io::Error::other("no paper"), "the receipt was not printed");
+    /// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let record = &kept.records()[0];
+    /// assert_eq!((&*record.fields[0].0, record.fields[0].1.to_string()), ("error", "no paper".to_owned()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn error_with(&self, error: &dyn Error, message: &str) {
+        let mut draft = self.at(Level::Error);
+        if draft.is_on() {
+            draft.set_error(error);
+            draft.say(message);
+        }
+    }
+}
+
+/// A logger of the installed instance; before [`install`](crate::Builder::install) one whose records go nowhere. Keep
+/// it where you can.
+///
+/// ```
+/// tellane::logger("early").info("nobody hears this");
+/// let (sink, kept) = tellane::Sink::memory(10);
+/// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).install()?;
+/// tellane::logger("shop").info("open");
+/// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(kept.records().len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn logger(target: &str) -> Logger {
+    global().map_or(Logger::noop(), |registry| Logger::new(registry, target))
+}
+
+/// Makes a record of a level that is on: of a statement, or of a text. The macros' way.
+#[doc(hidden)]
+#[inline(never)]
+pub fn write(
+    logger: &Logger,
+    level: Level,
+    said: Result<&'static Site, &str>,
+    fields: &[(&'static str, Attribute<'_>)],
+) {
+    let Some(source) = &logger.0 else { return };
+    let said = said.map_or_else(Said::Text, Said::Statement);
+    let written = local::here(source.target.base, |here| source.write(&here, level, said, fields));
+    if written.is_none() {
+        source.enter_and(|here| source.write(here, level, said, fields));
+    }
+}
+
+impl Source {
+    #[inline(always)]
+    fn write(
+        &self,
+        here: &local::Here<'_>,
+        level: Level,
+        said: Said<'_>,
+        fields: &[(&'static str, Attribute<'_>)],
+    ) {
+        let mut items = Items::default();
+        let Some(now) = self.begin(here, level, said, &mut items) else { return };
+        let mut dropped = 0;
+        for (key, value) in fields {
+            let key = self.key(here, key);
+            let most = self.registry.logs.settings.value;
+            if !self.keep(&mut items, |items| push(items, key, *value, most)) {
+                dropped += 1;
+            }
+        }
+        if items.has_block() {
+            self.send_long(here, (level, now), items, Items::default(), dropped);
+        } else {
+            self.send(here, (level, now), [items.words().0], dropped);
+        }
+    }
+
+    /// The time of a record, if it is to be made, and what it says: into the caller's items, which are too large to be
+    /// handed back.
+    #[inline(always)]
+    pub(super) fn begin(
+        &self,
+        here: &local::Here<'_>,
+        level: Level,
+        said: Said<'_>,
+        items: &mut Items,
+    ) -> Option<u64> {
+        let (lane, logs) = (here.lane, &self.registry.logs);
+        if !lane.ring.lets_samples_through() {
+            here.skip_log();
+            return None;
+        }
+        if level < Level::Warn && !lane.ring.lets_spans_through() {
+            lane.tally.dropped(Kind::Log, Reason::Degraded);
+            return None;
+        }
+        let site = match said {
+            Said::Statement(site) => {
+                site.number().filter(|site| logs.knows(*site)).or_else(|| self.meet(site))
+            }
+            Said::Text(_) => None,
+        };
+        let now = here.directory.clock.ticks();
+        if !logs.admits(&self.target, level, site, now) {
+            lane.tally.held_back();
+            return None;
+        }
+        if let Some(site) = site {
+            self.keep(items, |items| items.push_site(site));
+        } else {
+            let text = match said {
+                Said::Statement(site) => site.message,
+                Said::Text(text) => text,
+            };
+            self.keep(items, |items| items.push_said(text, usize::from(logs.settings.value)));
+        }
+        Some(now)
+    }
+
+    /// A statement that nobody has met, or nobody at this instance.
+    #[cold]
+    #[inline(never)]
+    fn meet(&self, site: &'static Site) -> Option<u32> {
+        local::aside(|| {
+            let number = site.number().or_else(|| site.meet())?;
+            self.registry.logs.meet(number);
+            Some(number)
+        })
+    }
+
+    /// The number of a key.
+    #[inline(always)]
+    fn key(&self, here: &local::Here<'_>, key: &'static str) -> u32 {
+        here.desk.key(key).unwrap_or_else(|| self.meet_key(here, key))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn meet_key(&self, here: &local::Here<'_>, key: &'static str) -> u32 {
+        let number = local::aside(|| self.registry.names.key(key));
+        here.desk.remember_key(key, number);
+        number
+    }
+
+    /// Adds to the items; if there is no room, once more with a block.
+    #[inline(always)]
+    pub(super) fn keep(&self, items: &mut Items, add: impl Fn(&mut Items) -> Result<(), Full>) -> bool {
+        add(items).is_ok() || (self.grow(items) && add(items).is_ok())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&self, items: &mut Items) -> bool {
+        let may = !items.has_block();
+        if may {
+            items.give_block(more_room(self.target.base));
+        }
+        may
+    }
+
+    #[inline(always)]
+    fn send<const M: usize>(
+        &self,
+        here: &local::Here<'_>,
+        (level, now): (Level, u64),
+        items: [&[u64]; M],
+        dropped: u16,
+    ) {
+        let length = items.iter().map(|part| part.len()).sum::<usize>();
+        // A context without a span carries baggage only.
+        let span = here.desk.current().filter(|ids| ids.span_id != 0);
+        let header =
+            |words| log_header(self.target.id, words + length, level as u64, span.is_some(), dropped);
+        let sent = match span {
+            Some(ids) => {
+                let (high, low) = ((ids.trace_id >> 64) as u64, ids.trace_id as u64);
+                here.push_log(level, [header(layout::LOG_WORDS + 3), now, high, low, ids.span_id], items)
+            }
+            None => here.push_log(level, [header(layout::LOG_WORDS), now], items),
+        };
+        if !sent {
+            here.directory.suspect_stall(here.lane, now);
+        }
+    }
+
+    /// A record with more than the usual few words, in up to two parts.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn send_long(
+        &self,
+        here: &local::Here<'_>,
+        made: (Level, u64),
+        mut said: Items,
+        mut fields: Items,
+        dropped: u16,
+    ) {
+        let ((first, second), (third, fourth)) = (said.words(), fields.words());
+        let spanned = here.desk.current().map_or(0, |_| 3);
+        if layout::LOG_WORDS + spanned + said.len() + fields.len() > layout::WORDS_MAX {
+            here.lane.tally.dropped(Kind::Log, Reason::Oversize);
+        } else {
+            self.send(here, made, [first, second, third, fourth], dropped);
+        }
+        for block in [said.take_block(), fields.take_block()].into_iter().flatten() {
+            let surplus = here.desk.give_block(block);
+            local::aside(|| drop(surplus));
+        }
+    }
+
+    /// Brings this thread to the instance first; if that cannot be, the record is counted as lost.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn enter_and(&self, act: impl FnOnce(&local::Here<'_>)) {
+        let directory = &self.registry.directory;
+        let reason = match local::enter(directory) {
+            Ok(()) => match local::here(self.target.base, |here| act(&here)) {
+                Some(()) => return,
+                None => Reason::TlsGone,
+            },
+            Err(reason) => reason,
+        };
+        self.refuse(directory, reason);
+    }
+
+    fn refuse(&self, directory: &Directory, reason: Reason) {
+        match reason {
+            Reason::Forked | Reason::AfterShutdown => directory.shared.shared_dropped(Kind::Log, reason),
+            _ if directory.mode() == Mode::Off => directory.shared.shared_switched_off(Kind::Log),
+            _ => directory.shared.shared_dropped(Kind::Log, reason),
+        }
+    }
+}

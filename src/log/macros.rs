@@ -1,0 +1,106 @@
+//! The macros: one static for each statement, and a comparison before anything else is looked at.
+
+/// Records something step by step; otherwise like [`info!`](crate::info).
+///
+/// ```
+/// tellane::trace!(tellane::Logger::noop(), "one more item", "item.number" = 3);
+/// ```
+#[macro_export]
+macro_rules! trace {
+    ($($statement:tt)*) => { $crate::__log!(Trace, $($statement)*) };
+}
+
+/// Records something for who is looking for a fault; otherwise like [`info!`](crate::info).
+///
+/// ```
+/// tellane::debug!(tellane::Logger::noop(), "the cart is empty");
+/// ```
+#[macro_export]
+macro_rules! debug {
+    ($($statement:tt)*) => { $crate::__log!(Debug, $($statement)*) };
+}
+
+/// Records what happens in the normal run: a logger, a message, fields. Values are what
+/// [`Attribute`](crate::Attribute) is made from; they are not looked at if the level is off. A message that is a
+/// literal costs nothing to carry.
+///
+/// ```
+/// let (sink, kept) = tellane::Sink::memory(10);
+/// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).start()?;
+/// let log = telemetry.logger("shop::cart");
+/// let (items, method) = (3, String::from("card"));
+/// tellane::info!(log, "checked out", items = items, "payment.method" = &method);
+/// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(kept.records()[0].fields[1].1.to_string(), "card");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[macro_export]
+macro_rules! info {
+    ($($statement:tt)*) => { $crate::__log!(Info, $($statement)*) };
+}
+
+/// Records what was not meant, but goes on; otherwise like [`info!`](crate::info).
+///
+/// ```
+/// tellane::warn!(tellane::Logger::noop(), "stock is low", left = 3);
+/// ```
+#[macro_export]
+macro_rules! warn {
+    ($($statement:tt)*) => { $crate::__log!(Warn, $($statement)*) };
+}
+
+/// Records that something failed; otherwise like [`info!`](crate::info). For an error at hand see
+/// [`Logger::error_with`](crate::Logger::error_with).
+///
+/// ```
+/// tellane::error!(tellane::Logger::noop(), "the till is on fire", till = 4);
+/// ```
+#[macro_export]
+macro_rules! error {
+    ($($statement:tt)*) => { $crate::__log!(Error, $($statement)*) };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __log {
+    ($level:ident, $logger:expr, $message:literal $(, $key:tt = $value:expr)* $(,)?) => {{
+        static SITE: $crate::macro_support::Site = $crate::macro_support::Site::new(
+            $crate::Level::$level,
+            $message,
+            ::core::module_path!(),
+            ::core::file!(),
+            ::core::line!(),
+        );
+        let logger: &$crate::Logger = &$logger;
+        if logger.enabled($crate::Level::$level) {
+            $crate::macro_support::write(
+                logger,
+                $crate::Level::$level,
+                ::core::result::Result::Ok(&SITE),
+                &[$(($crate::__log_key!($key), $crate::macro_support::Attribute::from($value))),*],
+            );
+        }
+    }};
+    ($level:ident, $logger:expr, $message:expr $(, $key:tt = $value:expr)* $(,)?) => {{
+        let logger: &$crate::Logger = &$logger;
+        if logger.enabled($crate::Level::$level) {
+            $crate::macro_support::write(
+                logger,
+                $crate::Level::$level,
+                ::core::result::Result::Err($message),
+                &[$(($crate::__log_key!($key), $crate::macro_support::Attribute::from($value))),*],
+            );
+        }
+    }};
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __log_key {
+    ($key:ident) => {
+        ::core::stringify!($key)
+    };
+    ($key:literal) => {
+        $key
+    };
+}

@@ -1,0 +1,19 @@
+//! Log records. Hot: [`Logger::enabled`], a load and a comparison, and what is behind it when a level is on: one clock
+//! reading and one ring record. Rendering is done elsewhere, by the thread of the sinks.
+//!
+//! Calls never block, allocate nothing for records of up to 32 words, and carry the ids of the span that is open on
+//! the thread.
+
+mod draft;
+mod logger;
+mod macros;
+
+pub use draft::LogDraft;
+pub use logger::{Logger, logger};
+
+/// What the macros need; no promises are made about it.
+#[doc(hidden)]
+pub mod macro_support {
+    pub use super::logger::write;
+    pub use crate::series::{Attribute, Site};
+}

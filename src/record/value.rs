@@ -1,0 +1,130 @@
+//! What spans and log records say of themselves: status, kind, values. Cold, but for being stored.
+
+/// How a span ended.
+///
+/// ```
+/// use tellane::Status;
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// telemetry.tracer().span("order").set_status(Status::Ok);
+/// drop(telemetry.tracer().span("payment"));
+/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let statuses: Vec<_> = snapshot.spans().map(|span| span.status).collect();
+/// assert_eq!(statuses, [Status::Ok, Status::Unset]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Status {
+    /// Nothing was said.
+    #[default]
+    Unset = 0,
+    /// Said to have gone well.
+    Ok = 1,
+    /// Failed.
+    Error = 2,
+}
+
+/// A span's part in the exchange of messages, as OpenTelemetry has it.
+///
+/// ```
+/// use tellane::SpanKind;
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// drop(telemetry.tracer().span_of("GET /cart", SpanKind::Server));
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(snapshot.spans().next().map(|span| span.kind), Some(SpanKind::Server));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum SpanKind {
+    /// Within the program.
+    #[default]
+    Internal = 0,
+    /// Answers a request from elsewhere.
+    Server = 1,
+    /// Asks somebody else, and waits.
+    Client = 2,
+    /// Sends a message that is handled later.
+    Producer = 3,
+    /// Handles a message that was sent earlier.
+    Consumer = 4,
+}
+
+impl SpanKind {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Internal, Self::Server, Self::Client, Self::Producer, Self::Consumer];
+
+    /// Its name in small letters.
+    ///
+    /// ```
+    /// assert_eq!(tellane::SpanKind::Server.name(), "server");
+    /// ```
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Internal => "internal",
+            Self::Server => "server",
+            Self::Client => "client",
+            Self::Producer => "producer",
+            Self::Consumer => "consumer",
+        }
+    }
+
+    /// Its value of the label `span_kind` in metrics, as OpenTelemetry's collector writes it.
+    ///
+    /// ```
+    /// assert_eq!(tellane::SpanKind::Server.label(), "SPAN_KIND_SERVER");
+    /// ```
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Internal => "SPAN_KIND_INTERNAL",
+            Self::Server => "SPAN_KIND_SERVER",
+            Self::Client => "SPAN_KIND_CLIENT",
+            Self::Producer => "SPAN_KIND_PRODUCER",
+            Self::Consumer => "SPAN_KIND_CONSUMER",
+        }
+    }
+}
+
+/// An attribute's value.
+///
+/// ```
+/// use tellane::Value;
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// telemetry.tracer().span("order").set("items", 3_u64);
+/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let order = snapshot.spans().next().expect("just ended");
+/// let (key, value) = &order.attributes[0];
+/// assert_eq!((&**key, value), ("items", &Value::U64(3)));
+/// assert_eq!(value.to_string(), "3");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// Text; bytes that are no UTF-8 are replaced when decoded.
+    Str(String),
+    /// The beginning of a text that was longer than the limit. Shown with an ellipsis.
+    Cut(String),
+    /// A signed integer.
+    I64(i64),
+    /// An unsigned integer.
+    U64(u64),
+    /// A floating point number; NaN is allowed.
+    F64(f64),
+    /// True or false.
+    Bool(bool),
+}
+
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Str(text) => f.write_str(text),
+            Self::Cut(text) => write!(f, "{text}…"),
+            Self::I64(number) => write!(f, "{number}"),
+            Self::U64(number) => write!(f, "{number}"),
+            Self::F64(number) => write!(f, "{number}"),
+            Self::Bool(truth) => write!(f, "{truth}"),
+        }
+    }
+}

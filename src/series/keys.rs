@@ -1,0 +1,43 @@
+//! Attributes into words: a key's number and a value's encoding. Hot; spans and log records share it.
+
+use super::Attribute;
+use super::registry::find;
+use crate::lane::{Key, local};
+use crate::record::{Block, Full, Items, layout};
+
+/// Sets an attribute in what is being encoded; of a text, at most so many bytes.
+#[inline(always)]
+pub(crate) fn push(items: &mut Items, key: u32, value: Attribute<'_>, most: u16) -> Result<(), Full> {
+    match value {
+        Attribute::Str(text) => items.push_str(key, text, usize::from(most)),
+        Attribute::I64(number) => items.push_number(key, layout::TYPE_I64, number as u64),
+        Attribute::U64(number) => items.push_number(key, layout::TYPE_U64, number),
+        Attribute::F64(number) => items.push_number(key, layout::TYPE_F64, number.to_bits()),
+        Attribute::Bool(truth) => items.push_bool(key, truth),
+    }
+}
+
+/// The number of an attribute key at the instance of this base.
+#[inline(always)]
+pub(crate) fn key_number(base: u64, key: &'static str) -> Option<u32> {
+    let known = local::here(base, |here| here.desk.key(key)).flatten();
+    known.or_else(|| meet_key(base, key))
+}
+
+#[cold]
+#[inline(never)]
+fn meet_key(base: u64, key: &'static str) -> Option<u32> {
+    let registry = find(Key(base).instance())?;
+    local::enter(&registry.directory).ok()?;
+    let number = local::aside(|| registry.names.key(key));
+    local::here(base, |here| here.desk.remember_key(key, number))?;
+    Some(number)
+}
+
+/// Room for more items than a frame holds: what an earlier record gave back, or new.
+#[cold]
+#[inline(never)]
+pub(crate) fn more_room(base: u64) -> Box<Block> {
+    let kept = local::here(base, |here| here.desk.take_block()).flatten();
+    kept.unwrap_or_else(|| local::aside(Block::new))
+}

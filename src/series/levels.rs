@@ -1,0 +1,140 @@
+//! Which levels of which targets are recorded: rules by the beginning of a target's name. Cold.
+
+use crate::level::Level;
+use std::collections::BTreeMap;
+
+/// The threshold that no level reaches.
+pub(super) const OFF: u32 = Level::Error as u32 + 1;
+
+pub(super) fn threshold(level: Option<Level>) -> u32 {
+    level.map_or(OFF, |level| level as u32)
+}
+
+/// The rules of an instance: a start level, and others for targets that begin so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rules {
+    /// The empty prefix is every target's; what is missing there is [`Level::Info`].
+    by_prefix: BTreeMap<Box<str>, Option<Level>>,
+}
+
+impl Rules {
+    pub(super) fn starting_with(level: Option<Level>) -> Self {
+        Self { by_prefix: BTreeMap::from([("".into(), level)]) }
+    }
+
+    pub(super) fn set(&mut self, prefix: &str, level: Option<Level>) {
+        self.by_prefix.insert(prefix.into(), level);
+    }
+
+    /// The longest of the prefixes that end where a part of the target's name does.
+    pub(super) fn threshold_of(&self, target: &str) -> u32 {
+        let mut prefix = target;
+        loop {
+            if let Some(level) = self.by_prefix.get(prefix) {
+                return threshold(*level);
+            }
+            match prefix.rfind("::") {
+                Some(end) => prefix = &prefix[..end],
+                None if prefix.is_empty() => return threshold(Some(Level::default())),
+                None => prefix = "",
+            }
+        }
+    }
+
+    /// Directives with commas between them: a level, or `target=level`; `off` is a level here.
+    pub(super) fn parse(text: &str) -> Result<Self, LevelsError> {
+        let level_of = |directive: &str, level: &str| match level.trim() {
+            off if off.eq_ignore_ascii_case("off") => Ok(None),
+            level => level
+                .parse()
+                .map(Some)
+                .map_err(|_| LevelsError::UnknownLevel { directive: directive.to_owned() }),
+        };
+        let mut rules = Self::default();
+        for directive in text.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
+            match directive.split_once('=') {
+                None => rules.set("", level_of(directive, directive)?),
+                Some((target, level)) => {
+                    let target = target.trim();
+                    if target.is_empty() || target.contains(char::is_whitespace) {
+                        return Err(LevelsError::BadTarget { directive: directive.to_owned() });
+                    }
+                    rules.set(target, level_of(directive, level)?);
+                }
+            }
+        }
+        Ok(rules)
+    }
+}
+
+/// Why levels cannot be set by such a text. Nothing was changed.
+///
+/// ```
+/// use tellane::LevelsError;
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let error = telemetry.set_levels("info,app::db=loud").expect_err("there is no such level");
+/// assert_eq!(error, LevelsError::UnknownLevel { directive: "app::db=loud".into() });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LevelsError {
+    /// A level is none of `trace`, `debug`, `info`, `warn`, `error` and `off`.
+    UnknownLevel {
+        /// The part between two commas.
+        directive: String,
+    },
+    /// Before the `=` stands nothing, or something with a space in it.
+    BadTarget {
+        /// The part between two commas.
+        directive: String,
+    },
+}
+
+impl std::fmt::Display for LevelsError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::UnknownLevel { directive } => {
+                write!(f, "{directive:?} names no level: trace, debug, info, warn, error or off")
+            }
+            Self::BadTarget { directive } => write!(f, "{directive:?} names no target before its ="),
+        }
+    }
+}
+
+impl std::error::Error for LevelsError {}
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_prefix_wins_and_ends_with_a_part() {
+        let rules = Rules::parse("warn, app=info,app::db=debug,app::db::pool=off, app::db = trace").unwrap();
+        let of = |target| rules.threshold_of(target);
+        assert_eq!(of("hyper"), Level::Warn as u32);
+        assert_eq!(of(""), Level::Warn as u32);
+        assert_eq!(of("app"), Level::Info as u32);
+        assert_eq!(of("apple"), Level::Warn as u32, "no part ends there");
+        assert_eq!(of("app::db::query"), Level::Trace as u32, "the later of two");
+        assert_eq!(of("app::db::pool::x"), OFF);
+        assert_eq!(Rules::default().threshold_of("x"), Level::Info as u32);
+        assert_eq!(Rules::parse("OFF").unwrap().threshold_of("x"), OFF);
+    }
+
+    #[test]
+    fn what_is_no_directive_is_refused() {
+        let unknown = |text: &str, directive: &str| {
+            let error = LevelsError::UnknownLevel { directive: directive.into() };
+            assert_eq!(Rules::parse(text), Err(error));
+        };
+        unknown("loud", "loud");
+        unknown("info, app=", "app=");
+        unknown("a=b=info", "a=b=info");
+        let bad = Rules::parse("info,=debug").unwrap_err();
+        assert_eq!(bad, LevelsError::BadTarget { directive: "=debug".into() });
+        assert_eq!(bad.to_string(), "\"=debug\" names no target before its =");
+        assert!(Rules::parse("a b=info").is_err());
+        assert_eq!(Rules::parse(" , "), Ok(Rules::default()));
+    }
+}

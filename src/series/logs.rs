@@ -1,0 +1,292 @@
+//! What all loggers of an instance share: targets with their thresholds, and the rates of statements. Hot:
+//! [`LogTarget::lets`] and [`Rate::admits`]; everything else is cold.
+
+use super::levels::{LevelsError, Rules};
+use super::registry::OVERFLOW;
+use super::site::Site;
+use crate::clock::Clock;
+use crate::lane::Key;
+use crate::level::Level;
+use crate::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Targets there may be; loggers of further ones share one.
+const TARGETS_MAX: usize = 10_000;
+
+/// An instance's settings of logs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogSettings {
+    pub(crate) level: Option<Level>,
+    /// Records of one statement in a second; `None` is no limit.
+    pub(crate) per_second: Option<u32>,
+    /// Bytes of a text.
+    pub(crate) value: u16,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { level: Some(Level::Info), per_second: None, value: 4_096 }
+    }
+}
+
+/// What a logger belongs to.
+#[derive(Debug)]
+pub(crate) struct LogTarget {
+    /// The instance's base.
+    pub(crate) base: u64,
+    pub(crate) id: u32,
+    pub(crate) text: Arc<str>,
+    /// The least level that is recorded, as a number.
+    threshold: AtomicU32,
+    /// Of what is no statement's, by level less one.
+    pub(crate) rates: [Rate; Level::ALL.len()],
+}
+
+impl LogTarget {
+    #[inline(always)]
+    pub(crate) fn lets(&self, level: Level) -> bool {
+        // Relaxed: a number; who changes it does not wait for those that read it.
+        level as u32 >= self.threshold.load(Ordering::Relaxed)
+    }
+}
+
+/// How often a statement has spoken. Relaxed throughout: numbers that guard no memory. Threads that race may let a few
+/// records more through; none goes uncounted.
+#[derive(Debug, Default)]
+pub(crate) struct Rate {
+    /// Begin of the present second, in ticks.
+    since: AtomicU64,
+    let_through: AtomicU32,
+    /// Held back and not told of yet.
+    held: AtomicU64,
+    /// The target of the last one held back.
+    target: AtomicU32,
+}
+
+/// Records of one statement that were held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HeldBack {
+    pub(crate) target: u32,
+    pub(crate) level: Level,
+    /// The statement; `None` for what was said without one.
+    pub(crate) site: Option<u32>,
+    pub(crate) records: u64,
+}
+
+impl Rate {
+    #[inline]
+    fn admits(&self, now: u64, second: u64, limit: u32) -> bool {
+        let since = self.since.load(Ordering::Relaxed);
+        if since == 0 || now.saturating_sub(since) >= second {
+            self.since.store(now, Ordering::Relaxed);
+            self.let_through.store(1, Ordering::Relaxed);
+            return true;
+        }
+        let so_far = self.let_through.load(Ordering::Relaxed);
+        if so_far < limit {
+            // No read-modify-write: it would cost more than the rest.
+            self.let_through.store(so_far + 1, Ordering::Relaxed);
+        }
+        so_far < limit
+    }
+
+    #[cold]
+    fn hold(&self, target: u32) {
+        self.target.store(target, Ordering::Relaxed);
+        self.held.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was held back in a second that has ended, or ends now by the caller's word.
+    fn settle(&self, now: u64, second: u64, end: bool) -> Option<(u32, u64)> {
+        if self.held.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let over = now.saturating_sub(self.since.load(Ordering::Relaxed)) >= second;
+        if !over && !end {
+            return None;
+        }
+        Some((self.target.load(Ordering::Relaxed), self.held.swap(0, Ordering::Relaxed)))
+    }
+}
+
+/// The logs' part of the registry.
+#[derive(Debug)]
+pub(crate) struct Logs {
+    base: u64,
+    pub(crate) settings: LogSettings,
+    /// A second, in ticks.
+    second: u64,
+    pub(crate) targets: boxcar::Vec<Arc<LogTarget>>,
+    rules: Mutex<(Rules, HashMap<Arc<str>, u32>)>,
+    /// By the statement's number.
+    rates: boxcar::Vec<Rate>,
+    growing: Mutex<()>,
+    /// Not 0 while something is held back that nobody was told of.
+    holding: AtomicU32,
+}
+
+impl Logs {
+    pub(crate) fn new(instance: u32, clock: &Clock, settings: LogSettings) -> Self {
+        let logs = Self {
+            base: Key::new(instance, 0).0,
+            second: clock.ticks_in(Duration::from_secs(1)).max(1),
+            targets: boxcar::Vec::new(),
+            rules: Mutex::new((Rules::starting_with(settings.level), HashMap::new())),
+            rates: boxcar::Vec::new(),
+            growing: Mutex::new(()),
+            holding: AtomicU32::new(0),
+            settings,
+        };
+        let _stands_in_above_the_cap = logs.target(OVERFLOW);
+        logs
+    }
+
+    /// The target of this name. Takes a lock.
+    pub(crate) fn target(&self, text: &str) -> Arc<LogTarget> {
+        let mut rules = self.rules.lock();
+        let (rules, known) = &mut *rules;
+        let known_number = known.get(text).copied();
+        let number = known_number.or_else(|| (known.len() > TARGETS_MAX).then_some(0));
+        if let Some(there) = number.and_then(|number| self.targets.get(number as usize)) {
+            return Arc::clone(there);
+        }
+        let made = Arc::new(LogTarget {
+            base: self.base,
+            id: self.targets.count() as u32, // one at a time, under the lock
+            text: text.into(),
+            threshold: AtomicU32::new(rules.threshold_of(text)),
+            rates: std::array::from_fn(|_| Rate::default()),
+        });
+        self.targets.push(Arc::clone(&made));
+        known.insert(Arc::clone(&made.text), made.id);
+        made
+    }
+
+    pub(crate) fn set_level(&self, target: &str, level: Option<Level>) {
+        let mut rules = self.rules.lock();
+        rules.0.set(target, level);
+        self.apply(&rules.0);
+    }
+
+    pub(crate) fn set_levels(&self, text: &str) -> Result<(), LevelsError> {
+        let parsed = Rules::parse(text)?;
+        let mut rules = self.rules.lock();
+        rules.0 = parsed;
+        self.apply(&rules.0);
+        Ok(())
+    }
+
+    fn apply(&self, rules: &Rules) {
+        for (_, target) in &self.targets {
+            target.threshold.store(rules.threshold_of(&target.text), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether one more record of a statement may be made now.
+    #[inline]
+    pub(crate) fn admits(&self, target: &LogTarget, level: Level, site: Option<u32>, now: u64) -> bool {
+        let Some(limit) = self.settings.per_second else { return true };
+        let rate = match site {
+            None => &target.rates[level as usize - 1],
+            Some(site) => match self.rates.get(site as usize) {
+                Some(rate) => rate,
+                None => return true, // the caller sees to it that there is one
+            },
+        };
+        let admitted = rate.admits(now, self.second, limit);
+        if !admitted {
+            rate.hold(target.id);
+            self.holding.store(1, Ordering::Relaxed);
+        }
+        admitted
+    }
+
+    /// Whether the rate of this statement can be kept.
+    #[inline(always)]
+    pub(crate) fn knows(&self, site: u32) -> bool {
+        self.settings.per_second.is_none() || self.rates.get(site as usize).is_some()
+    }
+
+    /// Makes room for the rates of statements up to this number.
+    #[cold]
+    pub(crate) fn meet(&self, site: u32) {
+        let _one_at_a_time = self.growing.lock();
+        while self.rates.count() <= site as usize {
+            self.rates.push(Rate::default());
+        }
+    }
+
+    /// What was held back in seconds that have ended; all of it if this is the end.
+    pub(crate) fn settle(&self, now: u64, end: bool) -> Vec<HeldBack> {
+        if self.holding.swap(0, Ordering::Relaxed) == 0 {
+            return Vec::new();
+        }
+        let mut all = Vec::new();
+        let mut waits = false;
+        let mut look = |rate: &Rate, level: Level, site: Option<u32>| match rate.settle(now, self.second, end)
+        {
+            Some((target, records)) => all.push(HeldBack { target, level, site, records }),
+            None => waits |= rate.held.load(Ordering::Relaxed) > 0,
+        };
+        for (number, rate) in &self.rates {
+            if let Some(site) = Site::of(number as u32) {
+                look(rate, site.level, Some(number as u32));
+            }
+        }
+        for (_, target) in &self.targets {
+            for (rate, level) in target.rates.iter().zip(Level::ALL) {
+                look(rate, level, None);
+            }
+        }
+        if waits {
+            self.holding.store(1, Ordering::Relaxed);
+        }
+        all
+    }
+
+    /// The target of a number.
+    pub(crate) fn target_of(&self, id: u32) -> Option<&Arc<LogTarget>> {
+        self.targets.get(id as usize)
+    }
+}
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+
+    fn logs(per_second: Option<u32>) -> (Logs, crate::clock::MockClock, Clock) {
+        let (clock, hand) = Clock::mock();
+        let logs = Logs::new(1, &clock, LogSettings { per_second, ..LogSettings::default() });
+        (logs, hand, clock)
+    }
+
+    #[test]
+    fn a_target_is_one_and_keeps_up_with_the_rules() {
+        let (logs, _hand, _clock) = logs(None);
+        let db = logs.target("app::db");
+        assert!(Arc::ptr_eq(&db, &logs.target("app::db")));
+        assert!(db.lets(Level::Info) && !db.lets(Level::Debug));
+        logs.set_level("app", Some(Level::Trace));
+        assert!(db.lets(Level::Trace) && !logs.target("hyper").lets(Level::Debug));
+        logs.set_levels("off,app::db=error").unwrap();
+        assert!(db.lets(Level::Error) && !db.lets(Level::Warn) && !logs.target("x").lets(Level::Error));
+    }
+
+    #[test]
+    fn a_second_has_so_many_records_and_the_rest_is_told_once() {
+        let (logs, hand, clock) = logs(Some(3));
+        let target = logs.target("app");
+        let admitted = |tries: u32| {
+            (0..tries).filter(|_| logs.admits(&target, Level::Warn, None, clock.ticks())).count()
+        };
+        assert_eq!(admitted(10), 3);
+        assert_eq!(logs.settle(clock.ticks(), false), []);
+        hand.advance(Duration::from_secs(1));
+        let held = HeldBack { target: target.id, level: Level::Warn, site: None, records: 7 };
+        assert_eq!(logs.settle(clock.ticks(), false), [held]);
+        assert_eq!(logs.settle(clock.ticks(), true), []);
+        assert_eq!(admitted(4), 3);
+        assert_eq!(logs.settle(clock.ticks(), true), [HeldBack { records: 1, ..held }], "at the end at once");
+    }
+}

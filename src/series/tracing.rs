@@ -1,0 +1,107 @@
+//! What all tracers of an instance go by: which new traces are sampled, and how much a span may carry.
+
+use crate::clock::Clock;
+use crate::config::SpanLimits;
+use crate::lane::Marks;
+use crate::sync::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// An instance's settings of tracing.
+#[derive(Debug)]
+pub(crate) struct Tracing {
+    /// Share of new traces that are sampled.
+    pub(crate) sampling: f64,
+    /// Whether a trace that began elsewhere is sampled as it was there.
+    pub(crate) parent_based: bool,
+    pub(crate) rate_limit: Option<RateLimit>,
+    /// Whether traces that are not sampled are held until their outcome is known.
+    pub(crate) holds: bool,
+    /// Whether samples in sampled spans become exemplars.
+    pub(crate) exemplars: bool,
+    pub(crate) span_limits: SpanLimits,
+}
+
+impl Default for Tracing {
+    fn default() -> Self {
+        Self {
+            sampling: 1.0,
+            parent_based: true,
+            rate_limit: None,
+            holds: false,
+            exemplars: true,
+            span_limits: SpanLimits::default(),
+        }
+    }
+}
+
+impl Tracing {
+    pub(crate) fn sampled_marks(&self) -> Marks {
+        Marks(Marks::SAMPLED | if self.exemplars { Marks::EXAMPLES } else { 0 })
+    }
+
+    pub(crate) fn unsampled_marks(&self) -> Marks {
+        Marks(if self.holds { Marks::HELD } else { 0 })
+    }
+}
+
+/// So many new traces a second, and no more in a burst (a token bucket, kept as the time at which it is full again).
+#[derive(Debug)]
+pub(crate) struct RateLimit {
+    /// Ticks that one trace is worth.
+    each: u64,
+    /// Ticks that a full bucket is worth: a second.
+    burst: u64,
+    /// The bucket is full again at this tick.
+    full_at: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl RateLimit {
+    pub(crate) fn new(traces_per_second: u32, clock: &Clock) -> Self {
+        let second = clock.ticks_in(Duration::from_secs(1));
+        Self {
+            each: second / u64::from(traces_per_second.max(1)),
+            burst: second,
+            full_at: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes a token, if there is one.
+    #[cold]
+    pub(crate) fn admits(&self, clock: &Clock) -> bool {
+        let now = clock.ticks();
+        // Relaxed: the bucket is one number, and guards no other memory.
+        let taken = self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
+            let next = full_at.max(now).saturating_add(self.each);
+            (next <= now.saturating_add(self.burst)).then_some(next)
+        });
+        if taken.is_err() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        taken.is_ok()
+    }
+
+    /// Traces that it kept from being sampled.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_has_so_many_tokens_and_a_burst_no_more() {
+        let (clock, hand) = Clock::mock();
+        let limit = RateLimit::new(10, &clock);
+        let admitted = |tries: u32| (0..tries).filter(|_| limit.admits(&clock)).count();
+        assert_eq!(admitted(50), 10);
+        hand.advance(Duration::from_millis(300));
+        assert_eq!(admitted(50), 3);
+        hand.advance(Duration::from_secs(60));
+        assert_eq!(admitted(50), 10, "what was not used is not saved up");
+        assert_eq!(limit.refused(), 40 + 47 + 40);
+    }
+}

@@ -1,0 +1,193 @@
+//! Log records on their way out: encoded in a batch, then in full. Cold.
+//!
+//! A batch is made by the aggregator and read by whoever writes the sinks; between the two there is an [`Outbox`], which
+//! never makes the aggregator wait.
+
+use crate::clock::{Anchor, Scale};
+use crate::level::Level;
+use crate::record::{DecodeError, Log, Message, Value, frame};
+use crate::series::{Registry, Site};
+use crate::stats::{Kind, Reason};
+use crate::sync::{Arc, AtomicU64, Ordering};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+/// A log record, as sinks get it.
+///
+/// ```
+/// use tellane::{Level, Sink, Telemetry, Value};
+/// let (sink, kept) = Sink::memory(100);
+/// let telemetry = Telemetry::builder("shop").log_to(sink).start()?;
+/// tellane::warn!(telemetry.logger("shop::cart"), "stock is low", left = 3);
+/// telemetry.snapshot(std::time::Duration::from_secs(1))?; // waits for the sinks
+/// let record = &kept.records()[0];
+/// assert_eq!((record.level, &*record.target, &*record.message), (Level::Warn, "shop::cart", "stock is low"));
+/// assert_eq!((&*record.fields[0].0, &record.fields[0].1), ("left", &Value::I64(3)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct LogRecord {
+    /// When, in nanoseconds since 1970.
+    pub unix_nanos: u64,
+    /// How much it matters.
+    pub level: Level,
+    /// The name of the logger.
+    pub target: Arc<str>,
+    /// What it says.
+    pub message: Arc<str>,
+    /// Trace and span that were open on the thread.
+    pub span: Option<(u128, u64)>,
+    /// Keys and values, in the order in which they were given.
+    pub fields: Vec<(Arc<str>, Value)>,
+    /// Fields that did not fit.
+    pub fields_dropped: u16,
+    /// Where it was made, if it was made by a macro.
+    pub module: Option<&'static str>,
+    /// File and line, if it was made by a macro.
+    pub location: Option<(&'static str, u32)>,
+}
+
+/// Log records of one pass, encoded one after the other and in the order of their times.
+#[derive(Debug)]
+pub(crate) struct LogBatch {
+    pub(crate) words: Vec<u64>,
+    pub(crate) records: u64,
+    /// What their ticks mean.
+    pub(crate) anchor: Anchor,
+}
+
+impl LogBatch {
+    /// What the queue counts it as.
+    fn weight(&self) -> u64 {
+        self.words.len() as u64 + 32
+    }
+}
+
+impl LogRecord {
+    pub(crate) fn of(log: Log, anchor: &Anchor, scale: Scale, registry: &Registry) -> Option<Self> {
+        let target = Arc::clone(&registry.logs.target_of(log.target)?.text);
+        let (message, module, location) = match log.message {
+            Message::Text(text) => (text.into(), None, None),
+            Message::Site(site) => {
+                let site = Site::of(site)?;
+                (site.message.into(), Some(site.module), Some((site.file, site.line)))
+            }
+        };
+        let key = |(key, value)| Some((Arc::clone(registry.names.key_of(key)?), value));
+        Some(Self {
+            unix_nanos: anchor.unix_nanos(log.at, scale),
+            level: log.level,
+            target,
+            message,
+            span: log.span,
+            fields: log.fields.into_iter().map(key).collect::<Option<_>>()?,
+            fields_dropped: log.fields_dropped,
+            module,
+            location,
+        })
+    }
+}
+
+/// Reads a batch: `None` for each record that cannot be read.
+pub(crate) fn read_logs<'a>(
+    batch: &'a LogBatch,
+    registry: &'a Registry,
+) -> impl Iterator<Item = Option<LogRecord>> + 'a {
+    let scale = registry.directory.clock.scale();
+    let mut rest = &*batch.words;
+    std::iter::from_fn(move || {
+        let next: Result<_, DecodeError> = frame(rest);
+        let next = next.ok()?;
+        rest = &rest[next.words.len()..];
+        Some(next.log().ok().and_then(|log| LogRecord::of(log, &batch.anchor, scale, registry)))
+    })
+}
+
+/// What may wait for the sinks, in words: 16 MiB.
+const WAITING_MAX: u64 = 1 << 21;
+
+/// What both ends of the way to the sinks know. Records, and words that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Mail {
+    handed: AtomicU64,
+    settled: AtomicU64,
+    waiting: AtomicU64,
+}
+
+impl Mail {
+    /// Records handed over so far.
+    pub(crate) fn handed(&self) -> u64 {
+        self.handed.load(Ordering::Acquire)
+    }
+
+    /// Whether so many have been written, or given up.
+    pub(crate) fn has_settled(&self, records: u64) -> bool {
+        // Acquire pairs with the Release of `settle`: who sees it sees the account.
+        self.settled.load(Ordering::Acquire) >= records
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        8 * self.waiting.load(Ordering::Relaxed) as usize
+    }
+}
+
+/// The aggregator's end. Its drop is the writer's end.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    batches: Sender<LogBatch>,
+    pub(crate) mail: Arc<Mail>,
+}
+
+/// The writer's end.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    batches: Receiver<LogBatch>,
+    mail: Arc<Mail>,
+}
+
+/// The way to the sinks. The channel has no bound of its own: what waits is bounded by its words, so that neither many
+/// small batches nor few great ones take more memory than that.
+pub(crate) fn outbox() -> (Outbox, Inbox) {
+    let (batches, inbox) = unbounded();
+    let mail = Arc::<Mail>::default();
+    (Outbox { batches, mail: Arc::clone(&mail) }, Inbox { batches: inbox, mail })
+}
+
+impl Outbox {
+    /// Hands a batch over; if it is not taken, why.
+    pub(crate) fn post(&self, batch: LogBatch) -> Result<(), Reason> {
+        let (records, weight) = (batch.records, batch.weight());
+        let waiting = self.mail.waiting.load(Ordering::Relaxed);
+        if waiting > 0 && waiting + weight > WAITING_MAX {
+            return Err(Reason::SinkFull);
+        }
+        self.mail.waiting.fetch_add(weight, Ordering::Relaxed);
+        self.mail.handed.fetch_add(records, Ordering::Release);
+        self.batches.send(batch).map_err(|_| {
+            self.mail.settled.fetch_add(records, Ordering::Release);
+            Reason::SinkFailed
+        })
+    }
+}
+
+impl Inbox {
+    /// The next batch; `None` when there will be none.
+    pub(crate) fn next(&self) -> Option<LogBatch> {
+        self.batches.recv().ok()
+    }
+
+    /// Books a batch: so many of its records were written, the others lost for these reasons.
+    pub(crate) fn settle(&self, batch: &LogBatch, written: u64, corrupt: u64, registry: &Registry) {
+        let directory = &registry.directory;
+        let failed = batch.records.saturating_sub(written + corrupt);
+        for (reason, lost) in [(Reason::Corrupt, corrupt), (Reason::SinkFailed, failed)] {
+            if lost > 0 {
+                directory.shared.shared_lost(Kind::Log, reason, lost);
+            }
+        }
+        directory.aggregated[Kind::Log as usize].fetch_add(written, Ordering::Release);
+        self.mail.waiting.fetch_sub(batch.weight(), Ordering::Relaxed);
+        self.mail.settled.fetch_add(batch.records, Ordering::Release);
+    }
+}

@@ -1,0 +1,131 @@
+//! Whole traces: a local root and what belongs to it, as a tree. Cold.
+
+use super::span::EncodedTrace;
+use super::{FinishedSpan, Snapshot, SpanBatch};
+use crate::record::Status;
+use std::collections::{HashMap, HashSet};
+use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
+
+/// A trace as far as this process recorded it, by one of its local roots. Its `Display` is an indented tree, one span
+/// a line: name, duration, status, attributes.
+///
+/// ```
+/// # use std::time::Duration;
+/// # let (clock, hand) = tellane::Clock::mock();
+/// # let telemetry = tellane::Telemetry::builder("shop").clock(clock).start()?;
+/// let tracer = telemetry.tracer();
+/// let mut order = tracer.span("order");
+/// order.set("items", 3_u64);
+/// let mut payment = tracer.span("payment");
+/// hand.advance(Duration::from_millis(20)); // a mock clock's hand
+/// payment.fail();
+/// drop((payment, order));
+/// let snapshot = telemetry.snapshot(Duration::from_secs(1))?;
+/// let slowest = &snapshot.slowest_traces()[0];
+/// assert_eq!(slowest.to_string(), "order 20ms items=3\n  payment 20ms error\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Trace {
+    /// The local root: it has no parent in this process.
+    pub root: FinishedSpan,
+    /// The other spans of its trace, in the order they ended.
+    pub spans: Vec<FinishedSpan>,
+    /// Spans of it that there was no room for.
+    pub more: usize,
+}
+
+impl Trace {
+    fn read(batch: &SpanBatch, encoded: &EncodedTrace) -> Option<Self> {
+        let root = batch.read(&encoded.root).next()?;
+        Some(Self { root, spans: batch.read(&encoded.spans).collect(), more: encoded.more })
+    }
+}
+
+impl Display for Trace {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let there: HashSet<u64> =
+            self.spans.iter().map(|span| span.span_id).chain([self.root.span_id]).collect();
+        let mut children = HashMap::<u64, Vec<&FinishedSpan>>::new();
+        for span in &self.spans {
+            // Whose parent is not there stands below the root: the parent was lost, or is in another process.
+            let parent = span.parent_id.filter(|parent| there.contains(parent));
+            children.entry(parent.unwrap_or(self.root.span_id)).or_default().push(span);
+        }
+        for siblings in children.values_mut() {
+            siblings.sort_by_key(|span| std::cmp::Reverse(span.start_unix_nanos));
+        }
+        // Not by recursion: traces may be as deep as they like. Children are taken out, so that ids that go round in
+        // a circle end.
+        let mut open = vec![(0, &self.root)];
+        while let Some((depth, span)) = open.pop() {
+            line(f, depth, span)?;
+            let below = children.remove(&span.span_id).unwrap_or_default();
+            open.extend(below.into_iter().map(|child| (depth + 1, child)));
+        }
+        if self.more > 0 {
+            writeln!(f, "  and {} more", self.more)?;
+        }
+        Ok(())
+    }
+}
+
+fn line(f: &mut Formatter<'_>, depth: usize, span: &FinishedSpan) -> fmt::Result {
+    write!(f, "{:width$}{} {}", "", Shown(&span.name), rounded(span.duration), width = 2 * depth)?;
+    match (span.status, &span.status_message) {
+        (Status::Error, Some(message)) => write!(f, " error: {}", Shown(message))?,
+        (Status::Error, None) => f.write_str(" error")?,
+        _ => {}
+    }
+    for (key, value) in &span.attributes {
+        write!(f, " {}={}", Shown(key), Shown(&value.to_string()))?;
+    }
+    writeln!(f)
+}
+
+/// To four digits: what is beyond is noise.
+fn rounded(duration: Duration) -> String {
+    let nanos = duration.as_nanos();
+    let step = 10_u128.pow(nanos.checked_ilog10().unwrap_or(0).saturating_sub(3));
+    let nanos = u64::try_from(nanos / step * step).unwrap_or(u64::MAX);
+    format!("{:?}", Duration::from_nanos(nanos))
+}
+
+/// Text from elsewhere on one line: control characters cannot forge another.
+struct Shown<'a>(&'a str);
+
+impl Display for Shown<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|letter| {
+            if letter.is_control() { write!(f, "{}", letter.escape_default()) } else { write!(f, "{letter}") }
+        })
+    }
+}
+
+impl Snapshot {
+    /// The traces of the slowest local roots since the start, slowest first: eight of them, each with the spans of its
+    /// trace that were kept when it was met, as far as 4 KiB of them go. They are not part of a saved snapshot.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let tracer = telemetry.tracer();
+    /// let order = tracer.span("order");
+    /// drop(tracer.span("payment"));
+    /// drop(order);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let slowest = &snapshot.slowest_traces()[0];
+    /// assert_eq!((&*slowest.root.name, &*slowest.spans[0].name), ("order", "payment"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn slowest_traces(&self) -> Vec<Trace> {
+        let all = self.spans.iter().flat_map(|batch| {
+            let read = |encoded| Trace::read(batch, encoded);
+            batch.traces.iter().filter_map(read)
+        });
+        let mut all: Vec<_> = all.collect();
+        all.sort_by_key(|trace| std::cmp::Reverse(trace.root.duration));
+        all
+    }
+}

@@ -1,0 +1,129 @@
+//! What is said of an open span while it runs: attributes, events, links, status. Hot: [`Open::set`].
+//!
+//! What is over a limit or finds no room is counted, never an error.
+
+use super::open::Open;
+use super::span::SpanContext;
+use crate::lane::local;
+use crate::record::{At, Full, Items, layout};
+use crate::series::Attribute;
+pub(crate) use crate::series::{key_number, more_room, push};
+
+impl Open {
+    #[inline(always)]
+    pub(super) fn set(&mut self, key: &'static str, value: Attribute<'_>) {
+        if !self.is_recorded() {
+            return;
+        }
+        let kept = self.left.attributes > 0
+            && key_number(self.base.get(), key)
+                .is_some_and(|key| self.keep(|items, most| push(items, key, value, most)));
+        if kept {
+            self.left.attributes -= 1;
+        } else {
+            self.attributes_dropped = self.attributes_dropped.saturating_add(1);
+        }
+    }
+
+    /// Adds to the items; if there is no room, once more with a block.
+    #[inline(always)]
+    fn keep<T>(&mut self, add: impl Fn(&mut Items, u16) -> Result<T, Full>) -> bool {
+        add(&mut self.items, self.left.value).is_ok()
+            || (self.grow() && add(&mut self.items, self.left.value).is_ok())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) -> bool {
+        let may = !self.items.has_block();
+        if may {
+            self.items.give_block(more_room(self.base.get()));
+        }
+        may
+    }
+
+    /// Begins an event; `None` if it is not kept.
+    pub(super) fn event(&mut self, name: &'static str) -> Option<At> {
+        if !self.is_recorded() {
+            return None;
+        }
+        let begun = self.begin_event(name);
+        match begun {
+            Some(_) => self.left.events -= 1,
+            None => self.events_dropped = self.events_dropped.saturating_add(1),
+        }
+        begun
+    }
+
+    fn begin_event(&mut self, name: &'static str) -> Option<At> {
+        if self.left.events == 0 {
+            return None;
+        }
+        let name = key_number(self.base.get(), name)?;
+        let now = local::here(self.base.get(), |here| here.directory.clock.ticks())?;
+        self.begin(|items| items.begin_event(name, now))
+    }
+
+    /// Begins a link; `None` if it is not kept.
+    pub(super) fn link(&mut self, to: SpanContext) -> Option<At> {
+        if !self.is_recorded() {
+            return None;
+        }
+        let may = self.left.links > 0;
+        let begin = |items: &mut Items| items.begin_link(to.trace_id, to.span_id, to.sampled);
+        let begun = if may { self.begin(begin) } else { None };
+        match begun {
+            Some(_) => self.left.links -= 1,
+            None => self.links_dropped = self.links_dropped.saturating_add(1),
+        }
+        begun
+    }
+
+    fn begin(&mut self, begin: impl Fn(&mut Items) -> Result<At, Full>) -> Option<At> {
+        begin(&mut self.items).ok().or_else(|| self.grow().then(|| begin(&mut self.items).ok())?)
+    }
+
+    /// Sets an attribute of the event or link that began at `at`, of which it has `set` already; returns where that
+    /// stands now, and whether it was kept.
+    pub(super) fn set_within(
+        &mut self,
+        at: At,
+        allowed: bool,
+        key: &'static str,
+        value: Attribute<'_>,
+    ) -> (At, bool) {
+        let key = if allowed { key_number(self.base.get(), key) } else { None };
+        let Some(key) = key else {
+            self.items.amend(at, 0, 1);
+            return (at, false);
+        };
+        let before = self.items.len();
+        let most = self.left.value;
+        let mut at = at;
+        let mut pushed = push(&mut self.items, key, value, most);
+        if pushed.is_err() && self.grow() {
+            at = self.items.gather(at);
+            pushed = push(&mut self.items, key, value, most);
+        }
+        self.items.amend(at, self.items.len() - before, u16::from(pushed.is_err()));
+        (at, pushed.is_ok())
+    }
+
+    /// What the status says.
+    #[cold]
+    pub(super) fn say(&mut self, message: &str) {
+        if self.is_recorded()
+            && !self.keep(|items, most| items.push_plain(layout::TEXT_MESSAGE, message, most.into()))
+        {
+            self.attributes_dropped = self.attributes_dropped.saturating_add(1);
+        }
+    }
+
+    /// The trace state that came with its parent.
+    #[cold]
+    pub(super) fn came_with(&mut self, state: &str) {
+        if self.is_recorded() && !state.is_empty() {
+            self.keep(|items, _| items.push_plain(layout::TEXT_TRACE_STATE, state, usize::from(u16::MAX)));
+        }
+    }
+}

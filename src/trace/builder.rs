@@ -1,0 +1,131 @@
+//! Spans of which more is known at their start than a name. Warm: a name that is no literal is hashed.
+
+use super::context::Context;
+use super::owned::{Annotation, OwnedSpan};
+use super::span::{Span, SpanContext};
+use super::tracer::{Name, Parent, Tracer};
+use crate::record::SpanKind;
+
+/// Collects what a span is to be; made by [`Tracer::build`].
+///
+/// ```
+/// use tellane::{Context, SpanKind};
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let tracer = telemetry.tracer();
+/// let order = tracer.span("order");
+/// let context = Context::current(); // to a queue, say
+/// drop(order);
+/// let mut packing = tracer.build("packing").kind(SpanKind::Consumer).parent(&context).start();
+/// packing.set("items", 3_u64);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing starts before `start` or `start_owned`"]
+pub struct SpanBuilder<'a> {
+    tracer: &'a Tracer,
+    name: &'a str,
+    kind: SpanKind,
+    parent: Option<Context>,
+    root: bool,
+    links: Vec<SpanContext>,
+}
+
+impl<'a> SpanBuilder<'a> {
+    pub(super) fn new(tracer: &'a Tracer, name: &'a str) -> Self {
+        Self { tracer, name, kind: SpanKind::Internal, parent: None, root: false, links: Vec::new() }
+    }
+
+    /// Sets its kind.
+    ///
+    /// ```
+    /// # let tracer = tellane::Tracer::noop();
+    /// drop(tracer.build("GET /cart").kind(tellane::SpanKind::Server).start());
+    /// ```
+    pub fn kind(mut self, kind: SpanKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Makes it a child of a context's span rather than of the innermost one on this thread.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// # let tracer = telemetry.tracer();
+    /// let order = tracer.owned("order");
+    /// let parent = tracer.context_of(&order);
+    /// tracer.build("payment").parent(&parent).start_owned().end();
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # assert_eq!(snapshot.spans().next().and_then(|span| span.parent_id), order.context().map(|ids| ids.span_id));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn parent(mut self, parent: &Context) -> Self {
+        self.parent = Some(parent.clone());
+        self
+    }
+
+    /// Makes it the root of a new trace, whatever is open on this thread.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// # let tracer = telemetry.tracer();
+    /// let order = tracer.span("order");
+    /// let cleaning = tracer.build("cleaning").root().start();
+    /// assert_ne!(order.context().map(|ids| ids.trace_id), cleaning.context().map(|ids| ids.trace_id));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn root(mut self) -> Self {
+        self.root = true;
+        self
+    }
+
+    /// Links it to another span.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// # let tracer = telemetry.tracer();
+    /// let request = tracer.owned("request").context().expect("on");
+    /// drop(tracer.build("batch").link(request).start());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn link(mut self, to: SpanContext) -> Self {
+        self.links.push(to);
+        self
+    }
+
+    /// Starts it as the current span of this thread.
+    ///
+    /// ```
+    /// # let tracer = tellane::Tracer::noop();
+    /// let _span = tracer.build("order").start();
+    /// ```
+    pub fn start(self) -> Span {
+        Span::on_this_thread(self.begin(true))
+    }
+
+    /// Starts it on no thread.
+    ///
+    /// ```
+    /// # let tracer = tellane::Tracer::noop();
+    /// tracer.build("order").start_owned().end();
+    /// ```
+    pub fn start_owned(self) -> OwnedSpan {
+        self.begin(false)
+    }
+
+    fn begin(self, on_thread: bool) -> OwnedSpan {
+        let given = self.parent.as_ref().and_then(|context| context.ids_for(self.tracer));
+        let parent = match (self.root, given) {
+            (true, _) => Parent::None,
+            (false, Some(ids)) => Parent::Given(ids),
+            (false, None) => Parent::Current,
+        };
+        let mut span = self.tracer.begin(Name::Dynamic(self.name), self.kind, parent, on_thread);
+        if let (Some(open), Some(context)) = (&mut span.0, &self.parent) {
+            open.came_with(&context.trace_state_text());
+        }
+        for link in self.links {
+            let _: Annotation<'_> = span.link(link);
+        }
+        span
+    }
+}

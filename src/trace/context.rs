@@ -1,0 +1,313 @@
+//! What a thread or a request is in the middle of: a span, trace state, baggage. Cold: once a request or a hand-over.
+
+use super::owned::{Inside, OwnedSpan};
+use super::span::SpanContext;
+use super::tracer::Tracer;
+use crate::context::{Baggage, Carried, Extract, Incoming, Inject, RemoteParent, TraceState, inject};
+use crate::lane::{Ids, Key, Marks, local};
+use crate::series::{find, global};
+use crate::sync::Arc;
+use std::marker::PhantomData;
+
+/// A span to be the parent of others, with the trace state and the baggage that go along: to be taken to another
+/// thread, or over the wire. Cheap to clone.
+///
+/// ```
+/// use tellane::Context;
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let tracer = telemetry.tracer();
+/// let order = tracer.span("order");
+/// let context = Context::current();
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| {
+///         let _attached = context.attach();
+///         drop(tracer.span("packing")); // a child of `order`
+///     });
+/// });
+/// # let ids = order.context();
+/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// # assert_eq!(snapshot.spans().next().expect("ended").parent_id, ids.map(|ids| ids.span_id));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Context {
+    /// The base of the instance it is of; 0 if it is of none yet.
+    base: u64,
+    ids: Ids,
+    carried: Option<Arc<Carried>>,
+}
+
+impl Context {
+    /// The context of this thread, at the instance it recorded into last. In a program with several instances,
+    /// [`Tracer::context`] says which.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let order = telemetry.tracer().span("order");
+    /// assert_eq!(tellane::Context::current().span(), order.context());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn current() -> Self {
+        local::present().map_or_else(Self::default, Self::at)
+    }
+
+    /// The context of this thread at an instance.
+    pub(super) fn at(base: u64) -> Self {
+        let found = local::here(base, |here| {
+            let ids = here.desk.current().unwrap_or_default();
+            let carried = if ids.marks.has(Marks::CARRIES) { here.desk.carried() } else { None };
+            (ids, carried)
+        });
+        let (ids, carried) = found.unwrap_or_default();
+        Self { base, ids, carried }
+    }
+
+    /// What the headers of a request say: `traceparent`, `tracestate`, `baggage`. Malformed ones count as absent;
+    /// [`Incoming::read`] says why.
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use tellane::Context;
+    /// let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    /// let headers = HashMap::from([("traceparent".to_owned(), parent.to_owned())]);
+    /// let context = Context::extract(&headers);
+    /// assert!(context.span().is_some_and(|span| span.remote && span.sampled));
+    /// ```
+    pub fn extract(headers: &(impl Extract + ?Sized)) -> Self {
+        Incoming::read(headers).into()
+    }
+
+    /// Writes it into the headers of a request.
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let order = telemetry.tracer().span("order");
+    /// let mut headers = BTreeMap::new();
+    /// tellane::Context::current().inject(&mut headers);
+    /// assert!(headers["traceparent"].starts_with("00-"));
+    /// # drop(order);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn inject(&self, into: &mut (impl Inject + ?Sized)) {
+        let flags = self.ids.marks.0 & (Marks::SAMPLED | Marks::RANDOM);
+        let parent = RemoteParent::new(self.ids.trace_id, self.ids.span_id, flags).ok();
+        let (state, baggage) = (TraceState::empty(), Baggage::empty());
+        let (state, baggage) =
+            self.carried.as_ref().map_or((&state, &baggage), |carried| (&carried.state, &carried.baggage));
+        inject(parent.as_ref(), state, baggage, into);
+    }
+
+    /// The span's ids; `None` outside of any.
+    ///
+    /// ```
+    /// assert_eq!(tellane::Context::default().span(), None);
+    /// ```
+    pub fn span(&self) -> Option<SpanContext> {
+        SpanContext::of(self.ids)
+    }
+
+    /// The baggage.
+    ///
+    /// ```
+    /// use tellane::{Baggage, Context};
+    /// let context = Context::default().with_baggage(Baggage::empty().with("user", "alice")?);
+    /// assert_eq!(context.baggage().get("user"), Some("alice"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn baggage(&self) -> Baggage {
+        self.carried.as_ref().map_or_else(Baggage::empty, |carried| carried.baggage.clone())
+    }
+
+    /// The trace state.
+    ///
+    /// ```
+    /// assert!(tellane::Context::default().trace_state().is_empty());
+    /// ```
+    pub fn trace_state(&self) -> TraceState {
+        self.carried.as_ref().map_or_else(TraceState::empty, |carried| carried.state.clone())
+    }
+
+    /// The same with other baggage. It goes along once the context is attached.
+    ///
+    /// ```
+    /// use tellane::{Baggage, Context};
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let tracer = telemetry.tracer();
+    /// let order = tracer.span("order");
+    /// let _attached = tracer.context().with_baggage(Baggage::empty().with("user", "alice")?).attach();
+    /// let payment = tracer.span("payment");
+    /// assert_eq!(Context::current().baggage().get("user"), Some("alice"));
+    /// # drop((payment, order));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use = "it changes nothing until it is attached"]
+    pub fn with_baggage(&self, baggage: Baggage) -> Self {
+        self.carrying(Carried { state: self.trace_state(), baggage })
+    }
+
+    /// The same with another trace state.
+    ///
+    /// ```
+    /// use tellane::{Context, TraceState};
+    /// let context = Context::default().with_trace_state(TraceState::parse("congo=t61")?);
+    /// assert_eq!(context.trace_state().get("congo"), Some("t61"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use = "it changes nothing until it is attached"]
+    pub fn with_trace_state(&self, state: TraceState) -> Self {
+        self.carrying(Carried { state, baggage: self.baggage() })
+    }
+
+    fn carrying(&self, carried: Carried) -> Self {
+        let (mut ids, empty) = (self.ids, carried.is_empty());
+        ids.marks.0 = (ids.marks.0 & !Marks::CARRIES) | if empty { 0 } else { Marks::CARRIES };
+        Self { base: self.base, ids, carried: (!empty).then(|| Arc::new(carried)) }
+    }
+
+    /// Makes it the context of this thread until the guard is dropped: spans that start meanwhile are children of its
+    /// span. One that came by [`extract`](Self::extract) belongs to the installed instance, or, if there is none, to
+    /// the one this thread recorded into last; [`Tracer::attach`] says which.
+    ///
+    /// ```
+    /// let nothing = tellane::Context::default();
+    /// drop(nothing.attach());
+    /// ```
+    pub fn attach(&self) -> Attached {
+        if self.base != 0 {
+            return self.attach_at(self.base);
+        }
+        let installed = global().map(Tracer::new);
+        match (installed, local::present()) {
+            (Some(tracer), _) => tracer.attach(self),
+            (None, Some(base)) => match find(Key(base).instance()) {
+                Some(registry) => Tracer::new(&registry).attach(self),
+                None => Attached::nowhere(),
+            },
+            (None, None) => Attached::nowhere(),
+        }
+    }
+
+    fn attach_at(&self, base: u64) -> Attached {
+        let inside = match &self.carried {
+            None => Inside::at(base, self.ids),
+            Some(carried) => {
+                let Some(registry) = find(Key(base).instance()) else { return Attached::nowhere() };
+                let entered = local::enter(&registry.directory).is_ok();
+                let place = || local::here(base, |here| here.enter_carrying(self.ids, Arc::clone(carried)));
+                entered.then(place).flatten().map(|place| Inside::placed(base, self.ids, place))
+            }
+        };
+        Attached { inside, not_send: PhantomData }
+    }
+
+    /// Its ids as a parent of this tracer's spans; `None` if it has no span.
+    pub(super) fn ids_for(&self, tracer: &Tracer) -> Option<Ids> {
+        let source = tracer.source()?;
+        let mut ids = self.ids;
+        if ids.span_id == 0 {
+            return None;
+        }
+        if self.base != source.base.get() {
+            let carries = ids.marks.0 & Marks::CARRIES;
+            ids.marks = source.marks_of_remote(ids.trace_id, ids.marks.0);
+            ids.marks.0 |= carries;
+        }
+        Some(ids)
+    }
+
+    pub(super) fn trace_state_text(&self) -> String {
+        match &self.carried {
+            Some(carried) if self.ids.marks.has(Marks::REMOTE) => carried.state.header(),
+            _ => String::new(),
+        }
+    }
+}
+
+impl From<Incoming> for Context {
+    fn from(incoming: Incoming) -> Self {
+        let ids = incoming.parent.map_or_else(Ids::default, |parent| Ids {
+            trace_id: parent.trace_id,
+            span_id: parent.span_id,
+            marks: Marks((parent.flags & (Marks::SAMPLED | Marks::RANDOM)) | Marks::REMOTE),
+        });
+        let carried = Carried { state: incoming.state, baggage: incoming.baggage };
+        Self { base: 0, ids, carried: None }.carrying(carried)
+    }
+}
+
+impl Tracer {
+    /// Makes a context the one of this thread, for spans of this tracer's instance, until the guard is dropped. A
+    /// trace that began elsewhere is sampled here as [`Config::parent_based`](crate::Config::parent_based) says.
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use tellane::Context;
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let tracer = telemetry.tracer();
+    /// let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned();
+    /// let request = HashMap::from([("traceparent".to_owned(), parent)]);
+    /// let _attached = tracer.attach(&Context::extract(&request));
+    /// let span = tracer.span("GET /cart");
+    /// assert_eq!(span.context().map(|ids| ids.trace_id), Some(0x4bf92f3577b34da6a3ce929d0e0e4736));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn attach(&self, context: &Context) -> Attached {
+        let Some(source) = self.source() else { return Attached::nowhere() };
+        let base = source.base.get();
+        let ids = context
+            .ids_for(self)
+            .unwrap_or(Ids { marks: Marks(context.ids.marks.0 & Marks::CARRIES), ..Ids::default() });
+        Context { base, ids, carried: context.carried.clone() }.attach_at(base)
+    }
+
+    /// The context of an owned span: what to hand to those that are to be its children elsewhere. Trace state and
+    /// baggage are those of this thread.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let tracer = telemetry.tracer();
+    /// let request = tracer.owned("request");
+    /// assert_eq!(tracer.context_of(&request).span(), request.context());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn context_of(&self, span: &OwnedSpan) -> Context {
+        let around = self.context();
+        match &span.0 {
+            Some(open) => Context { base: open.base.get(), ids: open.ids, carried: around.carried },
+            None => around,
+        }
+    }
+}
+
+/// A [`Context`] that is the one of this thread, until this guard is dropped.
+///
+/// ```compile_fail
+/// let attached = tellane::Context::default().attach();
+/// std::thread::spawn(move || drop(attached)); // it belongs to its thread
+/// ```
+///
+/// ```
+/// let attached: tellane::Attached = tellane::Context::default().attach();
+/// drop(attached);
+/// ```
+#[derive(Debug)]
+#[must_use = "it is current only as long as the guard lives"]
+pub struct Attached {
+    inside: Option<Inside>,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Attached {
+    fn nowhere() -> Self {
+        Self { inside: None, not_send: PhantomData }
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        if let Some(inside) = self.inside {
+            inside.leave();
+        }
+    }
+}

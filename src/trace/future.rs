@@ -1,0 +1,184 @@
+//! Futures in spans: the span is current whenever the future is polled, on whatever thread. Hot: [`Spanned::poll`].
+
+use super::owned::OwnedSpan;
+use pin_project_lite::pin_project;
+use std::fmt::Display;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// Runs futures in spans, under any executor.
+///
+/// ```
+/// use tellane::InSpan;
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let tracer = telemetry.tracer();
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// # runtime.block_on(
+/// async {
+///     drop(tracer.span("payment")); // a child of `order`
+/// }
+/// .in_span(tracer.owned("order"))
+/// # );
+/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// # let spans: Vec<_> = snapshot.spans().collect();
+/// # assert_eq!((&*spans[1].name, spans[0].parent_id), ("order", Some(spans[1].span_id)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait InSpan: Future + Sized {
+    /// The span is current while the future is polled or dropped, and ends with it: when it is done, or, as
+    /// [cancelled](crate::FinishedSpan::cancelled), when it is dropped before.
+    ///
+    /// ```
+    /// use tellane::InSpan;
+    /// let nothing = std::future::ready(42).in_span(tellane::OwnedSpan::noop());
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// assert_eq!(runtime.block_on(nothing), 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    fn in_span(self, span: OwnedSpan) -> Spanned<Self> {
+        Spanned { future: Some(self), span: Some(span) }
+    }
+
+    /// The same; if what it comes to is an error, the span fails with the error's text.
+    ///
+    /// ```
+    /// use tellane::{InSpan, Status};
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let payment = std::future::ready("12 pounds".parse::<u32>()).in_span_err(telemetry.tracer().owned("payment"));
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// assert!(runtime.block_on(payment).is_err());
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.spans().next().map(|span| span.status), Some(Status::Error));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    fn in_span_err<T, E: Display>(self, span: OwnedSpan) -> SpannedResult<Self>
+    where
+        Self: Future<Output = Result<T, E>>,
+    {
+        SpannedResult { spanned: self.in_span(span) }
+    }
+}
+
+impl<F: Future> InSpan for F {}
+
+pin_project! {
+    /// A future in a span; made by [`InSpan::in_span`].
+    ///
+    /// ```
+    /// use tellane::{InSpan, OwnedSpan, Spanned};
+    /// let future: Spanned<std::future::Ready<()>> = std::future::ready(()).in_span(OwnedSpan::noop());
+    /// # drop(future);
+    /// ```
+    #[derive(Debug)]
+    #[must_use = "a future does nothing unless it is polled"]
+    pub struct Spanned<F> {
+        #[pin]
+        future: Option<F>,
+        // `None` once it has ended.
+        span: Option<OwnedSpan>,
+    }
+
+    impl<F> PinnedDrop for Spanned<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if let Some(mut span) = this.span.take() {
+                let inside = span.step_in();
+                this.future.set(None); // what its destructors record is recorded in the span
+                if let Some(inside) = inside {
+                    inside.leave();
+                }
+                span.cancel();
+            }
+        }
+    }
+}
+
+impl<F> Spanned<F> {
+    /// The span, until it has ended.
+    ///
+    /// ```
+    /// use tellane::InSpan;
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let mut order = std::future::ready(()).in_span(telemetry.tracer().owned("order"));
+    /// if let Some(span) = order.span_mut() {
+    ///     span.set("items", 3_u64);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn span_mut(&mut self) -> Option<&mut OwnedSpan> {
+        self.span.as_mut()
+    }
+}
+
+impl<F: Future> Spanned<F> {
+    /// Polls; when it is done, `at_end` has a last word on the span.
+    #[inline]
+    fn poll_to(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        at_end: impl FnOnce(&mut OwnedSpan, &F::Output),
+    ) -> Poll<F::Output> {
+        /// Leaves the span also when the future panics.
+        struct Leaving(Option<super::owned::Inside>);
+
+        impl Drop for Leaving {
+            #[inline]
+            fn drop(&mut self) {
+                if let Some(inside) = self.0 {
+                    inside.leave();
+                }
+            }
+        }
+
+        let mut this = self.project();
+        let inside = Leaving(this.span.as_ref().and_then(OwnedSpan::step_in));
+        let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Pending }; // polled after its end
+        let outcome = future.poll(context);
+        if let Poll::Ready(outcome) = &outcome {
+            this.future.set(None);
+            drop(inside);
+            if let Some(mut span) = this.span.take() {
+                at_end(&mut span, outcome);
+            }
+        }
+        outcome
+    }
+}
+
+impl<F: Future> Future for Spanned<F> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        self.poll_to(context, |_, _| ())
+    }
+}
+
+pin_project! {
+    /// A future in a span that fails with it; made by [`InSpan::in_span_err`].
+    ///
+    /// ```
+    /// use tellane::{InSpan, OwnedSpan, SpannedResult};
+    /// type Parsed = std::future::Ready<Result<u32, std::num::ParseIntError>>;
+    /// let future: SpannedResult<Parsed> = std::future::ready("3".parse()).in_span_err(OwnedSpan::noop());
+    /// # drop(future);
+    /// ```
+    #[derive(Debug)]
+    #[must_use = "a future does nothing unless it is polled"]
+    pub struct SpannedResult<F> {
+        #[pin]
+        spanned: Spanned<F>,
+    }
+}
+
+impl<T, E: Display, F: Future<Output = Result<T, E>>> Future for SpannedResult<F> {
+    type Output = Result<T, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, E>> {
+        self.project().spanned.poll_to(context, |span, outcome| {
+            if let Err(error) = outcome {
+                span.fail_with(&error.to_string());
+            }
+        })
+    }
+}

@@ -1,0 +1,368 @@
+//! A span that belongs to no thread, and what can be said of any span. Hot, as far as spans are.
+
+use super::Attribute;
+use super::open::{DETACHED, Open};
+use super::span::SpanContext;
+use crate::lane::{Ids, Marks, local};
+use crate::record::{At, Status};
+use crate::series::find;
+use std::marker::PhantomData;
+
+/// An open span that may move between threads. It is nobody's parent until it is [entered](Self::enter), or until a
+/// future runs [in it](crate::InSpan::in_span). Ends when dropped, on whatever thread that is.
+///
+/// What can be said of it goes for the guard [`Span`](crate::Span) as well, which derefs to it.
+///
+/// ```
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let mut order = telemetry.tracer().owned("order");
+/// order.set("items", 3_u64);
+/// std::thread::scope(|scope| scope.spawn(move || drop(order)).join()).expect("no panic");
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// assert_eq!(snapshot.spans().next().map(|span| span.name.to_string()), Some("order".into()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a span that is dropped at once measures nothing"]
+pub struct OwnedSpan(pub(super) Option<Open>);
+
+impl OwnedSpan {
+    /// A span that does nothing.
+    ///
+    /// ```
+    /// let mut span = tellane::OwnedSpan::noop();
+    /// span.set("items", 3_u64);
+    /// assert_eq!(span.context(), None);
+    /// ```
+    #[inline]
+    pub const fn noop() -> Self {
+        Self(None)
+    }
+
+    /// Sets an attribute; set again, the last value counts. Ten numbers fit without further room, a longer span takes
+    /// a block of 32 KiB that its thread keeps for the next one. What is over [`SpanLimits`](crate::SpanLimits) is left
+    /// out and counted in the finished span; of a longer text the beginning is kept. Does nothing on a span that is not
+    /// recorded.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("doc").start()?;
+    /// let mut span = telemetry.tracer().span("read");
+    /// span.set("path", "/etc/hosts");
+    /// span.set("bytes", 240_u64);
+    /// span.set("ratio", 0.5);
+    /// span.set("cached", false);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn set<'v>(&mut self, key: &'static str, value: impl Into<Attribute<'v>>) {
+        if let Some(open) = &mut self.0 {
+            open.set(key, value.into());
+        }
+    }
+
+    /// Notes that something happened, now; attributes can be set on what it returns.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let mut span = telemetry.tracer().span("order");
+    /// span.event("retry").set("attempt", 2_u64);
+    /// span.end();
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let order = snapshot.spans().next().expect("just ended");
+    /// assert_eq!((&*order.events[0].name, order.events[0].attributes.len()), ("retry", 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn event(&mut self, name: &'static str) -> Annotation<'_> {
+        let at = self.0.as_mut().and_then(|open| open.event(name));
+        let left = self.0.as_ref().map_or(0, |open| open.left.event_attributes);
+        Annotation { span: self, at, left }
+    }
+
+    /// Says that another span has to do with this one: of the requests that a batch answers, say.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let tracer = telemetry.tracer();
+    /// let request = tracer.owned("request");
+    /// let mut batch = tracer.span("batch");
+    /// batch.link(request.context().expect("on")).set("place", 1_u64);
+    /// batch.end();
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let batch = snapshot.spans().next().expect("just ended");
+    /// assert_eq!(Some(batch.links[0].span_id), request.context().map(|context| context.span_id));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn link(&mut self, to: SpanContext) -> Annotation<'_> {
+        let at = self.0.as_mut().and_then(|open| open.link(to));
+        let left = self.0.as_ref().map_or(0, |open| open.left.link_attributes);
+        Annotation { span: self, at, left }
+    }
+
+    /// Says how it went. The last word counts.
+    ///
+    /// ```
+    /// use tellane::Status;
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let mut span = telemetry.tracer().span("order");
+    /// span.set_status(Status::Ok);
+    /// span.end();
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.spans().next().map(|span| span.status), Some(Status::Ok));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn set_status(&mut self, status: Status) {
+        if let Some(open) = &mut self.0 {
+            open.status = status;
+        }
+    }
+
+    /// Says that it failed: [`Status::Error`].
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let mut span = telemetry.tracer().span("order");
+    /// span.fail();
+    /// span.end();
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.spans().next().map(|span| span.status), Some(tellane::Status::Error));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn fail(&mut self) {
+        self.set_status(Status::Error);
+    }
+
+    /// Says that it failed, and why. The last message counts.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let mut span = telemetry.tracer().span("order");
+    /// span.fail_with("out of stock");
+    /// span.end();
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let order = snapshot.spans().next().expect("just ended");
+    /// assert_eq!(order.status_message.as_deref(), Some("out of stock"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn fail_with(&mut self, message: &str) {
+        self.fail();
+        if let Some(open) = &mut self.0 {
+            open.say(message);
+        }
+    }
+
+    /// Whether its attributes are kept: it is on, and its trace is sampled or
+    /// [held](crate::Config::outcome) until its outcome is known.
+    ///
+    /// ```
+    /// let telemetry = tellane::Telemetry::builder("shop").sampling(0.0).start()?;
+    /// assert!(!telemetry.tracer().span("order").is_recorded());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_recorded(&self) -> bool {
+        self.0.as_ref().is_some_and(Open::is_recorded)
+    }
+
+    /// Whether its trace is sampled.
+    ///
+    /// ```
+    /// let telemetry = tellane::Telemetry::builder("shop").sampling(0.0).start()?;
+    /// assert!(!telemetry.tracer().span("order").is_sampled());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_sampled(&self) -> bool {
+        self.0.as_ref().is_some_and(|open| open.ids.marks.has(Marks::SAMPLED))
+    }
+
+    /// Its ids, or `None` for a span that does nothing.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let tracer = telemetry.tracer();
+    /// let (order, payment) = (tracer.span("order"), tracer.span("payment"));
+    /// let (order, payment) = (order.context().expect("on"), payment.context().expect("on"));
+    /// assert_eq!(order.trace_id, payment.trace_id);
+    /// assert_ne!(order.span_id, payment.span_id);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn context(&self) -> Option<SpanContext> {
+        SpanContext::of(self.0.as_ref()?.ids)
+    }
+
+    /// Makes it the current span of this thread until the guard is dropped.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let tracer = telemetry.tracer();
+    /// let order = tracer.owned("order");
+    /// {
+    ///     let _inside = order.enter();
+    ///     drop(tracer.span("payment")); // its child
+    /// }
+    /// let ids = order.context();
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.spans().next().expect("just ended").parent_id, ids.map(|ids| ids.span_id));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn enter(&self) -> Entered<'_> {
+        let inside = self.0.as_ref().filter(|open| open.place == DETACHED).map(Inside::of);
+        Entered { inside: inside.flatten(), span: PhantomData, not_send: PhantomData }
+    }
+
+    /// Ends it now.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// telemetry.tracer().owned("order").end();
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.spans().count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn end(self) {}
+
+    /// Where it stands on a thread's stack while it is entered.
+    #[inline(always)]
+    pub(super) fn step_in(&self) -> Option<Inside> {
+        self.0.as_ref().and_then(Inside::of)
+    }
+
+    /// Its future was dropped before it was done.
+    pub(super) fn cancel(&mut self) {
+        if let Some(open) = &mut self.0 {
+            open.cancelled = !std::thread::panicking();
+        }
+    }
+}
+
+impl Drop for OwnedSpan {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(open) = &mut self.0 {
+            open.end();
+        }
+    }
+}
+
+/// An event or a link that was just added to a span, for its attributes.
+///
+/// ```
+/// let mut span = tellane::Tracer::noop().span("order");
+/// span.event("retry").set("attempt", 2_u64).set("after", "timeout");
+/// ```
+#[derive(Debug)]
+pub struct Annotation<'a> {
+    span: &'a mut OwnedSpan,
+    at: Option<At>,
+    /// Attributes that may still be set.
+    left: u16,
+}
+
+impl Annotation<'_> {
+    /// Sets an attribute of it.
+    ///
+    /// ```
+    /// let mut span = tellane::Tracer::noop().span("order");
+    /// span.event("retry").set("attempt", 2_u64);
+    /// ```
+    #[allow(clippy::return_self_not_must_use)] // most callers stop after the last one
+    pub fn set<'v>(mut self, key: &'static str, value: impl Into<Attribute<'v>>) -> Self {
+        if let (Some(open), Some(at)) = (&mut self.span.0, self.at) {
+            let (at, kept) = open.set_within(at, self.left > 0, key, value.into());
+            self.at = Some(at);
+            self.left -= u16::from(kept);
+        }
+        self
+    }
+}
+
+/// A span's place on this thread's stack while it is entered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Inside {
+    base: u64,
+    ids: Ids,
+    place: usize,
+}
+
+impl Inside {
+    #[inline(always)]
+    fn of(open: &Open) -> Option<Self> {
+        Self::at(open.base.get(), open.ids)
+    }
+
+    /// Puts these ids on the stack of the thread's lane at the instance.
+    #[inline(always)]
+    pub(super) fn at(base: u64, ids: Ids) -> Option<Self> {
+        let place = match local::here(base, |here| here.enter(ids)) {
+            Some(place) => place,
+            None => enter_cold(base, ids)?,
+        };
+        Some(Self { base, ids, place })
+    }
+
+    pub(super) fn placed(base: u64, ids: Ids, place: usize) -> Self {
+        Self { base, ids, place }
+    }
+
+    #[inline(always)]
+    pub(super) fn leave(self) {
+        let left = local::here(self.base, |here| here.leave(self.place, self.ids.span_id));
+        if left.is_none() {
+            leave_cold(self);
+        }
+    }
+}
+
+/// A thread that is not at the instance yet. Nobody is told if it cannot be: spans begun there say so themselves.
+#[cold]
+#[inline(never)]
+fn enter_cold(base: u64, ids: Ids) -> Option<usize> {
+    let registry = find(crate::lane::Key(base).instance())?;
+    local::enter(&registry.directory).ok()?;
+    local::here(base, |here| here.enter(ids))
+}
+
+/// What ran inside has led the thread to another instance.
+#[cold]
+#[inline(never)]
+fn leave_cold(inside: Inside) {
+    if let Some(registry) = find(crate::lane::Key(inside.base).instance())
+        && local::enter(&registry.directory).is_ok()
+    {
+        local::here(inside.base, |here| here.leave(inside.place, inside.ids.span_id));
+    }
+}
+
+/// An [`OwnedSpan`] that is the current one of this thread, until this guard is dropped.
+///
+/// ```compile_fail
+/// let span = tellane::OwnedSpan::noop();
+/// let inside = span.enter();
+/// std::thread::scope(|scope| { scope.spawn(move || drop(inside)); }); // it belongs to its thread
+/// ```
+///
+/// ```
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let order = telemetry.tracer().owned("order");
+/// let _inside = order.enter();
+/// assert_eq!(telemetry.tracer().current(), order.context());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "it is current only as long as the guard lives"]
+pub struct Entered<'a> {
+    inside: Option<Inside>,
+    span: PhantomData<&'a OwnedSpan>,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Drop for Entered<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(inside) = self.inside {
+            inside.leave();
+        }
+    }
+}

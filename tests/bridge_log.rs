@@ -1,0 +1,119 @@
+//! What is said through the `log` crate, by this test and by a crate that knows nothing of tellane.
+
+mod support;
+
+use log::Log;
+use std::fmt;
+use support::{PATIENCE, assert_balanced};
+use tellane::bridge::log::Bridge;
+use tellane::{Config, Kind, Level, LogMemory, Sink, Telemetry};
+
+/// An instance with a memory of its logs.
+fn start(config: Config) -> (Telemetry, LogMemory) {
+    let (sink, kept) = Sink::memory(100_000);
+    let telemetry = Telemetry::builder("bridge").config(config).log_to(sink).start().expect("it starts");
+    (telemetry, kept)
+}
+
+/// Hands a record to a bridge, as the `log` crate does.
+fn say(bridge: &Bridge, level: log::Level, target: &str, arguments: fmt::Arguments<'_>) {
+    bridge.log(&log::Record::builder().level(level).target(target).args(arguments).build());
+}
+
+#[test]
+fn a_crate_that_logs_is_heard_and_its_records_are_in_the_open_span() {
+    let (telemetry, kept) = start(Config::default());
+    Bridge::install(&telemetry).expect("the only one in this process");
+    telemetry.set_level("globset", Level::Trace);
+    let tracer = telemetry.tracer();
+    let span = tracer.span("match globs");
+    let mut globs = globset::GlobSetBuilder::new();
+    for pattern in ["*.rs", "src/**/tests.rs", "Cargo.toml"] {
+        globs.add(globset::Glob::new(pattern).expect("a good pattern"));
+    }
+    let set = globs.build().expect("a set");
+    assert!(set.is_match("lib.rs"));
+    telemetry.snapshot(PATIENCE).expect("a snapshot");
+    let records = kept.records();
+    assert!(!records.is_empty(), "globset says how it built the set");
+    let ids = span.context().expect("on");
+    for record in &records {
+        assert!(record.target.starts_with("globset"), "{record:?}");
+        assert!(record.level <= Level::Debug, "{record:?}");
+        assert_eq!(record.span, Some((ids.trace_id, ids.span_id)), "{record:?}");
+    }
+    assert!(
+        records.iter().any(|record| record.message.to_string().contains("built glob set")),
+        "{records:?}"
+    );
+    drop(span);
+    telemetry.set_level("globset", None);
+    let before = kept.records().len();
+    globset::GlobSetBuilder::new().add(globset::Glob::new("*.md").expect("good")).build().expect("a set");
+    telemetry.snapshot(PATIENCE).expect("a snapshot");
+    assert_eq!(kept.records().len(), before, "nothing more, without a restart");
+}
+
+#[test]
+fn levels_targets_and_long_messages_come_through() {
+    let config = Config { logs_per_second: None, log_value: u16::MAX, ..Config::default() };
+    let (telemetry, kept) = start(config);
+    let bridge = Bridge::new(&telemetry);
+    telemetry.set_levels("warn,quiet=off,loud=trace").expect("good rules");
+    let long = "x".repeat(5_000);
+    for target in ["other", "quiet", "loud", "loud::inner"] {
+        for level in log::Level::iter() {
+            say(&bridge, level, target, format_args!("{target} {level} {long}"));
+        }
+    }
+    telemetry.snapshot(PATIENCE).expect("a snapshot");
+    let records = kept.records();
+    let count = |target: &str| records.iter().filter(|record| *record.target == *target).count();
+    assert_eq!((count("other"), count("quiet"), count("loud"), count("loud::inner")), (2, 0, 5, 5));
+    for record in &records {
+        let name = record.level.name().to_uppercase();
+        assert_eq!(record.message.to_string(), format!("{} {name} {long}", record.target));
+    }
+}
+
+#[test]
+fn a_value_that_logs_while_it_is_shown_does_not_deadlock() {
+    struct Chatty<'a>(&'a Bridge);
+    impl fmt::Display for Chatty<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            say(self.0, log::Level::Info, "inner", format_args!("while showing {}", 1));
+            f.write_str("shown")
+        }
+    }
+    let (telemetry, kept) = start(Config::default());
+    let bridge = Bridge::new(&telemetry);
+    say(&bridge, log::Level::Info, "outer", format_args!("{}", Chatty(&bridge)));
+    telemetry.snapshot(PATIENCE).expect("a snapshot");
+    let texts: Vec<_> = kept.records().iter().map(|record| record.message.to_string()).collect();
+    assert_eq!(texts, ["while showing 1", "shown"]);
+}
+
+#[test]
+fn many_threads_and_targets_are_accounted_for() {
+    let config = Config { logs_per_second: None, ..Config::default() };
+    let (telemetry, kept) = start(config);
+    let bridge = Bridge::new(&telemetry);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let bridge = &bridge;
+            scope.spawn(move || {
+                for number in 0..500 {
+                    let target = format!("target{}", number % 10);
+                    say(bridge, log::Level::Warn, &target, format_args!("{thread} {number}"));
+                }
+            });
+        }
+    });
+    let report = telemetry.shutdown(PATIENCE);
+    assert_balanced(&report.ledger);
+    let logs = report.ledger.kind(Kind::Log);
+    assert_eq!(logs.recorded, 4_000);
+    assert_eq!(kept.records().len() as u64, logs.aggregated);
+    say(&bridge, log::Level::Error, "target1", format_args!("too late"));
+    assert_eq!(telemetry.ledger().kind(Kind::Log).dropped.by(tellane::Reason::AfterShutdown), 1);
+}

@@ -1,0 +1,539 @@
+//! Parents and children: programs made at random, against a tree kept by hand; and every way a span can end.
+
+mod support;
+
+use proptest::prelude::*;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+use support::{PATIENCE, assert_balanced};
+use tellane::{
+    Config, Context, FinishedSpan, InSpan, Kind, OwnedSpan, Span, SpanKind, SpanLimits, Status, Telemetry,
+    Value,
+};
+
+/// All kept spans, by their name. Names are unique in these tests.
+fn by_name(telemetry: &Telemetry) -> HashMap<String, FinishedSpan> {
+    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    snapshot.spans().map(|span| (span.name.to_string(), span)).collect()
+}
+
+/// One step of a program that opens and closes spans.
+#[derive(Clone, Debug)]
+enum Act {
+    /// Opens a guard inside what is current.
+    Open,
+    /// Opens an owned span inside what is current.
+    Own,
+    /// Drops the guard of this place among the open ones, in whatever order.
+    Close(usize),
+    /// Drops the owned span of this place, here or on another thread.
+    Disown(usize, bool),
+    /// Opens and closes a span inside an owned one, here or on another thread.
+    Within(usize, bool),
+    /// Leaks the innermost guard.
+    Leak,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        5 => Just(Act::Open),
+        2 => Just(Act::Own),
+        4 => (0..8_usize).prop_map(Act::Close),
+        2 => (0..8_usize, any::<bool>()).prop_map(|(at, here)| Act::Disown(at, here)),
+        2 => (0..8_usize, any::<bool>()).prop_map(|(at, here)| Act::Within(at, here)),
+        1 => Just(Act::Leak),
+    ]
+}
+
+/// The oracle: the stack of open guards by number, as the docs say it behaves, and the parent of every span.
+#[derive(Default)]
+struct Oracle {
+    stack: Vec<usize>,
+    parents: Vec<Option<usize>>,
+    ended: Vec<bool>,
+}
+
+impl Oracle {
+    fn begin(&mut self) -> usize {
+        self.parents.push(self.stack.last().copied());
+        self.ended.push(false);
+        self.parents.len() - 1
+    }
+
+    /// A guard that is dropped takes what was opened inside it from the stack.
+    fn close(&mut self, number: usize) {
+        self.ended[number] = true;
+        if let Some(at) = self.stack.iter().position(|open| *open == number) {
+            self.stack.truncate(at);
+        }
+    }
+}
+
+fn run(acts: &[Act]) -> (Telemetry, Oracle) {
+    let telemetry = Telemetry::builder("trees").start().expect("it starts");
+    let tracer = telemetry.tracer();
+    let mut oracle = Oracle::default();
+    let (mut guards, mut owned): (Vec<(usize, Span)>, Vec<(usize, OwnedSpan)>) = (Vec::new(), Vec::new());
+    for act in acts {
+        match *act {
+            Act::Open => {
+                let number = oracle.begin();
+                oracle.stack.push(number);
+                guards.push((number, tracer.build(&number.to_string()).start()));
+            }
+            Act::Own => {
+                let number = oracle.begin();
+                owned.push((number, tracer.build(&number.to_string()).start_owned()));
+            }
+            Act::Close(at) if !guards.is_empty() => {
+                let (number, guard) = guards.remove(at % guards.len());
+                oracle.close(number);
+                drop(guard);
+            }
+            Act::Disown(at, here) if !owned.is_empty() => {
+                let (number, span) = owned.remove(at % owned.len());
+                oracle.ended[number] = true;
+                if here {
+                    drop(span);
+                } else {
+                    std::thread::scope(|scope| scope.spawn(move || drop(span)).join()).expect("no panic");
+                }
+            }
+            Act::Within(at, here) if !owned.is_empty() => {
+                let (parent, span) = &owned[at % owned.len()];
+                oracle.parents.push(Some(*parent));
+                oracle.ended.push(true);
+                let name = (oracle.parents.len() - 1).to_string();
+                let inside = || {
+                    let _inside = span.enter();
+                    drop(tracer.build(&name).start());
+                };
+                if here {
+                    inside();
+                } else {
+                    std::thread::scope(|scope| {
+                        let context = tracer.context_of(span);
+                        let (tracer, name) = (&tracer, &name);
+                        let other = scope.spawn(move || {
+                            let _attached = context.attach();
+                            drop(tracer.build(name).start());
+                        });
+                        other.join().expect("no panic");
+                    });
+                }
+            }
+            Act::Leak if !guards.is_empty() => {
+                let (_, guard) = guards.pop().expect("one is open");
+                std::mem::forget(guard); // stays on the stack until one around it ends
+            }
+            _ => {}
+        }
+    }
+    while let Some((number, guard)) = guards.pop() {
+        oracle.close(number);
+        drop(guard);
+    }
+    owned.drain(..).for_each(|(number, span)| {
+        oracle.ended[number] = true;
+        drop(span);
+    });
+    (telemetry, oracle)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_programs_make_the_trees_that_they_should(acts in prop::collection::vec(act(), 0..60)) {
+        let (telemetry, oracle) = run(&acts);
+        let found = by_name(&telemetry);
+        let ids: HashMap<u64, usize> =
+            found.iter().map(|(name, span)| (span.span_id, name.parse().expect("a number"))).collect();
+        prop_assert_eq!(found.len(), oracle.ended.iter().filter(|ended| **ended).count());
+        for (number, parent) in oracle.parents.iter().enumerate().filter(|(number, _)| oracle.ended[*number]) {
+            let span = &found[&number.to_string()];
+            match parent {
+                None => {
+                    prop_assert_eq!(span.parent_id, None);
+                    prop_assert!(span.local_root);
+                }
+                // A parent that was leaked is in nobody's records, but its children name it all the same.
+                Some(parent) if !oracle.ended[*parent] => prop_assert!(span.parent_id.is_some()),
+                Some(parent) => {
+                    prop_assert_eq!(span.parent_id.and_then(|id| ids.get(&id)), Some(parent));
+                    prop_assert_eq!(span.trace_id, found[&parent.to_string()].trace_id);
+                    prop_assert!(!span.local_root);
+                }
+            }
+        }
+        let report = telemetry.shutdown(PATIENCE);
+        assert_balanced(&report.ledger);
+        prop_assert_eq!(report.ledger.kind(Kind::Span).aggregated as usize, found.len());
+    }
+}
+
+#[test]
+fn a_panic_fails_every_span_that_it_unwinds_through() {
+    let telemetry = Telemetry::builder("panics").start().expect("it starts");
+    let tracer = telemetry.tracer();
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let _outer = tracer.span("outer");
+        let _inner = tracer.owned("inner");
+        panic!("as it happens");
+    }));
+    assert!(outcome.is_err());
+    drop(tracer.span("after"));
+    let found = by_name(&telemetry);
+    for name in ["outer", "inner"] {
+        assert_eq!((found[name].status, found[name].panicked), (Status::Error, true), "{name}");
+    }
+    assert_eq!((found["after"].status, found["after"].parent_id), (Status::Unset, None));
+    let snapshot = telemetry.latest();
+    let labels = [("span_name", "inner"), ("span_kind", "SPAN_KIND_INTERNAL")];
+    assert_eq!(snapshot.counter("traces_span_metrics_errors_total", &labels), Some(1));
+}
+
+#[test]
+fn a_million_nested_spans_take_no_more_room() {
+    let telemetry = Telemetry::builder("deep").start().expect("it starts");
+    let tracer = telemetry.tracer();
+    let depth: u64 = 1_000_000;
+    let mut open: Vec<Span> = (0..depth).map(|_| tracer.span("nested")).collect();
+    while let Some(innermost) = open.pop() {
+        drop(innermost);
+    }
+    assert_eq!(tracer.current(), None);
+    let report = telemetry.shutdown(PATIENCE);
+    assert_balanced(&report.ledger);
+    assert_eq!(report.ledger.kind(Kind::Span).recorded, depth);
+    assert_eq!(telemetry.latest().span_durations("nested").map(|taken| taken.count()), Some(depth));
+}
+
+#[test]
+fn what_is_over_a_limit_is_counted() {
+    let span_limits =
+        SpanLimits { attributes: 3, events: 2, links: 1, event_attributes: 1, link_attributes: 1, value: 4 };
+    let config = Config { span_limits, ..Config::default() };
+    let telemetry = Telemetry::builder("limits").config(config).start().expect("it starts");
+    let tracer = telemetry.tracer();
+    let other = tracer.owned("other").context().expect("on");
+    let mut span = tracer.span("limited");
+    (0..10_u64).for_each(|number| span.set("number", number));
+    for _ in 0..5 {
+        span.event("event").set("text", "longer").set("one too many", true).set("and one more", true);
+        span.link(other).set("text", "four").set("one too many", true);
+    }
+    span.fail_with("a long story");
+    span.end();
+    let found = by_name(&telemetry);
+    let span = &found["limited"];
+    assert_eq!(
+        span.attributes,
+        [("number".into(), Value::U64(2))],
+        "set again, the last of the three counts"
+    );
+    assert_eq!((span.attributes_dropped, span.events_dropped, span.links_dropped), (7, 3, 4));
+    assert_eq!((span.events.len(), span.links.len()), (2, 1));
+    assert_eq!(span.events[1].attributes, [("text".into(), Value::Cut("long".into()))]);
+    assert_eq!((span.events[1].attributes_dropped, span.links[0].attributes_dropped), (2, 1));
+    assert_eq!(span.links[0].attributes, [("text".into(), Value::Str("four".into()))]);
+    assert_eq!(span.status_message.as_deref(), Some("a lo"));
+}
+
+#[test]
+fn ten_thousand_attributes_and_a_text_of_a_mebibyte() {
+    let span_limits = SpanLimits { attributes: u16::MAX, value: u16::MAX, ..SpanLimits::default() };
+    let config = Config { span_limits, ..Config::default() };
+    let telemetry = Telemetry::builder("large").config(config).start().expect("it starts");
+    let tracer = telemetry.tracer();
+    for round in 0..3 {
+        let mut span = tracer.span("many");
+        (0..10_000_u64).for_each(|number| span.set("number", number));
+        span.end();
+        let mut span = tracer.span("long");
+        span.set("first", round);
+        span.set("text", "x".repeat(1 << 20).as_str());
+        span.set("short", "x".repeat(30_000).as_str());
+        span.end();
+    }
+    let found = by_name(&telemetry);
+    let many = &found["many"];
+    let kept = 16 + (4_095 - 7 - 32 - 1) / 2;
+    assert_eq!(usize::from(many.attributes_dropped), 10_000 - kept);
+    let long = &found["long"];
+    assert_eq!(long.attributes[1], ("short".into(), Value::Str("x".repeat(30_000))));
+    assert_eq!(long.attributes_dropped, 1, "65,535 bytes are more than a record has room for");
+    assert_balanced(&telemetry.shutdown(PATIENCE).ledger);
+}
+
+#[test]
+fn an_owned_span_ends_where_it_is_dropped_and_keeps_its_parent() {
+    let telemetry = Telemetry::builder("moved").start().expect("it starts");
+    let tracer = telemetry.tracer();
+    let outer = tracer.span("outer");
+    let mut moved = tracer.owned("moved");
+    moved.set("here", true);
+    let outer_id = outer.context().expect("on").span_id;
+    drop(outer);
+    let (to, from) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let tracer = &tracer;
+        scope.spawn(move || {
+            let mut moved: OwnedSpan = from.recv().expect("it comes");
+            moved.set("there", true);
+            let inside = moved.enter();
+            drop(tracer.span("inside"));
+            drop(inside);
+            drop(tracer.span("outside"));
+            drop(moved);
+        });
+        to.send(moved).expect("it is awaited");
+    });
+    let found = by_name(&telemetry);
+    assert_eq!(found["moved"].parent_id, Some(outer_id));
+    assert_eq!(found["moved"].attributes.len(), 2);
+    assert_eq!(found["inside"].parent_id, Some(found["moved"].span_id));
+    assert_eq!(found["outside"].parent_id, None);
+}
+
+#[test]
+fn names_are_counted_by_kind_and_may_be_made_while_running() {
+    let telemetry = Telemetry::builder("names").sampling(0.0).start().expect("it starts");
+    let tracer = telemetry.tracer();
+    for route in ["/a", "/b", "/a"] {
+        let name = format!("GET {route}");
+        drop(tracer.build(&name).kind(SpanKind::Server).start());
+        drop(tracer.build(&name).kind(SpanKind::Client).start_owned());
+    }
+    drop(tracer.span_of("GET /a", SpanKind::Server));
+    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    let count = |name, kind| {
+        let labels = [("span_name", name), ("span_kind", kind)];
+        snapshot.histogram("traces_span_metrics_duration_seconds", &labels).map(|taken| taken.count())
+    };
+    assert_eq!(
+        count("GET /a", "SPAN_KIND_SERVER"),
+        Some(3),
+        "a literal and a text of the same letters are one name"
+    );
+    assert_eq!(count("GET /a", "SPAN_KIND_CLIENT"), Some(2));
+    assert_eq!(count("GET /b", "SPAN_KIND_SERVER"), Some(1));
+    assert_eq!(count("GET /b", "SPAN_KIND_INTERNAL"), None);
+    assert_eq!(snapshot.span_durations("GET /a").map(|taken| taken.count()), Some(5));
+}
+
+#[test]
+fn a_rate_limit_caps_what_is_sampled_and_counts_all() {
+    let (clock, hand) = tellane::Clock::mock();
+    let config = Config { traces_per_second: Some(5), ..Config::default() };
+    let telemetry = Telemetry::builder("limited").clock(clock).config(config).start().expect("it starts");
+    let tracer = telemetry.tracer();
+    (0..100).for_each(|_| drop(tracer.span("request")));
+    hand.advance(std::time::Duration::from_secs(1));
+    (0..100).for_each(|_| drop(tracer.span("request")));
+    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    assert_eq!(snapshot.spans().count(), 10);
+    assert_eq!(snapshot.span_durations("request").map(|taken| taken.count()), Some(200));
+    assert_eq!(snapshot.ledger().kind(Kind::Span).unsampled, 190);
+    assert_eq!(snapshot.pipeline().traces_limited, 190);
+}
+
+#[test]
+fn exemplars_name_the_span_they_were_recorded_in() {
+    let telemetry = Telemetry::builder("examples").start().expect("it starts");
+    let unsampled = Telemetry::builder("none").sampling(0.0).start().expect("it starts");
+    let sizes = telemetry.histogram("sizes").register().expect("a good name");
+    let others = unsampled.histogram("sizes").register().expect("a good name");
+    let (tracer, cold) = (telemetry.tracer(), unsampled.tracer());
+    sizes.record(1);
+    {
+        let outer = tracer.span("outer");
+        (0..1_000).for_each(|_| sizes.record(100));
+        let inner = tracer.span("inner");
+        (0..1_000).for_each(|_| sizes.record(10_000));
+        drop(inner);
+        drop(outer);
+        let _cold = cold.span("cold");
+        (0..1_000).for_each(|_| others.record(100));
+    }
+    (0..1_000).for_each(|_| sizes.record(1_000_000));
+    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    let spans: HashMap<u64, String> =
+        snapshot.spans().map(|span| (span.span_id, span.name.to_string())).collect();
+    let view = snapshot.histogram("sizes", &[]).expect("registered");
+    let found: Vec<_> =
+        view.exemplars().iter().map(|found| (found.value, spans[&found.span_id].as_str())).collect();
+    assert_eq!(found, [(10_000.0, "inner"), (100.0, "outer")]);
+    assert_eq!(view.count(), 3_001);
+    let nothing = unsampled.snapshot(PATIENCE).expect("a snapshot");
+    assert_eq!(nothing.histogram("sizes", &[]).map(|view| view.exemplars().len()), Some(0));
+    assert_eq!(nothing.ledger().kind(Kind::Exemplar).recorded, 0);
+    assert_balanced(&telemetry.shutdown(PATIENCE).ledger);
+}
+
+#[test]
+fn a_context_is_taken_to_another_thread_with_what_it_carries() {
+    let telemetry = Telemetry::builder("carried").start().expect("it starts");
+    let tracer = telemetry.tracer();
+    let order = tracer.span("order");
+    let baggage = tellane::Baggage::empty().with("user", "alice").expect("a good key");
+    let attached = tracer.context().with_baggage(baggage).attach();
+    let context = Context::current();
+    assert_eq!(context.span(), order.context());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            assert_eq!(Context::current().span(), None);
+            let _attached = context.attach();
+            let _child = tracer.span("child");
+            assert_eq!(tracer.context().baggage().get("user"), Some("alice"), "children inherit it");
+        });
+    });
+    drop(attached);
+    assert_eq!(Context::current().baggage().get("user"), None, "it ends with its guard");
+    drop(order);
+    let found = by_name(&telemetry);
+    assert_eq!(found["child"].parent_id, Some(found["order"].span_id));
+    assert!(!found["child"].local_root, "its parent is in this process");
+}
+
+#[test]
+fn a_request_from_elsewhere_goes_on_here() {
+    let request = |flags: &str| {
+        let parent = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}");
+        Context::extract(&HashMap::from([
+            ("traceparent".to_owned(), parent),
+            ("tracestate".to_owned(), "congo=t61".to_owned()),
+            ("baggage".to_owned(), "user=alice".to_owned()),
+        ]))
+    };
+    let telemetry = Telemetry::builder("remote").start().expect("it starts");
+    let tracer = telemetry.tracer();
+    {
+        let _attached = tracer.attach(&request("01"));
+        let span = tracer.span_of("sampled", SpanKind::Server);
+        let mut out: HashMap<String, String> = HashMap::new();
+        tracer.context().inject(&mut out);
+        let own = span.context().expect("on");
+        assert_eq!(
+            out["traceparent"],
+            format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{:016x}-01", own.span_id)
+        );
+        assert_eq!((out["tracestate"].as_str(), out["baggage"].as_str()), ("congo=t61", "user=alice"));
+    }
+    {
+        let _attached = tracer.attach(&request("02"));
+        let span = tracer.span("not sampled there");
+        assert!(!span.is_sampled() && !span.is_recorded());
+        let mut out: HashMap<String, String> = HashMap::new();
+        tracer.context().inject(&mut out);
+        assert!(out["traceparent"].ends_with("-02"), "random it stays: {out:?}");
+    }
+    drop(tracer.build("by builder").parent(&request("01")).start());
+    let found = by_name(&telemetry);
+    let span = &found["sampled"];
+    assert_eq!(
+        (span.trace_id, span.parent_id),
+        (0x4bf92f3577b34da6a3ce929d0e0e4736, Some(0x00f067aa0ba902b7))
+    );
+    assert!(span.local_root);
+    assert_eq!(found["by builder"].trace_state.as_deref(), Some("congo=t61"));
+    assert!(!found.contains_key("not sampled there"));
+    let alone = Config { parent_based: false, ..Config::default() };
+    let alone = Telemetry::builder("alone").config(alone).start().expect("it starts");
+    let _attached = alone.tracer().attach(&request("00"));
+    assert!(alone.tracer().span("by itself").is_sampled());
+}
+
+#[test]
+fn tasks_keep_their_span_over_threads_and_awaits() {
+    let telemetry = Telemetry::builder("tasks").start().expect("it starts");
+    let tracer = telemetry.tracer();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().expect("a runtime");
+    let tasks: Vec<_> = (0..64)
+        .map(|task| {
+            let name = task.to_string();
+            let inner = tracer.clone();
+            let work = async move {
+                for step in 0..10 {
+                    tokio::task::yield_now().await;
+                    drop(inner.build(&format!("{task}.{step}")).start());
+                }
+            };
+            runtime.spawn(work.in_span(tracer.build(&name).start_owned()))
+        })
+        .collect();
+    runtime.block_on(async {
+        for task in tasks {
+            task.await.expect("no panic");
+        }
+    });
+    let found = by_name(&telemetry);
+    assert_eq!(found.len(), 64 * 11);
+    for (name, span) in &found {
+        match name.split_once('.') {
+            Some((task, _)) => assert_eq!(span.parent_id, Some(found[task].span_id), "{name}"),
+            None => assert_eq!((span.parent_id, span.cancelled), (None, false), "{name}"),
+        }
+    }
+}
+
+#[test]
+fn a_future_that_is_dropped_ends_its_span_once_as_cancelled() {
+    let telemetry = Telemetry::builder("cancelled").start().expect("it starts");
+    let tracer = telemetry.tracer();
+    struct SpanOnDrop(tellane::Tracer);
+    impl Drop for SpanOnDrop {
+        fn drop(&mut self) {
+            drop(self.0.span("clean up"));
+        }
+    }
+    let inside = SpanOnDrop(tracer.clone());
+    let never = async move {
+        let _inside = inside;
+        std::future::pending::<()>().await;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut never = Box::pin(never.in_span(tracer.owned("loser")));
+        std::future::poll_fn(|context| {
+            assert!(never.as_mut().poll(context).is_pending());
+            std::task::Poll::Ready(())
+        })
+        .await;
+        drop(never); // what `select!` does with those that lose
+        drop(std::future::pending::<()>().in_span(tracer.owned("never polled")));
+        std::future::ready(()).in_span(tracer.owned("winner")).await;
+    });
+    let panics = catch_unwind(AssertUnwindSafe(|| {
+        runtime.block_on(async { panic!("as it happens") }.in_span(tracer.owned("panics")))
+    }));
+    assert!(panics.is_err());
+    assert_eq!(tracer.current(), None, "a panic leaves the span as well");
+    let found = by_name(&telemetry);
+    let ends = |name: &str| (found[name].cancelled, found[name].panicked);
+    assert_eq!(
+        (ends("loser"), ends("never polled"), ends("winner")),
+        ((true, false), (true, false), (false, false))
+    );
+    assert_eq!(ends("panics"), (false, true));
+    assert_eq!(found["clean up"].parent_id, Some(found["loser"].span_id));
+    assert_eq!(telemetry.ledger().kind(Kind::Span).recorded, 5, "each ended once");
+}
+
+#[test]
+fn a_guard_leaked_in_a_poll_does_not_leak_into_other_tasks() {
+    let telemetry = Telemetry::builder("leaks").start().expect("it starts");
+    let tracer = telemetry.tracer();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let leaking = async {
+        std::mem::forget(tracer.span("leaked"));
+        tokio::task::yield_now().await;
+        drop(tracer.span("child"));
+    };
+    runtime.block_on(leaking.in_span(tracer.owned("task")));
+    drop(tracer.span("after"));
+    let found = by_name(&telemetry);
+    assert_eq!(found["child"].parent_id, Some(found["task"].span_id));
+    assert_eq!(found["after"].parent_id, None);
+}

@@ -29,7 +29,7 @@ fn count(telemetry: &Telemetry, name: &'static str) -> impl FnOnce() -> u64 + us
     let telemetry = telemetry.clone();
     move || {
         let snapshot = telemetry.snapshot(DEADLINE).expect("the aggregator is idle");
-        snapshot.histogram(name, &[]).map_or(0, tellane::HistogramView::count)
+        snapshot.histogram(name, &[]).map_or(0, |taken| taken.count())
     }
 }
 
@@ -118,7 +118,7 @@ pub(in crate::peers) fn rates() -> Vec<Rate> {
             let samples = telemetry.shutdown(DEADLINE).ledger.kind(Kind::Sample);
             assert_eq!(samples.recorded, made);
             let snapshot = telemetry.latest();
-            assert_eq!(snapshot.histogram("latency", &[]).map(tellane::HistogramView::count), Some(made));
+            assert_eq!(snapshot.histogram("latency", &[]).map(|taken| taken.count()), Some(made));
             samples.aggregated
         })
     })]

@@ -71,7 +71,7 @@ pub(in crate::peers) fn rows() -> Vec<Row> {
 fn row(telemetry: Telemetry, make: impl FnOnce(Tracer) -> Row) -> Row {
     make(telemetry.tracer()).rest(rest(&telemetry)).checked(move |made| {
         let snapshot = telemetry.snapshot(DEADLINE).expect("the aggregator is idle");
-        let counted = snapshot.span_durations("span").map_or(0, tellane::HistogramView::count);
+        let counted = snapshot.span_durations("span").map_or(0, |taken| taken.count());
         assert_eq!(counted, made.calls, "spans counted, and made");
         telemetry.ledger().kind(Kind::Span).dropped.total()
     })
@@ -87,7 +87,7 @@ pub(in crate::peers) fn rates() -> Vec<Rate> {
             let spans = telemetry.shutdown(DEADLINE).ledger.kind(Kind::Span);
             assert_eq!(spans.recorded, made);
             let snapshot = telemetry.latest();
-            assert_eq!(snapshot.span_durations("span").map(tellane::HistogramView::count), Some(made));
+            assert_eq!(snapshot.span_durations("span").map(|taken| taken.count()), Some(made));
             made - spans.dropped.total()
         })
     })]

@@ -29,6 +29,25 @@ impl Block {
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
+
+    #[cold]
+    fn extend(&mut self, words: &[u64]) -> Result<(), Full> {
+        if BLOCK_WORDS - self.0.len() < words.len() {
+            return Err(Full);
+        }
+        self.0.extend_from_slice(words);
+        Ok(())
+    }
+
+    #[cold]
+    fn push_text(&mut self, first: u64, text: &str) -> Result<(), Full> {
+        if BLOCK_WORDS - self.0.len() < 1 + text.len().div_ceil(8) {
+            return Err(Full);
+        }
+        self.0.push(first);
+        self.0.extend(text_words(text));
+        Ok(())
+    }
 }
 
 /// The items, encoded.
@@ -66,7 +85,6 @@ impl Items {
         self.block.take()
     }
 
-    #[inline]
     fn room(&self) -> usize {
         match &self.block {
             None => self.inline.remaining_capacity(),
@@ -78,11 +96,7 @@ impl Items {
     fn extend<const N: usize>(&mut self, words: [u64; N]) -> Result<(), Full> {
         match &mut self.block {
             None => self.inline.try_extend_from_slice(&words).map_err(|_| Full),
-            Some(block) if BLOCK_WORDS - block.0.len() >= N => {
-                block.0.extend_from_slice(&words);
-                Ok(())
-            }
-            Some(_) => Err(Full),
+            Some(block) => block.extend(&words),
         }
     }
 
@@ -132,11 +146,15 @@ impl Items {
 
     #[inline]
     fn push_text(&mut self, first: u64, text: &str) -> Result<(), Full> {
-        if self.room() < 1 + text.len().div_ceil(8) {
+        if let Some(block) = &mut self.block {
+            return block.push_text(first, text);
+        }
+        if self.inline.remaining_capacity() < 1 + text.len().div_ceil(8) {
             return Err(Full);
         }
-        self.extend([first])?;
-        text_words(text).try_for_each(|word| self.extend([word]))
+        let mut push = |word| self.inline.try_push(word).map_err(|_| Full);
+        push(first)?;
+        text_words(text).try_for_each(push)
     }
 
     /// A log record's statement.

@@ -15,10 +15,24 @@ impl Open {
         if !self.is_recorded() {
             return;
         }
-        let kept = self.left.attributes > 0
-            && key_number(self.base.get(), key)
-                .is_some_and(|key| self.keep(|items, most| push(items, key, value, most)));
-        if kept {
+        let key = if self.left.attributes > 0 { key_number(self.base.get(), key) } else { None };
+        if let Some(key) = key
+            && push(&mut self.items, key, value, self.left.value).is_ok()
+        {
+            self.left.attributes -= 1;
+        } else {
+            self.set_with_more_room(key, value);
+        }
+    }
+
+    /// An attribute that may not be set, or found no room in the frame.
+    #[cold]
+    #[inline(never)]
+    fn set_with_more_room(&mut self, key: Option<u32>, value: Attribute<'_>) {
+        if let Some(key) = key
+            && self.grow()
+            && push(&mut self.items, key, value, self.left.value).is_ok()
+        {
             self.left.attributes -= 1;
         } else {
             self.attributes_dropped = self.attributes_dropped.saturating_add(1);

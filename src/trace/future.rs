@@ -176,8 +176,10 @@ impl<T, E: Display, F: Future<Output = Result<T, E>>> Future for SpannedResult<F
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, E>> {
         self.project().spanned.poll_to(context, |span, outcome| {
-            if let Err(error) = outcome {
-                span.fail_with(&error.to_string());
+            match outcome {
+                Err(error) if span.is_recorded() => span.fail_with(&error.to_string()),
+                Err(_) => span.fail(), // nobody would read the text
+                Ok(_) => {}
             }
         })
     }

@@ -40,6 +40,8 @@ pub(super) struct Source {
     sampled: Marks,
     unsampled: Marks,
     limits: SpanLimits,
+    /// Whether new traces have a rate limit; saves the look into the registry for those that have none.
+    rate_limited: bool,
 }
 
 /// The parent of a span that is about to start.
@@ -81,6 +83,7 @@ impl Tracer {
             sampled: tracing.sampled_marks(),
             unsampled: tracing.unsampled_marks(),
             limits: tracing.span_limits,
+            rate_limited: tracing.rate_limit.is_some(),
         }))
     }
 
@@ -283,10 +286,13 @@ impl Source {
     #[inline(always)]
     fn decide(&self, low: u64) -> Marks {
         let by_ratio = low < self.threshold || self.threshold == u64::MAX;
+        if by_ratio && (!self.rate_limited || self.is_admitted()) { self.sampled } else { self.unsampled }
+    }
+
+    #[cold]
+    fn is_admitted(&self) -> bool {
         let limit = &self.registry.tracing.rate_limit;
-        let sampled =
-            by_ratio && limit.as_ref().is_none_or(|limit| limit.admits(&self.registry.directory.clock));
-        if sampled { self.sampled } else { self.unsampled }
+        limit.as_ref().is_none_or(|limit| limit.admits(&self.registry.directory.clock))
     }
 
     /// The marks of a trace that began in another process.

@@ -1,3 +1,5 @@
+//! Baggage in and out: grammar, limits, percent-encoding.
+
 use crate::context::{Baggage, BaggageError};
 
 fn numbered(count: usize) -> String {

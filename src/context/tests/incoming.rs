@@ -1,3 +1,5 @@
+//! All three headers of a request at once, over any header map.
+
 use super::traceparent::GOOD;
 use crate::context::{
     Baggage, Extract, Incoming, RemoteParent, TraceState, TraceparentError, TracestateError, inject,

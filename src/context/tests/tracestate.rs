@@ -1,3 +1,5 @@
+//! `tracestate`: grammar, limits, and what `with` does.
+
 use crate::context::{TraceState, TracestateError};
 
 fn header(text: &str) -> Result<String, TracestateError> {

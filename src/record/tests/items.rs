@@ -1,0 +1,112 @@
+//! Golden vectors of what came after samples and spans: items, exemplars, log records; and items while they are made.
+
+use super::{check_golden, check_golden_item, first, item_words, span_of, span_with};
+use crate::level::Level;
+use crate::record::layout::TYPE_U64;
+use crate::record::*;
+
+#[test]
+fn golden_items() {
+    let event = Item::Event {
+        name: 3,
+        at: 0x1234,
+        attributes: vec![(2, Value::I64(-2)), (5, Value::Bool(true))],
+        attributes_dropped: 9,
+    };
+    let words = [0x0009_0003_0000_0302, 0x1234, 0x0000_0000_0000_0221, u64::MAX - 1, 0x0001_0000_0000_0551];
+    check_golden(span_of(vec![event]), &item_words(&words));
+    let link = Item::Link {
+        trace_id: 0x11_0000_0000_0000_0022,
+        span_id: 0x33,
+        sampled: true,
+        attributes: vec![(6, Value::Bool(false))],
+        attributes_dropped: 0,
+    };
+    let words = [0x0000_0001_0000_0013, 0x11, 0x22, 0x33, 0x0000_0000_0000_0651];
+    check_golden(span_of(vec![link]), &item_words(&words));
+    check_golden(span_of(vec![Item::Message("no".into())]), &item_words(&[0x0000_0002_0000_0014, 0x6F6E]));
+    let state = Item::TraceState("a=1".into());
+    check_golden(span_of(vec![state]), &item_words(&[0x0000_0003_0000_0024, 0x31_3D61]));
+    check_golden(span_of(vec![Item::Lost { events: 2, links: 1 }]), &item_words(&[0x0001_0002_0000_0005]));
+    check_golden_item(1, Value::Cut("http_get".into()), &[0x0000_0008_0000_0161, 0x7465_675F_7074_7468]);
+}
+
+#[test]
+fn golden_exemplars() {
+    let example =
+        Exemplar { series: 7, value: 1 << 50, at: 0x1234, trace_id: 0x11_0000_0000_0000_0022, span_id: 0x33 };
+    check_golden(Record::Exemplar(example), &[0x0000_0000_0600_0076, 1 << 50, 0x1234, 0x11, 0x22, 0x33]);
+    assert_eq!(first(&[0x0000_0010_0600_0076, 0, 0, 0, 0, 0]), Err(DecodeError::BadFlags));
+}
+
+#[test]
+fn golden_logs() {
+    let bare = Log { target: 7, level: Level::Trace, at: 9, message: Message::Site(3), ..Log::default() };
+    check_golden(Record::Log(bare.clone()), &[0x0000_0010_0300_0077, 9, 0x0000_0000_0000_0306]);
+    let full = Log {
+        level: Level::Error,
+        span: Some((0x11_0000_0000_0000_0022, 0x33)),
+        message: Message::Text("no".into()),
+        fields_dropped: 2,
+        fields: vec![(5, Value::Bool(true))],
+        ..bare
+    };
+    let words =
+        [0x0002_00D0_0800_0077, 9, 0x11, 0x22, 0x33, 0x0000_0002_0000_0014, 0x6F6E, 0x0001_0000_0000_0551];
+    check_golden(Record::Log(full), &words);
+    for flags in (0..0x1000).filter(|flags| flags & 8 == 0) {
+        let found = first(&[0x0000_0000_0300_0077 | (flags << 36), 9, 0x0000_0000_0000_0306]);
+        let expected = (1..=5).contains(&flags);
+        assert_eq!(found.is_ok(), expected, "flags {flags:x} of a log record: {found:?}");
+    }
+    let short = |words: &[u64]| first(words);
+    assert_eq!(short(&[0x0000_0090_0300_0077, 9, 0x0306]), Err(DecodeError::BadLength { words: 3 }));
+    for item in [0x0000_0000_0000_0551, 0x0000_0002_0000_0024, 0x0001_0000_0000_0306, 0x0000_0000_0000_0316] {
+        let found = first(&[0x0000_0010_0400_0077, 9, item, 0x6F6E]);
+        assert_eq!(found, Err(DecodeError::BadItem), "{item:x} is no message");
+    }
+    let attribute_only = first(&[0x0000_0010_0400_0077, 9, 0x0000_0000_0000_0306, 0x0001_0002_0000_0005]);
+    assert_eq!(attribute_only, Err(DecodeError::BadItem), "a log record has no such items");
+}
+
+#[test]
+fn long_text_is_cut_between_characters() {
+    for (letter, longest) in [("x", 200), ("é", 200), ("€", 201), ("😀", 200)] {
+        let mut items = Items::default();
+        assert_eq!(items.push_str(1, &letter.repeat(300), 201), Ok(()));
+        let kept = letter.repeat(longest / letter.len());
+        let decoded = first(&item_words(items.words().0));
+        let cut = if letter == "x" { "x".repeat(201) } else { kept };
+        assert_eq!(decoded, Ok(span_with(vec![(1, Value::Cut(cut))])));
+    }
+    let mut whole = Items::default();
+    assert_eq!(whole.push_str(1, "as long as it may be", 20), Ok(()));
+    let decoded = first(&item_words(whole.words().0));
+    assert_eq!(decoded, Ok(span_with(vec![(1, Value::Str("as long as it may be".into()))])));
+}
+
+#[test]
+fn an_event_that_outgrows_the_frame_moves_into_the_block_whole() {
+    let mut items = Items::default();
+    items.push_number(1, TYPE_U64, 1).unwrap();
+    let mut at = items.begin_event(2, 77).unwrap();
+    let mut set = 0;
+    let attributes = (0..100).map(|number| (3, Value::U64(number))).collect::<Vec<_>>();
+    for number in 0..100 {
+        let before = items.len();
+        if items.push_number(3, TYPE_U64, number).is_err() {
+            assert!(!items.has_block(), "a block has room for more than this");
+            items.give_block(Block::new());
+            at = items.gather(at);
+            items.push_number(3, TYPE_U64, number).unwrap();
+        }
+        items.amend(at, items.len() - before, 0);
+        set += 1;
+    }
+    items.amend(at, 0, 1);
+    let (inline, block) = items.words();
+    assert_eq!((set, inline.len(), block.len()), (100, 2, 202));
+    let event = Item::Event { name: 2, at: 77, attributes, attributes_dropped: 1 };
+    let expected = span_of(vec![Item::Attribute(1, Value::U64(1)), event]);
+    assert_eq!(first(&item_words(&[inline, block].concat())), Ok(expected));
+}

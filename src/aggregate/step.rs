@@ -421,7 +421,7 @@ impl Step {
             self.injector.visit(Injection::Span);
             let name = self.registry.names.span_of(layout::id(header));
             let durations = name
-                .map(|name| name.known.durations)
+                .map(|name| name.known.measures.durations())
                 .filter(|_| layout::flags(header) & !layout::FLAGS_SPAN == 0);
             durations.is_some_and(|durations| {
                 let ticks = record.words[2];

@@ -3,7 +3,7 @@
 //! Hot. Plain cells of fixed sizes, made at the thread's first touch; what only a few spans need lies behind them.
 
 use crate::context::Carried;
-use crate::record::Block;
+use crate::record::{Block, SpanKind, layout, span_header};
 use crate::sync::Arc;
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
@@ -26,7 +26,8 @@ pub(crate) struct Ids {
     pub(crate) marks: Marks,
 }
 
-/// What goes for a trace, as bits. The two lowest are those of W3C's `traceparent`.
+/// What goes for a trace, as bits. The two lowest are those of W3C's `traceparent`; three of them stand in the flags of
+/// a span's record as they stand here, moved up ([`span_flags`](Self::span_flags)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Marks(pub(crate) u8);
 
@@ -34,14 +35,20 @@ impl Marks {
     pub(crate) const SAMPLED: u8 = 1;
     /// Whoever made the trace id says that it is random.
     pub(crate) const RANDOM: u8 = 2;
-    /// These are the ids of a span in another process.
-    pub(crate) const REMOTE: u8 = 4;
     /// Trace state or baggage came along: see [`Desk::carried`].
     pub(crate) const CARRIES: u8 = 8;
-    /// Not sampled; the trace's outcome decides whether it is kept.
-    pub(crate) const HELD: u8 = 16;
     /// Samples recorded in it may become exemplars.
-    pub(crate) const EXAMPLES: u8 = 32;
+    pub(crate) const EXAMPLES: u8 = 16;
+    /// These are the ids of a span in another process: what is opened under it is its process's first.
+    pub(crate) const REMOTE: u8 = 32;
+    /// Not sampled; the trace's outcome decides whether it is kept.
+    pub(crate) const HELD: u8 = 64;
+
+    /// The flags of a span opened under what has these marks; of a root, under its own as if they were remote.
+    #[inline(always)]
+    pub(crate) const fn span_flags(self) -> u64 {
+        ((self.0 & (Self::SAMPLED | Self::HELD | Self::REMOTE)) as u64) << 2
+    }
 
     #[inline(always)]
     pub(crate) fn has(self, any: u8) -> bool {
@@ -55,15 +62,51 @@ impl Marks {
     }
 }
 
-/// What a span's name stands for.
+const _: () = {
+    assert!(Marks(Marks::SAMPLED).span_flags() == layout::FLAG_SAMPLED);
+    assert!(Marks(Marks::HELD).span_flags() == layout::FLAG_HELD);
+    assert!(Marks(Marks::REMOTE).span_flags() == layout::FLAG_LOCAL_ROOT);
+};
+
+/// What a span's name and kind stand for. Two whole words, so that they are copied in registers: pieces of words would
+/// have a span's start wait for its own stores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KnownName {
-    /// Its number; 0 is no name's.
-    pub(crate) name: u32,
-    /// The histogram of its durations.
-    pub(crate) durations: u32,
-    /// The counter cell of its errors.
-    pub(crate) errors: u32,
+    /// The [header](span_header) of its spans' records.
+    pub(crate) header: u64,
+    pub(crate) measures: Measures,
+}
+
+impl KnownName {
+    /// A name's number, 0 being none's; the histogram of its durations; the counter cell of its errors.
+    pub(crate) const fn new(name: u32, kind: SpanKind, durations: u32, errors: u32) -> Self {
+        let measures = Measures(((errors as u64) << 32) | durations as u64);
+        Self { header: span_header(name, kind as u64), measures }
+    }
+
+    /// The name's number.
+    #[cfg(all(test, not(tellane_loom)))]
+    pub(crate) const fn name(self) -> u32 {
+        layout::id(self.header)
+    }
+}
+
+/// What is counted of the spans of a name, in one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Measures(u64);
+
+impl Measures {
+    /// The histogram of their durations.
+    #[inline(always)]
+    pub(crate) const fn durations(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The counter cell of their errors.
+    #[inline(always)]
+    pub(crate) const fn errors(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
 }
 
 /// What this thread knows of texts, by their address: a hit compares two numbers and hashes no text.
@@ -72,16 +115,16 @@ pub(crate) struct KnownName {
 /// the place of another, and the two ask the instance's tables in turn.
 #[derive(Debug)]
 struct Met<V: Copy> {
-    places: [Cell<Text<V>>; NAMES],
+    places: [Text<V>; NAMES],
     filled: Cell<usize>,
 }
 
 /// A text as this thread met it, and what it was met as. Length + 1, so that a vacant place is no text's.
-#[derive(Clone, Copy, Debug, Default)]
-struct Text<V> {
-    address: usize,
-    len_and_one: usize,
-    known: V,
+#[derive(Debug, Default)]
+struct Text<V: Copy> {
+    address: Cell<usize>,
+    len_and_one: Cell<usize>,
+    known: Cell<V>,
 }
 
 /// One text may be met as several things (the name of spans of several kinds): they stand above its length.
@@ -89,7 +132,7 @@ const AS_SHIFT: u32 = 56;
 
 impl<V: Copy + Default> Met<V> {
     fn new() -> Self {
-        Self { places: std::array::from_fn(|_| Cell::new(Text::default())), filled: Cell::new(0) }
+        Self { places: std::array::from_fn(|_| Text::default()), filled: Cell::new(0) }
     }
 
     /// Where to begin to look: the multiplication spreads neighbouring literals (Knuth's golden ratio).
@@ -101,23 +144,37 @@ impl<V: Copy + Default> Met<V> {
 
     #[inline(always)]
     fn find(&self, text: &'static str, of: u8) -> Option<V> {
-        let mut at = Self::place(text);
-        let len_and_one = (text.len() + 1) | (usize::from(of) << AS_SHIFT);
+        let at = Self::place(text);
+        let len_and_one = Self::len_and_one(text, of);
+        let there = &self.places[at];
+        let found = there.address.get() == text.as_ptr() as usize && there.len_and_one.get() == len_and_one;
+        let there = if found { Some(there) } else { self.find_further(at, text, len_and_one) };
+        there.map(|there| there.known.get())
+    }
+
+    /// A text whose first place is another's. Out of line, so that what is usual needs few registers.
+    #[inline(never)]
+    fn find_further(&self, mut at: usize, text: &'static str, len_and_one: usize) -> Option<&Text<V>> {
         loop {
-            let there = self.places[at].get();
-            if there.address == text.as_ptr() as usize && there.len_and_one == len_and_one {
-                return Some(there.known);
+            let there = &self.places[at];
+            if there.address.get() == text.as_ptr() as usize && there.len_and_one.get() == len_and_one {
+                return Some(there);
             }
-            if there.len_and_one == 0 {
+            if there.len_and_one.get() == 0 {
                 return None;
             }
             at = (at + 1) & (NAMES - 1); // there are vacant places: it ends
         }
     }
 
+    #[inline(always)]
+    fn len_and_one(text: &'static str, of: u8) -> usize {
+        (text.len() + 1) | (usize::from(of) << AS_SHIFT)
+    }
+
     fn remember(&self, text: &'static str, of: u8, known: V) {
         let mut at = Self::place(text);
-        let is_vacant = |at: usize| self.places[at].get().len_and_one == 0;
+        let is_vacant = |at: usize| self.places[at].len_and_one.get() == 0;
         let crowded = self.filled.get() >= NAMES / 4 * 3;
         while !crowded && !is_vacant(at) {
             at = (at + 1) & (NAMES - 1);
@@ -128,8 +185,10 @@ impl<V: Copy + Default> Met<V> {
             }
             self.filled.set(self.filled.get() + 1);
         }
-        let len_and_one = (text.len() + 1) | (usize::from(of) << AS_SHIFT);
-        self.places[at].set(Text { address: text.as_ptr() as usize, len_and_one, known });
+        let there = &self.places[at];
+        there.address.set(text.as_ptr() as usize);
+        there.len_and_one.set(Self::len_and_one(text, of));
+        there.known.set(known);
     }
 }
 
@@ -196,21 +255,18 @@ impl Desk {
 
     /// Ends the span at a place, and whatever was opened inside it and is still open: a span dropped out of order, or
     /// leaked inside another, must not become everybody's parent. A span that was so ended already changes nothing.
+    /// Says whether it was the last one here.
     #[inline(always)]
-    pub(crate) fn leave(&self, place: usize, span_id: u64) {
+    pub(crate) fn leave(&self, place: usize, span_id: u64) -> bool {
         let mine = match self.open.get(place) {
             Some(slot) => slot.get().span_id == span_id,
             None => true, // too deep to be kept: trust the place
         };
-        if mine && place < self.depth.get() {
+        let ends = mine && place < self.depth.get();
+        if ends {
             self.depth.set(place);
         }
-    }
-
-    /// Whether any span is open here.
-    #[inline(always)]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.depth.get() == 0
+        ends && place == 0
     }
 
     /// Makes a context the innermost that has trace state or baggage with it.
@@ -326,7 +382,8 @@ mod tests {
         let desk = Desk::new();
         let text: &'static str = "parse and index";
         assert!(desk.name(text, 0).is_none());
-        let known = KnownName { name: 7, durations: 8, errors: 9 };
+        let known = KnownName::new(7, SpanKind::Server, 8, 9);
+        assert_eq!((known.name(), known.measures.durations(), known.measures.errors()), (7, 8, 9));
         desk.remember(text, 1, known);
         assert_eq!((desk.name(text, 1), desk.name(text, 0)), (Some(known), None));
         assert!(desk.name(&text[..5], 1).is_none(), "the same address, another text");

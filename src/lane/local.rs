@@ -450,6 +450,16 @@ fn wants_sample_cold(recorder: &Recorder) -> bool {
     }
 }
 
+/// The ring's head as this thread knows it. Not handed to a closure within `HOT.with`: std inlines that only around
+/// small ones.
+#[inline(always)]
+fn own_head<'a>() -> &'a OwnCopy {
+    let head = HOT.with(|hot| &raw const hot.head);
+    // SAFETY: `HOT` has no destructor and lives as long as its thread; no caller keeps the reference beyond its call,
+    // and `OwnCopy` is not `Sync`, or holds nothing at all.
+    unsafe { &*head }
+}
+
 /// What a span needs of its thread.
 #[derive(Clone, Copy)]
 pub(crate) struct Here<'a> {
@@ -467,8 +477,7 @@ impl Here<'_> {
         items: [&[u64]; M],
     ) -> bool {
         let tally = &self.lane.tally;
-        let ring = &self.lane.ring;
-        let pushed = HOT.with(|hot| ring.push_span(&hot.head, words, items, || tally.sent(Kind::Span)));
+        let pushed = self.lane.ring.push_span(own_head(), words, items, || tally.sent(Kind::Span));
         if pushed {
             tally.beside(items.iter().fold(N, |words, part| words + part.len()));
         }
@@ -486,8 +495,7 @@ impl Here<'_> {
         let (tally, ring) = (&self.lane.tally, &self.lane.ring);
         // A half for traces, a quarter for debug, and so on; nothing for errors.
         let reserve = if level == Level::Error { 0 } else { ring.capacity() as u64 >> level as u32 };
-        let pushed =
-            HOT.with(|hot| ring.push_leaving(reserve, &hot.head, words, items, || tally.sent(Kind::Log)));
+        let pushed = ring.push_leaving(reserve, own_head(), words, items, || tally.sent(Kind::Log));
         let length = items.iter().fold(N, |words, part| words + part.len());
         if pushed {
             tally.beside(length);
@@ -502,10 +510,7 @@ impl Here<'_> {
     /// Makes a span the innermost one of this thread; returns its place.
     #[inline(always)]
     pub(crate) fn enter(&self, ids: Ids) -> usize {
-        if ids.marks.has(Marks::EXAMPLES) {
-            HOT.with(|hot| hot.sample_base.set(NOWHERE));
-        }
-        self.desk.enter(ids)
+        enter_span(self.desk, ids)
     }
 
     /// Makes a context the innermost that has something with it.
@@ -521,8 +526,7 @@ impl Here<'_> {
     /// Ends what [`enter`](Self::enter) began, and whatever was opened inside it and is still open.
     #[inline(always)]
     pub(crate) fn leave(&self, place: usize, span_id: u64) {
-        self.desk.leave(place, span_id);
-        if self.desk.is_empty() {
+        if self.desk.leave(place, span_id) {
             HOT.with(|hot| hot.sample_base.set(hot.base.get()));
         }
     }
@@ -564,15 +568,26 @@ impl Here<'_> {
     }
 }
 
+/// Makes a span the innermost one of this thread, whose desk this is; returns its place.
+#[inline(always)]
+pub(crate) fn enter_span(desk: &Desk, ids: Ids) -> usize {
+    if ids.marks.has(Marks::EXAMPLES) {
+        HOT.with(|hot| hot.sample_base.set(NOWHERE));
+    }
+    desk.enter(ids)
+}
+
 /// Runs `act` with this thread's place at an instance, if the thread is there already.
 #[inline(always)]
 pub(crate) fn here<R>(base: u64, act: impl FnOnce(Here<'_>) -> R) -> Option<R> {
-    let (lane, desk, directory) = HOT.with(|hot| {
-        let at = hot.base.get() == base;
-        (if at { hot.lane.get() } else { ptr::null() }, hot.desk.get(), hot.directory.get())
-    });
-    // SAFETY: as in `with_lane`; all three point into the same seat.
-    let (lane, desk, directory) = unsafe { (lane.as_ref()?, &*desk, &*directory) };
+    let (at, lane, desk, directory) =
+        HOT.with(|hot| (hot.base.get() == base, hot.lane.get(), hot.desk.get(), hot.directory.get()));
+    debug_assert!(base != NOWHERE, "an instance's base has a low half of zeros");
+    if !at {
+        return None;
+    }
+    // SAFETY: as in `with_lane`: `base` is an instance's, so all three point into one seat that this thread owns.
+    let (lane, desk, directory) = unsafe { (&*lane, &*desk, &*directory) };
     Some(act(Here { lane, desk, directory }))
 }
 

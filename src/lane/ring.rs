@@ -146,6 +146,31 @@ impl Ring {
         self.push(&self.inbox.limit, reserve, head, words, items, count)
     }
 
+    /// The slots of a record that does not wrap: its first `N`, and those of its items. Most do not, and then need no
+    /// mask for each word.
+    #[inline(always)]
+    #[allow(unsafe_code)] // the checks would be six more instructions a record
+    fn straight<const N: usize>(&self, from: u64, needed: u64) -> Option<(&[AtomicU64; N], &[AtomicU64])> {
+        let first = from as usize & (self.words.len() - 1);
+        let needed = needed as usize;
+        debug_assert!(first < self.words.len() && needed >= N);
+        if self.words.len() - first < needed {
+            return None;
+        }
+        // SAFETY: `first` is masked, so below the length, and `needed` words are there from it on.
+        let slots = unsafe { self.words.get_unchecked(first..first.wrapping_add(needed)) };
+        slots.split_first_chunk::<N>()
+    }
+
+    /// Writes words across the end of the ring.
+    #[cold]
+    #[inline(never)]
+    fn put_around<const M: usize>(&self, from: u64, words: &[u64], more: [&[u64]; M]) {
+        for (offset, word) in words.iter().chain(more.into_iter().flatten()).enumerate() {
+            self.slot(from.wrapping_add(offset as u64)).store(*word, Ordering::Relaxed);
+        }
+    }
+
     /// Writes one record and publishes it, whole.
     #[inline(always)]
     fn push<const N: usize, const M: usize>(
@@ -179,14 +204,16 @@ impl Ring {
         if planted(Bug::EarlyPublish) {
             self.head.store(to, publish);
         }
-        let mut at = from;
-        let mut put = |word| {
-            self.slot(at).store(word, Ordering::Relaxed); // ordered by the head's Release
-            at = at.wrapping_add(1);
-        };
-        words.into_iter().for_each(&mut put);
-        for part in more {
-            part.iter().copied().for_each(&mut put);
+        match self.straight::<N>(from, needed) {
+            // Relaxed: ordered by the head's Release.
+            Some((own, mut rest)) => {
+                own.iter().zip(words).for_each(|(slot, word)| slot.store(word, Ordering::Relaxed));
+                for part in more {
+                    rest.iter().zip(part).for_each(|(slot, word)| slot.store(*word, Ordering::Relaxed));
+                    rest = rest.get(part.len()..).unwrap_or_default();
+                }
+            }
+            None => self.put_around(from, &words, more),
         }
         self.head.store(to, publish);
         head.set(to);

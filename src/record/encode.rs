@@ -1,36 +1,27 @@
-//! Records to words. Hot: [`span_head`]; [`encode`] is for saved streams and tests.
+//! Records to words. Hot: [`span_head`] and the headers; [`encode`] is for saved streams and tests.
 
 use super::items::text_words;
 use super::layout;
 use super::{Exemplar, Item, Log, Message, Record, Span, Value};
 use crate::sync::plant::{Bug, planted};
 
-/// The words of a span before its items.
+/// A span's header, before it is known how many items there will be. It is kept up to date while the span is open:
+/// what changes is added to it ([`layout::header_more`]) or replaced ([`layout::with_status`]).
 #[inline(always)]
-pub(crate) fn span_head(span: &Head, items: usize) -> [u64; layout::SPAN_WORDS] {
-    let words = layout::SPAN_WORDS + items;
-    [
-        layout::header(layout::KIND_SPAN, span.name, words, span.flags, span.attributes_dropped),
-        span.start,
-        span.duration,
-        (span.trace_id >> 64) as u64,
-        span.trace_id as u64,
-        span.span_id,
-        span.parent_id,
-    ]
+pub(crate) const fn span_header(name: u32, kind: u64) -> u64 {
+    layout::header(layout::KIND_SPAN, name, layout::SPAN_WORDS, kind << layout::FLAG_KIND_SHIFT, 0)
 }
 
-/// A span without its items, flags already packed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Head {
-    pub(crate) name: u32,
-    pub(crate) flags: u64,
-    pub(crate) attributes_dropped: u16,
-    pub(crate) start: u64,
-    pub(crate) duration: u64,
-    pub(crate) trace_id: u128,
-    pub(crate) span_id: u64,
-    pub(crate) parent_id: u64,
+/// The words of a span before its items.
+#[inline(always)]
+pub(crate) fn span_head(
+    header: u64,
+    [start, duration]: [u64; 2],
+    trace_id: u128,
+    [span_id, parent_id]: [u64; 2],
+) -> [u64; layout::SPAN_WORDS] {
+    let (high, low) = halves(trace_id);
+    [header, start, duration, high, low, span_id, parent_id]
 }
 
 /// Appends a record to a stream of words.
@@ -87,6 +78,7 @@ pub(crate) const fn exemplar_words(series: u32, body: [u64; 5]) -> [u64; layout:
     [header, value, at, high, low, span_id]
 }
 
+#[inline(always)]
 fn halves(id: u128) -> (u64, u64) {
     ((id >> 64) as u64, id as u64)
 }
@@ -101,20 +93,16 @@ fn encode_span(span: &Span, into: &mut Vec<u64>) -> Result<(), EncodeError> {
         | flag(span.local_root, layout::FLAG_LOCAL_ROOT)
         | flag(span.held, layout::FLAG_HELD)
         | flag(span.cancelled, layout::FLAG_CANCELLED);
-    let head = Head {
-        name: checked_id(span.name)?,
-        flags,
-        attributes_dropped: span.attributes_dropped,
-        start: span.start,
-        duration: span.duration,
-        trace_id: span.trace_id,
-        span_id: span.span_id,
-        parent_id: span.parent_id,
-    };
-    into.extend(span_head(&head, 0));
+    let header = span_header(checked_id(span.name)?, 0);
+    into.extend(span_head(
+        layout::header_more(header, 0, flags, span.attributes_dropped),
+        [span.start, span.duration],
+        span.trace_id,
+        [span.span_id, span.parent_id],
+    ));
     span.items.iter().try_for_each(|item| encode_item(item, into))?;
     let words = checked_words(into.len() - start)?;
-    into[start] = span_head(&head, words - layout::SPAN_WORDS)[0];
+    into[start] = layout::header_more(into[start], words - layout::SPAN_WORDS, 0, 0);
     Ok(())
 }
 

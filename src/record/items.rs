@@ -72,6 +72,12 @@ impl Items {
         (&self.inline, self.block.as_ref().map_or(&[], |block| &block.0))
     }
 
+    /// The words in the frame, which are all if there is no block.
+    #[inline(always)]
+    pub(crate) fn inline(&self) -> &[u64] {
+        &self.inline
+    }
+
     /// Gives room for more.
     pub(crate) fn give_block(&mut self, block: Box<Block>) {
         self.block = Some(block);
@@ -92,12 +98,17 @@ impl Items {
         }
     }
 
-    #[inline]
+    /// Word by word: an array copied as a whole would be read back in larger pieces than it was written in, and wait
+    /// for its own stores.
+    #[inline(always)]
     fn extend<const N: usize>(&mut self, words: [u64; N]) -> Result<(), Full> {
-        match &mut self.block {
-            None => self.inline.try_extend_from_slice(&words).map_err(|_| Full),
-            Some(block) => block.extend(&words),
+        if let Some(block) = &mut self.block {
+            return block.extend(&words);
         }
+        if self.inline.remaining_capacity() < N {
+            return Err(Full);
+        }
+        words.into_iter().try_for_each(|word| self.inline.try_push(word)).map_err(|_| Full)
     }
 
     #[inline]
@@ -113,9 +124,18 @@ impl Items {
     /// Of a longer text, the first `most` bytes are kept, cut at a character's boundary and marked.
     #[inline]
     pub(crate) fn push_str(&mut self, key: u32, text: &str, most: usize) -> Result<(), Full> {
+        if text.len() <= most.min(usize::from(u16::MAX)) {
+            self.push_text(layout::attribute(layout::TYPE_STR, key, text.len() as u16, false), text)
+        } else {
+            self.push_cut(key, text, most)
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_cut(&mut self, key: u32, text: &str, most: usize) -> Result<(), Full> {
         let kept = &text[..text.floor_char_boundary(most.min(usize::from(u16::MAX)))];
-        let kind = if kept.len() == text.len() { layout::TYPE_STR } else { layout::TYPE_CUT };
-        self.push_text(layout::attribute(kind, key, kept.len() as u16, false), kept)
+        self.push_text(layout::attribute(layout::TYPE_CUT, key, kept.len() as u16, false), kept)
     }
 
     /// A text that is no attribute: see `layout::TEXT_MESSAGE`.
@@ -215,13 +235,28 @@ impl Items {
 }
 
 /// Text as little-endian words, the last one filled up with zeros.
-#[inline]
+#[inline(always)]
 pub(super) fn text_words(text: &str) -> impl Iterator<Item = u64> + '_ {
     let (whole, rest) = text.as_bytes().as_chunks::<8>();
-    let last = (!rest.is_empty()).then(|| {
-        let mut bytes = [0; 8];
-        bytes[..rest.len()].copy_from_slice(rest);
-        u64::from_le_bytes(bytes)
-    });
+    let last = (!rest.is_empty()).then(|| last_word(rest));
     whole.iter().map(|bytes| u64::from_le_bytes(*bytes)).chain(last)
+}
+
+/// One to seven bytes as a word, put together in a register: copied into an array, they would be read back in a larger
+/// piece than they were written in.
+#[inline(always)]
+fn last_word(rest: &[u8]) -> u64 {
+    let len = rest.len();
+    match (rest.first_chunk::<4>(), rest.last_chunk::<4>(), rest) {
+        (Some(first), Some(last), _) => {
+            let last = u64::from(u32::from_le_bytes(*last)) << ((len - 4) * 8);
+            u64::from(u32::from_le_bytes(*first)) | last
+        }
+        (_, _, [first, .., last]) => {
+            let (middle, half) = (rest[len / 2], len / 2 * 8);
+            u64::from(*first) | (u64::from(middle) << half) | (u64::from(*last) << ((len - 1) * 8))
+        }
+        (_, _, [only]) => u64::from(*only),
+        (_, _, []) => 0,
+    }
 }

@@ -99,6 +99,18 @@ pub(crate) const fn header(kind: u64, id: u32, words: usize, flags: u64, aux: u1
         | ((aux as u64) << AUX_SHIFT)
 }
 
+/// A header with more words, flags that were not set, more in its last field. What is added must fit.
+#[inline(always)]
+pub(crate) const fn header_more(header: u64, words: usize, flags: u64, aux: u16) -> u64 {
+    header + self::header(0, 0, words, flags, aux)
+}
+
+/// A span's header with another status.
+#[inline(always)]
+pub(crate) const fn with_status(header: u64, status: u64) -> u64 {
+    (header & !(FLAG_STATUS << FLAGS_SHIFT)) | (status << FLAGS_SHIFT)
+}
+
 #[inline(always)]
 pub(crate) const fn kind(word: u64) -> u64 {
     word & KIND_MASK

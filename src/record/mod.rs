@@ -105,7 +105,7 @@ mod tests;
 pub use decode::{DecodeError, Decoder, from_bytes};
 pub(crate) use decode::{Frame, frame};
 pub use encode::{EncodeError, encode, to_bytes};
-pub(crate) use encode::{Head, exemplar_words, log_header, span_head};
+pub(crate) use encode::{exemplar_words, log_header, span_head, span_header};
 pub(crate) use items::{At, Block, Full, Items};
 pub use layout::MAGIC;
 pub use log::{Log, Message};

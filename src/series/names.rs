@@ -66,7 +66,7 @@ impl Names {
             return Arc::clone(&there);
         }
         let (durations, errors) = measure(text).unwrap_or((ID_LIMIT - 1, u32::MAX));
-        let known = KnownName { name: self.spans.count() as u32, durations, errors };
+        let known = KnownName::new(self.spans.count() as u32, kind, durations, errors);
         let made = Arc::new(SpanName { text: text.into(), known });
         self.spans.push(Some(Arc::clone(&made)));
         ids.insert(Arc::clone(&made.text), Arc::clone(&made));
@@ -129,11 +129,11 @@ mod tests {
     fn a_text_has_one_number() {
         let names = Names::new(10);
         let read = names.span("read", SpanKind::Internal, |_| Some((4, 5)));
-        assert_eq!(read.known, KnownName { name: 1, durations: 4, errors: 5 });
-        assert_eq!(names.span("read", SpanKind::Internal, |_| None).known.name, 1);
+        assert_eq!(read.known, KnownName::new(1, SpanKind::Internal, 4, 5));
+        assert_eq!(names.span("read", SpanKind::Internal, |_| None).known.name(), 1);
         assert_eq!(names.span_of(1).map(|name| &*name.text), Some("read"));
-        assert_eq!(names.span("read", SpanKind::Server, |_| None).known.name, 2, "of another kind");
-        assert_eq!(names.known_span("read", SpanKind::Server).map(|name| name.known.name), Some(2));
+        assert_eq!(names.span("read", SpanKind::Server, |_| None).known.name(), 2, "of another kind");
+        assert_eq!(names.known_span("read", SpanKind::Server).map(|name| name.known.name()), Some(2));
         assert!(names.span_of(0).is_none() && names.span_of(3).is_none());
         assert_eq!((names.key("path"), names.key("size"), names.key("path")), (1, 2, 1));
         assert_eq!(names.key_of(2).map(|key| &**key), Some("size"));
@@ -147,7 +147,7 @@ mod tests {
             let made = names.span(text, SpanKind::Client, |_| Some((0, 0)));
             names.remember_dynamic(text, SpanKind::Client, &made);
         }
-        assert_eq!(names.dynamic("a", SpanKind::Client).map(|known| known.name), Some(1));
+        assert_eq!(names.dynamic("a", SpanKind::Client).map(|known| known.name()), Some(1));
         assert_eq!(names.dynamic("a", SpanKind::Internal), None);
         assert_eq!(names.dynamic("b", SpanKind::Client), None);
     }

@@ -10,32 +10,42 @@ use crate::series::Attribute;
 pub(crate) use crate::series::{key_number, more_room, push};
 
 impl Open {
+    /// In the caller only the value's kind is told, which it knows.
     #[inline(always)]
     pub(super) fn set(&mut self, key: &'static str, value: Attribute<'_>) {
-        if !self.is_recorded() {
-            return;
-        }
-        let key = if self.left.attributes > 0 { key_number(self.base.get(), key) } else { None };
-        if let Some(key) = key
-            && push(&mut self.items, key, value, self.left.value).is_ok()
-        {
-            self.left.attributes -= 1;
-        } else {
-            self.set_with_more_room(key, value);
+        match value {
+            Attribute::Str(text) => self.set_text(key, text),
+            Attribute::I64(number) => self.set_number(key, layout::TYPE_I64, number as u64),
+            Attribute::U64(number) => self.set_number(key, layout::TYPE_U64, number),
+            Attribute::F64(number) => self.set_number(key, layout::TYPE_F64, number.to_bits()),
+            Attribute::Bool(truth) => self.set_value(key, |items, key, _| items.push_bool(key, truth)),
         }
     }
 
-    /// An attribute that may not be set, or found no room in the frame.
-    #[cold]
     #[inline(never)]
-    fn set_with_more_room(&mut self, key: Option<u32>, value: Attribute<'_>) {
+    fn set_text(&mut self, key: &'static str, text: &str) {
+        self.set_value(key, |items, key, most| items.push_str(key, text, most));
+    }
+
+    #[inline(never)]
+    fn set_number(&mut self, key: &'static str, kind: u64, bits: u64) {
+        self.set_value(key, |items, key, _| items.push_number(key, kind, bits));
+    }
+
+    #[inline(always)]
+    fn set_value(&mut self, key: &'static str, push: impl Fn(&mut Items, u32, usize) -> Result<(), Full>) {
+        if !self.is_recorded() {
+            return;
+        }
+        let most = usize::from(self.left.value);
+        let key = if self.left.attributes > 0 { key_number(self.base.get(), key) } else { None };
         if let Some(key) = key
-            && self.grow()
-            && push(&mut self.items, key, value, self.left.value).is_ok()
+            && (push(&mut self.items, key, most).is_ok()
+                || (self.grow() && push(&mut self.items, key, most).is_ok()))
         {
             self.left.attributes -= 1;
         } else {
-            self.attributes_dropped = self.attributes_dropped.saturating_add(1);
+            self.drop_attribute();
         }
     }
 
@@ -52,6 +62,7 @@ impl Open {
         let may = !self.items.has_block();
         if may {
             self.items.give_block(more_room(self.base.get()));
+            self.unusual = true;
         }
         may
     }
@@ -64,7 +75,10 @@ impl Open {
         let begun = self.begin_event(name);
         match begun {
             Some(_) => self.left.events -= 1,
-            None => self.events_dropped = self.events_dropped.saturating_add(1),
+            None => {
+                self.events_dropped = self.events_dropped.saturating_add(1);
+                self.unusual = true;
+            }
         }
         begun
     }
@@ -88,7 +102,10 @@ impl Open {
         let begun = if may { self.begin(begin) } else { None };
         match begun {
             Some(_) => self.left.links -= 1,
-            None => self.links_dropped = self.links_dropped.saturating_add(1),
+            None => {
+                self.links_dropped = self.links_dropped.saturating_add(1);
+                self.unusual = true;
+            }
         }
         begun
     }
@@ -119,7 +136,8 @@ impl Open {
             at = self.items.gather(at);
             pushed = push(&mut self.items, key, value, most);
         }
-        self.items.amend(at, self.items.len() - before, u16::from(pushed.is_err()));
+        let words = self.items.len() - before;
+        self.items.amend(at, words, u16::from(pushed.is_err()));
         (at, pushed.is_ok())
     }
 
@@ -129,7 +147,7 @@ impl Open {
         if self.is_recorded()
             && !self.keep(|items, most| items.push_plain(layout::TEXT_MESSAGE, message, most.into()))
         {
-            self.attributes_dropped = self.attributes_dropped.saturating_add(1);
+            self.drop_attribute();
         }
     }
 

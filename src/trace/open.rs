@@ -2,85 +2,84 @@
 //! reference count would cost more than the rest of the span.
 
 use crate::config::SpanLimits;
-use crate::lane::{Directory, Ids, Key, KnownName, Marks, local};
-use crate::record::{Head, Items, SpanKind, Status, layout, span_head};
+use crate::lane::{Directory, Ids, Key, KnownName, Marks, Measures, local};
+use crate::record::{Items, Status, layout, span_head};
 use crate::series::find;
 use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
+use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 
-/// The place of a span that is on no thread's stack.
+/// The place of a span that is on no thread's stack; to leave it changes nothing.
 pub(super) const DETACHED: usize = usize::MAX;
 
 #[derive(Debug)]
 pub(super) struct Open {
     /// The instance's base. Not 0, so that a span that is off is one word written and one word looked at.
     pub(super) base: NonZeroU64,
+    /// Of the record, as it will stand in the ring but for the words of its items.
+    header: u64,
     /// In ticks.
     start: u64,
-    known: KnownName,
     pub(super) ids: Ids,
     parent_id: u64,
     /// Place on the thread's stack of open spans.
     pub(super) place: usize,
-    pub(super) status: Status,
-    kind: SpanKind,
-    local_root: bool,
-    pub(super) cancelled: bool,
+    measures: Measures,
+    /// What may still be set.
+    pub(super) left: SpanLimits,
+    pub(super) events_dropped: u16,
+    pub(super) links_dropped: u16,
+    /// Whether its end has more to look at than usual: an error, long items, no lane. One look in place of four.
+    pub(super) unusual: bool,
     /// Whether the thread was unwinding already when it started.
     was_panicking: bool,
     /// Why no lane carries it, if none does.
     laneless: Option<Reason>,
-    /// What may still be set.
-    pub(super) left: SpanLimits,
-    pub(super) attributes_dropped: u16,
-    pub(super) events_dropped: u16,
-    pub(super) links_dropped: u16,
-    pub(super) items: Items,
+    /// Not dropped: a block goes back to its thread at the end, and whoever ends a span needs no code to drop one.
+    pub(super) items: ManuallyDrop<Items>,
 }
 
 /// What a span is from its start.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Birth {
+pub(super) struct Birth<'a> {
     pub(super) base: NonZeroU64,
     pub(super) known: KnownName,
-    pub(super) kind: SpanKind,
     pub(super) ids: Ids,
     /// 0 for a root.
     pub(super) parent_id: u64,
-    pub(super) local_root: bool,
-    pub(super) limits: SpanLimits,
+    /// Of its record, beside its kind.
+    pub(super) flags: u64,
+    pub(super) limits: &'a SpanLimits,
 }
 
 impl Open {
     /// `start` is in ticks.
     #[inline(always)]
-    pub(super) fn new(birth: Birth, place: usize, start: u64) -> Self {
-        let Birth { base, known, kind, ids, parent_id, local_root, limits } = birth;
+    pub(super) fn new(birth: Birth<'_>, place: usize, start: u64) -> Self {
+        let Birth { base, known, ids, parent_id, flags, limits } = birth;
+        let was_panicking = std::thread::panicking();
         Self {
             base,
+            header: layout::header_more(known.header, 0, flags, 0),
             start,
-            known,
             ids,
             parent_id,
             place,
-            status: Status::Unset,
-            kind,
-            local_root,
-            cancelled: false,
-            was_panicking: std::thread::panicking(),
-            laneless: None,
-            left: limits,
-            attributes_dropped: 0,
+            measures: known.measures,
+            left: *limits,
             events_dropped: 0,
             links_dropped: 0,
-            items: Items::default(),
+            unusual: false,
+            was_panicking,
+            laneless: None,
+            items: ManuallyDrop::new(Items::default()),
         }
     }
 
     /// A span that no lane will carry, for this reason: only its duration is counted.
-    pub(super) fn laneless(birth: Birth, reason: Reason, start: u64) -> Self {
-        Self { laneless: Some(reason), ..Self::new(birth, DETACHED, start) }
+    pub(super) fn laneless(birth: Birth<'_>, reason: Reason, start: u64) -> Self {
+        Self { laneless: Some(reason), unusual: true, ..Self::new(birth, DETACHED, start) }
     }
 
     /// Whether what is set on it may be kept.
@@ -89,85 +88,123 @@ impl Open {
         self.ids.marks.has(Marks::SAMPLED | Marks::HELD)
     }
 
+    #[inline(always)]
+    pub(super) fn set_status(&mut self, status: Status) {
+        self.header = layout::with_status(self.header, status as u64);
+        self.unusual |= status == Status::Error;
+    }
+
+    /// Its future was dropped before it was done.
+    pub(super) fn cancel(&mut self) {
+        self.mark(layout::FLAG_CANCELLED);
+    }
+
+    /// Sets a flag of the record that may be set already.
+    fn mark(&mut self, flag: u64) {
+        if layout::flags(self.header) & flag == 0 {
+            self.header = layout::header_more(self.header, 0, flag, 0);
+        }
+    }
+
+    /// Counts an attribute that was not kept.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn drop_attribute(&mut self) {
+        let more = u16::from(layout::aux(self.header) < u16::MAX);
+        self.header = layout::header_more(self.header, 0, 0, more);
+    }
+
     /// Called once, by the guard's drop.
     #[inline(never)]
     pub(super) fn end(&mut self) {
-        let panicked = std::thread::panicking() && !self.was_panicking;
-        if panicked || self.status == Status::Error {
-            self.fail(); // out here: it may let go of the last reference to an instance
+        if self.unusual || std::thread::panicking() {
+            self.end_unusual();
+        } else if local::here(self.base.get(), |here| self.end_here(&here)).is_none() {
+            self.end_cold();
+        }
+    }
+
+    #[inline(always)]
+    fn end_here(&self, here: &local::Here<'_>) {
+        let now = here.directory.clock.ticks();
+        here.leave(self.place, self.ids.span_id);
+        let duration = now.saturating_sub(self.start);
+        if self.is_recorded() && here.lane.ring.lets_spans_through() {
+            let items = self.items.inline();
+            if !here.push_span(self.head(items.len(), duration), [items]) {
+                self.shed(here, duration);
+            }
+        } else {
+            self.end_unrecorded(here, duration);
+        }
+    }
+
+    /// The words before the items.
+    #[inline(always)]
+    fn head(&self, items: usize, duration: u64) -> [u64; layout::SPAN_WORDS] {
+        let header = layout::header_more(self.header, items, 0, 0);
+        span_head(header, [self.start, duration], self.ids.trace_id, [self.ids.span_id, self.parent_id])
+    }
+
+    /// A span of which only the duration is to be counted, by the trace's sampling or by the switch.
+    #[inline(always)]
+    fn end_unrecorded(&self, here: &local::Here<'_>, duration: u64) {
+        if !here.lane.ring.lets_samples_through() {
+            here.skip_span();
+            return;
+        }
+        if self.is_recorded() {
+            here.lane.tally.dropped(Kind::Span, Reason::Degraded);
+        } else {
+            here.lane.tally.unsampled();
+        }
+        here.push_duration(self.measures.durations(), here.directory.clock.scale().nanos(duration));
+    }
+
+    /// A span that found no room: its duration counts all the same.
+    #[cold]
+    #[inline(never)]
+    fn shed(&self, here: &local::Here<'_>, duration: u64) {
+        here.shed_span(layout::SPAN_WORDS + self.items.len(), self.start + duration);
+        here.push_duration(self.measures.durations(), here.directory.clock.scale().nanos(duration));
+    }
+
+    /// A span with something about it that few have.
+    #[cold]
+    #[inline(never)]
+    fn end_unusual(&mut self) {
+        if std::thread::panicking() && !self.was_panicking {
+            self.mark(layout::FLAG_PANICKED);
+            self.set_status(Status::Error);
+        }
+        if layout::flags(self.header) & layout::FLAG_STATUS == Status::Error as u64 {
+            self.fail();
         }
         let carried = self.laneless.is_none();
-        if !carried || local::here(self.base.get(), |here| self.end_here(&here, panicked)).is_none() {
-            self.end_cold(panicked);
+        if !carried || local::here(self.base.get(), |here| self.end_long_here(&here)).is_none() {
+            self.end_cold();
         }
         if self.items.has_block() {
             self.give_block_back();
         }
     }
 
-    #[inline(always)]
-    fn end_here(&mut self, here: &local::Here<'_>, panicked: bool) {
-        let now = here.directory.clock.ticks();
-        if self.place != DETACHED {
-            here.leave(self.place, self.ids.span_id);
-        }
-        let ring = &here.lane.ring;
-        if !ring.lets_samples_through() {
-            here.skip_span();
-            return;
-        }
-        let duration = now.saturating_sub(self.start);
-        if self.is_recorded() && ring.lets_spans_through() {
-            let head = Head {
-                name: self.known.name,
-                flags: self.flags(panicked),
-                attributes_dropped: self.attributes_dropped,
-                start: self.start,
-                duration,
-                trace_id: self.ids.trace_id,
-                span_id: self.ids.span_id,
-                parent_id: self.parent_id,
-            };
-            if self.push(here, &head) {
-                return;
-            }
-            here.shed_span(self.items.len() + layout::SPAN_WORDS, now);
-        } else if self.is_recorded() {
-            here.lane.tally.dropped(Kind::Span, Reason::Degraded);
-        } else {
-            here.lane.tally.unsampled();
-        }
-        here.push_duration(self.known.durations, here.directory.clock.scale().nanos(duration));
-    }
-
-    #[inline(always)]
-    fn flags(&self, panicked: bool) -> u64 {
-        let marks = self.ids.marks;
-        self.status as u64
-            | if marks.has(Marks::SAMPLED) { layout::FLAG_SAMPLED } else { layout::FLAG_HELD }
-            | ((self.kind as u64) << layout::FLAG_KIND_SHIFT)
-            | if self.local_root { layout::FLAG_LOCAL_ROOT } else { 0 }
-            | if panicked { layout::FLAG_PANICKED } else { 0 }
-            | if self.cancelled { layout::FLAG_CANCELLED } else { 0 }
-    }
-
-    #[inline(always)]
-    fn push(&self, here: &local::Here<'_>, head: &Head) -> bool {
+    /// As [`end_here`](Self::end_here), with whatever items there may be.
+    fn end_long_here(&self, here: &local::Here<'_>) {
         let (inline, block) = self.items.words();
-        if block.is_empty() && self.events_dropped == 0 && self.links_dropped == 0 {
-            return here.push_span(span_head(head, inline.len()), [inline]);
-        }
-        self.push_long(here, head)
-    }
-
-    /// A span with more items than the usual few.
-    #[cold]
-    #[inline(never)]
-    fn push_long(&self, here: &local::Here<'_>, head: &Head) -> bool {
         let lost = layout::item(layout::TAG_LOST, 0, 0, self.events_dropped, self.links_dropped);
         let lost: &[u64] = if self.events_dropped == 0 && self.links_dropped == 0 { &[] } else { &[lost] };
-        let (inline, block) = self.items.words();
-        here.push_span(span_head(head, self.items.len() + lost.len()), [inline, block, lost])
+        if block.is_empty() && lost.is_empty() {
+            return self.end_here(here);
+        }
+        let now = here.directory.clock.ticks();
+        here.leave(self.place, self.ids.span_id);
+        let duration = now.saturating_sub(self.start);
+        if !here.lane.ring.lets_spans_through() {
+            self.end_unrecorded(here, duration);
+        } else if !here.push_span(self.head(self.items.len() + lost.len(), duration), [inline, block, lost]) {
+            self.shed(here, duration);
+        }
     }
 
     /// The thread keeps the block for the next long span, whatever became of this one.
@@ -182,12 +219,10 @@ impl Open {
         local::aside(|| drop(block));
     }
 
-    /// Counts the error, in a counter's cell: it is not lost whatever becomes of the span.
-    #[cold]
-    #[inline(never)]
-    fn fail(&mut self) {
-        self.status = Status::Error;
-        let key = Key(self.base.get() | u64::from(self.known.errors));
+    /// Counts the error, in a counter's cell: it is not lost whatever becomes of the span. Out here, since it may let
+    /// go of the last reference to an instance.
+    fn fail(&self) {
+        let key = Key(self.base.get() | u64::from(self.measures.errors()));
         if !local::add(key, 1)
             && let Some(registry) = find(key.instance())
         {
@@ -198,7 +233,7 @@ impl Open {
     /// The thread is not at the span's instance: it is at another one, has no lane, or is as good as gone.
     #[cold]
     #[inline(never)]
-    fn end_cold(&mut self, panicked: bool) {
+    fn end_cold(&self) {
         let Some(registry) = find(Key(self.base.get()).instance()) else { return };
         let directory = &registry.directory;
         let entered = match self.laneless {
@@ -206,7 +241,7 @@ impl Open {
             Some(reason) => Err(reason),
         };
         let reason = match entered {
-            Ok(()) => match local::here(self.base.get(), |here| self.end_here(&here, panicked)) {
+            Ok(()) => match local::here(self.base.get(), |here| self.end_long_here(&here)) {
                 Some(()) => return,
                 None => Reason::TlsGone,
             },
@@ -221,7 +256,7 @@ impl Open {
             return;
         }
         let nanos = directory.clock.nanos_between(self.start, directory.clock.ticks());
-        if let Some(to) = directory.distributions.get(self.known.durations as usize) {
+        if let Some(to) = directory.distributions.get(self.measures.durations() as usize) {
             if nanos > to.layout.highest() {
                 directory.shared.shared_clamped();
             }

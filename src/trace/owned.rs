@@ -113,7 +113,7 @@ impl OwnedSpan {
     #[inline]
     pub fn set_status(&mut self, status: Status) {
         if let Some(open) = &mut self.0 {
-            open.status = status;
+            open.set_status(status);
         }
     }
 
@@ -231,8 +231,10 @@ impl OwnedSpan {
 
     /// Its future was dropped before it was done.
     pub(super) fn cancel(&mut self) {
-        if let Some(open) = &mut self.0 {
-            open.cancelled = !std::thread::panicking();
+        if let Some(open) = &mut self.0
+            && !std::thread::panicking()
+        {
+            open.cancel();
         }
     }
 }

@@ -4,8 +4,9 @@ use super::context::Context;
 use super::open::{Birth, DETACHED, Open};
 use super::owned::OwnedSpan;
 use super::span::{Span, SpanContext};
+use crate::clock::Clock;
 use crate::config::SpanLimits;
-use crate::lane::{Ids, Key, KnownName, Marks, Mode, local};
+use crate::lane::{Desk, Ids, Key, KnownName, Marks, Mode, local};
 use crate::record::SpanKind;
 use crate::series::{Registry, global};
 use crate::stats::{Kind, Reason};
@@ -34,6 +35,8 @@ pub struct Tracer(Option<Source>);
 pub(super) struct Source {
     pub(super) registry: Arc<Registry>,
     pub(super) base: NonZeroU64,
+    /// The instance's, near at hand.
+    clock: Clock,
     /// Traces whose id, by its low 64 bits, is below this are sampled; the maximum stands for all.
     threshold: u64,
     /// The marks of a new trace that is sampled, and of one that is not.
@@ -79,6 +82,7 @@ impl Tracer {
         Self(base.map(|base| Source {
             registry: Arc::clone(registry),
             base,
+            clock: registry.directory.clock.clone(),
             threshold,
             sampled: tracing.sampled_marks(),
             unsampled: tracing.unsampled_marks(),
@@ -119,7 +123,8 @@ impl Tracer {
     #[inline]
     pub fn span_of(&self, name: &'static str, kind: SpanKind) -> Span {
         let Some(source) = &self.0 else { return Span::noop() };
-        // Inline is what a span costs that is off; the rest, two kilobytes of it, stands once.
+        // Inline is what a span costs that is off; the rest stands once. The span is made in each arm, not within the
+        // closure: from there it would be copied.
         let on = local::here(source.base.get(), |here| {
             let on = here.lane.ring.lets_samples_through();
             if !on {
@@ -235,49 +240,43 @@ pub fn tracer() -> Tracer {
 impl Source {
     #[inline(never)]
     fn start(&self, name: &'static str, kind: SpanKind) -> OwnedSpan {
-        local::here(self.base.get(), |here| {
-            let known = match here.desk.name(name, kind as u8) {
-                Some(known) => known,
-                None => self.meet(&here, name, kind),
-            };
-            self.open(&here, known, kind, Parent::Current, true)
-        })
-        .unwrap_or(OwnedSpan::noop())
+        let started = local::here(self.base.get(), |here| {
+            let desk = here.desk;
+            let known = desk.name(name, kind as u8).unwrap_or_else(|| self.meet(desk, name, kind));
+            self.open(desk, known, Parent::Current, true)
+        });
+        started.unwrap_or(OwnedSpan::noop())
     }
 
     #[inline(always)]
-    fn open(
-        &self,
-        here: &local::Here<'_>,
-        known: KnownName,
-        kind: SpanKind,
-        parent: Parent,
-        on_thread: bool,
-    ) -> OwnedSpan {
-        let span_id = here.desk.id();
+    fn open(&self, desk: &Desk, known: KnownName, parent: Parent, on_thread: bool) -> OwnedSpan {
+        let span_id = desk.id();
         let parent = match parent {
-            Parent::Current => here.desk.current(),
+            Parent::Current => desk.current(),
             Parent::None => None,
             Parent::Given(ids) => Some(ids),
         };
-        let (parent_id, local_root, ids) = match parent {
+        let (parent_id, flags, ids) = match parent {
             // A context without a span carries baggage only.
-            Some(parent) if parent.span_id != 0 || parent.trace_id != 0 => {
+            Some(parent) if parent.span_id != 0 => {
                 let ids = Ids { span_id, marks: parent.marks.inherited(), ..parent };
-                (parent.span_id, parent.marks.has(Marks::REMOTE), ids)
+                (parent.span_id, parent.marks.span_flags(), ids)
             }
-            around => (0, true, self.root(here, span_id, around)),
+            around => {
+                let ids = self.root(desk, span_id, around);
+                (0, Marks(ids.marks.0 | Marks::REMOTE).span_flags(), ids)
+            }
         };
-        let place = if on_thread { here.enter(ids) } else { DETACHED };
-        let birth = Birth { base: self.base, known, kind, ids, parent_id, local_root, limits: self.limits };
-        OwnedSpan(Some(Open::new(birth, place, here.directory.clock.ticks())))
+        let place = if on_thread { local::enter_span(desk, ids) } else { DETACHED };
+        let birth = Birth { base: self.base, known, ids, parent_id, flags, limits: &self.limits };
+        OwnedSpan(Some(Open::new(birth, place, self.clock.ticks())))
     }
 
     /// The ids of a new trace.
     #[inline(always)]
-    fn root(&self, here: &local::Here<'_>, span_id: u64, around: Option<Ids>) -> Ids {
-        let low = here.desk.id();
-        let trace_id = (u128::from(here.desk.id()) << 64) | u128::from(low);
+    fn root(&self, desk: &Desk, span_id: u64, around: Option<Ids>) -> Ids {
+        let low = desk.id();
+        let trace_id = (u128::from(desk.id()) << 64) | u128::from(low);
         let carries = around.map_or(0, |around| around.marks.0 & Marks::CARRIES);
         Ids { trace_id, span_id, marks: Marks(self.decide(low).0 | carries) }
     }
@@ -323,22 +322,22 @@ impl Source {
         }
         let known = match name {
             Name::Literal(name) => {
-                here.desk.name(name, kind as u8).unwrap_or_else(|| self.meet(here, name, kind))
+                here.desk.name(name, kind as u8).unwrap_or_else(|| self.meet(here.desk, name, kind))
             }
             Name::Dynamic(name) => match self.registry.names.dynamic(name, kind) {
                 Some(known) => known,
                 None => local::aside(|| self.registry.dynamic_name(name, kind)),
             },
         };
-        self.open(here, known, kind, parent, on_thread)
+        self.open(here.desk, known, parent, on_thread)
     }
 
     /// A name that this thread has not met, or not lately.
     #[cold]
     #[inline(never)]
-    fn meet(&self, here: &local::Here<'_>, name: &'static str, kind: SpanKind) -> KnownName {
+    fn meet(&self, desk: &Desk, name: &'static str, kind: SpanKind) -> KnownName {
         let known = local::aside(|| self.registry.span_name(name, kind)).known;
-        here.desk.remember(name, kind as u8, known);
+        desk.remember(name, kind as u8, known);
         known
     }
 
@@ -371,11 +370,10 @@ impl Source {
                         let birth = Birth {
                             base: self.base,
                             known,
-                            kind,
                             ids: Ids::default(),
                             parent_id: 0,
-                            local_root: true,
-                            limits: self.limits,
+                            flags: 0, // there will be no record
+                            limits: &self.limits,
                         };
                         return OwnedSpan(Some(Open::laneless(birth, refused, directory.clock.ticks())));
                     }

@@ -278,10 +278,12 @@ proptest! {
         }
         // The words of an open span, as they go into the ring, against those of the same span encoded afterwards.
         let span = Span { kind: SpanKind::Internal, local_root: false, held: false, cancelled: false, ..span };
-        let flags = span.status as u64 | (u64::from(span.sampled) << 2) | (u64::from(span.panicked) << 3);
+        let flags = (u64::from(span.sampled) << 2) | (u64::from(span.panicked) << 3);
         let Span { name, start, duration, trace_id, span_id, parent_id, attributes_dropped, .. } = span;
-        let head = Head { name, flags, attributes_dropped, start, duration, trace_id, span_id, parent_id };
-        let words = [&span_head(&head, items.len()), items.words().0].concat();
+        let header = layout::header_more(span_header(name, 0), items.len(), flags, attributes_dropped);
+        let header = layout::with_status(header, span.status as u64);
+        let head = span_head(header, [start, duration], trace_id, [span_id, parent_id]);
+        let words = [&head, items.words().0].concat();
         let span = Record::Span(Span { items: kept, ..span });
         prop_assert_eq!(&words, &words_of(&span));
         prop_assert_eq!(first(&words).map(by_bits), Ok(by_bits(span)));

@@ -256,9 +256,12 @@ pub(crate) fn sample(recorder: &Recorder, value: u64) -> bool {
     if value > to.plain_max {
         return false;
     }
-    let lane = HOT.with(|hot| if hot.sample_base.get() == to.base { hot.lane.get() } else { ptr::null() });
+    let (at, lane) = HOT.with(|hot| (hot.sample_base.get() == to.base, hot.lane.get()));
+    if !at {
+        return false;
+    }
     // SAFETY: as in `with_lane`; while `sample_base` is an instance's, `base` is that one's too.
-    let Some(lane) = (unsafe { lane.as_ref() }) else { return false };
+    let lane = unsafe { &*lane };
     if lane.ring.lets_samples_through() {
         take(lane, recorder, value);
     } else {
@@ -309,13 +312,19 @@ fn exemplify(here: &Here<'_>, to: &Distribution, value: u64) {
 }
 
 /// A sample that is let through: counted where its series is counted already, or sent by ring. Not inline: what is off
-/// must not pay for the registers it takes.
+/// must not pay for the registers it takes; nor does what is counted here pay for those of the ring.
 #[inline(never)]
 fn take(lane: &Lane, recorder: &Recorder, value: u64) {
+    if !lane.spill.add_near(&recorder.to, value) {
+        take_by_ring(lane, recorder, value);
+    }
+}
+
+#[inline(never)]
+fn take_by_ring(lane: &Lane, recorder: &Recorder, value: u64) {
     let to = &*recorder.to;
     let word = (value << layout::SAMPLE_SHIFT) | to.word;
-    let counted = lane.spill.add_near(to, value) || HOT.with(|hot| lane.ring.push_sample(&hot.head, [word]));
-    if !counted {
+    if !lane.ring.push_sample(own_head(), [word]) {
         spill(lane, to, &recorder.directory, value);
     }
 }
@@ -326,10 +335,14 @@ fn take(lane: &Lane, recorder: &Recorder, value: u64) {
 /// than many a record.
 #[inline(always)]
 fn with_lane<R>(base: u64, act: impl FnOnce(&Lane) -> R) -> Option<R> {
-    let lane = HOT.with(|hot| if hot.base.get() == base { hot.lane.get() } else { ptr::null() });
+    let (at, lane) = HOT.with(|hot| (hot.base.get() == base, hot.lane.get()));
+    debug_assert!(base != NOWHERE, "an instance's base has a low half of zeros");
+    if !at {
+        return None;
+    }
     // SAFETY: while `base` is an instance's, `lane` points into a seat that this thread owns. `act` cannot keep the
     // reference, and drops no seat: only `enter` does, for another instance, and it is not called from within.
-    let lane = unsafe { lane.as_ref() }?;
+    let lane = unsafe { &*lane };
     Some(act(lane))
 }
 

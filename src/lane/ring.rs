@@ -154,7 +154,7 @@ impl Ring {
         let first = from as usize & (self.words.len() - 1);
         let needed = needed as usize;
         debug_assert!(first < self.words.len() && needed >= N);
-        if self.words.len() - first < needed {
+        if needed > 1 && self.words.len() - first < needed {
             return None;
         }
         // SAFETY: `first` is masked, so below the length, and `needed` words are there from it on.

@@ -114,6 +114,7 @@ impl<H: Handle> Deref for Lazy<H> {
     fn deref(&self) -> &H {
         match self.handle.get() {
             Some(handle) => handle,
+            None if global().is_none() => H::noop_ref(), // out here: half of what a call would cost
             None => self.first_use(),
         }
     }
@@ -124,7 +125,7 @@ impl<H: Handle> Lazy<H> {
     #[inline(never)]
     fn first_use(&self) -> &H {
         let Some(registry) = global().filter(|registry| !registry.directory.is_forked()) else {
-            // Not installed; or a forked child, where a thread that is not there may hold the handle's lock.
+            // A forked child, where a thread that is not there may hold the handle's lock.
             return H::noop_ref();
         };
         // An allocator that uses this static while it registers is sent away: it would wait for itself.
@@ -200,7 +201,7 @@ impl Lazy<Counter> {
     #[inline]
     pub fn add(&self, amount: u64) {
         // Relaxed: a key is a number; the cell it leads to is this thread's own.
-        if !local::add(Key(self.key.load(Ordering::Relaxed)), amount) {
+        if !local::add(Key(self.key.load(Ordering::Relaxed)), amount) && global().is_some() {
             self.add_cold(amount);
         }
     }
@@ -208,10 +209,6 @@ impl Lazy<Counter> {
     #[cold]
     #[inline(never)]
     fn add_cold(&self, amount: u64) {
-        // Half of what the way through the handle would cost, in a program that never installs.
-        if global().is_none() {
-            return;
-        }
         let handle: &Counter = self;
         self.key.store(handle.0.key().0, Ordering::Relaxed);
         handle.add(amount);

@@ -70,12 +70,12 @@ pub mod testing;
 mod trace;
 
 pub use metrics::{
-    Counter, CounterBuilder, Family, Gauge, GaugeBuilder, Handle, Histogram, HistogramBuilder, Lazy,
-    LazyCounter, LazyGauge, LazyHistogram, LazyTimer, LazyUpDownCounter, Stopwatch, Timer, TimerBuilder,
-    UpDownCounter, UpDownCounterBuilder,
+    Counter, CounterBuilder, Family, FixedFamily, Gauge, GaugeBuilder, Handle, Histogram, HistogramBuilder,
+    Label, LabelSet, Lazy, LazyCounter, LazyGauge, LazyHistogram, LazyTimer, LazyUpDownCounter, Stopwatch,
+    Timer, TimerBuilder, UpDownCounter, UpDownCounterBuilder,
 };
 #[cfg(feature = "macros")]
-pub use tellane_macros::observed;
+pub use tellane_macros::{Label, observed};
 pub use trace::{
     Annotation, Attached, Attribute, Context, Entered, InSpan, OwnedSpan, Span, SpanBuilder, SpanContext,
     Spanned, SpannedResult, Tracer, tracer,

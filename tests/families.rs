@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 use support::{PATIENCE, assert_balanced};
-use tellane::{Config, MetricKind, PointValue, Snapshot, Telemetry};
+use tellane::{Config, Label, MetricKind, PointValue, RegisterError, Snapshot, Telemetry};
 
 fn start(config: Config) -> Telemetry {
     Telemetry::builder("families").config(config).start().expect("it starts")
@@ -171,4 +171,87 @@ fn a_second_family_finds_what_the_first_registered() {
     let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
     let count = |which| snapshot.counter("shared_total", &[("which", which)]);
     assert_eq!((count("x"), count("__overflow__")), (Some(2), Some(2)));
+}
+
+#[derive(Clone, Copy)]
+struct Digit(usize);
+
+impl Label for Digit {
+    const VALUES: &'static [&'static str] = &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+
+    fn index(self) -> usize {
+        self.0
+    }
+}
+
+#[test]
+fn fixed_families_count_each_combination_from_many_threads() {
+    let telemetry = start(Config::default());
+    let calls = telemetry.counter("calls_total").label("by", "test");
+    let calls = calls.fixed_family::<(Digit, bool)>(["digit", "odd"]).expect("a good name");
+    let sizes = telemetry.histogram("sizes").fixed_family::<(Digit,)>(["digit"]).expect("a good name");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for number in 0..1_000 {
+                    calls.with((Digit(number % 10), number % 2 == 1)).inc();
+                    sizes.with((Digit(number % 5),)).record(number as u64);
+                }
+            });
+        }
+    });
+    let snapshot = telemetry.snapshot(PATIENCE).expect("the aggregator runs");
+    for (number, digit) in Digit::VALUES.iter().enumerate() {
+        let odd = bool::VALUES[number % 2];
+        let labels = [("digit", *digit), ("odd", odd), ("by", "test")];
+        assert_eq!(snapshot.counter("calls_total", &labels), Some(400), "{labels:?}");
+    }
+    assert_eq!(series(&snapshot, "calls_total"), (10, 4_000), "only combinations that were used are series");
+    assert_eq!(series(&snapshot, "sizes"), (5, 4_000));
+    assert_balanced(&telemetry.shutdown(PATIENCE).ledger);
+}
+
+#[test]
+fn above_the_cap_and_with_indexes_that_are_none_fixed_totals_stay_exact() {
+    let telemetry = start(Config { series_cap: 3, ..Config::default() });
+    let calls = telemetry.counter("calls_total").fixed_family::<(Digit,)>(["digit"]).expect("a good name");
+    for number in 0..10 {
+        (0..10).for_each(|_| calls.with((Digit(number),)).inc());
+    }
+    calls.with((Digit(10),)).inc(); // none of its values
+    calls.with((Digit(usize::MAX),)).inc();
+    let snapshot = telemetry.snapshot(PATIENCE).expect("the aggregator runs");
+    assert_eq!(series(&snapshot, "calls_total"), (4, 102));
+    assert_eq!(snapshot.counter("calls_total", &[("digit", "2")]), Some(10));
+    assert_eq!(snapshot.counter("calls_total", &[("digit", "__overflow__")]), Some(72));
+}
+
+#[test]
+fn a_family_and_a_fixed_one_of_one_metric_share_its_series() {
+    let telemetry = start(Config::default());
+    let by_text = telemetry.counter("calls_total").family(["digit"]).expect("a good name");
+    let by_number =
+        telemetry.counter("calls_total").fixed_family::<(Digit,)>(["digit"]).expect("the same metric");
+    by_text.with(["7"]).inc();
+    by_number.with((Digit(7),)).add(2);
+    let snapshot = telemetry.snapshot(PATIENCE).expect("the aggregator runs");
+    assert_eq!(snapshot.counter("calls_total", &[("digit", "7")]), Some(3));
+}
+
+#[test]
+fn too_many_combinations_are_refused() {
+    #[derive(Clone, Copy)]
+    struct Many;
+
+    impl Label for Many {
+        const VALUES: &'static [&'static str] = &["same"; 1_025];
+
+        fn index(self) -> usize {
+            0
+        }
+    }
+
+    let telemetry = start(Config::default());
+    let refused = telemetry.counter("calls_total").fixed_family::<(Many, Many)>(["a", "b"]);
+    assert!(matches!(refused, Err(RegisterError::Exhausted)));
 }

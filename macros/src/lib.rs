@@ -1,11 +1,12 @@
-//! The attribute `#[observed]` of tellane. Use it as `tellane::observed`, with tellane's feature `macros`; this crate
-//! is separate because the compiler wants attributes in crates of their own. It runs in the compiler, never in a
+//! The attribute `#[observed]` and the derive `Label` of tellane. Use them as `tellane::observed` and `tellane::Label`,
+//! with tellane's feature `macros`; this crate is separate because the compiler wants attributes in crates of their own. It runs in the compiler, never in a
 //! program: what it writes names tellane's public functions only.
 
 // From the words between the parentheses to the new function.
 mod args;
 mod expand;
 mod function;
+mod label;
 
 use proc_macro::TokenStream;
 
@@ -173,4 +174,50 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn observed(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::expand(args.into(), item.into()).into()
+}
+
+/// Makes an enum a label of a fixed family (`tellane::FixedFamily`): its
+/// variants are the values, by their names in snake case or by what `#[label(rename = "..")]` says.
+///
+/// ```
+/// use tellane::Label;
+///
+/// #[derive(Clone, Copy, Label)]
+/// enum Method {
+///     #[label(rename = "GET")]
+///     Get,
+///     #[label(rename = "PUT")]
+///     Put,
+/// }
+///
+/// #[derive(Clone, Copy, Label)]
+/// enum Outcome {
+///     Done,
+///     NotFound,
+/// }
+///
+/// let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let requests =
+///     telemetry.counter("requests_total").fixed_family::<(Method, Outcome)>(["method", "outcome"])?;
+/// requests.with((Method::Get, Outcome::NotFound)).inc();
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let labels = [("method", "GET"), ("outcome", "not_found")];
+/// assert_eq!(snapshot.counter("requests_total", &labels), Some(1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// `#[label(crate = path)]` on the enum says where tellane is, for crates that re-export it. Two variants with one text
+/// do not compile:
+///
+/// ```compile_fail
+/// #[derive(Clone, Copy, tellane::Label)]
+/// enum Outcome {
+///     Done,
+///     #[label(rename = "done")]
+///     Finished,
+/// }
+/// ```
+#[proc_macro_derive(Label, attributes(label))]
+pub fn label(item: TokenStream) -> TokenStream {
+    label::derive(item.into()).into()
 }

@@ -7,8 +7,10 @@
 mod builder;
 mod counter;
 mod family;
+mod fixed;
 mod gauge;
 mod histogram;
+mod label;
 mod lazy;
 mod timer;
 
@@ -20,7 +22,9 @@ pub(crate) use family::handle_of;
 pub use builder::{CounterBuilder, GaugeBuilder, HistogramBuilder, TimerBuilder, UpDownCounterBuilder};
 pub use counter::{Counter, UpDownCounter};
 pub use family::{Family, Handle};
+pub use fixed::FixedFamily;
 pub use gauge::Gauge;
 pub use histogram::Histogram;
+pub use label::{Label, LabelSet};
 pub use lazy::{Lazy, LazyCounter, LazyGauge, LazyHistogram, LazyTimer, LazyUpDownCounter};
 pub use timer::{Stopwatch, Timer};

@@ -26,8 +26,8 @@ pub use levels::LevelsError;
 pub(crate) use logs::{LogSettings, LogTarget};
 pub(crate) use names::Names;
 pub(crate) use registry::{
-    Caps, Descriptor, Identity, Metric, Place, Registry, Series, Shape, duration_bounds, enlist, find,
-    global, install_global,
+    Caps, Descriptor, Identity, Metric, OVERFLOW, Place, Registry, Series, Shape, duration_bounds, enlist,
+    find, global, install_global,
 };
 pub use registry::{Fault, MetricKind, Unit};
 pub use site::Site;

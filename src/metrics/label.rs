@@ -1,0 +1,150 @@
+//! Labels whose values are known beforehand: enums. Hot: [`LabelSet::index`], which is arithmetic on numbers.
+
+/// A label that has one of a fixed number of values, such as an enum's variants. With the feature `macros` it can be
+/// derived; by hand it is two lines.
+///
+/// ```
+/// use tellane::Label;
+///
+/// #[derive(Clone, Copy)]
+/// enum Method {
+///     Get,
+///     Put,
+/// }
+///
+/// impl Label for Method {
+///     const VALUES: &'static [&'static str] = &["GET", "PUT"];
+///
+///     fn index(self) -> usize {
+///         self as usize
+///     }
+/// }
+/// assert_eq!(Method::VALUES[Method::Put.index()], "PUT");
+/// ```
+pub trait Label: Copy + Send + Sync + 'static {
+    /// The texts of all values.
+    const VALUES: &'static [&'static str];
+
+    /// Which of them this is. A number that is none of theirs is counted in the metric's overflow series.
+    fn index(self) -> usize;
+}
+
+impl Label for bool {
+    const VALUES: &'static [&'static str] = &["false", "true"];
+
+    #[inline]
+    fn index(self) -> usize {
+        usize::from(self)
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// One to four [`Label`]s together: what [`FixedFamily::with`](crate::FixedFamily::with) takes.
+///
+/// ```
+/// use tellane::LabelSet;
+/// assert_eq!(<(bool, bool)>::CARDINALITY, 4);
+/// assert_eq!((true, false).index(), 2);
+/// ```
+pub trait LabelSet: Copy + Send + Sync + sealed::Sealed + 'static {
+    /// How many combinations there are.
+    const CARDINALITY: usize;
+    /// The names of so many labels.
+    type Names<'a>: AsRef<[&'a str]>;
+
+    /// Which combination this is, below [`CARDINALITY`](Self::CARDINALITY).
+    fn index(self) -> usize;
+
+    /// The texts of a combination, in the order of the labels.
+    #[doc(hidden)]
+    fn values(index: usize) -> Option<Vec<&'static str>>;
+}
+
+macro_rules! label_sets {
+    ($(($($label:ident $field:tt),+) of $count:literal;)*) => {$(
+        impl<$($label: Label),+> sealed::Sealed for ($($label,)+) {}
+
+        impl<$($label: Label),+> LabelSet for ($($label,)+) {
+            const CARDINALITY: usize = 1 $(* $label::VALUES.len())+;
+            type Names<'a> = [&'a str; $count];
+
+            #[inline(always)]
+            fn index(self) -> usize {
+                let mut index = 0;
+                $(
+                    let own = self.$field.index();
+                    if own >= $label::VALUES.len() {
+                        return usize::MAX;
+                    }
+                    index = index * $label::VALUES.len() + own;
+                )+
+                index
+            }
+
+            fn values(mut index: usize) -> Option<Vec<&'static str>> {
+                if index >= Self::CARDINALITY {
+                    return None;
+                }
+                let sizes = [$($label::VALUES),+];
+                let mut values: Vec<_> = sizes
+                    .iter()
+                    .rev()
+                    .map(|values| {
+                        let value = values[index % values.len()];
+                        index /= values.len();
+                        value
+                    })
+                    .collect();
+                values.reverse();
+                Some(values)
+            }
+        }
+    )*};
+}
+
+label_sets! {
+    (A 0) of 1;
+    (A 0, B 1) of 2;
+    (A 0, B 1, C 2) of 3;
+    (A 0, B 1, C 2, D 3) of 4;
+}
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Copy)]
+    struct Number(usize);
+
+    impl Label for Number {
+        const VALUES: &'static [&'static str] = &["0", "1", "2"];
+
+        fn index(self) -> usize {
+            self.0
+        }
+    }
+
+    #[test]
+    fn every_combination_has_its_own_index_and_texts() {
+        type Set = (Number, bool, Number);
+        let mut seen = vec![None; Set::CARDINALITY];
+        for (first, second, third) in (0..18).map(|n| (n / 6, n / 3 % 2 == 1, n % 3)) {
+            let index = (Number(first), second, Number(third)).index();
+            let texts = [Number::VALUES[first], bool::VALUES[usize::from(second)], Number::VALUES[third]];
+            assert_eq!(Set::values(index).as_deref(), Some(&texts[..]));
+            assert_eq!(seen[index].replace(texts), None);
+        }
+        assert!(seen.iter().all(Option::is_some));
+    }
+
+    #[test]
+    fn a_number_that_is_no_values_is_no_combination() {
+        assert_eq!((Number(3), true).index(), usize::MAX);
+        assert_eq!((true, Number(usize::MAX)).index(), usize::MAX);
+        assert_eq!(<(Number, bool)>::values(usize::MAX), None);
+        assert_eq!(<(Number, bool)>::values(6), None);
+    }
+}

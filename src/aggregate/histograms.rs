@@ -99,7 +99,9 @@ impl Histogram {
     fn take_shared(&mut self) -> u64 {
         let commons = &self.to.commons;
         let mut taken = 0;
-        for bits in 0..=64 {
+        // Of a sample that came before this call the extremes are there; mostly there is none, and nothing to look at.
+        let (min, max) = commons.range();
+        for bits in significant_bits(min)..=significant_bits(max) {
             let more = commons.octave(bits) - self.shared[bits];
             if more > 0 {
                 let (min, max) = commons.range();
@@ -128,11 +130,17 @@ impl Histogram {
                 let value = example.value as f64 / scale;
                 Exemplar::new(value, time(example.at), (example.trace_id, example.span_id))
             });
-            HistogramView::new(self.to.layout, scale, &self.buckets, self.sum, (self.min, self.max))
-                .with_exemplars(examples.collect())
+            let view =
+                HistogramView::new(self.to.layout, scale, &self.buckets, self.sum, (self.min, self.max));
+            debug_assert_eq!(view.count(), self.count, "a bucket outside of the extremes");
+            view.with_exemplars(examples.collect())
         };
         Arc::clone(self.view.get_or_insert_with(|| Arc::new(make())))
     }
+}
+
+fn significant_bits(value: u64) -> usize {
+    64 - value.leading_zeros() as usize
 }
 
 /// A value of so many significant bits, in the middle.

@@ -11,11 +11,11 @@ use crate::clock::Anchor;
 use crate::config::Outcome;
 use crate::lane::{Consumer, Directory, Lane};
 use crate::record::{DecodeError, Frame, frame, layout};
-use crate::series::{Identity, Place, RateLimit, Registry};
-use crate::snapshot::{Names, Outbox, Pipeline, PointValue, Snapshot, SpanBatch};
+use crate::series::{MetricKind, Place, RateLimit, Registry, Series};
+use crate::snapshot::{Catalogue, Names, Outbox, Pipeline, PointValue, Snapshot, SpanBatch};
 use crate::stats::{KINDS, Kind, Reason};
 use crate::sync::plant::{Bug, planted};
-use crate::sync::{Arc, Ordering};
+use crate::sync::{Arc, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Where a test may make the aggregator fail.
@@ -56,6 +56,30 @@ pub(crate) struct Found {
     pub(crate) fill_permille: u32,
 }
 
+/// Where a series' value is; what a snapshot needs to know of it, and nothing that lies elsewhere.
+#[derive(Debug)]
+enum Source {
+    Counter(u32),
+    UpDownCounter(u32),
+    Gauge(Arc<AtomicU64>),
+    /// Number and scale.
+    Histogram(u32, f64),
+}
+
+impl Source {
+    fn of(series: &Series) -> Self {
+        let metric = &series.identity.metric;
+        match &series.place {
+            Place::Cell(key) if metric.kind == MetricKind::Counter => Self::Counter(key.index()),
+            Place::Cell(key) => Self::UpDownCounter(key.index()),
+            Place::Gauge(bits) => Self::Gauge(Arc::clone(bits)),
+            Place::Histogram(to) => {
+                Self::Histogram(to.series, metric.shape.as_ref().map_or(1.0, |shape| shape.scale))
+            }
+        }
+    }
+}
+
 /// The aggregator's state.
 #[derive(Debug)]
 pub(crate) struct Step {
@@ -74,9 +98,9 @@ pub(crate) struct Step {
     /// Whether the rest of what that lane has published is given up.
     lost: bool,
     folded: Folded,
-    catalogue: Arc<[Arc<Identity>]>,
-    /// For each of the catalogue, its number in the registry's.
-    order: Vec<usize>,
+    catalogue: Arc<Catalogue>,
+    /// For each of the catalogue, its number in the registry's, and where its value is.
+    order: Vec<(usize, Source)>,
     steps: u64,
     pub(crate) restarts: u64,
     anchor: Anchor,
@@ -203,7 +227,7 @@ impl Step {
                 at: At { pass: 0, ticks: 0 },
                 aggregated: [0; KINDS],
             },
-            catalogue: Arc::new([]),
+            catalogue: Arc::default(),
             order: Vec::new(),
             steps: 0,
             restarts: 0,
@@ -508,7 +532,7 @@ impl Step {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.registry.directory.bytes() + self.folded.bytes()
+        self.registry.directory.bytes() + self.folded.bytes() + self.catalogue.bytes()
     }
 
     /// Before the last snapshot: what is held is decided by what is known.
@@ -532,29 +556,20 @@ impl Step {
         let now = directory.clock.ticks();
         let mut sums = vec![0; directory.shared_cells.count()];
         directory.sum_cells(0, &mut sums);
-        let registry = Arc::clone(&self.registry);
         let (anchor, ticks) = (self.anchor, directory.clock.scale());
         let time = |at| anchor.unix_nanos(at, ticks);
-        let values = self.order.iter().filter_map(|number| {
-            let series = registry.catalogue.get(*number)?;
-            let shape = series.identity.metric.shape.as_ref();
-            Some(match &series.place {
-                Place::Cell(key) => {
-                    let sum = sums.get(key.index() as usize).copied().unwrap_or_default();
-                    if series.identity.metric.kind == crate::series::MetricKind::Counter {
-                        PointValue::Counter(sum)
-                    } else {
-                        PointValue::UpDownCounter(sum as i64)
-                    }
-                }
-                Place::Gauge(bits) => PointValue::Gauge(f64::from_bits(bits.load(Ordering::Relaxed))),
-                Place::Histogram(to) => {
-                    let scale = shape.map_or(1.0, |shape| shape.scale);
-                    PointValue::Histogram(self.folded.histograms.view(to.series, scale, time)?)
+        let sum = |cell: u32| sums.get(cell as usize).copied().unwrap_or_default();
+        let mut values = Vec::with_capacity(self.order.len());
+        values.extend(self.order.iter().filter_map(|(_, source)| {
+            Some(match source {
+                Source::Counter(cell) => PointValue::Counter(sum(*cell)),
+                Source::UpDownCounter(cell) => PointValue::UpDownCounter(sum(*cell) as i64),
+                Source::Gauge(bits) => PointValue::Gauge(f64::from_bits(bits.load(Ordering::Relaxed))),
+                Source::Histogram(number, scale) => {
+                    PointValue::Histogram(self.folded.histograms.view(*number, *scale, time)?)
                 }
             })
-        });
-        let values = values.collect();
+        }));
         let (latest, slowest, traces) = self.folded.spans.show();
         let scale = directory.clock.scale();
         Snapshot {
@@ -564,7 +579,7 @@ impl Step {
             catalogue: Arc::clone(&self.catalogue),
             values,
             spans: vec![SpanBatch {
-                names: Names::Live(registry),
+                names: Names::Live(Arc::clone(&self.registry)),
                 anchor: self.anchor,
                 scale,
                 latest,
@@ -601,10 +616,24 @@ impl Step {
         if registry.catalogue.count() == self.order.len() {
             return;
         }
-        let mut all: Vec<_> =
-            registry.catalogue.iter().map(|(number, series)| (&series.identity, number)).collect();
+        let order = std::mem::take(&mut self.order);
+        // Numbers have no gaps but those of series that are being registered at this moment.
+        let numbers = order.iter().map(|(number, _)| number + 1).max().unwrap_or_default();
+        let mut known = vec![false; numbers];
+        for (number, _) in &order {
+            known[*number] = true;
+        }
+        let mut all: Vec<_> = self.catalogue.iter().cloned().zip(order).collect();
+        // Looked at one by one: a series whose number is lower may have come later.
+        for (number, series) in registry.catalogue.iter() {
+            if !known.get(number).is_some_and(|known| *known) {
+                all.push((Arc::clone(&series.identity), (number, Source::of(series))));
+            }
+        }
+        // The sort finds that most are in order already.
         all.sort_by(|(a, _), (b, _)| a.key().cmp(&b.key()));
-        self.catalogue = all.iter().map(|(identity, _)| Arc::clone(identity)).collect();
-        self.order = all.into_iter().map(|(_, number)| number).collect();
+        let (identities, order): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+        self.catalogue = Arc::new(identities.into_iter().collect());
+        self.order = order;
     }
 }

@@ -33,8 +33,12 @@ pub struct HistogramView {
     pub(crate) exemplars: Vec<Exemplar>,
 }
 
+/// Buckets looked at together.
+const CHUNK: usize = 8;
+
 impl HistogramView {
-    /// The state of these bucket counts. The count is their sum, whatever else was being written.
+    /// The state of these bucket counts, all of which lie between the extremes. The count is their sum, whatever else
+    /// was being written.
     pub(crate) fn new(
         layout: Layout,
         scale: f64,
@@ -42,12 +46,17 @@ impl HistogramView {
         sum: u128,
         (min, max): (u64, u64),
     ) -> Self {
-        let filled: Box<[_]> = buckets
-            .iter()
-            .enumerate()
-            .filter(|(_, count)| **count > 0)
-            .map(|(index, count)| (index as u32, *count))
-            .collect();
+        let end = buckets.len().min(layout.index(max) + 1);
+        let start = layout.index(min).min(end);
+        let mut filled = Vec::with_capacity(64);
+        for (number, some) in buckets[start..end].chunks(CHUNK).enumerate() {
+            // Most are empty, and eight are soon looked at together.
+            if some.iter().fold(0, |any, count| any | count) > 0 {
+                let first = (start + number * CHUNK) as u32;
+                filled.extend((first..).zip(some.iter().copied()).filter(|(_, count)| *count > 0));
+            }
+        }
+        let filled = filled.into_boxed_slice();
         let count = filled.iter().map(|(_, count)| count).sum();
         Self { layout, scale, filled, count, sum, min, max, exemplars: Vec::new() }
     }
@@ -226,33 +235,6 @@ impl HistogramView {
         self.filled.iter().map(|(index, count)| {
             let index = *index as usize;
             (self.shown(self.layout.lowest_in(index)), self.shown(self.layout.highest_in(index)), *count)
-        })
-    }
-
-    /// How many samples do not exceed each of the increasing `bounds`, given in the unit shown. A bucket that
-    /// straddles a bound counts as above it, so the error is one bucket's width.
-    ///
-    /// ```
-    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
-    /// # let sizes = telemetry.histogram("basket_items").register()?;
-    /// [1, 2, 3, 10].map(|items| sizes.record(items));
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
-    /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
-    /// assert_eq!(view.cumulative(&[2.0, 5.0, 20.0]).collect::<Vec<_>>(), [2, 3, 4]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn cumulative<'a>(&'a self, bounds: &'a [f64]) -> impl Iterator<Item = u64> + 'a {
-        let mut buckets = self.filled.iter().peekable();
-        let mut below = 0;
-        bounds.iter().map(move |bound| {
-            // Rounded: 0.1 s is 100,000,000 ns, and not a nanosecond less.
-            let bound = (bound * self.scale).round();
-            while let Some((_, count)) = buckets
-                .next_if(|(index, _)| self.layout.highest_in(*index as usize).min(self.max) as f64 <= bound)
-            {
-                below = count.saturating_add(below);
-            }
-            below
         })
     }
 

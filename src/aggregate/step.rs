@@ -560,16 +560,17 @@ impl Step {
         let time = |at| anchor.unix_nanos(at, ticks);
         let sum = |cell: u32| sums.get(cell as usize).copied().unwrap_or_default();
         let mut values = Vec::with_capacity(self.order.len());
-        values.extend(self.order.iter().filter_map(|(_, source)| {
-            Some(match source {
+        for (_, source) in &self.order {
+            values.push(match source {
                 Source::Counter(cell) => PointValue::Counter(sum(*cell)),
                 Source::UpDownCounter(cell) => PointValue::UpDownCounter(sum(*cell) as i64),
                 Source::Gauge(bits) => PointValue::Gauge(f64::from_bits(bits.load(Ordering::Relaxed))),
                 Source::Histogram(number, scale) => {
-                    PointValue::Histogram(self.folded.histograms.view(*number, *scale, time)?)
+                    let Some(view) = self.folded.histograms.view(*number, *scale, time) else { continue };
+                    PointValue::Histogram(view)
                 }
-            })
-        }));
+            });
+        }
         let (latest, slowest, traces) = self.folded.spans.show();
         let scale = directory.clock.scale();
         Snapshot {

@@ -70,13 +70,16 @@ impl HistogramView {
 
     fn below<'a>(&'a self, cuts: impl Iterator<Item = Cut> + 'a) -> impl Iterator<Item = u64> + 'a {
         let max = self.max as f64;
-        let mut buckets = self.filled.iter().peekable();
+        let mut buckets = &self.filled[..];
         let mut below = 0_u64;
         cuts.map(move |cut| {
             // The last bucket ends with the greatest sample, wherever its own end lies.
             let end = if max <= cut.bound { u32::MAX } else { cut.end };
-            while let Some((_, count)) = buckets.next_if(|(index, _)| *index < end) {
+            while let Some(((index, count), rest)) = buckets.split_first()
+                && *index < end
+            {
                 below = below.saturating_add(*count);
+                buckets = rest;
             }
             below
         })

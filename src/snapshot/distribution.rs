@@ -61,6 +61,29 @@ impl HistogramView {
         Self { layout, scale, filled, count, sum, min, max, exemplars: Vec::new() }
     }
 
+    /// The same as [`Self::new`] where so many samples are known to be counted, quicker if this earlier state has a
+    /// count for each bucket that is not empty by now.
+    pub(crate) fn renewed(
+        &self,
+        buckets: &[u64],
+        count: u64,
+        sum: u128,
+        (min, max): (u64, u64),
+    ) -> Self {
+        let mut found = 0;
+        let again = self.filled.iter().map(|(index, _)| {
+            let now = buckets.get(*index as usize).copied().unwrap_or_default();
+            found += now;
+            (*index, now)
+        });
+        let filled: Box<[_]> = again.collect();
+        let (layout, scale) = (self.layout, self.scale);
+        if found != count {
+            return Self::new(layout, scale, buckets, sum, (min, max));
+        }
+        Self { layout, scale, filled, count, sum, min, max, exemplars: Vec::new() }
+    }
+
     pub(crate) fn with_exemplars(self, exemplars: Vec<Exemplar>) -> Self {
         Self { exemplars, ..self }
     }

@@ -561,15 +561,19 @@ impl Step {
         let sum = |cell: u32| sums.get(cell as usize).copied().unwrap_or_default();
         let mut values = Vec::with_capacity(self.order.len());
         for (_, source) in &self.order {
-            values.push(match source {
-                Source::Counter(cell) => PointValue::Counter(sum(*cell)),
-                Source::UpDownCounter(cell) => PointValue::UpDownCounter(sum(*cell) as i64),
-                Source::Gauge(bits) => PointValue::Gauge(f64::from_bits(bits.load(Ordering::Relaxed))),
-                Source::Histogram(number, scale) => {
-                    let Some(view) = self.folded.histograms.view(*number, *scale, time) else { continue };
-                    PointValue::Histogram(view)
+            // A push for each kind: made in one place and pushed in another, each value waited a dozen cycles for its
+            // two halves, which was half the time of a snapshot of counters.
+            match source {
+                Source::Counter(cell) => values.push(PointValue::Counter(sum(*cell))),
+                Source::UpDownCounter(cell) => values.push(PointValue::UpDownCounter(sum(*cell) as i64)),
+                Source::Gauge(bits) => {
+                    values.push(PointValue::Gauge(f64::from_bits(bits.load(Ordering::Relaxed))));
                 }
-            });
+                Source::Histogram(number, scale) => {
+                    let view = self.folded.histograms.view(*number, *scale, time);
+                    values.extend(view.map(PointValue::Histogram));
+                }
+            }
         }
         let (latest, slowest, traces) = self.folded.spans.show();
         let scale = directory.clock.scale();

@@ -9,6 +9,8 @@
 //! ```
 
 mod pieces;
+#[cfg(all(test, not(tellane_loom)))]
+mod tests;
 
 use crate::series::Descriptor;
 use crate::snapshot::{Cuts, Pieces, PointValue, Snapshot};

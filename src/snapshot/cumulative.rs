@@ -85,3 +85,69 @@ impl HistogramView {
         })
     }
 }
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn view(digits: u8, scale: f64, values: &[u64]) -> HistogramView {
+        let layout = Layout::new(digits, u64::MAX / 2);
+        let mut buckets = vec![0; layout.len()];
+        let values: Vec<u64> = values.iter().map(|value| (*value).min(layout.highest())).collect();
+        values.iter().for_each(|value| buckets[layout.index(*value)] += 1);
+        let range =
+            (values.iter().min().map_or(u64::MAX, |min| *min), values.iter().max().map_or(0, |max| *max));
+        HistogramView::new(
+            layout,
+            scale,
+            &buckets,
+            values.iter().map(|value| u128::from(*value)).sum(),
+            range,
+        )
+    }
+
+    /// Bucket by bucket, each held against the bound.
+    fn naive(view: &HistogramView, bound: f64) -> u64 {
+        let bound = (bound * view.scale).round();
+        let within = |index: u32| view.layout.highest_in(index as usize).min(view.max) as f64 <= bound;
+        view.filled.iter().filter(|(index, _)| within(*index)).map(|(_, count)| count).sum()
+    }
+
+    proptest! {
+        #[test]
+        fn cuts_count_what_one_by_one_counts(
+            digits in 1..=4_u8,
+            values in prop::collection::vec((any::<u64>(), 0..64_u32).prop_map(|(value, shift)| value >> shift), 0..100),
+            bounds in prop::collection::vec((any::<u64>(), 0..64_u32).prop_map(|(value, shift)| value >> shift), 0..20),
+            billionths: bool,
+        ) {
+            let scale = if billionths { 1e9 } else { 1.0 };
+            let view = view(digits, scale, &values);
+            // Bounds on the values themselves too, and on either side of them.
+            let near = values.iter().take(5).flat_map(|value| [value.saturating_sub(1), *value, value.saturating_add(1)]);
+            let mut bounds: Vec<f64> = bounds.into_iter().chain(near).map(|bound| bound as f64 / scale).collect();
+            bounds.extend([-1.0, 0.0]);
+            bounds.sort_by(f64::total_cmp);
+            let wanted: Vec<u64> = bounds.iter().map(|bound| naive(&view, *bound)).collect();
+            prop_assert_eq!(view.cumulative(&bounds).collect::<Vec<_>>(), wanted.clone());
+            let cuts = Cuts::new(&view, &bounds);
+            prop_assert!(cuts.fit(&view));
+            prop_assert_eq!(view.cumulative_at(&cuts).collect::<Vec<_>>(), wanted);
+        }
+    }
+
+    #[test]
+    fn no_bound_is_below_no_sample_and_the_infinite_one_above_all() {
+        let some = view(2, 1.0, &[0, 7, u64::MAX]);
+        let bounds = [f64::NEG_INFINITY, 0.0, f64::INFINITY];
+        assert_eq!(some.cumulative(&bounds).collect::<Vec<_>>(), [0, 1, 3]);
+        assert_eq!(some.cumulative(&[f64::NAN]).collect::<Vec<_>>(), [0]);
+    }
+
+    #[test]
+    fn cuts_fit_no_other_precision() {
+        let cuts = Cuts::new(&view(2, 1.0, &[]), &[1.0]);
+        assert!(!cuts.fit(&view(3, 1.0, &[])) && !cuts.fit(&view(2, 1e9, &[])));
+    }
+}

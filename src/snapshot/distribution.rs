@@ -63,13 +63,7 @@ impl HistogramView {
 
     /// The same as [`Self::new`] where so many samples are known to be counted, quicker if this earlier state has a
     /// count for each bucket that is not empty by now.
-    pub(crate) fn renewed(
-        &self,
-        buckets: &[u64],
-        count: u64,
-        sum: u128,
-        (min, max): (u64, u64),
-    ) -> Self {
+    pub(crate) fn renewed(&self, buckets: &[u64], count: u64, sum: u128, (min, max): (u64, u64)) -> Self {
         let mut found = 0;
         let again = self.filled.iter().map(|(index, _)| {
             let now = buckets.get(*index as usize).copied().unwrap_or_default();
@@ -377,6 +371,17 @@ mod tests {
             if whole.count > 0 {
                 prop_assert_eq!(merged, whole);
             }
+        }
+
+        #[test]
+        fn a_state_renewed_is_a_state_read_anew(before in values(), more in values(), same: bool) {
+            // Either new samples in any bucket, or in those that have some.
+            let more = if same { &before[..before.len().min(more.len())] } else { &more[..] };
+            let (earlier, all) = (view(2, &before), [&before[..], more].concat());
+            let now = view(2, &all);
+            let mut buckets = vec![0; now.layout.len()];
+            now.filled.iter().for_each(|(index, count)| buckets[*index as usize] = *count);
+            prop_assert_eq!(earlier.renewed(&buckets, now.count, now.sum, (now.min, now.max)), now);
         }
 
         #[test]

@@ -54,13 +54,13 @@ struct Text(String);
 
 impl Text {
     fn series(&mut self, snapshot: &Snapshot, pieces: &Pieces) {
-        let mut pieces = pieces.iter();
+        let mut pieces = pieces.reader();
         let mut cuts: Option<(&Arc<Descriptor>, Cuts)> = None;
         for (identity, value) in snapshot.catalogue.iter().zip(&snapshot.values) {
             match value {
-                PointValue::Counter(total) => self.integer(pieces.next(), *total),
-                PointValue::UpDownCounter(sum) => self.float(pieces.next(), *sum as f64),
-                PointValue::Gauge(value) => self.float(pieces.next(), *value),
+                PointValue::Counter(total) => self.integer(pieces.next_piece(), *total),
+                PointValue::UpDownCounter(sum) => self.float(pieces.next_piece(), *sum as f64),
+                PointValue::Gauge(value) => self.float(pieces.next_piece(), *value),
                 PointValue::Histogram(view) => {
                     let metric = &identity.metric;
                     let (_, cuts) = match &mut cuts {
@@ -71,11 +71,11 @@ impl Text {
                         }
                     };
                     for below in view.cumulative_at(cuts) {
-                        self.integer(pieces.next(), below);
+                        self.integer(pieces.next_piece(), below);
                     }
-                    self.integer(pieces.next(), view.count());
-                    self.float(pieces.next(), view.sum());
-                    self.integer(pieces.next(), view.count());
+                    self.integer(pieces.next_piece(), view.count());
+                    self.float(pieces.next_piece(), view.sum());
+                    self.integer(pieces.next_piece(), view.count());
                 }
             }
         }
@@ -88,13 +88,13 @@ impl Text {
         pieces::head(&mut self.0, name, help, kind);
     }
 
-    fn integer(&mut self, before: Option<&str>, number: u64) {
-        self.0.push_str(before.unwrap_or_default());
+    fn integer(&mut self, before: &str, number: u64) {
+        self.0.push_str(before);
         self.0.push_str(itoa::Buffer::new().format(number));
     }
 
-    fn float(&mut self, before: Option<&str>, number: f64) {
-        self.0.push_str(before.unwrap_or_default());
+    fn float(&mut self, before: &str, number: f64) {
+        self.0.push_str(before);
         float(&mut self.0, number);
     }
 

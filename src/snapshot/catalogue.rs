@@ -44,8 +44,10 @@ impl FromIterator<Arc<Identity>> for Catalogue {
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
     text: String,
-    /// Where each one ends.
-    ends: Vec<usize>,
+    /// Of each one.
+    lens: Vec<usize>,
+    /// Of all but the one that is open.
+    ended: usize,
 }
 
 impl Pieces {
@@ -55,11 +57,12 @@ impl Pieces {
     }
 
     pub(crate) fn end(&mut self) {
-        self.ends.push(self.text.len());
+        self.lens.push(self.text.len() - self.ended);
+        self.ended = self.text.len();
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.ends.len()
+        self.lens.len()
     }
 
     /// Bytes of all of them together.
@@ -67,19 +70,35 @@ impl Pieces {
         self.text.len()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| self.text.get(start..*end).unwrap_or_default())
+    /// From the first to the last; what is asked for behind it is empty.
+    pub(crate) fn reader(&self) -> PiecesReader<'_> {
+        PiecesReader { text: &self.text, lens: self.lens.iter() }
     }
 
     fn bytes(&self) -> usize {
-        self.text.capacity() + size_of::<usize>() * self.ends.capacity()
+        self.text.capacity() + size_of::<usize>() * self.lens.capacity()
     }
 
     /// The same, without room for more.
     pub(crate) fn done(mut self) -> Self {
         self.text.shrink_to_fit();
-        self.ends.shrink_to_fit();
+        self.lens.shrink_to_fit();
         self
+    }
+}
+
+/// Where a reader of [`Pieces`] stands.
+#[derive(Debug)]
+pub(crate) struct PiecesReader<'a> {
+    text: &'a str,
+    lens: std::slice::Iter<'a, usize>,
+}
+
+impl<'a> PiecesReader<'a> {
+    pub(crate) fn next_piece(&mut self) -> &'a str {
+        let len = self.lens.next().copied().unwrap_or_default();
+        let (piece, rest) = self.text.split_at_checked(len).unwrap_or_default();
+        self.text = rest;
+        piece
     }
 }

@@ -6,16 +6,17 @@ mod loom;
 use super::histograms::{Histograms, SpillSeen};
 use super::logs::LogPass;
 use super::outcome::{At, Held, Rules};
+use super::shown::Shown;
 use super::spans::KeptSpans;
 use crate::clock::Anchor;
 use crate::config::Outcome;
 use crate::lane::{Consumer, Directory, Lane};
 use crate::record::{DecodeError, Frame, frame, layout};
-use crate::series::{MetricKind, Place, RateLimit, Registry, Series};
-use crate::snapshot::{Catalogue, Names, Outbox, Pipeline, PointValue, Snapshot, SpanBatch};
+use crate::series::{RateLimit, Registry};
+use crate::snapshot::{Names, Outbox, Pipeline, Snapshot, SpanBatch};
 use crate::stats::{KINDS, Kind, Reason};
 use crate::sync::plant::{Bug, planted};
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::sync::{Arc, Ordering};
 use std::time::Duration;
 
 /// Where a test may make the aggregator fail.
@@ -56,30 +57,6 @@ pub(crate) struct Found {
     pub(crate) fill_permille: u32,
 }
 
-/// Where a series' value is; what a snapshot needs to know of it, and nothing that lies elsewhere.
-#[derive(Debug)]
-enum Source {
-    Counter(u32),
-    UpDownCounter(u32),
-    Gauge(Arc<AtomicU64>),
-    /// Number and scale.
-    Histogram(u32, f64),
-}
-
-impl Source {
-    fn of(series: &Series) -> Self {
-        let metric = &series.identity.metric;
-        match &series.place {
-            Place::Cell(key) if metric.kind == MetricKind::Counter => Self::Counter(key.index()),
-            Place::Cell(key) => Self::UpDownCounter(key.index()),
-            Place::Gauge(bits) => Self::Gauge(Arc::clone(bits)),
-            Place::Histogram(to) => {
-                Self::Histogram(to.series, metric.shape.as_ref().map_or(1.0, |shape| shape.scale))
-            }
-        }
-    }
-}
-
 /// The aggregator's state.
 #[derive(Debug)]
 pub(crate) struct Step {
@@ -98,9 +75,7 @@ pub(crate) struct Step {
     /// Whether the rest of what that lane has published is given up.
     lost: bool,
     folded: Folded,
-    catalogue: Arc<Catalogue>,
-    /// For each of the catalogue, its number in the registry's, and where its value is.
-    order: Vec<(usize, Source)>,
+    shown: Shown,
     steps: u64,
     pub(crate) restarts: u64,
     anchor: Anchor,
@@ -227,8 +202,7 @@ impl Step {
                 at: At { pass: 0, ticks: 0 },
                 aggregated: [0; KINDS],
             },
-            catalogue: Arc::default(),
-            order: Vec::new(),
+            shown: Shown::default(),
             steps: 0,
             restarts: 0,
             given_up: false,
@@ -532,7 +506,7 @@ impl Step {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.registry.directory.bytes() + self.folded.bytes() + self.catalogue.bytes()
+        self.registry.directory.bytes() + self.folded.bytes() + self.shown.bytes()
     }
 
     /// Before the last snapshot: what is held is decided by what is known.
@@ -549,7 +523,7 @@ impl Step {
             }
             self.collect();
         }
-        self.meet_series();
+        self.shown.meet(&self.registry);
         let directory = self.directory();
         // From now on producers send new exemplars.
         directory.epoch.fetch_add(1, Ordering::Relaxed);
@@ -558,30 +532,14 @@ impl Step {
         directory.sum_cells(0, &mut sums);
         let (anchor, ticks) = (self.anchor, directory.clock.scale());
         let time = |at| anchor.unix_nanos(at, ticks);
-        let sum = |cell: u32| sums.get(cell as usize).copied().unwrap_or_default();
-        let mut values = Vec::with_capacity(self.order.len());
-        for (_, source) in &self.order {
-            // A push for each kind: made in one place and pushed in another, each value waited a dozen cycles for its
-            // two halves, which was half the time of a snapshot of counters.
-            match source {
-                Source::Counter(cell) => values.push(PointValue::Counter(sum(*cell))),
-                Source::UpDownCounter(cell) => values.push(PointValue::UpDownCounter(sum(*cell) as i64)),
-                Source::Gauge(bits) => {
-                    values.push(PointValue::Gauge(f64::from_bits(bits.load(Ordering::Relaxed))));
-                }
-                Source::Histogram(number, scale) => {
-                    let view = self.folded.histograms.view(*number, *scale, time);
-                    values.extend(view.map(PointValue::Histogram));
-                }
-            }
-        }
+        let values = self.shown.values(&sums, &mut self.folded.histograms, time);
         let (latest, slowest, traces) = self.folded.spans.show();
         let scale = directory.clock.scale();
         Snapshot {
             service: Arc::clone(&self.service),
             unix_nanos: self.anchor.unix_nanos(now, scale),
             uptime: Duration::from_millis(directory.millis_at(now)),
-            catalogue: Arc::clone(&self.catalogue),
+            catalogue: self.shown.catalogue(),
             values,
             spans: vec![SpanBatch {
                 names: Names::Live(Arc::clone(&self.registry)),
@@ -613,32 +571,5 @@ impl Step {
             traces_limited: self.registry.tracing.rate_limit.as_ref().map_or(0, RateLimit::refused),
             faults: self.registry.faults().len(),
         }
-    }
-
-    /// Sorts the series anew if there are more than last time.
-    fn meet_series(&mut self) {
-        let registry = &self.registry;
-        if registry.catalogue.count() == self.order.len() {
-            return;
-        }
-        let order = std::mem::take(&mut self.order);
-        // Numbers have no gaps but those of series that are being registered at this moment.
-        let numbers = order.iter().map(|(number, _)| number + 1).max().unwrap_or_default();
-        let mut known = vec![false; numbers];
-        for (number, _) in &order {
-            known[*number] = true;
-        }
-        let mut all: Vec<_> = self.catalogue.iter().cloned().zip(order).collect();
-        // Looked at one by one: a series whose number is lower may have come later.
-        for (number, series) in registry.catalogue.iter() {
-            if !known.get(number).is_some_and(|known| *known) {
-                all.push((Arc::clone(&series.identity), (number, Source::of(series))));
-            }
-        }
-        // The sort finds that most are in order already.
-        all.sort_by(|(a, _), (b, _)| a.key().cmp(&b.key()));
-        let (identities, order): (Vec<_>, Vec<_>) = all.into_iter().unzip();
-        self.catalogue = Arc::new(identities.into_iter().collect());
-        self.order = order;
     }
 }

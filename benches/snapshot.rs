@@ -5,7 +5,7 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Duration;
 use tellane::record::{Decoder, Record, encode};
-use tellane::{Telemetry, prometheus};
+use tellane::{Histogram, Telemetry, prometheus};
 
 /// Long enough for any machine; nothing waits for it.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -41,6 +41,72 @@ fn snapshot(criterion: &mut Criterion) {
     assert_eq!(prometheus::render(&taken).matches("\ncalls_total{").count(), 10_000);
 }
 
+/// 1,000 histograms with eleven bounds and 100 samples each; the samples are in the snapshot when it returns.
+fn histograms() -> (Telemetry, Vec<Histogram>) {
+    let telemetry = Telemetry::builder("bench").start().expect("the defaults are valid");
+    let bounds = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000].map(|micros| f64::from(micros) / 1e6);
+    let family = telemetry.histogram("latency").seconds().bounds(&bounds).family(["number"]);
+    let family = family.expect("a fresh name");
+    let all: Vec<_> = (0..1_000).map(|number| family.with([&number.to_string()]).clone()).collect();
+    for step in 0..100 {
+        all.iter().for_each(|series| series.record(1_000 + 9_970 * step));
+        // Before the rings are full: what finds no room keeps of its bucket the power of two alone.
+        telemetry.snapshot(DEADLINE).expect("the aggregator is idle");
+    }
+    (telemetry, all)
+}
+
+/// From the handles to the text, as a scrape goes.
+fn scrapes(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("scrape");
+    let scrape = |telemetry: &Telemetry| {
+        prometheus::render(&telemetry.snapshot(DEADLINE).expect("the aggregator is idle"))
+    };
+
+    let telemetry = Telemetry::builder("bench").start().expect("the defaults are valid");
+    let counters =
+        telemetry.counter("calls_total").series_cap(10_000).family(["number"]).expect("a fresh name");
+    (0..10_000).for_each(|number| counters.with([&number.to_string()]).inc());
+    group.bench_function("10,000 counters", |bench| bench.iter(|| scrape(&telemetry)));
+    let text = scrape(&telemetry);
+    let lines = text.lines().filter(|line| line.starts_with("calls_total{") && line.ends_with("\"} 1"));
+    assert_eq!(lines.count(), 10_000);
+
+    let mut made = 0_u64;
+    group.bench_function("10,000 counters, one new series each time", |bench| {
+        bench.iter(|| {
+            made += 1;
+            let new = telemetry.counter(&format!("new_{made}_total")).register();
+            new.expect("a fresh name").add(made);
+            scrape(&telemetry)
+        });
+    });
+    if made > 0 {
+        assert!(scrape(&telemetry).contains(&format!("\nnew_{made}_total {made}\n")));
+    }
+
+    let (telemetry, all) = histograms();
+    group.bench_function("1,000 histograms", |bench| bench.iter(|| scrape(&telemetry)));
+    let text = scrape(&telemetry);
+    assert_eq!(text.matches("\nlatency_seconds_bucket{").count(), 12_000);
+    assert_eq!(text.matches("le=\"+Inf\"} 100\n").count(), 1_000);
+    assert_eq!(text.matches("le=\"0.0001\"} 10\n").count(), 1_000);
+
+    let mut rounds = 100_u64;
+    group.bench_function("1,000 histograms, each with a new sample", |bench| {
+        bench.iter_batched(
+            || {
+                rounds += 1;
+                all.iter().for_each(|series| series.record(1_000));
+            },
+            |()| scrape(&telemetry),
+            BatchSize::PerIteration,
+        );
+    });
+    assert_eq!(scrape(&telemetry).matches(&format!("le=\"+Inf\"}} {rounds}\n")).count(), 1_000);
+    group.finish();
+}
+
 fn encoding(criterion: &mut Criterion) {
     let records: Vec<_> = (0..1_000).map(|value| Record::Sample { series: 7, value }).collect();
     let mut words = Vec::new();
@@ -61,5 +127,5 @@ fn encoding(criterion: &mut Criterion) {
     assert!(Decoder::new(&words).map(Result::unwrap).eq(records));
 }
 
-criterion_group!(benches, snapshot, encoding);
+criterion_group!(benches, snapshot, scrapes, encoding);
 criterion_main!(benches);

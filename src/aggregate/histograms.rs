@@ -26,8 +26,10 @@ struct Histogram {
     max: u64,
     /// The count at which the 99th percentile was looked up, and what it was.
     p99: (u64, u64),
-    /// The view of the last snapshot; `None` if something was counted since.
+    /// The view of the last snapshot. It holds as long as count, sum and extremes do: counts only grow.
     view: Option<Arc<HistogramView>>,
+    /// Whether exemplars have come since.
+    exemplified: bool,
     /// What of the series' shared counts has been taken over.
     shared: [u64; 65],
     shared_sum: u128,
@@ -52,6 +54,7 @@ impl Histogram {
             max: 0,
             p99: (0, u64::MAX),
             view: None,
+            exemplified: false,
             shared: [0; 65],
             shared_sum: 0,
             exemplars: BTreeMap::new(),
@@ -69,7 +72,6 @@ impl Histogram {
         self.sum = self.sum.wrapping_add(u128::from(value));
         self.min = self.min.min(value);
         self.max = self.max.max(value);
-        self.view = None;
     }
 
     /// The 99th percentile, of 100 samples or more; looked up anew when there are 1/16 more than last time.
@@ -92,14 +94,15 @@ impl Histogram {
     fn widen(&mut self, (min, max): (u64, u64)) {
         self.min = self.min.min(min);
         self.max = self.max.max(max);
-        self.view = None;
     }
 
     /// Takes over what threads without a lane counted; returns how many samples.
     fn take_shared(&mut self) -> u64 {
         let commons = &self.to.commons;
         let mut taken = 0;
-        for bits in 0..=64 {
+        // Of a sample that came before this call the extremes are there; mostly there is none, and nothing to look at.
+        let (min, max) = commons.range();
+        for bits in significant_bits(min)..=significant_bits(max) {
             let more = commons.octave(bits) - self.shared[bits];
             if more > 0 {
                 let (min, max) = commons.range();
@@ -122,17 +125,33 @@ impl Histogram {
     }
 
     fn view(&mut self, scale: f64, time: impl Fn(u64) -> u64) -> Arc<HistogramView> {
-        let make = || {
-            let examples = self.exemplars.values().flatten().flatten();
-            let examples = examples.map(|example| {
-                let value = example.value as f64 / scale;
-                Exemplar::new(value, time(example.at), (example.trace_id, example.span_id))
-            });
-            HistogramView::new(self.to.layout, scale, &self.buckets, self.sum, (self.min, self.max))
-                .with_exemplars(examples.collect())
+        let last = self.view.as_deref();
+        let of = |view: &HistogramView| (view.count, view.sum, view.min, view.max);
+        let holds = last.is_some_and(|last| of(last) == (self.count, self.sum, self.min, self.max));
+        if let Some(view) = &self.view
+            && holds
+            && !self.exemplified
+        {
+            return Arc::clone(view);
+        }
+        let range = (self.min, self.max);
+        let view = match last {
+            Some(last) => last.renewed(&self.buckets, self.count, self.sum, range),
+            None => HistogramView::new(self.to.layout, scale, &self.buckets, self.sum, range),
         };
-        Arc::clone(self.view.get_or_insert_with(|| Arc::new(make())))
+        debug_assert_eq!(view.count, self.count, "a bucket outside of the extremes");
+        let examples = self.exemplars.values().flatten().flatten().map(|example| {
+            let value = example.value as f64 / scale;
+            Exemplar::new(value, time(example.at), (example.trace_id, example.span_id))
+        });
+        let view = Arc::new(view.with_exemplars(examples.collect()));
+        self.exemplified = false;
+        Arc::clone(self.view.insert(view))
     }
+}
+
+fn significant_bits(value: u64) -> usize {
+    64 - value.leading_zeros() as usize
 }
 
 /// A value of so many significant bits, in the middle.
@@ -206,7 +225,7 @@ impl Histograms {
         let Some(histogram) = self.all.get_mut(example.series as usize) else { return false };
         let [latest, older] = histogram.exemplars.entry(example.value.leading_zeros()).or_default();
         *older = latest.replace(example);
-        histogram.view = None;
+        histogram.exemplified = true;
         true
     }
 

@@ -8,6 +8,7 @@ mod logs;
 mod outcome;
 mod pacing;
 mod policy;
+mod shown;
 mod spans;
 mod step;
 #[cfg(all(test, not(tellane_loom)))]

@@ -6,13 +6,14 @@ mod loom;
 use super::histograms::{Histograms, SpillSeen};
 use super::logs::LogPass;
 use super::outcome::{At, Held, Rules};
+use super::shown::Shown;
 use super::spans::KeptSpans;
 use crate::clock::Anchor;
 use crate::config::Outcome;
 use crate::lane::{Consumer, Directory, Lane};
 use crate::record::{DecodeError, Frame, frame, layout};
-use crate::series::{Identity, Place, RateLimit, Registry};
-use crate::snapshot::{Names, Outbox, Pipeline, PointValue, Snapshot, SpanBatch};
+use crate::series::{RateLimit, Registry};
+use crate::snapshot::{Names, Outbox, Pipeline, Snapshot, SpanBatch};
 use crate::stats::{KINDS, Kind, Reason};
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{Arc, Ordering};
@@ -74,9 +75,7 @@ pub(crate) struct Step {
     /// Whether the rest of what that lane has published is given up.
     lost: bool,
     folded: Folded,
-    catalogue: Arc<[Arc<Identity>]>,
-    /// For each of the catalogue, its number in the registry's.
-    order: Vec<usize>,
+    shown: Shown,
     steps: u64,
     pub(crate) restarts: u64,
     anchor: Anchor,
@@ -203,8 +202,7 @@ impl Step {
                 at: At { pass: 0, ticks: 0 },
                 aggregated: [0; KINDS],
             },
-            catalogue: Arc::new([]),
-            order: Vec::new(),
+            shown: Shown::default(),
             steps: 0,
             restarts: 0,
             given_up: false,
@@ -508,7 +506,7 @@ impl Step {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.registry.directory.bytes() + self.folded.bytes()
+        self.registry.directory.bytes() + self.folded.bytes() + self.shown.bytes()
     }
 
     /// Before the last snapshot: what is held is decided by what is known.
@@ -525,46 +523,26 @@ impl Step {
             }
             self.collect();
         }
-        self.meet_series();
+        self.shown.meet(&self.registry);
         let directory = self.directory();
         // From now on producers send new exemplars.
         directory.epoch.fetch_add(1, Ordering::Relaxed);
         let now = directory.clock.ticks();
         let mut sums = vec![0; directory.shared_cells.count()];
         directory.sum_cells(0, &mut sums);
-        let registry = Arc::clone(&self.registry);
         let (anchor, ticks) = (self.anchor, directory.clock.scale());
         let time = |at| anchor.unix_nanos(at, ticks);
-        let values = self.order.iter().filter_map(|number| {
-            let series = registry.catalogue.get(*number)?;
-            let shape = series.identity.metric.shape.as_ref();
-            Some(match &series.place {
-                Place::Cell(key) => {
-                    let sum = sums.get(key.index() as usize).copied().unwrap_or_default();
-                    if series.identity.metric.kind == crate::series::MetricKind::Counter {
-                        PointValue::Counter(sum)
-                    } else {
-                        PointValue::UpDownCounter(sum as i64)
-                    }
-                }
-                Place::Gauge(bits) => PointValue::Gauge(f64::from_bits(bits.load(Ordering::Relaxed))),
-                Place::Histogram(to) => {
-                    let scale = shape.map_or(1.0, |shape| shape.scale);
-                    PointValue::Histogram(self.folded.histograms.view(to.series, scale, time)?)
-                }
-            })
-        });
-        let values = values.collect();
+        let values = self.shown.values(&sums, &mut self.folded.histograms, time);
         let (latest, slowest, traces) = self.folded.spans.show();
         let scale = directory.clock.scale();
         Snapshot {
             service: Arc::clone(&self.service),
             unix_nanos: self.anchor.unix_nanos(now, scale),
             uptime: Duration::from_millis(directory.millis_at(now)),
-            catalogue: Arc::clone(&self.catalogue),
+            catalogue: self.shown.catalogue(),
             values,
             spans: vec![SpanBatch {
-                names: Names::Live(registry),
+                names: Names::Live(Arc::clone(&self.registry)),
                 anchor: self.anchor,
                 scale,
                 latest,
@@ -593,18 +571,5 @@ impl Step {
             traces_limited: self.registry.tracing.rate_limit.as_ref().map_or(0, RateLimit::refused),
             faults: self.registry.faults().len(),
         }
-    }
-
-    /// Sorts the series anew if there are more than last time.
-    fn meet_series(&mut self) {
-        let registry = &self.registry;
-        if registry.catalogue.count() == self.order.len() {
-            return;
-        }
-        let mut all: Vec<_> =
-            registry.catalogue.iter().map(|(number, series)| (&series.identity, number)).collect();
-        all.sort_by(|(a, _), (b, _)| a.key().cmp(&b.key()));
-        self.catalogue = all.iter().map(|(identity, _)| Arc::clone(identity)).collect();
-        self.order = all.into_iter().map(|(_, number)| number).collect();
     }
 }

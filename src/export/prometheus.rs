@@ -8,10 +8,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use crate::series::MetricKind;
-use crate::snapshot::{HistogramView, Point, PointValue, Snapshot};
+mod pieces;
+#[cfg(all(test, not(tellane_loom)))]
+mod tests;
+
+use crate::series::Descriptor;
+use crate::snapshot::{Cuts, Pieces, PointValue, Snapshot};
 use crate::stats::Kind;
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// The format's content type.
 ///
@@ -33,68 +38,64 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn render(snapshot: &Snapshot) -> String {
-    let mut text = Text(String::with_capacity(64 * snapshot.catalogue.len() + 4096));
-    let mut last = "";
-    for point in snapshot.points() {
-        if point.name() != last {
-            last = point.name();
-            let kind = match point.kind() {
-                MetricKind::Counter => "counter",
-                MetricKind::Gauge | MetricKind::UpDownCounter => "gauge",
-                MetricKind::Histogram => "histogram",
-            };
-            text.head(last, point.help(), kind);
-        }
-        match point.value() {
-            PointValue::Counter(total) => text.point(&point, "", None, |out| out.integer(*total)),
-            PointValue::UpDownCounter(sum) => text.point(&point, "", None, |out| out.float(*sum as f64)),
-            PointValue::Gauge(value) => text.point(&point, "", None, |out| out.float(*value)),
-            PointValue::Histogram(view) => text.histogram(&point, view),
-        }
-    }
+    let pieces = snapshot.catalogue.pieces(pieces::pieces);
+    let mut text = Text(String::with_capacity(pieces.text_len() + DIGITS_MAX * pieces.count() + PIPELINE));
+    text.series(snapshot, pieces);
     text.pipeline(snapshot);
     text.0
 }
 
+/// Of an integer. Longer decimals make the text grow.
+const DIGITS_MAX: usize = 20;
+/// Bytes that the pipeline's own figures take, roughly.
+const PIPELINE: usize = 8192;
+
 struct Text(String);
 
 impl Text {
+    fn series(&mut self, snapshot: &Snapshot, pieces: &Pieces) {
+        let mut pieces = pieces.reader();
+        let mut cuts: Option<(&Arc<Descriptor>, Cuts)> = None;
+        for (identity, value) in snapshot.catalogue.iter().zip(&snapshot.values) {
+            match value {
+                PointValue::Counter(total) => self.integer(pieces.next_piece(), *total),
+                PointValue::UpDownCounter(sum) => self.float(pieces.next_piece(), *sum as f64),
+                PointValue::Gauge(value) => self.float(pieces.next_piece(), *value),
+                PointValue::Histogram(view) => {
+                    let metric = &identity.metric;
+                    let (_, cuts) = match &mut cuts {
+                        Some(last) if Arc::ptr_eq(last.0, metric) && last.1.fit(view) => last,
+                        other => {
+                            let bounds = metric.shape.as_ref().map_or(&[][..], |shape| &shape.bounds);
+                            other.insert((metric, Cuts::new(view, bounds)))
+                        }
+                    };
+                    for below in view.cumulative_at(cuts) {
+                        self.integer(pieces.next_piece(), below);
+                    }
+                    self.integer(pieces.next_piece(), view.count());
+                    self.float(pieces.next_piece(), view.sum());
+                    self.integer(pieces.next_piece(), view.count());
+                }
+            }
+        }
+        if !snapshot.values.is_empty() {
+            self.0.push('\n');
+        }
+    }
+
     fn head(&mut self, name: &str, help: &str, kind: &str) {
-        self.0.extend(["# HELP ", name, " "]);
-        escape(help, false, &mut self.0);
-        self.0.extend(["\n# TYPE ", name, " ", kind, "\n"]);
+        pieces::head(&mut self.0, name, help, kind);
     }
 
-    fn point(&mut self, point: &Point<'_>, suffix: &str, le: Option<f64>, value: impl FnOnce(&mut Self)) {
-        self.0.extend([point.name(), suffix]);
-        let mut open = '{';
-        for (name, label) in point.labels() {
-            self.0.push(std::mem::replace(&mut open, ','));
-            self.0.extend([name, "=\""]);
-            escape(label, true, &mut self.0);
-            self.0.push('"');
-        }
-        if let Some(bound) = le {
-            self.0.push(std::mem::replace(&mut open, ','));
-            self.0.push_str("le=\"");
-            self.float(bound);
-            self.0.push('"');
-        }
-        if open == ',' {
-            self.0.push('}');
-        }
-        self.0.push(' ');
-        value(self);
-        self.0.push('\n');
+    fn integer(&mut self, before: &str, number: u64) {
+        self.0.push_str(before);
+        self.0.push_str(itoa::Buffer::new().format(number));
     }
 
-    fn histogram(&mut self, point: &Point<'_>, view: &HistogramView) {
-        for (bound, below) in point.bounds().iter().zip(view.cumulative(point.bounds())) {
-            self.point(point, "_bucket", Some(*bound), |out| out.integer(below));
-        }
-        self.point(point, "_bucket", Some(f64::INFINITY), |out| out.integer(view.count()));
-        self.point(point, "_sum", None, |out| out.float(view.sum()));
-        self.point(point, "_count", None, |out| out.integer(view.count()));
+    fn float(&mut self, before: &str, number: f64) {
+        self.0.push_str(before);
+        float(&mut self.0, number);
     }
 
     fn pipeline(&mut self, snapshot: &Snapshot) {
@@ -211,37 +212,25 @@ impl Text {
             self.0.extend([label, "=\"", text, "\""]);
         }
         self.0.push_str(if labels.is_empty() { " " } else { "} " });
-        self.float(value);
+        float(&mut self.0, value);
         self.0.push('\n');
     }
-
-    fn integer(&mut self, number: u64) {
-        write_to(&mut self.0, format_args!("{number}"));
-    }
-
-    fn float(&mut self, number: f64) {
-        if number == f64::INFINITY {
-            self.0.push_str("+Inf");
-        } else if number == f64::NEG_INFINITY {
-            self.0.push_str("-Inf");
-        } else {
-            write_to(&mut self.0, format_args!("{number}")); // NaN, and decimals that read back as they were
-        }
-    }
 }
 
-/// Writing to a String cannot fail.
-fn write_to(text: &mut String, arguments: std::fmt::Arguments<'_>) {
-    let _infallible = text.write_fmt(arguments);
-}
+/// Whole numbers below have a float each, and no shorter decimal than themselves.
+const WHOLE_MAX: f64 = (1_u64 << 53) as f64;
 
-fn escape(text: &str, quotes: bool, into: &mut String) {
-    for letter in text.chars() {
-        match letter {
-            '\\' => into.push_str("\\\\"),
-            '\n' => into.push_str("\\n"),
-            '"' if quotes => into.push_str("\\\""),
-            other => into.push(other),
-        }
+/// Decimals that read back as they were.
+fn float(text: &mut String, number: f64) {
+    let whole = number as i64; // saturates; 0 of NaN
+    if whole as f64 == number && number.abs() < WHOLE_MAX && !(whole == 0 && number.is_sign_negative()) {
+        text.push_str(itoa::Buffer::new().format(whole));
+    } else if number == f64::INFINITY {
+        text.push_str("+Inf");
+    } else if number == f64::NEG_INFINITY {
+        text.push_str("-Inf");
+    } else {
+        // NaN and what has a fraction. Writing to a String cannot fail.
+        let _infallible = write!(text, "{number}");
     }
 }

@@ -1,5 +1,8 @@
 //! A histogram at rest.
 
+#[cfg(all(test, not(tellane_loom)))]
+mod tests;
+
 use super::{Exemplar, hdr_v2};
 use crate::stats::Layout;
 
@@ -33,8 +36,12 @@ pub struct HistogramView {
     pub(crate) exemplars: Vec<Exemplar>,
 }
 
+/// Buckets looked at together.
+const CHUNK: usize = 8;
+
 impl HistogramView {
-    /// The state of these bucket counts. The count is their sum, whatever else was being written.
+    /// The state of these bucket counts, all of which lie between the extremes. The count is their sum, whatever else
+    /// was being written.
     pub(crate) fn new(
         layout: Layout,
         scale: f64,
@@ -42,13 +49,35 @@ impl HistogramView {
         sum: u128,
         (min, max): (u64, u64),
     ) -> Self {
-        let filled: Box<[_]> = buckets
-            .iter()
-            .enumerate()
-            .filter(|(_, count)| **count > 0)
-            .map(|(index, count)| (index as u32, *count))
-            .collect();
+        let end = buckets.len().min(layout.index(max) + 1);
+        let start = layout.index(min).min(end);
+        let mut filled = Vec::with_capacity(64);
+        for (number, some) in buckets[start..end].chunks(CHUNK).enumerate() {
+            // Most are empty, and eight are soon looked at together.
+            if some.iter().fold(0, |any, count| any | count) > 0 {
+                let first = (start + number * CHUNK) as u32;
+                filled.extend((first..).zip(some.iter().copied()).filter(|(_, count)| *count > 0));
+            }
+        }
+        let filled = filled.into_boxed_slice();
         let count = filled.iter().map(|(_, count)| count).sum();
+        Self { layout, scale, filled, count, sum, min, max, exemplars: Vec::new() }
+    }
+
+    /// The same as [`Self::new`] where so many samples are known to be counted, quicker if this earlier state has a
+    /// count for each bucket that is not empty by now.
+    pub(crate) fn renewed(&self, buckets: &[u64], count: u64, sum: u128, (min, max): (u64, u64)) -> Self {
+        let mut found = 0;
+        let again = self.filled.iter().map(|(index, _)| {
+            let now = buckets.get(*index as usize).copied().unwrap_or_default();
+            found += now;
+            (*index, now)
+        });
+        let filled: Box<[_]> = again.collect();
+        let (layout, scale) = (self.layout, self.scale);
+        if found != count {
+            return Self::new(layout, scale, buckets, sum, (min, max));
+        }
         Self { layout, scale, filled, count, sum, min, max, exemplars: Vec::new() }
     }
 
@@ -229,33 +258,6 @@ impl HistogramView {
         })
     }
 
-    /// How many samples do not exceed each of the increasing `bounds`, given in the unit shown. A bucket that
-    /// straddles a bound counts as above it, so the error is one bucket's width.
-    ///
-    /// ```
-    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
-    /// # let sizes = telemetry.histogram("basket_items").register()?;
-    /// [1, 2, 3, 10].map(|items| sizes.record(items));
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
-    /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
-    /// assert_eq!(view.cumulative(&[2.0, 5.0, 20.0]).collect::<Vec<_>>(), [2, 3, 4]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn cumulative<'a>(&'a self, bounds: &'a [f64]) -> impl Iterator<Item = u64> + 'a {
-        let mut buckets = self.filled.iter().peekable();
-        let mut below = 0;
-        bounds.iter().map(move |bound| {
-            // Rounded: 0.1 s is 100,000,000 ns, and not a nanosecond less.
-            let bound = (bound * self.scale).round();
-            while let Some((_, count)) = buckets
-                .next_if(|(index, _)| self.layout.highest_in(*index as usize).min(self.max) as f64 <= bound)
-            {
-                below = count.saturating_add(below);
-            }
-            below
-        })
-    }
-
     /// The same distribution as a histogram of the `hdrhistogram` crate, in recorded integers.
     ///
     /// ```
@@ -316,89 +318,5 @@ impl HistogramView {
         self.sum = self.sum.saturating_add(other.sum);
         (self.min, self.max) = (self.min.min(other.min), self.max.max(other.max));
         true
-    }
-}
-
-#[cfg(all(test, not(tellane_loom)))]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn view(digits: u8, values: &[u64]) -> HistogramView {
-        let layout = Layout::new(digits, u64::MAX / 2);
-        let mut buckets = vec![0; layout.len()];
-        for value in values {
-            buckets[layout.index(*value)] += 1;
-        }
-        let sum = values.iter().map(|value| u128::from(*value)).sum();
-        let range =
-            (values.iter().min().copied().unwrap_or(u64::MAX), values.iter().max().copied().unwrap_or(0));
-        HistogramView::new(layout, 1.0, &buckets, sum, range)
-    }
-
-    fn values() -> impl Strategy<Value = Vec<u64>> {
-        prop::collection::vec((any::<u64>(), 1..64_u32).prop_map(|(value, shift)| value >> shift), 0..200)
-    }
-
-    proptest! {
-        #[test]
-        fn quantiles_are_those_of_the_hdrhistogram_crate(digits in 1..=4_u8, values in values(), q in 0.0..=1.0_f64) {
-            let view = view(digits, &values);
-            let theirs = view.to_hdr();
-            prop_assert_eq!(theirs.len(), values.len() as u64);
-            match view.quantile_recorded(q) {
-                Some(mine) => {
-                    let theirs = theirs.value_at_quantile(q).clamp(view.min, view.max);
-                    prop_assert_eq!(mine, theirs);
-                }
-                None => prop_assert!(values.is_empty()),
-            }
-        }
-
-        #[test]
-        fn the_v2_bytes_are_read_by_the_hdrhistogram_crate(digits in 1..=4_u8, values in values()) {
-            let view = view(digits, &values);
-            let bytes = view.to_hdr_v2();
-            let read: hdrhistogram::Histogram<u64> =
-                hdrhistogram::serialization::Deserializer::new().deserialize(&mut &bytes[..]).unwrap();
-            prop_assert_eq!(read, view.to_hdr());
-        }
-
-        #[test]
-        fn two_halves_make_the_whole(a in values(), b in values()) {
-            let mut merged = view(2, &a);
-            prop_assert!(merged.absorb(&view(2, &b)));
-            let whole = view(2, &[a, b].concat());
-            if whole.count > 0 {
-                prop_assert_eq!(merged, whole);
-            }
-        }
-
-        #[test]
-        fn cumulative_counts_err_by_one_bucket_at_most(values in values(), bound in any::<u32>()) {
-            let view = view(2, &values);
-            let counted = view.cumulative(&[f64::from(bound)]).next().unwrap();
-            let exact = values.iter().filter(|value| **value <= u64::from(bound)).count() as u64;
-            let sure = values.iter().filter(|value| **value as f64 <= f64::from(bound) * 0.99).count() as u64;
-            prop_assert!(sure <= counted && counted <= exact, "{sure} <= {counted} <= {exact}");
-        }
-    }
-
-    #[test]
-    fn an_empty_histogram_has_no_values() {
-        let empty = view(2, &[]);
-        assert_eq!(
-            (empty.count(), empty.min(), empty.max(), empty.mean(), empty.quantile(0.5)),
-            (0, None, None, None, None)
-        );
-        assert_eq!(view(2, &[5]).quantile(1.1), None);
-        assert_eq!(view(2, &[5]).quantile(f64::NAN), None);
-    }
-
-    #[test]
-    fn another_precision_is_not_taken_over() {
-        let mut two = view(2, &[5]);
-        assert!(!two.absorb(&view(3, &[5])));
-        assert_eq!(two.count(), 1);
     }
 }

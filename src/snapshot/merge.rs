@@ -46,7 +46,7 @@ impl Snapshot {
             service: Arc::clone(&self.service),
             unix_nanos: self.unix_nanos.max(other.unix_nanos),
             uptime: self.uptime.max(other.uptime),
-            catalogue: catalogue.into(),
+            catalogue: Arc::new(catalogue.into_iter().collect()),
             values,
             spans: self.spans.iter().chain(&other.spans).cloned().collect(),
             ledger: &self.ledger + &other.ledger,

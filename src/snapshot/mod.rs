@@ -3,6 +3,8 @@
 //! A [`Snapshot`] is taken by the aggregator, never torn (a histogram's count is the sum of its buckets, by
 //! construction), shared by reference count, and costs nothing more however many read it.
 
+mod catalogue;
+mod cumulative;
 mod decisions;
 mod distribution;
 mod events;
@@ -14,6 +16,8 @@ mod span;
 mod taken;
 mod trace;
 
+pub(crate) use catalogue::{Catalogue, Pieces};
+pub(crate) use cumulative::Cuts;
 pub use decisions::Decisions;
 pub use distribution::HistogramView;
 pub use events::{Exemplar, SpanEvent, SpanLink};

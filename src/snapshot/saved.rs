@@ -248,7 +248,7 @@ impl Reading {
         self.end_batch();
         self.points.sort_by(|(a, _), (b, _)| a.key().cmp(&b.key()));
         let values: Option<Vec<_>> = self.points.iter().map(|(_, value)| value.clone()).collect();
-        let catalogue = self.points.into_iter().map(|(identity, _)| identity).collect();
+        let catalogue = Arc::new(self.points.into_iter().map(|(identity, _)| identity).collect());
         self.snapshot.pipeline = Pipeline::default();
         Ok(Snapshot { catalogue, values: values.ok_or(ReadError::Unexpected)?, ..self.snapshot })
     }

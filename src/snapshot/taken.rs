@@ -1,6 +1,6 @@
 //! A snapshot and how to read it.
 
-use super::{Decisions, FinishedSpan, HistogramView, SpanBatch};
+use super::{Catalogue, Decisions, FinishedSpan, HistogramView, SpanBatch};
 use crate::series::{Fault, Identity, MetricKind, Unit};
 use crate::stats::Ledger;
 use crate::switch::State;
@@ -25,7 +25,7 @@ pub struct Snapshot {
     pub(crate) unix_nanos: u64,
     pub(crate) uptime: Duration,
     /// Sorted by name and labels. Shared with the snapshots before while no series is added.
-    pub(crate) catalogue: Arc<[Arc<Identity>]>,
+    pub(crate) catalogue: Arc<Catalogue>,
     /// One for each of the catalogue.
     pub(crate) values: Vec<PointValue>,
     pub(crate) spans: Vec<SpanBatch>,
@@ -239,7 +239,7 @@ impl Snapshot {
             service,
             unix_nanos: 0,
             uptime: Duration::ZERO,
-            catalogue: Arc::new([]),
+            catalogue: Arc::default(),
             values: Vec::new(),
             spans: Vec::new(),
             ledger: Ledger::default(),

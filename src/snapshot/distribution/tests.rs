@@ -1,0 +1,92 @@
+//! Histograms at rest, against the `hdrhistogram` crate and against counting one by one.
+
+use super::*;
+use proptest::prelude::*;
+
+fn view(digits: u8, values: &[u64]) -> HistogramView {
+    let layout = Layout::new(digits, u64::MAX / 2);
+    let mut buckets = vec![0; layout.len()];
+    for value in values {
+        buckets[layout.index(*value)] += 1;
+    }
+    let sum = values.iter().map(|value| u128::from(*value)).sum();
+    let range = (values.iter().min().copied().unwrap_or(u64::MAX), values.iter().max().copied().unwrap_or(0));
+    HistogramView::new(layout, 1.0, &buckets, sum, range)
+}
+
+fn values() -> impl Strategy<Value = Vec<u64>> {
+    prop::collection::vec((any::<u64>(), 1..64_u32).prop_map(|(value, shift)| value >> shift), 0..200)
+}
+
+proptest! {
+    #[test]
+    fn quantiles_are_those_of_the_hdrhistogram_crate(digits in 1..=4_u8, values in values(), q in 0.0..=1.0_f64) {
+        let view = view(digits, &values);
+        let theirs = view.to_hdr();
+        prop_assert_eq!(theirs.len(), values.len() as u64);
+        match view.quantile_recorded(q) {
+            Some(mine) => {
+                let theirs = theirs.value_at_quantile(q).clamp(view.min, view.max);
+                prop_assert_eq!(mine, theirs);
+            }
+            None => prop_assert!(values.is_empty()),
+        }
+    }
+
+    #[test]
+    fn the_v2_bytes_are_read_by_the_hdrhistogram_crate(digits in 1..=4_u8, values in values()) {
+        let view = view(digits, &values);
+        let bytes = view.to_hdr_v2();
+        let read: hdrhistogram::Histogram<u64> =
+            hdrhistogram::serialization::Deserializer::new().deserialize(&mut &bytes[..]).unwrap();
+        prop_assert_eq!(read, view.to_hdr());
+    }
+
+    #[test]
+    fn two_halves_make_the_whole(a in values(), b in values()) {
+        let mut merged = view(2, &a);
+        prop_assert!(merged.absorb(&view(2, &b)));
+        let whole = view(2, &[a, b].concat());
+        if whole.count > 0 {
+            prop_assert_eq!(merged, whole);
+        }
+    }
+
+    #[test]
+    fn a_state_renewed_is_a_state_read_anew(before in values(), more in values(), same: bool) {
+        // Either new samples in any bucket, or in those that have some.
+        let more = if same { &before[..before.len().min(more.len())] } else { &more[..] };
+        let (earlier, all) = (view(2, &before), [&before[..], more].concat());
+        let now = view(2, &all);
+        let mut buckets = vec![0; now.layout.len()];
+        now.filled.iter().for_each(|(index, count)| buckets[*index as usize] = *count);
+        prop_assert_eq!(earlier.renewed(&buckets, now.count, now.sum, (now.min, now.max)), now);
+    }
+
+    #[test]
+    fn cumulative_counts_err_by_one_bucket_at_most(values in values(), bound in any::<u32>()) {
+        let view = view(2, &values);
+        let counted = view.cumulative(&[f64::from(bound)]).next().unwrap();
+        let exact = values.iter().filter(|value| **value <= u64::from(bound)).count() as u64;
+        let sure = values.iter().filter(|value| **value as f64 <= f64::from(bound) * 0.99).count() as u64;
+        prop_assert!(sure <= counted && counted <= exact, "{sure} <= {counted} <= {exact}");
+    }
+}
+
+#[test]
+fn an_empty_histogram_has_no_values() {
+    let empty = view(2, &[]);
+    assert_eq!(
+        (empty.count(), empty.min(), empty.max(), empty.mean(), empty.quantile(0.5)),
+        (0, None, None, None, None)
+    );
+    assert_eq!(view(2, &[5]).quantile(1.1), None);
+    assert_eq!(view(2, &[5]).quantile(f64::NAN), None);
+}
+
+#[test]
+fn another_precision_is_not_taken_over() {
+    let mut two = view(2, &[5]);
+    assert!(!two.absorb(&view(3, &[5])));
+    assert_eq!(two.count(), 1);
+}

@@ -3,12 +3,31 @@
 use super::{DEADLINE, rest, started, sum};
 use crate::rate::{Rate, flow};
 use crate::row::{CALLS, CALLS_2T, Row};
+use crate::workload::{Class, Method};
 use crate::{subject, workload};
 use std::hint::black_box;
-use tellane::{Kind, LazyCounter, LazyHistogram, Telemetry, counter, histogram};
+use tellane::{Kind, Label, LazyCounter, LazyHistogram, Telemetry, counter, histogram};
 
 static HITS: LazyCounter = counter!("hits_total", "A counter in a static.");
 static SIZES: LazyHistogram = histogram!("sizes", "A histogram in a static.");
+
+impl Label for Method {
+    const VALUES: &'static [&'static str] = &["get", "put", "post", "delete"];
+
+    #[inline(always)]
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl Label for Class {
+    const VALUES: &'static [&'static str] = &["2xx", "3xx", "4xx", "5xx"];
+
+    #[inline(always)]
+    fn index(self) -> usize {
+        self as usize
+    }
+}
 
 pub(in crate::peers) fn rows() -> Vec<Row> {
     let installed = Telemetry::builder("comparison").install().expect("the first one");
@@ -50,7 +69,10 @@ fn family_rows(installed: &Telemetry) -> Vec<Row> {
     let labels = workload::labels();
     let family = |name| installed.counter(name).family(["method", "route"]).expect("a fresh name");
     let (one, two) = (family("labels_total"), family("labels_two_total"));
-    let (enums, enums_two) = (family("enums_total"), family("enums_two_total"));
+    let fixed = |name| {
+        installed.counter(name).fixed_family::<(Method, Class)>(["method", "class"]).expect("a fresh name")
+    };
+    let (enums, enums_two) = (fixed("enums_total"), fixed("enums_two_total"));
     vec![
         Row::one(subject::LABELS, "Family::with", CALLS, move |number| {
             let (method, route) = workload::pair(labels, number);
@@ -62,15 +84,12 @@ fn family_rows(installed: &Telemetry) -> Vec<Row> {
             two.with([method, route]).inc();
         })
         .exact(total(installed, "labels_two_total")),
-        // The row of labels that are enums goes here, and in its place on two threads below.
-        Row::one(subject::ENUMS, "Family::with, the enums' texts", CALLS, move |number| {
-            let (method, class) = workload::kinds(number);
-            enums.with([method.text(), class.text()]).inc();
+        Row::one(subject::ENUMS, "FixedFamily::with", CALLS, move |number| {
+            enums.with(workload::kinds(number)).inc();
         })
         .exact(total(installed, "enums_total")),
-        Row::two(subject::ENUMS_2T, "Family::with, the enums' texts", CALLS_2T, move |number| {
-            let (method, class) = workload::kinds(number);
-            enums_two.with([method.text(), class.text()]).inc();
+        Row::two(subject::ENUMS_2T, "FixedFamily::with", CALLS_2T, move |number| {
+            enums_two.with(workload::kinds(number)).inc();
         })
         .exact(total(installed, "enums_two_total")),
     ]

@@ -2,6 +2,9 @@
 //!
 //! Hot. Plain cells of fixed sizes, made at the thread's first touch; what only a few spans need lies behind them.
 
+#[cfg(feature = "tracing")]
+mod step;
+
 use crate::context::Carried;
 use crate::record::Block;
 use crate::sync::Arc;
@@ -42,6 +45,8 @@ impl Marks {
     pub(crate) const HELD: u8 = 16;
     /// Samples recorded in it may become exemplars.
     pub(crate) const EXAMPLES: u8 = 32;
+    /// On a thread's stack only: whose place this was has been left, and what is around shows through.
+    const LEFT: u8 = 64;
 
     #[inline(always)]
     pub(crate) fn has(self, any: u8) -> bool {
@@ -51,7 +56,13 @@ impl Marks {
     /// What a child inherits.
     #[inline(always)]
     pub(crate) fn inherited(self) -> Self {
-        Self(self.0 & !Self::REMOTE)
+        Self(self.0 & !(Self::REMOTE | Self::LEFT))
+    }
+
+    /// What may leave the stack it stood on.
+    #[inline(always)]
+    pub(crate) fn off_stack(self) -> Self {
+        Self(self.0 & !Self::LEFT)
     }
 }
 

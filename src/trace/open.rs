@@ -1,6 +1,9 @@
 //! A span that is on, from its start to its record. Hot. It holds no reference count and no pointer, only numbers: a
 //! reference count would cost more than the rest of the span.
 
+#[cfg(feature = "tracing")]
+pub(super) mod parked;
+
 use crate::config::SpanLimits;
 use crate::lane::{Directory, Ids, Key, KnownName, Marks, local};
 use crate::record::{Head, Items, SpanKind, Status, layout, span_head};

@@ -1,0 +1,216 @@
+//! An open span laid down in words that any thread can read: for those who know a span by a number and not by a value
+//! they own. Hot: [`Parked::park`], [`Parked::anchor`] and [`Parked::take`] are plain loads and stores.
+//!
+//! All of it is Relaxed. Whoever has the number had it from the thread that parked the span, directly or not, by
+//! whatever the program hands its spans round with; that orders the words too. Who does not keep to it reads numbers
+//! that belong to no span, and no more than that.
+
+use super::{DETACHED, Open};
+use crate::config::SpanLimits;
+use crate::lane::{Ids, KnownName, Marks};
+use crate::record::{Block, Items, SpanKind, Status};
+use crate::stats::Reason;
+use crate::sync::Mutex;
+use crate::sync::fixed::{AtomicU64, Ordering};
+use crate::trace::foreign::Anchor;
+use crate::trace::owned::OwnedSpan;
+use std::num::NonZeroU64;
+
+/// A place for one open span.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    base: AtomicU64,
+    trace_high: AtomicU64,
+    trace_low: AtomicU64,
+    span_id: AtomicU64,
+    /// Marks, status, kind and single bits: see the shifts below.
+    bits: AtomicU64,
+    start: AtomicU64,
+    parent_id: AtomicU64,
+    /// The name's number above the durations'.
+    name: AtomicU64,
+    errors: AtomicU64,
+    /// What may still be set, and what was dropped: four numbers of 16 bits each.
+    left: [AtomicU64; 3],
+    frame: [AtomicU64; Items::FRAME],
+    /// Items that the frame has no room for. Its lock is also that of those who [amend](Self::amend).
+    block: Mutex<Option<Box<Block>>>,
+}
+
+const STATUS: u32 = 8;
+const KIND: u32 = 12;
+const LOCAL_ROOT: u32 = 16;
+const CANCELLED: u32 = 17;
+const WAS_PANICKING: u32 = 18;
+const HAS_BLOCK: u32 = 19;
+/// The reason for which no lane carries it, and one.
+const LANELESS: u32 = 24;
+/// Words in the frame.
+const WORDS: u32 = 32;
+
+fn four(numbers: [u16; 4]) -> u64 {
+    numbers.iter().rev().fold(0, |word, number| (word << 16) | u64::from(*number))
+}
+
+fn one(word: u64, place: u32) -> u16 {
+    (word >> (16 * place)) as u16
+}
+
+impl Parked {
+    pub(crate) fn vacant() -> Self {
+        let word = || AtomicU64::new(0);
+        Self {
+            base: word(),
+            trace_high: word(),
+            trace_low: word(),
+            span_id: word(),
+            bits: word(),
+            start: word(),
+            parent_id: word(),
+            name: word(),
+            errors: word(),
+            left: [const { AtomicU64::new(0) }; 3],
+            frame: [const { AtomicU64::new(0) }; Items::FRAME],
+            block: Mutex::new(None),
+        }
+    }
+
+    /// Lays a span down. `false` for one that does nothing: there is nothing to keep.
+    #[inline(always)]
+    pub(crate) fn park(&self, mut span: OwnedSpan) -> bool {
+        let Some(open) = &mut span.0 else { return false };
+        if open.items.has_block() {
+            *self.block.lock() = open.items.take_block();
+            self.lay_down(open, 1 << HAS_BLOCK);
+        } else {
+            self.lay_down(open, 0);
+        }
+        std::mem::forget(span); // its block is taken, and the rest is numbers
+        true
+    }
+
+    #[inline(always)]
+    fn lay_down(&self, open: &Open, block: u64) {
+        let put = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
+        let (words, _) = open.items.words();
+        let laneless = open.laneless.map_or(0, |reason| reason as u64 + 1);
+        let bits = u64::from(open.ids.marks.0)
+            | ((open.status as u64) << STATUS)
+            | ((open.kind as u64) << KIND)
+            | (u64::from(open.local_root) << LOCAL_ROOT)
+            | (u64::from(open.cancelled) << CANCELLED)
+            | (u64::from(open.was_panicking) << WAS_PANICKING)
+            | block
+            | (laneless << LANELESS)
+            | ((words.len() as u64) << WORDS);
+        put(&self.base, open.base.get());
+        put(&self.trace_high, (open.ids.trace_id >> 64) as u64);
+        put(&self.trace_low, open.ids.trace_id as u64);
+        put(&self.span_id, open.ids.span_id);
+        put(&self.bits, bits);
+        put(&self.start, open.start);
+        put(&self.parent_id, open.parent_id);
+        put(&self.name, (u64::from(open.known.name) << 32) | u64::from(open.known.durations));
+        put(&self.errors, u64::from(open.known.errors));
+        let SpanLimits { attributes, events, links, event_attributes, link_attributes, value } = open.left;
+        put(&self.left[0], four([attributes, events, links, event_attributes]));
+        put(&self.left[1], four([link_attributes, value, open.attributes_dropped, open.events_dropped]));
+        put(&self.left[2], open.links_dropped.into());
+        for (place, word) in self.frame.iter().zip(words) {
+            put(place, *word);
+        }
+    }
+
+    /// The id of the span that is here.
+    #[inline(always)]
+    pub(crate) fn span_id(&self) -> u64 {
+        self.span_id.load(Ordering::Relaxed)
+    }
+
+    /// The base of its instance.
+    #[inline(always)]
+    pub(crate) fn base(&self) -> u64 {
+        self.base.load(Ordering::Relaxed)
+    }
+
+    /// What it is to other spans; it stays here.
+    #[inline(always)]
+    pub(crate) fn anchor(&self) -> Anchor {
+        Anchor { base: self.base(), ids: self.ids() }
+    }
+
+    #[inline(always)]
+    fn ids(&self) -> Ids {
+        let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        Ids {
+            trace_id: (u128::from(get(&self.trace_high)) << 64) | u128::from(get(&self.trace_low)),
+            span_id: get(&self.span_id),
+            marks: Marks(get(&self.bits) as u8),
+        }
+    }
+
+    /// Takes the span up. The caller is the last who knows of it.
+    #[inline(always)]
+    pub(crate) fn take(&self) -> OwnedSpan {
+        let has_block = self.bits.load(Ordering::Relaxed) & (1 << HAS_BLOCK) != 0;
+        self.pick_up(if has_block { self.block.lock().take() } else { None })
+    }
+
+    #[inline(always)]
+    fn pick_up(&self, block: Option<Box<Block>>) -> OwnedSpan {
+        let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        let bits = get(&self.bits);
+        let bit = |at: u32| bits & (1 << at) != 0;
+        let Some(base) = NonZeroU64::new(get(&self.base)) else { return OwnedSpan::noop() };
+        let [first, second, third] = [0, 1, 2].map(|at: usize| get(&self.left[at]));
+        let frame = self.frame.iter().take((bits >> WORDS) as usize);
+        OwnedSpan(Some(Open {
+            base,
+            start: get(&self.start),
+            known: KnownName {
+                name: (get(&self.name) >> 32) as u32,
+                durations: get(&self.name) as u32,
+                errors: get(&self.errors) as u32,
+            },
+            ids: self.ids(),
+            parent_id: get(&self.parent_id),
+            place: DETACHED,
+            status: match (bits >> STATUS) & 0xF {
+                1 => Status::Ok,
+                2 => Status::Error,
+                _ => Status::Unset,
+            },
+            kind: SpanKind::ALL.get((bits >> KIND) as usize & 0xF).copied().unwrap_or_default(),
+            local_root: bit(LOCAL_ROOT),
+            cancelled: bit(CANCELLED),
+            was_panicking: bit(WAS_PANICKING),
+            laneless: Reason::ALL.get(((bits >> LANELESS) & 0xFF).wrapping_sub(1) as usize).copied(),
+            left: SpanLimits {
+                attributes: one(first, 0),
+                events: one(first, 1),
+                links: one(first, 2),
+                event_attributes: one(first, 3),
+                link_attributes: one(second, 0),
+                value: one(second, 1),
+            },
+            attributes_dropped: one(second, 2),
+            events_dropped: one(second, 3),
+            links_dropped: one(third, 0),
+            items: Items::from_parts(frame.map(get), block),
+        }))
+    }
+
+    /// Changes the span where it is: late attributes, events, links, status. Takes a lock of this span's, so `act` must
+    /// run nobody else's code.
+    #[cold]
+    pub(crate) fn amend(&self, act: impl FnOnce(&mut OwnedSpan)) {
+        let mut block = self.block.lock();
+        let mut span = self.pick_up(block.take());
+        act(&mut span);
+        if let Some(open) = &mut span.0 {
+            *block = open.items.take_block();
+            self.lay_down(open, u64::from(block.is_some()) << HAS_BLOCK);
+        }
+        std::mem::forget(span);
+    }
+}

@@ -1,6 +1,7 @@
 //! What a bridge needs of spans that another ecosystem's rules govern: a parent and a current span that are known by
 //! their ids, and may be left in any order. Hot.
 
+use super::open::Birth;
 use super::owned::OwnedSpan;
 use super::span::SpanContext;
 use super::tracer::{Name, Parent, Tracer};
@@ -29,10 +30,6 @@ impl Anchor {
     /// No span at all: who is inside has no parent.
     pub(crate) fn nobody(base: u64) -> Self {
         Self { base, ids: Ids::default() }
-    }
-
-    pub(crate) fn base(self) -> u64 {
-        self.base
     }
 
     /// Its ids, unless it carries none.
@@ -94,6 +91,26 @@ pub(crate) enum Under {
     Span(Anchor),
 }
 
+impl From<Under> for Parent {
+    #[inline(always)]
+    fn from(under: Under) -> Self {
+        match under {
+            Under::Current => Self::Current,
+            Under::Nobody => Self::None,
+            Under::Span(anchor) => Self::Given(anchor.ids),
+        }
+    }
+}
+
+/// A span that has no place yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Conceived {
+    /// The switch is off.
+    Nothing,
+    /// When it started, in ticks.
+    Span(Birth, u64),
+}
+
 /// The name of a span to be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Called<'a> {
@@ -117,12 +134,25 @@ impl Tracer {
             Called::Literal(text) => Name::Literal(text),
             Called::Dynamic(text) => Name::Dynamic(text),
         };
-        let parent = match under {
-            Under::Current => Parent::Current,
-            Under::Nobody => Parent::None,
-            Under::Span(anchor) => Parent::Given(anchor.ids),
-        };
-        self.begin(name, kind, parent, false)
+        self.begin(name, kind, under.into(), false)
+    }
+
+    /// Brings a span into being that is to be kept in a place of the caller's; its name is a literal. `None` if this
+    /// thread is not at the instance: [`start_under`](Self::start_under) sees to that.
+    #[inline(always)]
+    pub(crate) fn conceive(&self, name: &'static str, under: Under) -> Option<Conceived> {
+        let source = self.source()?;
+        let kind = SpanKind::Internal;
+        local::here(source.base.get(), |here| {
+            if !here.lane.ring.lets_samples_through() {
+                here.skip_span();
+                return Conceived::Nothing;
+            }
+            let known = here.desk.name(name, kind as u8);
+            let known = known.unwrap_or_else(|| source.meet(&here, name, kind));
+            let birth = source.birth(&here, known, kind, under.into());
+            Conceived::Span(birth, here.directory.clock.ticks())
+        })
     }
 
     /// The base of its instance; 0 if it has none.

@@ -44,7 +44,7 @@ pub(super) struct Open {
 
 /// What a span is from its start.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Birth {
+pub(crate) struct Birth {
     pub(super) base: NonZeroU64,
     pub(super) known: KnownName,
     pub(super) kind: SpanKind,

@@ -254,6 +254,19 @@ impl Source {
         parent: Parent,
         on_thread: bool,
     ) -> OwnedSpan {
+        let birth = self.birth(here, known, kind, parent);
+        let place = if on_thread { here.enter(birth.ids) } else { DETACHED };
+        OwnedSpan(Some(Open::new(birth, place, here.directory.clock.ticks())))
+    }
+
+    #[inline(always)]
+    pub(super) fn birth(
+        &self,
+        here: &local::Here<'_>,
+        known: KnownName,
+        kind: SpanKind,
+        parent: Parent,
+    ) -> Birth {
         let span_id = here.desk.id();
         let parent = match parent {
             Parent::Current => here.desk.current(),
@@ -268,9 +281,7 @@ impl Source {
             }
             around => (0, true, self.root(here, span_id, around)),
         };
-        let place = if on_thread { here.enter(ids) } else { DETACHED };
-        let birth = Birth { base: self.base, known, kind, ids, parent_id, local_root, limits: self.limits };
-        OwnedSpan(Some(Open::new(birth, place, here.directory.clock.ticks())))
+        Birth { base: self.base, known, kind, ids, parent_id, local_root, limits: self.limits }
     }
 
     /// The ids of a new trace.
@@ -336,7 +347,7 @@ impl Source {
     /// A name that this thread has not met, or not lately.
     #[cold]
     #[inline(never)]
-    fn meet(&self, here: &local::Here<'_>, name: &'static str, kind: SpanKind) -> KnownName {
+    pub(super) fn meet(&self, here: &local::Here<'_>, name: &'static str, kind: SpanKind) -> KnownName {
         let known = local::aside(|| self.registry.span_name(name, kind)).known;
         here.desk.remember(name, kind as u8, known);
         known

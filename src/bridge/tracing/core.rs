@@ -2,14 +2,15 @@
 
 use super::callsites::{Callsites, Known, level_of};
 use super::fields::{Fields, Gathered, Saying, Title};
+use super::slots::{self, Handle};
 use crate::lane::local;
 use crate::level::Level;
 use crate::log::Logger;
-use crate::record::SpanKind;
 use crate::series::Registry;
+use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
 use crate::telemetry::Telemetry;
-use crate::trace::foreign::{Anchor, Called, Under};
+use crate::trace::foreign::{Anchor, Called, Conceived, Under};
 use crate::trace::{OwnedSpan, Tracer};
 use tracing_core::span::{Attributes, Record};
 use tracing_core::{Event, Metadata};
@@ -80,27 +81,55 @@ impl Core {
             && local::aside_once(enabled).unwrap_or(false)
     }
 
-    /// Starts a span with its fields. Runs other people's code: no lock may be held.
+    /// Starts a span with its fields, and keeps it; its id is known to nobody yet. Runs other people's code: no lock may
+    /// be held.
     #[inline(always)]
-    pub(super) fn begin(&self, known: &Known, attributes: &Attributes<'_>, under: Under) -> OwnedSpan {
-        let name = known.metadata.name();
-        let mut span = if known.is_special {
-            self.begin_titled(name, attributes, under)
-        } else {
-            self.tracer.start_under(Called::Literal(name), SpanKind::Internal, under)
-        };
-        if !attributes.fields().is_empty() && span.is_recorded() {
-            attributes.record(&mut Fields(&mut span));
+    pub(super) fn begin(&self, known: &Known, attributes: &Attributes<'_>, under: Under) -> Option<Handle> {
+        if known.is_special {
+            return self.begin_otherwise(known, attributes, under);
         }
-        span
+        let (handle, slot) = match self.tracer.conceive(known.metadata.name(), under) {
+            Some(Conceived::Span(birth, start)) => {
+                let Some((id, slot)) = slots::vacant(known.number) else { return self.refuse() };
+                slot.span.begin(birth, start);
+                (Handle(id), slot)
+            }
+            Some(Conceived::Nothing) => return None,
+            None => return self.begin_otherwise(known, attributes, under),
+        };
+        if !attributes.fields().is_empty() && slot.span.is_recorded() {
+            attributes.record(&mut Fields(&slot.span));
+        }
+        Some(handle)
     }
 
+    /// A span with a name or a kind of its own, or on a thread that is not at the instance yet.
     #[cold]
-    fn begin_titled(&self, name: &'static str, attributes: &Attributes<'_>, under: Under) -> OwnedSpan {
+    #[inline(never)]
+    fn begin_otherwise(&self, known: &Known, attributes: &Attributes<'_>, under: Under) -> Option<Handle> {
         let mut title = Title::default();
-        attributes.record(&mut Fields(&mut title));
-        let name = title.name.as_deref().map_or(Called::Literal(name), Called::Dynamic);
-        self.tracer.start_under(name, title.kind, under)
+        if known.is_special {
+            attributes.record(&mut Fields(&mut title));
+        }
+        let name = title.name.as_deref().map_or(Called::Literal(known.metadata.name()), Called::Dynamic);
+        let mut span = self.tracer.start_under(name, title.kind, under);
+        Anchor::of(&span)?;
+        if span.is_recorded() {
+            attributes.record(&mut Fields(&mut span));
+        }
+        let Some((id, slot)) = slots::vacant(known.number) else {
+            span.forget();
+            return self.refuse();
+        };
+        slot.span.park(span);
+        Some(Handle(id))
+    }
+
+    /// Too many spans are open: it is as if this one had never been, but counted.
+    #[cold]
+    fn refuse(&self) -> Option<Handle> {
+        self.registry.directory.shared.shared_dropped(Kind::Span, Reason::RingFull);
+        None
     }
 
     /// Fields that came late, to be set by `amend`.

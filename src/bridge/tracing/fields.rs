@@ -4,6 +4,7 @@
 use super::callsites::OTEL;
 use crate::log::{CAUSES, LogDraft, with_text_of};
 use crate::record::{SpanKind, Status};
+use crate::trace::foreign::Parked;
 use crate::trace::{Attribute, OwnedSpan};
 use arrayvec::{ArrayString, ArrayVec};
 use std::error::Error;
@@ -72,6 +73,16 @@ impl Takes for &mut OwnedSpan {
         match key.strip_prefix(OTEL) {
             None => self.set(key, value),
             Some(what) => said_of(self, what, key, value),
+        }
+    }
+}
+
+/// A span that has just begun, and that nobody else knows of.
+impl Takes for &Parked {
+    #[inline]
+    fn take(&mut self, key: &'static str, value: Attribute<'_>) {
+        if !self.set_first(key, value) {
+            self.amend(|span| span.set(key, value));
         }
     }
 }

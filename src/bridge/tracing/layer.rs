@@ -1,9 +1,12 @@
 //! The way in that stands on a registry. Warm: the registry keeps a box for each span's extension, and a lock.
 
+use super::callsites::Known;
 use super::core::{Core, Events};
+use super::slots::{self, Handle, Slot};
+use crate::sync::fixed::{AtomicU64, Ordering};
 use crate::telemetry::Telemetry;
-use crate::trace::OwnedSpan;
-use crate::trace::foreign::{Anchor, Under};
+use crate::trace::foreign::{self, Under};
+use std::cell::Cell;
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Event, Subscriber};
 use tracing_subscriber::layer::Context;
@@ -29,6 +32,8 @@ use tracing_subscriber::registry::{LookupSpan, SpanRef};
 #[derive(Debug)]
 pub struct Layer {
     core: Core,
+    /// Tells it from other layers of the process.
+    number: u64,
 }
 
 impl Layer {
@@ -41,7 +46,7 @@ impl Layer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn new(telemetry: &Telemetry) -> Self {
-        Self { core: Core::new(telemetry) }
+        Self { core: Core::new(telemetry), number: NEXT.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// Says what becomes of events.
@@ -74,123 +79,150 @@ impl Layer {
         self
     }
 
-    fn anchor<'a, R: LookupSpan<'a>>(&self, span: &SpanRef<'a, R>) -> Option<Anchor> {
-        span.extensions().get::<Kept>()?.of(self.core.tracer.base()).map(|tracked| tracked.anchor)
+    /// What is kept of a span of the registry.
+    fn kept<'a, R: LookupSpan<'a>>(&self, span: &SpanRef<'a, R>) -> Option<Id> {
+        span.extensions().get::<Kept>()?.of(self.number)
+    }
+
+    /// The same, for the span of an id: known to this thread if it made the span or was in it lately.
+    fn find<S: Subscriber + for<'a> LookupSpan<'a>>(
+        &self,
+        id: &Id,
+        context: &Context<'_, S>,
+    ) -> Option<&'static Slot> {
+        let known = LATELY.with(|lately| lately.find(self.number, id)).and_then(|kept| slots::find(&kept));
+        known.or_else(|| {
+            let kept = self.kept(&context.span(id)?)?;
+            LATELY.with(|lately| lately.remember(self.number, id, &kept));
+            slots::find(&kept)
+        })
     }
 
     /// The span itself, or the innermost around it that is not kept out.
-    fn nearest<'a, R: LookupSpan<'a>>(&self, span: &SpanRef<'a, R>) -> Under {
-        span.scope().find_map(|span| self.anchor(&span)).map_or(Under::Nobody, Under::Span)
+    fn nearest<'a, R: LookupSpan<'a>>(&self, span: &SpanRef<'a, R>) -> Option<&'static Slot> {
+        span.scope().find_map(|span| self.kept(&span)).and_then(|kept| slots::find(&kept))
     }
 
-    fn amend<'a, R: LookupSpan<'a>>(&self, span: &SpanRef<'a, R>, act: &mut dyn FnMut(&mut OwnedSpan)) {
-        let mut extensions = span.extensions_mut();
-        let kept = extensions.get_mut::<Kept>();
-        if let Some(tracked) = kept.and_then(|kept| kept.of_mut(self.core.tracer.base())) {
-            act(&mut tracked.span);
+    fn under<S: Subscriber + for<'a> LookupSpan<'a>>(
+        &self,
+        parent: Option<&Id>,
+        is_root: bool,
+        context: &Context<'_, S>,
+    ) -> Under {
+        match parent {
+            Some(parent) => context
+                .span(parent)
+                .and_then(|parent| self.nearest(&parent))
+                .map_or(Under::Nobody, |slot| Under::Span(slot.span.anchor())),
+            None if is_root => Under::Nobody,
+            None => Under::Current,
         }
     }
 }
 
-/// One of tellane's spans, for one of the registry's.
-#[derive(Debug)]
-struct Tracked {
-    anchor: Anchor,
-    span: OwnedSpan,
-}
-
-/// The registry has room for one value of a type, and there may be layers into several instances.
+/// What layers keep of one of the registry's spans: it has room for one value of a type, and there may be several
+/// layers.
 #[derive(Debug)]
 struct Kept {
-    first: Option<Tracked>,
-    others: Vec<Tracked>,
+    first: (u64, Handle),
+    others: Vec<(u64, Handle)>,
 }
 
 impl Kept {
-    fn of(&self, base: u64) -> Option<&Tracked> {
-        self.first.iter().chain(&self.others).find(|tracked| tracked.anchor.base() == base)
-    }
-
-    fn of_mut(&mut self, base: u64) -> Option<&mut Tracked> {
-        self.first.iter_mut().chain(&mut self.others).find(|tracked| tracked.anchor.base() == base)
-    }
-
-    fn take(&mut self, base: u64) -> Option<Tracked> {
-        let place = self.others.iter().position(|tracked| tracked.anchor.base() == base);
-        match place {
-            Some(place) => Some(self.others.swap_remove(place)),
-            None => self.first.take_if(|tracked| tracked.anchor.base() == base),
-        }
+    fn of(&self, layer: u64) -> Option<Id> {
+        let mut all = std::iter::once(&self.first).chain(&self.others);
+        all.find(|(of, _)| *of == layer).map(|(_, handle)| handle.0.clone())
     }
 }
+
+/// Spans that a thread has seen lately, by the registry's ids. These come again for other spans, but not before what is
+/// kept here is closed, and then it is not found any more.
+struct Lately([Cell<(u64, u64, u64)>; LATELY_SEEN]);
+
+/// A power of two.
+const LATELY_SEEN: usize = 16;
+
+impl Lately {
+    #[inline(always)]
+    fn place(&self, id: &Id) -> &Cell<(u64, u64, u64)> {
+        &self.0[id.into_u64() as usize & (LATELY_SEEN - 1)]
+    }
+
+    #[inline(always)]
+    fn find(&self, layer: u64, id: &Id) -> Option<Id> {
+        let (of, there, kept) = self.place(id).get();
+        (of == layer && there == id.into_u64()).then(|| Id::from_u64(kept))
+    }
+
+    #[inline(always)]
+    fn remember(&self, layer: u64, id: &Id, kept: &Id) {
+        self.place(id).set((layer, id.into_u64(), kept.into_u64()));
+    }
+}
+
+thread_local! {
+    static LATELY: Lately = const { Lately([const { Cell::new((0, 0, 0)) }; LATELY_SEEN]) };
+}
+
+/// The next layer's number, from 1.
+static NEXT: AtomicU64 = AtomicU64::new(1);
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Layer {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         if crate::aggregate::is_own_thread() {
             return;
         }
-        let under = match attributes.parent() {
-            Some(parent) => context.span(parent).map_or(Under::Nobody, |parent| self.nearest(&parent)),
-            None if attributes.is_root() => Under::Nobody,
-            None => Under::Current,
-        };
-        let begin = |known: &super::callsites::Known| {
-            if known.is_on() { self.core.begin(known, attributes, under) } else { OwnedSpan::noop() }
-        };
-        let Some(span) = self.core.with(attributes.metadata(), begin) else { return };
-        let (Some(anchor), Some(there)) = (Anchor::of(&span), context.span(id)) else { return };
-        let tracked = Tracked { anchor, span };
+        let under = self.under(attributes.parent(), attributes.is_root(), &context);
+        let begin =
+            |known: &Known| if known.is_on() { self.core.begin(known, attributes, under) } else { None };
+        let Some(handle) = self.core.with(attributes.metadata(), begin).flatten() else { return };
+        let Some(there) = context.span(id) else { return };
+        LATELY.with(|lately| lately.remember(self.number, id, &handle.0));
         let mut extensions = there.extensions_mut();
         match extensions.get_mut::<Kept>() {
-            Some(kept) => kept.others.push(tracked),
-            None => extensions.insert(Kept { first: Some(tracked), others: Vec::new() }),
+            Some(kept) => kept.others.push((self.number, handle)),
+            None => extensions.insert(Kept { first: (self.number, handle), others: Vec::new() }),
         }
     }
 
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {
-        if let Some(anchor) = context.span(id).and_then(|span| self.anchor(&span)) {
-            anchor.step_in();
+        if let Some(slot) = self.find(id, &context) {
+            slot.span.anchor().step_in();
         }
     }
 
     fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        if let Some(anchor) = context.span(id).and_then(|span| self.anchor(&span)) {
-            anchor.step_out();
+        if let Some(slot) = self.find(id, &context) {
+            foreign::step_out(slot.span.base(), slot.span.span_id());
         }
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        if let Some(span) = context.span(id) {
-            Core::record(values, |act| self.amend(&span, act));
+        if let Some(slot) = self.find(id, &context) {
+            Core::record(values, |act| slot.span.amend(act));
         }
     }
 
     fn on_follows_from(&self, id: &Id, follows: &Id, context: Context<'_, S>) {
-        let followed = context.span(follows).and_then(|span| self.anchor(&span)).and_then(Anchor::context);
-        if let (Some(span), Some(ids)) = (context.span(id), followed) {
-            self.amend(&span, &mut |span| drop(span.link(ids)));
+        let followed = self.find(follows, &context).and_then(|slot| slot.span.anchor().context());
+        if let (Some(slot), Some(ids)) = (self.find(id, &context), followed) {
+            slot.span.amend(|span| drop(span.link(ids)));
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let under = match event.parent() {
-            Some(parent) => context.span(parent).map_or(Under::Nobody, |parent| self.nearest(&parent)),
-            None if event.is_root() => Under::Nobody,
-            None => Under::Current,
-        };
+        let under = self.under(event.parent(), event.is_root(), &context);
         self.core.event(event, under, |act| {
-            let around = context.event_span(event);
-            let kept = around.and_then(|span| span.scope().find(|span| self.anchor(span).is_some()));
-            if let Some(span) = kept {
-                self.amend(&span, act);
+            if let Some(slot) = context.event_span(event).and_then(|around| self.nearest(&around)) {
+                slot.span.amend(act);
             }
         });
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
         let Some(span) = context.span(&id) else { return };
-        let kept = |kept: &mut Kept| kept.take(self.core.tracer.base());
-        let tracked = span.extensions_mut().get_mut::<Kept>().and_then(kept);
-        drop(tracked); // ends it, and holds no lock
+        // It ends out here, where nothing is locked. One that shares its span with others goes with them.
+        let kept = span.extensions_mut().remove::<Kept>();
+        drop(kept);
     }
 }

@@ -7,7 +7,6 @@
 use crate::lane::{forks, local};
 use crate::sync::Mutex;
 use crate::sync::fixed::{AtomicU32, Ordering};
-use crate::trace::OwnedSpan;
 use crate::trace::foreign::Parked;
 use std::cell::RefCell;
 use std::sync::LazyLock;
@@ -60,18 +59,38 @@ pub(super) fn nothing() -> Id {
     Id::from_u64(u64::from(u32::MAX))
 }
 
-/// Keeps a span; gives it back if too many are open.
+/// One handle of a span, its last if nobody made more.
+#[derive(Debug)]
+pub(super) struct Handle(pub(super) Id);
+
+impl Handle {
+    /// To be let go by number.
+    #[inline(always)]
+    pub(super) fn into_id(self) -> Id {
+        std::mem::ManuallyDrop::new(self).0.clone()
+    }
+}
+
+impl Drop for Handle {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(slot) = find(&self.0) {
+            slot.let_go(&self.0);
+        }
+    }
+}
+
+/// A place for a span, with one handle. `None` if too many are open.
 #[inline(always)]
-pub(super) fn keep(span: OwnedSpan, callsite: u32) -> Result<Id, OwnedSpan> {
+pub(super) fn vacant(callsite: u32) -> Option<(Id, &'static Slot)> {
     let mine = MINE.try_with(|mine| mine.free.try_borrow_mut().ok()?.pop()).ok().flatten();
-    let Some(number) = mine.or_else(more) else { return Err(span) };
-    let Some(slot) = SLOTS.get(number as usize) else { return Err(span) };
-    slot.span.park(span);
+    let number = mine.or_else(more)?;
+    let slot = SLOTS.get(number as usize)?;
     // Relaxed, like the span's words: see there.
     slot.handles.store(1, Ordering::Relaxed);
     slot.callsite.store(callsite, Ordering::Relaxed);
     let turn = slot.turn.load(Ordering::Relaxed);
-    Ok(Id::from_u64((u64::from(turn) << 32) | u64::from(number + 1)))
+    Some((Id::from_u64((u64::from(turn) << 32) | u64::from(number + 1)), slot))
 }
 
 /// A place that others have given back, or a new one. None from within tellane: the list may be locked further out.
@@ -122,20 +141,20 @@ impl Slot {
         self.handles.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One handle less; the span, if it was the last.
+    /// One handle less; whether it was the last, with which the span ends.
     #[inline(always)]
-    pub(super) fn let_go(&self, id: &Id) -> Option<OwnedSpan> {
+    pub(super) fn let_go(&self, id: &Id) -> bool {
         // Acquire pairs with the Release of the others' subtractions: what they did to the span is seen by the last.
         // Who finds 1 is alone: nobody makes two of one but who has it.
         let alone = self.handles.load(Ordering::Acquire) == 1;
         if !alone && self.handles.fetch_sub(1, Ordering::AcqRel) != 1 {
-            return None;
+            return false;
         }
-        let span = self.span.take();
+        self.span.end();
         let turn = (id.into_u64() >> 32) as u32;
         self.turn.store(turn.wrapping_add(1), Ordering::Relaxed);
         give_back((id.into_u64() as u32).wrapping_sub(1));
-        Some(span)
+        true
     }
 }
 

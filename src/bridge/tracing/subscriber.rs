@@ -2,11 +2,9 @@
 
 use super::callsites::Known;
 use super::core::{Core, Events};
-use super::slots::{self, Slot};
-use crate::stats::{Kind, Reason};
+use super::slots::{self, Handle, Slot};
 use crate::telemetry::Telemetry;
-use crate::trace::OwnedSpan;
-use crate::trace::foreign::{self, Anchor, Under};
+use crate::trace::foreign::{self, Under};
 use std::cell::RefCell;
 use tracing_core::span::{Attributes, Current, Id, Record};
 use tracing_core::subscriber::Interest;
@@ -146,14 +144,6 @@ impl Subscriber {
         };
         ENTERED.try_with(|entered| entered.try_borrow().ok()?.iter().rev().find_map(mine)).ok().flatten()
     }
-
-    /// Too many are open: it is as if it had never been, but counted.
-    #[cold]
-    fn refuse(&self, span: OwnedSpan) -> Id {
-        span.forget();
-        self.core.registry.directory.shared.shared_dropped(Kind::Span, Reason::RingFull);
-        slots::nothing()
-    }
 }
 
 impl tracing_core::Subscriber for Subscriber {
@@ -178,14 +168,8 @@ impl tracing_core::Subscriber for Subscriber {
             return slots::nothing();
         }
         let under = self.under(attributes.parent(), attributes.is_root());
-        let begin = |known: &Known| {
-            let span = self.core.begin(known, attributes, under);
-            match Anchor::of(&span) {
-                Some(_) => slots::keep(span, known.number).unwrap_or_else(|span| self.refuse(span)),
-                None => slots::nothing(),
-            }
-        };
-        self.core.with(attributes.metadata(), begin).unwrap_or_else(slots::nothing)
+        let begin = |known: &Known| self.core.begin(known, attributes, under).map(Handle::into_id);
+        self.core.with(attributes.metadata(), begin).flatten().unwrap_or_else(slots::nothing)
     }
 
     fn record(&self, id: &Id, values: &Record<'_>) {
@@ -240,13 +224,7 @@ impl tracing_core::Subscriber for Subscriber {
 
     #[inline]
     fn try_close(&self, id: Id) -> bool {
-        match self.find(&id).and_then(|slot| slot.let_go(&id)) {
-            Some(span) => {
-                drop(span);
-                true
-            }
-            None => false,
-        }
+        self.find(&id).is_some_and(|slot| slot.let_go(&id))
     }
 
     fn current_span(&self) -> Current {

@@ -1,19 +1,21 @@
 //! An open span laid down in words that any thread can read: for those who know a span by a number and not by a value
-//! they own. Hot: [`Parked::park`], [`Parked::anchor`] and [`Parked::take`] are plain loads and stores.
+//! they own. Hot: [`Parked::begin`], [`Parked::anchor`] and [`Parked::end`] are plain loads and stores.
 //!
 //! All of it is Relaxed. Whoever has the number had it from the thread that parked the span, directly or not, by
 //! whatever the program hands its spans round with; that orders the words too. Who does not keep to it reads numbers
 //! that belong to no span, and no more than that.
 
-use super::{DETACHED, Open};
+use super::{Birth, DETACHED, Open};
 use crate::config::SpanLimits;
-use crate::lane::{Ids, KnownName, Marks};
-use crate::record::{Block, Items, SpanKind, Status};
-use crate::stats::Reason;
+use crate::lane::{Ids, KnownName, Marks, local};
+use crate::record::{Block, Head, Items, SpanKind, Status, layout, span_head};
+use crate::series::{Attribute, key_number, push};
+use crate::stats::{Kind, Reason};
 use crate::sync::Mutex;
 use crate::sync::fixed::{AtomicU64, Ordering};
 use crate::trace::foreign::Anchor;
 use crate::trace::owned::OwnedSpan;
+use arrayvec::ArrayVec;
 use std::num::NonZeroU64;
 
 /// A place for one open span.
@@ -48,10 +50,16 @@ const LANELESS: u32 = 24;
 /// Words in the frame.
 const WORDS: u32 = 32;
 
+/// Bits of a span that does not end the usual way.
+const OUT_OF_THE_ORDINARY: u64 =
+    (2 << STATUS) | (1 << CANCELLED) | (1 << WAS_PANICKING) | (1 << HAS_BLOCK) | (0xFF << LANELESS);
+
+#[inline(always)]
 fn four(numbers: [u16; 4]) -> u64 {
     numbers.iter().rev().fold(0, |word, number| (word << 16) | u64::from(*number))
 }
 
+#[inline(always)]
 fn one(word: u64, place: u32) -> u16 {
     (word >> (16 * place)) as u16
 }
@@ -76,7 +84,7 @@ impl Parked {
     }
 
     /// Lays a span down. `false` for one that does nothing: there is nothing to keep.
-    #[inline(always)]
+    #[cold]
     pub(crate) fn park(&self, mut span: OwnedSpan) -> bool {
         let Some(open) = &mut span.0 else { return false };
         if open.items.has_block() {
@@ -89,7 +97,6 @@ impl Parked {
         true
     }
 
-    #[inline(always)]
     fn lay_down(&self, open: &Open, block: u64) {
         let put = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
         let (words, _) = open.items.words();
@@ -121,6 +128,131 @@ impl Parked {
         }
     }
 
+    /// Lays down a span that has just begun.
+    #[inline(always)]
+    pub(crate) fn begin(&self, birth: Birth, start: u64) {
+        let Birth { base, known, kind, ids, parent_id, local_root, limits } = birth;
+        let put = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
+        let bits = u64::from(ids.marks.0)
+            | ((kind as u64) << KIND)
+            | (u64::from(local_root) << LOCAL_ROOT)
+            | (u64::from(std::thread::panicking()) << WAS_PANICKING);
+        put(&self.base, base.get());
+        put(&self.trace_high, (ids.trace_id >> 64) as u64);
+        put(&self.trace_low, ids.trace_id as u64);
+        put(&self.span_id, ids.span_id);
+        put(&self.bits, bits);
+        put(&self.start, start);
+        put(&self.parent_id, parent_id);
+        put(&self.name, (u64::from(known.name) << 32) | u64::from(known.durations));
+        put(&self.errors, u64::from(known.errors));
+        let SpanLimits { attributes, events, links, event_attributes, link_attributes, value } = limits;
+        put(&self.left[0], four([attributes, events, links, event_attributes]));
+        put(&self.left[1], four([link_attributes, value, 0, 0]));
+        put(&self.left[2], 0);
+    }
+
+    /// Sets an attribute; the caller is the only one who knows of it yet. `false` if it is not that simple: then
+    /// [`amend`](Self::amend) sees to it.
+    #[inline]
+    pub(crate) fn set_first(&self, key: &'static str, value: Attribute<'_>) -> bool {
+        let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        let (bits, left) = (get(&self.bits), get(&self.left[0]));
+        if bits & (1 << HAS_BLOCK) != 0 || one(left, 0) == 0 {
+            return false;
+        }
+        let Some(key) = key_number(self.base(), key) else { return false };
+        let mut items = Items::default();
+        let most = one(get(&self.left[1]), 1);
+        let filled = (bits >> WORDS) as usize;
+        let (Ok(()), room) = (push(&mut items, key, value, most), &self.frame[filled.min(Items::FRAME)..])
+        else {
+            return false;
+        };
+        let (words, _) = items.words();
+        if words.len() > room.len() {
+            return false;
+        }
+        for (place, word) in room.iter().zip(words) {
+            place.store(*word, Ordering::Relaxed);
+        }
+        self.bits.store(bits + ((words.len() as u64) << WORDS), Ordering::Relaxed);
+        self.left[0].store(left - 1, Ordering::Relaxed); // the lowest 16 bits, which are not 0
+        true
+    }
+
+    /// Whether what is set on it may be kept.
+    #[inline(always)]
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.ids().marks.has(Marks::SAMPLED | Marks::HELD)
+    }
+
+    /// Ends the span. The caller is the last who knows of it.
+    #[inline(always)]
+    pub(crate) fn end(&self) {
+        let bits = self.bits.load(Ordering::Relaxed);
+        let is_plain = bits & OUT_OF_THE_ORDINARY == 0
+            && (self.left[1].load(Ordering::Relaxed) >> 32) | self.left[2].load(Ordering::Relaxed) == 0
+            && !std::thread::panicking();
+        let ended = is_plain && local::here(self.base(), |here| self.end_here(&here, bits)).is_some();
+        if !ended {
+            self.end_otherwise();
+        }
+    }
+
+    /// As [`Open::end`] does it, straight from the words, for a span that neither failed nor lost anything.
+    #[inline(always)]
+    fn end_here(&self, here: &local::Here<'_>, bits: u64) {
+        let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        let now = here.directory.clock.ticks();
+        let ring = &here.lane.ring;
+        if !ring.lets_samples_through() {
+            here.skip_span();
+            return;
+        }
+        let (ids, start, name) = (self.ids(), get(&self.start), get(&self.name));
+        let duration = now.saturating_sub(start);
+        let recorded = ids.marks.has(Marks::SAMPLED | Marks::HELD);
+        if recorded && ring.lets_spans_through() {
+            let head = Head {
+                name: (name >> 32) as u32,
+                flags: ((bits >> STATUS) & 0xF)
+                    | if ids.marks.has(Marks::SAMPLED) { layout::FLAG_SAMPLED } else { layout::FLAG_HELD }
+                    | (((bits >> KIND) & 0xF) << layout::FLAG_KIND_SHIFT)
+                    | if bits & (1 << LOCAL_ROOT) != 0 { layout::FLAG_LOCAL_ROOT } else { 0 },
+                attributes_dropped: 0,
+                start,
+                duration,
+                trace_id: ids.trace_id,
+                span_id: ids.span_id,
+                parent_id: get(&self.parent_id),
+            };
+            let length = (bits >> WORDS) as usize;
+            let pushed = if length == 0 {
+                here.push_span(span_head(&head, 0), [])
+            } else {
+                let words: ArrayVec<u64, { Items::FRAME }> =
+                    self.frame.iter().take(length).map(get).collect();
+                here.push_span(span_head(&head, length), [&words])
+            };
+            if pushed {
+                return;
+            }
+            here.shed_span(length + layout::SPAN_WORDS, now);
+        } else if recorded {
+            here.lane.tally.dropped(Kind::Span, Reason::Degraded);
+        } else {
+            here.lane.tally.unsampled();
+        }
+        here.push_duration(name as u32, here.directory.clock.scale().nanos(duration));
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_otherwise(&self) {
+        drop(self.take());
+    }
+
     /// The id of the span that is here.
     #[inline(always)]
     pub(crate) fn span_id(&self) -> u64 {
@@ -150,13 +282,11 @@ impl Parked {
     }
 
     /// Takes the span up. The caller is the last who knows of it.
-    #[inline(always)]
-    pub(crate) fn take(&self) -> OwnedSpan {
+    fn take(&self) -> OwnedSpan {
         let has_block = self.bits.load(Ordering::Relaxed) & (1 << HAS_BLOCK) != 0;
         self.pick_up(if has_block { self.block.lock().take() } else { None })
     }
 
-    #[inline(always)]
     fn pick_up(&self, block: Option<Box<Block>>) -> OwnedSpan {
         let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
         let bits = get(&self.bits);

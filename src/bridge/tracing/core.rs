@@ -81,14 +81,19 @@ impl Core {
             && local::aside_once(enabled).unwrap_or(false)
     }
 
-    /// Starts a span with its fields, and keeps it; its id is known to nobody yet. Runs other people's code: no lock may
-    /// be held.
+    /// Starts a span with its fields, and keeps it; its id is known to nobody yet. Looks at its target's level if it is to
+    /// `ask`. Runs other people's code: no lock may be held.
     #[inline(always)]
-    pub(super) fn begin(&self, known: &Known, attributes: &Attributes<'_>, under: Under) -> Option<Handle> {
+    pub(super) fn begin(&self, attributes: &Attributes<'_>, under: Under, ask: bool) -> Option<Handle> {
+        let metadata = attributes.metadata();
+        let Some(known) = self.callsites.find(metadata) else { return self.begin_unmet(attributes, under) };
+        if ask && !known.is_on() {
+            return None;
+        }
         if known.is_special {
             return self.begin_otherwise(known, attributes, under);
         }
-        let (handle, slot) = match self.tracer.conceive(known.metadata.name(), under) {
+        let (handle, slot) = match self.tracer.conceive(metadata.name(), under) {
             Some(Conceived::Span(birth, start)) => {
                 let Some((id, slot)) = slots::vacant(known.number) else { return self.refuse() };
                 slot.span.begin(birth, start);
@@ -103,10 +108,25 @@ impl Core {
         Some(handle)
     }
 
-    /// A span with a name or a kind of its own, or on a thread that is not at the instance yet.
+    /// A span of a callsite that nobody has met.
+    #[cold]
+    #[inline(never)]
+    fn begin_unmet(&self, attributes: &Attributes<'_>, under: Under) -> Option<Handle> {
+        let begin = |known: &Known| match known.is_on() {
+            true => self.begin_otherwise(known, attributes, under),
+            false => None,
+        };
+        self.callsites.with(&self.registry, attributes.metadata(), begin).flatten()
+    }
+
+    /// A span with a name or a kind of its own, or on a thread that is not at the instance yet, or never will be: one of
+    /// tellane's own, say.
     #[cold]
     #[inline(never)]
     fn begin_otherwise(&self, known: &Known, attributes: &Attributes<'_>, under: Under) -> Option<Handle> {
+        if crate::aggregate::is_own_thread() {
+            return None;
+        }
         let mut title = Title::default();
         if known.is_special {
             attributes.record(&mut Fields(&mut title));

@@ -1,6 +1,5 @@
 //! The way in that stands on a registry. Warm: the registry keeps a box for each span's extension, and a lock.
 
-use super::callsites::Known;
 use super::core::{Core, Events};
 use super::slots::{self, Handle, Slot};
 use crate::sync::fixed::{AtomicU64, Ordering};
@@ -89,12 +88,12 @@ impl Layer {
         &self,
         id: &Id,
         context: &Context<'_, S>,
-    ) -> Option<&'static Slot> {
-        let known = LATELY.with(|lately| lately.find(self.number, id)).and_then(|kept| slots::find(&kept));
-        known.or_else(|| {
+    ) -> Option<(Id, &'static Slot)> {
+        let found = |kept: Id| slots::find(&kept).map(|slot| (kept, slot));
+        LATELY.with(|lately| lately.find(self.number, id)).and_then(found).or_else(|| {
             let kept = self.kept(&context.span(id)?)?;
             LATELY.with(|lately| lately.remember(self.number, id, &kept));
-            slots::find(&kept)
+            found(kept)
         })
     }
 
@@ -169,13 +168,8 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Layer {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        if crate::aggregate::is_own_thread() {
-            return;
-        }
         let under = self.under(attributes.parent(), attributes.is_root(), &context);
-        let begin =
-            |known: &Known| if known.is_on() { self.core.begin(known, attributes, under) } else { None };
-        let Some(handle) = self.core.with(attributes.metadata(), begin).flatten() else { return };
+        let Some(handle) = self.core.begin(attributes, under, true) else { return };
         let Some(there) = context.span(id) else { return };
         LATELY.with(|lately| lately.remember(self.number, id, &handle.0));
         let mut extensions = there.extensions_mut();
@@ -186,26 +180,26 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for La
     }
 
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {
-        if let Some(slot) = self.find(id, &context) {
+        if let Some((_, slot)) = self.find(id, &context) {
             slot.span.anchor().step_in();
         }
     }
 
     fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        if let Some(slot) = self.find(id, &context) {
+        if let Some((_, slot)) = self.find(id, &context) {
             foreign::step_out(slot.span.base(), slot.span.span_id());
         }
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        if let Some(slot) = self.find(id, &context) {
+        if let Some((_, slot)) = self.find(id, &context) {
             Core::record(values, |act| slot.span.amend(act));
         }
     }
 
     fn on_follows_from(&self, id: &Id, follows: &Id, context: Context<'_, S>) {
-        let followed = self.find(follows, &context).and_then(|slot| slot.span.anchor().context());
-        if let (Some(slot), Some(ids)) = (self.find(id, &context), followed) {
+        let followed = self.find(follows, &context).and_then(|(_, slot)| slot.span.anchor().context());
+        if let (Some((_, slot)), Some(ids)) = (self.find(id, &context), followed) {
             slot.span.amend(|span| drop(span.link(ids)));
         }
     }
@@ -220,9 +214,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for La
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
-        let Some(span) = context.span(&id) else { return };
-        // It ends out here, where nothing is locked. One that shares its span with others goes with them.
-        let kept = span.extensions_mut().remove::<Kept>();
-        drop(kept);
+        // The handle in the registry goes with the place there, and finds nothing left to let go.
+        if let Some((kept, slot)) = self.find(&id, &context) {
+            slot.let_go(&kept);
+        }
     }
 }

@@ -5,31 +5,77 @@ use super::core::{Core, Events};
 use super::slots::{self, Handle, Slot};
 use crate::telemetry::Telemetry;
 use crate::trace::foreign::{self, Under};
-use std::cell::RefCell;
+use std::cell::Cell;
 use tracing_core::span::{Attributes, Current, Id, Record};
 use tracing_core::subscriber::Interest;
 use tracing_core::{Dispatch, Event, Metadata};
 
+/// Spans that a thread knows to be entered; of those that are deeper it takes the last of these for the current one.
+const DEPTH: usize = 64;
+
 thread_local! {
-    /// The spans entered on this thread, of all subscribers.
-    static ENTERED: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    static ENTERED: Entered = const {
+        Entered { depth: Cell::new(0), spans: [const { Cell::new(Inside { id: 0, base: 0, span_id: 0 }) }; DEPTH] }
+    };
 }
 
-/// It is borrowed already only while it grows, if the allocator enters a span: then that one is left out.
-#[inline(always)]
-fn push(entered: &RefCell<Vec<u64>>, id: u64) {
-    if let Ok(mut entered) = entered.try_borrow_mut() {
-        entered.push(id);
+/// The spans entered on a thread, of all subscribers.
+struct Entered {
+    depth: Cell<usize>,
+    spans: [Cell<Inside>; DEPTH],
+}
+
+#[derive(Clone, Copy)]
+struct Inside {
+    id: u64,
+    base: u64,
+    span_id: u64,
+}
+
+impl Entered {
+    #[inline(always)]
+    fn push(&self, inside: Inside) {
+        let depth = self.depth.get();
+        if let Some(place) = self.spans.get(depth) {
+            place.set(inside);
+            self.depth.set(depth + 1);
+        }
+    }
+
+    /// Takes out the innermost of an id.
+    #[inline(always)]
+    fn take(&self, id: u64) -> Option<Inside> {
+        let top = self.depth.get().checked_sub(1)?;
+        let inside = self.spans.get(top)?.get();
+        if inside.id != id {
+            return self.take_within(id);
+        }
+        self.depth.set(top);
+        Some(inside)
+    }
+
+    #[cold]
+    fn take_within(&self, id: u64) -> Option<Inside> {
+        let kept = self.spans.get(..self.depth.get())?;
+        let place = kept.iter().rposition(|inside| inside.get().id == id)?;
+        let inside = kept[place].get();
+        kept[place..].windows(2).for_each(|pair| pair[0].set(pair[1].get()));
+        self.depth.set(kept.len() - 1);
+        Some(inside)
+    }
+
+    /// From the innermost outwards.
+    fn ids(&self) -> impl Iterator<Item = Id> {
+        let kept = self.spans.get(..self.depth.get()).unwrap_or_default();
+        kept.iter().rev().map(|inside| Id::from_u64(inside.get().id))
     }
 }
 
-#[inline(always)]
-fn take_out(entered: &RefCell<Vec<u64>>, id: u64) {
-    let Ok(mut entered) = entered.try_borrow_mut() else { return };
-    if entered.last() == Some(&id) {
-        entered.pop();
-    } else if let Some(place) = entered.iter().rposition(|other| *other == id) {
-        entered.remove(place);
+/// Leaves a span that was entered too deep to be kept here.
+#[cold]
+fn exit_deep(id: &Id) {
+    if let Some(slot) = slots::find(id) {
+        foreign::step_out(slot.span.base(), slot.span.span_id());
     }
 }
 
@@ -121,15 +167,9 @@ impl Subscriber {
         tracing_core::dispatcher::set_global_default(Dispatch::new(self))
     }
 
-    /// The span of an id, if it is kept and of this instance.
-    #[inline(always)]
-    fn find(&self, id: &Id) -> Option<&'static Slot> {
-        slots::find(id)
-    }
-
     fn under(&self, parent: Option<&Id>, is_root: bool) -> Under {
         match parent {
-            Some(parent) => self.find(parent).map_or(Under::Nobody, |slot| Under::Span(slot.span.anchor())),
+            Some(parent) => slots::find(parent).map_or(Under::Nobody, |slot| Under::Span(slot.span.anchor())),
             None if is_root => Under::Nobody,
             None => Under::Current,
         }
@@ -138,11 +178,8 @@ impl Subscriber {
     /// The innermost span that is entered on this thread and is kept for this instance.
     fn innermost(&self) -> Option<(Id, &'static Slot)> {
         let base = self.core.tracer.base();
-        let mine = |id: &u64| {
-            let id = Id::from_u64(*id);
-            slots::find(&id).filter(|slot| slot.span.base() == base).map(|slot| (id, slot))
-        };
-        ENTERED.try_with(|entered| entered.try_borrow().ok()?.iter().rev().find_map(mine)).ok().flatten()
+        let mine = |id| slots::find(&id).filter(|slot| slot.span.base() == base).map(|slot| (id, slot));
+        ENTERED.with(|entered| entered.ids().find_map(mine))
     }
 }
 
@@ -164,23 +201,20 @@ impl tracing_core::Subscriber for Subscriber {
 
     #[inline]
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
-        if crate::aggregate::is_own_thread() {
-            return slots::nothing();
-        }
         let under = self.under(attributes.parent(), attributes.is_root());
-        let begin = |known: &Known| self.core.begin(known, attributes, under).map(Handle::into_id);
-        self.core.with(attributes.metadata(), begin).flatten().unwrap_or_else(slots::nothing)
+        // Interest was asked for when the callsite was met, and is asked for again when levels change.
+        self.core.begin(attributes, under, false).map_or_else(slots::nothing, Handle::into_id)
     }
 
     fn record(&self, id: &Id, values: &Record<'_>) {
-        if let Some(slot) = self.find(id) {
+        if let Some(slot) = slots::find(id) {
             Core::record(values, |act| slot.span.amend(act));
         }
     }
 
     fn record_follows_from(&self, id: &Id, follows: &Id) {
-        let followed = self.find(follows).and_then(|slot| slot.span.anchor().context());
-        if let (Some(slot), Some(ids)) = (self.find(id), followed) {
+        let followed = slots::find(follows).and_then(|slot| slot.span.anchor().context());
+        if let (Some(slot), Some(ids)) = (slots::find(id), followed) {
             slot.span.amend(|span| drop(span.link(ids)));
         }
     }
@@ -191,7 +225,7 @@ impl tracing_core::Subscriber for Subscriber {
             let slot = match under {
                 Under::Current => self.innermost().map(|(_, slot)| slot),
                 Under::Nobody => None,
-                Under::Span(_) => event.parent().and_then(|parent| self.find(parent)),
+                Under::Span(_) => event.parent().and_then(|parent| slots::find(parent)),
             };
             if let Some(slot) = slot {
                 slot.span.amend(act);
@@ -201,22 +235,24 @@ impl tracing_core::Subscriber for Subscriber {
 
     #[inline]
     fn enter(&self, id: &Id) {
-        if let Some(slot) = self.find(id) {
-            let _thread_ends = ENTERED.try_with(|entered| push(entered, id.into_u64()));
-            slot.span.anchor().step_in();
+        if let Some(slot) = slots::find(id) {
+            let anchor = slot.span.anchor();
+            let inside = Inside { id: id.into_u64(), base: slot.span.base(), span_id: slot.span.span_id() };
+            ENTERED.with(|entered| entered.push(inside));
+            anchor.step_in();
         }
     }
 
     #[inline]
     fn exit(&self, id: &Id) {
-        if let Some(slot) = self.find(id) {
-            let _thread_ends = ENTERED.try_with(|entered| take_out(entered, id.into_u64()));
-            foreign::step_out(slot.span.base(), slot.span.span_id());
+        match ENTERED.with(|entered| entered.take(id.into_u64())) {
+            Some(inside) => foreign::step_out(inside.base, inside.span_id),
+            None => exit_deep(id),
         }
     }
 
     fn clone_span(&self, id: &Id) -> Id {
-        if let Some(slot) = self.find(id) {
+        if let Some(slot) = slots::find(id) {
             slot.share();
         }
         id.clone()
@@ -224,7 +260,7 @@ impl tracing_core::Subscriber for Subscriber {
 
     #[inline]
     fn try_close(&self, id: Id) -> bool {
-        self.find(&id).is_some_and(|slot| slot.let_go(&id))
+        slots::find(&id).is_some_and(|slot| slot.let_go(&id))
     }
 
     fn current_span(&self) -> Current {

@@ -64,6 +64,18 @@ fn one(word: u64, place: u32) -> u16 {
     (word >> (16 * place)) as u16
 }
 
+/// Words of an item into the frame; how many, or none if there is no room.
+#[inline(always)]
+fn lay_out(room: &[AtomicU64], words: &[u64]) -> u64 {
+    if words.len() > room.len() {
+        return 0;
+    }
+    for (place, word) in room.iter().zip(words) {
+        place.store(*word, Ordering::Relaxed);
+    }
+    words.len() as u64
+}
+
 impl Parked {
     pub(crate) fn vacant() -> Self {
         let word = || AtomicU64::new(0);
@@ -162,21 +174,28 @@ impl Parked {
             return false;
         }
         let Some(key) = key_number(self.base(), key) else { return false };
-        let mut items = Items::default();
-        let most = one(get(&self.left[1]), 1);
         let filled = (bits >> WORDS) as usize;
-        let (Ok(()), room) = (push(&mut items, key, value, most), &self.frame[filled.min(Items::FRAME)..])
-        else {
-            return false;
+        let room = self.frame.get(filled..).unwrap_or_default();
+        let number = |kind, bits: u64| Some([layout::attribute(kind, key, 0, false), bits]);
+        // What fits no two words is encoded elsewhere first.
+        let words = match value {
+            Attribute::I64(plain) => number(layout::TYPE_I64, plain as u64),
+            Attribute::U64(plain) => number(layout::TYPE_U64, plain),
+            Attribute::F64(plain) => number(layout::TYPE_F64, plain.to_bits()),
+            Attribute::Str(_) | Attribute::Bool(_) => None,
         };
-        let (words, _) = items.words();
-        if words.len() > room.len() {
+        let kept = match words {
+            Some(words) => lay_out(room, &words),
+            None => {
+                let mut items = Items::default();
+                let pushed = push(&mut items, key, value, one(get(&self.left[1]), 1));
+                pushed.map_or(0, |()| lay_out(room, items.words().0))
+            }
+        };
+        if kept == 0 {
             return false;
         }
-        for (place, word) in room.iter().zip(words) {
-            place.store(*word, Ordering::Relaxed);
-        }
-        self.bits.store(bits + ((words.len() as u64) << WORDS), Ordering::Relaxed);
+        self.bits.store(bits + (kept << WORDS), Ordering::Relaxed);
         self.left[0].store(left - 1, Ordering::Relaxed); // the lowest 16 bits, which are not 0
         true
     }

@@ -2,7 +2,7 @@
 
 use super::callsites::{Callsites, Known, level_of};
 use super::fields::{Fields, Gathered, Saying, Title};
-use super::slots::{self, Handle};
+use super::slots::{self, Handle, Slot};
 use crate::lane::local;
 use crate::level::Level;
 use crate::log::Logger;
@@ -11,7 +11,7 @@ use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
 use crate::telemetry::Telemetry;
 use crate::trace::foreign::{Anchor, Called, Conceived, Under};
-use crate::trace::{OwnedSpan, Tracer};
+use crate::trace::{Annotation, OwnedSpan, Tracer};
 use tracing_core::span::{Attributes, Record};
 use tracing_core::{Event, Metadata};
 
@@ -163,6 +163,16 @@ impl Core {
         });
     }
 
+    /// A span follows from another.
+    #[cold]
+    pub(super) fn link(slot: &Slot, followed: &Slot) {
+        if let Some(ids) = followed.span.anchor().context() {
+            slot.span.amend(|span| {
+                let _: Annotation<'_> = span.link(ids);
+            });
+        }
+    }
+
     /// An event; `amend` changes the span that it is in.
     pub(super) fn event(
         &self,
@@ -215,9 +225,9 @@ fn annotate(
     amend(&mut |span| {
         let mut made = Some(span.event(known.metadata.name()));
         gathered.each(|key, value| made = made.take().map(|made| made.set(key, value)));
-        let rest =
-            made.map(|made| made.set("level", known.level.name()).set("target", known.metadata.target()));
-        drop(rest);
+        if let Some(made) = made {
+            made.set("level", known.level.name()).set("target", known.metadata.target());
+        }
         if fails {
             span.fail();
         }

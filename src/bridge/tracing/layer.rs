@@ -198,9 +198,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for La
     }
 
     fn on_follows_from(&self, id: &Id, follows: &Id, context: Context<'_, S>) {
-        let followed = self.find(follows, &context).and_then(|(_, slot)| slot.span.anchor().context());
-        if let (Some((_, slot)), Some(ids)) = (self.find(id, &context), followed) {
-            slot.span.amend(|span| drop(span.link(ids)));
+        if let (Some((_, slot)), Some((_, followed))) =
+            (self.find(id, &context), self.find(follows, &context))
+        {
+            Core::link(slot, followed);
         }
     }
 

@@ -213,9 +213,8 @@ impl tracing_core::Subscriber for Subscriber {
     }
 
     fn record_follows_from(&self, id: &Id, follows: &Id) {
-        let followed = slots::find(follows).and_then(|slot| slot.span.anchor().context());
-        if let (Some(slot), Some(ids)) = (slots::find(id), followed) {
-            slot.span.amend(|span| drop(span.link(ids)));
+        if let (Some(slot), Some(followed)) = (slots::find(id), slots::find(follows)) {
+            Core::link(slot, followed);
         }
     }
 

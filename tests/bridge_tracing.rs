@@ -205,7 +205,14 @@ fn fields_are_attributes_whenever_they_come() {
 fn many_and_long_fields_are_kept_too() {
     each(|way, kit| {
         let long = "x".repeat(1_000);
-        let span = info_span!("long", one = long, two = long, late = tracing::field::Empty);
+        let span = info_span!(
+            "long",
+            one = long,
+            two = long,
+            late = tracing::field::Empty,
+            more = tracing::field::Empty
+        );
+        span.record("more", "y".repeat(3_000));
         for number in 0..40_u64 {
             span.record("late", number);
         }
@@ -215,6 +222,7 @@ fn many_and_long_fields_are_kept_too() {
         let long_span = kit.span("long");
         assert_eq!(value(&long_span, "two"), Some(Value::Str(long)), "{way}");
         assert_eq!(value(&long_span, "late"), Some(Value::U64(39)));
+        assert_eq!(value(&long_span, "more"), Some(Value::Str("y".repeat(3_000))), "{way}");
     });
 }
 

@@ -119,6 +119,13 @@ pub(crate) enum Called<'a> {
 }
 
 impl OwnedSpan {
+    /// Counts attributes that were lost before they came here.
+    pub(crate) fn drop_attributes(&mut self, number: u16) {
+        if let Some(open) = &mut self.0 {
+            open.attributes_dropped = open.attributes_dropped.saturating_add(number);
+        }
+    }
+
     /// As if it had never been: it does not end. The caller counts it.
     #[cold]
     pub(crate) fn forget(mut self) {

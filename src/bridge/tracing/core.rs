@@ -1,7 +1,7 @@
 //! What the layer and the subscriber have in common: settings, how a span begins, what becomes of an event.
 
 use super::callsites::{Callsites, Known, level_of};
-use super::fields::{Fields, Gathered, Saying, Title};
+use super::fields::{Fields, Gathered, Saying, Takes, Title};
 use super::slots::{self, Handle, Slot};
 use crate::lane::local;
 use crate::level::Level;
@@ -158,8 +158,9 @@ impl Core {
         let mut gathered = Gathered::default();
         values.record(&mut Fields(&mut gathered));
         amend(&mut |span| {
-            let mut fields = Fields(span);
-            gathered.each(|key, value| super::fields::Takes::take(&mut fields.0, key, value));
+            span.drop_attributes(gathered.dropped());
+            let mut span = span;
+            gathered.each(|key, value| span.take(key, value));
         });
     }
 
@@ -223,6 +224,7 @@ fn annotate(
     let mut gathered = Gathered::default();
     event.record(&mut Fields(&mut gathered));
     amend(&mut |span| {
+        span.drop_attributes(gathered.dropped());
         let mut made = Some(span.event(known.metadata.name()));
         gathered.each(|key, value| made = made.take().map(|made| made.set(key, value)));
         if let Some(made) = made {

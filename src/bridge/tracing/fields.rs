@@ -174,10 +174,12 @@ impl Takes for &mut Saying<'_> {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Piece {
     /// Where it ends among the texts; it begins where the one before ends.
     Text(usize),
+    /// What the texts have no room for.
+    Long(Box<str>),
     I64(i64),
     U64(u64),
     F64(f64),
@@ -185,41 +187,50 @@ enum Piece {
 }
 
 /// Fields that are rendered first and set later, when nobody else's code runs any more: what they are set on is locked
-/// then. What is over 32 fields or 2,048 bytes of text is left out.
+/// then. Allocates for texts that are over 2,048 bytes together.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     fields: ArrayVec<(&'static str, Piece), GATHERED>,
     texts: ArrayString<GATHERED_TEXT>,
+    /// Fields that found no room.
+    dropped: u16,
 }
 
 impl Takes for &mut Gathered {
     fn take(&mut self, key: &'static str, value: Attribute<'_>) {
         let piece = match value {
-            Attribute::Str(text) => {
-                let kept = &text[..text.floor_char_boundary(self.texts.remaining_capacity())];
-                self.texts.push_str(kept);
-                Piece::Text(self.texts.len())
-            }
+            Attribute::Str(text) => match self.texts.try_push_str(text) {
+                Ok(()) => Piece::Text(self.texts.len()),
+                Err(_) => Piece::Long(text.into()),
+            },
             Attribute::I64(number) => Piece::I64(number),
             Attribute::U64(number) => Piece::U64(number),
             Attribute::F64(number) => Piece::F64(number),
             Attribute::Bool(truth) => Piece::Bool(truth),
         };
-        let _left_out = self.fields.try_push((key, piece));
+        if self.fields.try_push((key, piece)).is_err() {
+            self.dropped = self.dropped.saturating_add(1);
+        }
     }
 }
 
 impl Gathered {
+    /// Fields that are not among them.
+    pub(super) fn dropped(&self) -> u16 {
+        self.dropped
+    }
+
     /// Hands the fields on, in their order.
     pub(super) fn each(&self, mut act: impl FnMut(&'static str, Attribute<'_>)) {
         let mut begin = 0;
         for (key, piece) in &self.fields {
-            let value = match *piece {
-                Piece::Text(end) => Attribute::Str(&self.texts[std::mem::replace(&mut begin, end)..end]),
-                Piece::I64(number) => Attribute::I64(number),
-                Piece::U64(number) => Attribute::U64(number),
-                Piece::F64(number) => Attribute::F64(number),
-                Piece::Bool(truth) => Attribute::Bool(truth),
+            let value = match piece {
+                Piece::Text(end) => Attribute::Str(&self.texts[std::mem::replace(&mut begin, *end)..*end]),
+                Piece::Long(text) => Attribute::Str(text),
+                Piece::I64(number) => Attribute::I64(*number),
+                Piece::U64(number) => Attribute::U64(*number),
+                Piece::F64(number) => Attribute::F64(*number),
+                Piece::Bool(truth) => Attribute::Bool(*truth),
             };
             act(key, value);
         }

@@ -43,7 +43,7 @@
 
 // The data's path, from the thread to the reader.
 mod aggregate;
-#[cfg(any(feature = "log", feature = "metrics"))]
+#[cfg(any(feature = "log", feature = "metrics", feature = "tracing"))]
 pub mod bridge;
 mod clock;
 mod config;

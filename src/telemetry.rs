@@ -448,6 +448,7 @@ impl Telemetry {
     pub fn set_level(&self, target: &str, level: impl Into<Option<Level>>) {
         if !self.0.registry.directory.is_forked() {
             aside(|| self.0.registry.logs.set_level(target, level.into()));
+            self.0.registry.logs.tell();
         }
     }
 
@@ -469,7 +470,9 @@ impl Telemetry {
         if self.0.registry.directory.is_forked() {
             return Ok(());
         }
-        aside(|| self.0.registry.logs.set_levels(text))
+        aside(|| self.0.registry.logs.set_levels(text))?;
+        self.0.registry.logs.tell();
+        Ok(())
     }
 
     /// A snapshot of everything that was recorded before this call, taken now. After shutdown it is the last one. Then

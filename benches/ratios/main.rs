@@ -9,6 +9,8 @@
 
 mod floors;
 mod rows;
+#[cfg(feature = "tracing")]
+mod tracing;
 
 use std::time::{Duration, Instant};
 
@@ -63,7 +65,14 @@ fn main() {
     }
     // What a static costs that nobody has installed can be seen only before the others install.
     let mut measured = measure(rows::before_install(), wanted, rounds);
-    let (all, _alive) = rows::all();
+    #[allow(unused_mut)] // it grows by what features bring
+    let (mut all, _alive) = rows::all();
+    #[cfg(feature = "tracing")]
+    let _alive_too = {
+        let (more, alive) = tracing::rows();
+        all.extend(more);
+        alive
+    };
     let mut table = measure(all, wanted, rounds);
     table.append(&mut measured);
     if let Some(path) = csv {

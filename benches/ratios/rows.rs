@@ -18,7 +18,7 @@ static SHARED: AtomicU64 = AtomicU64::new(0);
 
 const CALLS: u32 = 10_000;
 /// Spans of a batch: their words fit the ring, so that none is shed while they are timed.
-const SPANS: u32 = 2_000;
+pub(crate) const SPANS: u32 = 2_000;
 /// Long enough for any machine; nothing waits for it.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -34,7 +34,7 @@ pub(crate) fn values() -> Vec<u64> {
     (0..8192).map(|_| (9.9 + (0..12).map(|_| uniform()).sum::<f64>() - 6.0).exp() as u64).collect()
 }
 
-fn row(
+pub(crate) fn row(
     name: &'static str,
     bound: Option<(&'static str, f64)>,
     calls: u32,
@@ -43,7 +43,7 @@ fn row(
     Row { name, bound, calls, run: Box::new(run), rest: Box::new(|| ()) }
 }
 
-fn rested(telemetry: &Telemetry, mut row: Row) -> Row {
+pub(crate) fn rested(telemetry: &Telemetry, mut row: Row) -> Row {
     let telemetry = telemetry.clone();
     row.rest = Box::new(move || {
         let snapshot = telemetry.snapshot(DEADLINE);

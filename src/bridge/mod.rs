@@ -5,3 +5,5 @@
 pub mod log;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(feature = "tracing")]
+pub mod tracing;

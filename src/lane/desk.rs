@@ -2,6 +2,9 @@
 //!
 //! Hot. Plain cells of fixed sizes, made at the thread's first touch; what only a few spans need lies behind them.
 
+#[cfg(feature = "tracing")]
+mod step;
+
 use crate::context::Carried;
 use crate::record::{Block, SpanKind, layout, span_header};
 use crate::sync::Arc;
@@ -43,6 +46,8 @@ impl Marks {
     pub(crate) const REMOTE: u8 = 32;
     /// Not sampled; the trace's outcome decides whether it is kept.
     pub(crate) const HELD: u8 = 64;
+    /// On a thread's stack only: whose place this was has been left, and what is around shows through.
+    const LEFT: u8 = 128;
 
     /// The flags of a span opened under what has these marks; of a root, under its own as if they were remote.
     #[inline(always)]
@@ -58,7 +63,13 @@ impl Marks {
     /// What a child inherits.
     #[inline(always)]
     pub(crate) fn inherited(self) -> Self {
-        Self(self.0 & !Self::REMOTE)
+        Self(self.0 & !(Self::REMOTE | Self::LEFT))
+    }
+
+    /// What may leave the stack it stood on.
+    #[inline(always)]
+    pub(crate) fn off_stack(self) -> Self {
+        Self(self.0 & !Self::LEFT)
     }
 }
 
@@ -96,6 +107,18 @@ impl KnownName {
 pub(crate) struct Measures(u64);
 
 impl Measures {
+    /// As a word, to be laid down.
+    #[cfg(feature = "tracing")]
+    pub(crate) const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// What such a word was of.
+    #[cfg(feature = "tracing")]
+    pub(crate) const fn of(word: u64) -> Self {
+        Self(word)
+    }
+
     /// The histogram of their durations.
     #[inline(always)]
     pub(crate) const fn durations(self) -> u32 {

@@ -9,6 +9,8 @@
 
 #[cfg(all(test, tellane_loom))]
 pub(crate) mod loom;
+#[cfg(feature = "tracing")]
+mod step;
 
 use super::{Desk, Directory, Distribution, Ids, Key, Lane, Marks, Recorder};
 use crate::context::Carried;

@@ -12,7 +12,7 @@ use std::fmt::{self, Display, Write};
 /// Bytes of an error's text.
 const ERROR_MAX: usize = 1_024;
 /// Errors of a chain, behind the first.
-const CAUSES: [&str; 4] = ["error.cause", "error.cause.2", "error.cause.3", "error.cause.4"];
+pub(crate) const CAUSES: [&str; 4] = ["error.cause", "error.cause.2", "error.cause.3", "error.cause.4"];
 
 /// A log record that is being made; see [`Logger::at`](crate::Logger::at). It is made by [`say`](Self::say), and
 /// forgotten without.
@@ -136,7 +136,7 @@ impl<'a> LogDraft<'a> {
 
 /// What something says, written into a buffer of this frame: an error's text must not allocate, and its `Display` may
 /// be somebody else's. What is longer gets cut when it is set.
-pub(super) fn with_text_of<R>(what: &(impl Display + ?Sized), act: impl FnOnce(&str) -> R) -> R {
+pub(crate) fn with_text_of<R>(what: &(impl Display + ?Sized), act: impl FnOnce(&str) -> R) -> R {
     let mut buffer = Buffer(ArrayString::new());
     // Neither a full buffer nor a `Display` that fails is worth more than what came before.
     let _cut = write!(buffer, "{what}");

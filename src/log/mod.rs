@@ -9,6 +9,8 @@ mod logger;
 mod macros;
 
 pub use draft::LogDraft;
+#[cfg(feature = "tracing")]
+pub(crate) use draft::{CAUSES, with_text_of};
 pub use logger::{Logger, logger};
 
 /// What the macros need; no promises are made about it.

@@ -4,6 +4,9 @@
 //! The usual few sit in the record's own frame; what does not fit goes into a [`Block`] that the caller takes from its
 //! thread's store. Never allocates itself; what does not fit is handed back as an error for the caller to count.
 
+#[cfg(feature = "tracing")]
+mod parts;
+
 use super::layout;
 use arrayvec::ArrayVec;
 

@@ -1,6 +1,9 @@
 //! What all loggers of an instance share: targets with their thresholds, and the rates of statements. Hot:
 //! [`LogTarget::lets`] and [`Rate::admits`]; everything else is cold.
 
+#[cfg(feature = "tracing")]
+mod watch;
+
 use super::levels::{LevelsError, Rules};
 use super::registry::OVERFLOW;
 use super::site::Site;
@@ -9,6 +12,7 @@ use crate::lane::Key;
 use crate::level::Level;
 use crate::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering};
 use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Targets there may be; loggers of further ones share one.
@@ -124,6 +128,8 @@ pub(crate) struct Logs {
     growing: Mutex<()>,
     /// Not 0 while something is held back that nobody was told of.
     holding: AtomicU32,
+    /// Who wants to know when levels have changed.
+    watcher: OnceLock<fn()>,
 }
 
 impl Logs {
@@ -136,6 +142,7 @@ impl Logs {
             rates: boxcar::Vec::new(),
             growing: Mutex::new(()),
             holding: AtomicU32::new(0),
+            watcher: OnceLock::new(),
             settings,
         };
         let _stands_in_above_the_cap = logs.target(OVERFLOW);
@@ -180,6 +187,13 @@ impl Logs {
     fn apply(&self, rules: &Rules) {
         for (_, target) in &self.targets {
             target.threshold.store(rules.threshold_of(&target.text), Ordering::Relaxed);
+        }
+    }
+
+    /// Tells who watches that levels have changed. Under no lock: the watcher asks for targets.
+    pub(crate) fn tell(&self) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher();
         }
     }
 

@@ -45,7 +45,7 @@ impl Open {
         {
             self.left.attributes -= 1;
         } else {
-            self.drop_attribute();
+            self.drop_attributes(1);
         }
     }
 
@@ -147,7 +147,7 @@ impl Open {
         if self.is_recorded()
             && !self.keep(|items, most| items.push_plain(layout::TEXT_MESSAGE, message, most.into()))
         {
-            self.drop_attribute();
+            self.drop_attributes(1);
         }
     }
 

@@ -54,7 +54,8 @@ impl Context {
     /// The context of this thread at an instance.
     pub(super) fn at(base: u64) -> Self {
         let found = local::here(base, |here| {
-            let ids = here.desk.current().unwrap_or_default();
+            let mut ids = here.desk.current().unwrap_or_default();
+            ids.marks = ids.marks.off_stack();
             let carried = if ids.marks.has(Marks::CARRIES) { here.desk.carried() } else { None };
             (ids, carried)
         });

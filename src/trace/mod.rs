@@ -7,6 +7,8 @@
 mod annotate;
 mod builder;
 mod context;
+#[cfg(feature = "tracing")]
+pub(crate) mod foreign;
 mod future;
 mod open;
 mod owned;

@@ -1,6 +1,9 @@
 //! A span that is on, from its start to its record. Hot. It holds no reference count and no pointer, only numbers: a
 //! reference count would cost more than the rest of the span.
 
+#[cfg(feature = "tracing")]
+pub(super) mod parked;
+
 use crate::config::SpanLimits;
 use crate::lane::{Directory, Ids, Key, KnownName, Marks, Measures, local};
 use crate::record::{Items, Status, layout, span_head};
@@ -42,7 +45,7 @@ pub(super) struct Open {
 
 /// What a span is from its start.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Birth<'a> {
+pub(crate) struct Birth<'a> {
     pub(super) base: NonZeroU64,
     pub(super) known: KnownName,
     pub(super) ids: Ids,
@@ -106,11 +109,11 @@ impl Open {
         }
     }
 
-    /// Counts an attribute that was not kept.
+    /// Counts attributes that were not kept.
     #[cold]
     #[inline(never)]
-    pub(super) fn drop_attribute(&mut self) {
-        let more = u16::from(layout::aux(self.header) < u16::MAX);
+    pub(super) fn drop_attributes(&mut self, number: u16) {
+        let more = number.min(u16::MAX - layout::aux(self.header));
         self.header = layout::header_more(self.header, 0, 0, more);
     }
 

@@ -250,6 +250,13 @@ impl Source {
 
     #[inline(always)]
     fn open(&self, desk: &Desk, known: KnownName, parent: Parent, on_thread: bool) -> OwnedSpan {
+        let birth = self.birth(desk, known, parent);
+        let place = if on_thread { local::enter_span(desk, birth.ids) } else { DETACHED };
+        OwnedSpan(Some(Open::new(birth, place, self.clock.ticks())))
+    }
+
+    #[inline(always)]
+    pub(super) fn birth(&self, desk: &Desk, known: KnownName, parent: Parent) -> Birth<'_> {
         let span_id = desk.id();
         let parent = match parent {
             Parent::Current => desk.current(),
@@ -267,9 +274,7 @@ impl Source {
                 (0, Marks(ids.marks.0 | Marks::REMOTE).span_flags(), ids)
             }
         };
-        let place = if on_thread { local::enter_span(desk, ids) } else { DETACHED };
-        let birth = Birth { base: self.base, known, ids, parent_id, flags, limits: &self.limits };
-        OwnedSpan(Some(Open::new(birth, place, self.clock.ticks())))
+        Birth { base: self.base, known, ids, parent_id, flags, limits: &self.limits }
     }
 
     /// The ids of a new trace.
@@ -335,7 +340,7 @@ impl Source {
     /// A name that this thread has not met, or not lately.
     #[cold]
     #[inline(never)]
-    fn meet(&self, desk: &Desk, name: &'static str, kind: SpanKind) -> KnownName {
+    pub(super) fn meet(&self, desk: &Desk, name: &'static str, kind: SpanKind) -> KnownName {
         let known = local::aside(|| self.registry.span_name(name, kind)).known;
         desk.remember(name, kind as u8, known);
         known

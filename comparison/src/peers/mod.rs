@@ -53,6 +53,8 @@ pub(crate) const PEERS: &[Peer] = &[
     Peer { name: "tracing, no subscriber", rows: tracing::without_subscriber, rates: Vec::new },
     Peer { name: "tracing + registry", rows: tracing::with_registry, rates: Vec::new },
     Peer { name: "tracing + registry + no-op layer", rows: tracing::with_layer, rates: Vec::new },
+    Peer { name: "tracing + registry + tellane's layer", rows: tracing::with_tellane_layer, rates: Vec::new },
+    Peer { name: "tracing + tellane's subscriber", rows: tracing::with_tellane_subscriber, rates: Vec::new },
     Peer { name: "tracing + opentelemetry", rows: tracing::with_opentelemetry, rates: tracing::rates },
     Peer { name: "puffin", rows: puffin::rows, rates: puffin::rates },
     Peer { name: "tracy", rows: tracy::rows, rates: tracy::rates },

@@ -1,6 +1,6 @@
-//! tracing, four ways, each in a process of its own, since a process has one global subscriber and the documentation
-//! has it set globally: without one, with the registry alone, with a layer that does nothing (not fmt), and with the
-//! layer of tracing-opentelemetry.
+//! tracing, six ways, each in a process of its own, since a process has one global subscriber and the documentation
+//! has it set globally: without one, with the registry alone, with a layer that does nothing (not fmt), with the
+//! layer of tracing-opentelemetry, and with tellane's layer and subscriber.
 
 use super::Account;
 use super::opentelemetry::spans::provider;
@@ -10,10 +10,16 @@ use crate::{subject, workload};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use std::cell::Cell;
+use std::time::Duration;
+use tellane::bridge::tracing::{Layer as Ours, Subscriber as OurSubscriber};
+use tellane::{Kind, Telemetry};
 use tracing::span::{Attributes, EnteredSpan, Id};
 use tracing::{Subscriber, info_span};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
+
+/// Long enough for any machine; nothing waits for it.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 thread_local! {
     /// Spans of this thread that were given an id; what there is to check where nobody receives them.
@@ -80,6 +86,35 @@ pub(super) fn with_opentelemetry() -> Vec<Row> {
         })
     });
     rows.collect()
+}
+
+/// Rows that end in tellane: nobody's peer, but to be seen beside the registry.
+fn in_tellane(telemetry: Telemetry) -> Vec<Row> {
+    let rows = span_rows().into_iter().map(|row| {
+        let (resting, telemetry) = (telemetry.clone(), telemetry.clone());
+        row.weaker("tellane beneath")
+            .rest(move || drop(resting.snapshot(DEADLINE).expect("the aggregator keeps up between batches")))
+            .checked(move |_| {
+                let snapshot = telemetry.snapshot(DEADLINE).expect("the aggregator is idle");
+                let spans = snapshot.ledger().kind(Kind::Span);
+                assert_eq!(spans.recorded, spans.aggregated + spans.dropped.total());
+                spans.dropped.total() // of all rows so far
+            })
+    });
+    rows.collect()
+}
+
+pub(super) fn with_tellane_layer() -> Vec<Row> {
+    let telemetry = Telemetry::builder("layer").start().expect("the defaults are valid");
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Ours::new(&telemetry)))
+        .expect("the first one");
+    in_tellane(telemetry)
+}
+
+pub(super) fn with_tellane_subscriber() -> Vec<Row> {
+    let telemetry = Telemetry::builder("subscriber").start().expect("the defaults are valid");
+    OurSubscriber::new(&telemetry).install().expect("the first one");
+    in_tellane(telemetry)
 }
 
 fn tree() {

@@ -1,0 +1,322 @@
+//! An open span laid down in words that any thread can read: for those who know a span by a number and not by a value
+//! they own. Hot: [`Parked::begin`], [`Parked::anchor`] and [`Parked::end`] are plain loads and stores.
+//!
+//! All of it is Relaxed. Whoever has the number had it from the thread that parked the span, directly or not, by
+//! whatever the program hands its spans round with; that orders the words too. Who does not keep to it reads numbers
+//! that belong to no span, and no more than that.
+
+use super::{Birth, DETACHED, Open};
+use crate::config::SpanLimits;
+use crate::lane::{Ids, Marks, Measures, local};
+use crate::record::{Block, Items, layout, span_head};
+use crate::series::{Attribute, key_number, push};
+use crate::stats::Reason;
+use crate::sync::Mutex;
+use crate::sync::fixed::{AtomicU64, Ordering};
+use crate::trace::foreign::Anchor;
+use crate::trace::owned::OwnedSpan;
+use arrayvec::ArrayVec;
+use std::mem::ManuallyDrop;
+use std::num::NonZeroU64;
+
+/// A place for one open span.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    base: AtomicU64,
+    trace_high: AtomicU64,
+    trace_low: AtomicU64,
+    span_id: AtomicU64,
+    /// Marks and single bits: see the shifts below.
+    bits: AtomicU64,
+    /// As [`Open`] keeps it.
+    header: AtomicU64,
+    start: AtomicU64,
+    parent_id: AtomicU64,
+    measures: AtomicU64,
+    /// What may still be set, and what was dropped: four numbers of 16 bits each.
+    left: [AtomicU64; 2],
+    frame: [AtomicU64; Items::FRAME],
+    /// Items that the frame has no room for. Its lock is also that of those who [amend](Self::amend).
+    block: Mutex<Option<Box<Block>>>,
+}
+
+const UNUSUAL: u32 = 8;
+const WAS_PANICKING: u32 = 9;
+const HAS_BLOCK: u32 = 10;
+/// The reason for which no lane carries it, and one.
+const LANELESS: u32 = 24;
+/// Words in the frame.
+const WORDS: u32 = 32;
+
+/// Bits of a span that does not end the usual way.
+const OUT_OF_THE_ORDINARY: u64 = (1 << UNUSUAL) | (1 << HAS_BLOCK) | (0xFF << LANELESS);
+
+#[inline(always)]
+fn four(numbers: [u16; 4]) -> u64 {
+    numbers.iter().rev().fold(0, |word, number| (word << 16) | u64::from(*number))
+}
+
+#[inline(always)]
+fn one(word: u64, place: u32) -> u16 {
+    (word >> (16 * place)) as u16
+}
+
+/// Words of an item into the frame; how many, or none if there is no room.
+#[inline(always)]
+fn lay_out(room: &[AtomicU64], words: &[u64]) -> u64 {
+    if words.len() > room.len() {
+        return 0;
+    }
+    for (place, word) in room.iter().zip(words) {
+        place.store(*word, Ordering::Relaxed);
+    }
+    words.len() as u64
+}
+
+impl Parked {
+    pub(crate) fn vacant() -> Self {
+        let word = || AtomicU64::new(0);
+        Self {
+            base: word(),
+            trace_high: word(),
+            trace_low: word(),
+            span_id: word(),
+            bits: word(),
+            start: word(),
+            header: word(),
+            parent_id: word(),
+            measures: word(),
+            left: [const { AtomicU64::new(0) }; 2],
+            frame: [const { AtomicU64::new(0) }; Items::FRAME],
+            block: Mutex::new(None),
+        }
+    }
+
+    /// Lays a span down. `false` for one that does nothing: there is nothing to keep.
+    #[cold]
+    pub(crate) fn park(&self, mut span: OwnedSpan) -> bool {
+        let Some(open) = &mut span.0 else { return false };
+        if open.items.has_block() {
+            *self.block.lock() = open.items.take_block();
+            self.lay_down(open, 1 << HAS_BLOCK);
+        } else {
+            self.lay_down(open, 0);
+        }
+        std::mem::forget(span); // its block is taken, and the rest is numbers
+        true
+    }
+
+    fn lay_down(&self, open: &Open, block: u64) {
+        let put = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
+        let (words, _) = open.items.words();
+        let laneless = open.laneless.map_or(0, |reason| reason as u64 + 1);
+        let bits = u64::from(open.ids.marks.0)
+            | (u64::from(open.unusual) << UNUSUAL)
+            | (u64::from(open.was_panicking) << WAS_PANICKING)
+            | block
+            | (laneless << LANELESS)
+            | ((words.len() as u64) << WORDS);
+        put(&self.base, open.base.get());
+        put(&self.trace_high, (open.ids.trace_id >> 64) as u64);
+        put(&self.trace_low, open.ids.trace_id as u64);
+        put(&self.span_id, open.ids.span_id);
+        put(&self.bits, bits);
+        put(&self.start, open.start);
+        put(&self.parent_id, open.parent_id);
+        put(&self.header, open.header);
+        put(&self.measures, open.measures.word());
+        let SpanLimits { attributes, events, links, event_attributes, link_attributes, value } = open.left;
+        put(&self.left[0], four([attributes, events, links, event_attributes]));
+        put(&self.left[1], four([link_attributes, value, open.events_dropped, open.links_dropped]));
+        for (place, word) in self.frame.iter().zip(words) {
+            put(place, *word);
+        }
+    }
+
+    /// Lays down a span that has just begun.
+    #[inline(always)]
+    pub(crate) fn begin(&self, birth: Birth<'_>, start: u64) {
+        let Birth { base, known, ids, parent_id, flags, limits } = birth;
+        let put = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
+        let bits = u64::from(ids.marks.0) | (u64::from(std::thread::panicking()) << WAS_PANICKING);
+        put(&self.base, base.get());
+        put(&self.trace_high, (ids.trace_id >> 64) as u64);
+        put(&self.trace_low, ids.trace_id as u64);
+        put(&self.span_id, ids.span_id);
+        put(&self.bits, bits);
+        put(&self.start, start);
+        put(&self.parent_id, parent_id);
+        put(&self.header, layout::header_more(known.header, 0, flags, 0));
+        put(&self.measures, known.measures.word());
+        let SpanLimits { attributes, events, links, event_attributes, link_attributes, value } = *limits;
+        put(&self.left[0], four([attributes, events, links, event_attributes]));
+        put(&self.left[1], four([link_attributes, value, 0, 0]));
+    }
+
+    /// Sets an attribute; the caller is the only one who knows of it yet. `false` if it is not that simple: then
+    /// [`amend`](Self::amend) sees to it.
+    #[inline]
+    pub(crate) fn set_first(&self, key: &'static str, value: Attribute<'_>) -> bool {
+        let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        let (bits, left) = (get(&self.bits), get(&self.left[0]));
+        if bits & (1 << HAS_BLOCK) != 0 || one(left, 0) == 0 {
+            return false;
+        }
+        let Some(key) = key_number(self.base(), key) else { return false };
+        let filled = (bits >> WORDS) as usize;
+        let room = self.frame.get(filled..).unwrap_or_default();
+        let number = |kind, bits: u64| Some([layout::attribute(kind, key, 0, false), bits]);
+        // What fits no two words is encoded elsewhere first.
+        let words = match value {
+            Attribute::I64(plain) => number(layout::TYPE_I64, plain as u64),
+            Attribute::U64(plain) => number(layout::TYPE_U64, plain),
+            Attribute::F64(plain) => number(layout::TYPE_F64, plain.to_bits()),
+            Attribute::Str(_) | Attribute::Bool(_) => None,
+        };
+        let kept = match words {
+            Some(words) => lay_out(room, &words),
+            None => {
+                let mut items = Items::default();
+                let pushed = push(&mut items, key, value, one(get(&self.left[1]), 1));
+                pushed.map_or(0, |()| lay_out(room, items.words().0))
+            }
+        };
+        if kept == 0 {
+            return false;
+        }
+        self.bits.store(bits + (kept << WORDS), Ordering::Relaxed);
+        self.left[0].store(left - 1, Ordering::Relaxed); // the lowest 16 bits, which are not 0
+        true
+    }
+
+    /// Whether what is set on it may be kept.
+    #[inline(always)]
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.ids().marks.has(Marks::SAMPLED | Marks::HELD)
+    }
+
+    /// Ends the span. The caller is the last who knows of it.
+    #[inline(always)]
+    pub(crate) fn end(&self) {
+        let bits = self.bits.load(Ordering::Relaxed);
+        let is_plain = bits & OUT_OF_THE_ORDINARY == 0 && !std::thread::panicking();
+        let ended = is_plain && local::here(self.base(), |here| self.end_here(&here, bits)).is_some();
+        if !ended {
+            self.end_otherwise();
+        }
+    }
+
+    /// As [`Open::end`] does it, straight from the words, for a span that is recorded and finds room; what else there
+    /// may be is [`end_otherwise`](Self::end_otherwise)'s.
+    #[inline(always)]
+    fn end_here(&self, here: &local::Here<'_>, bits: u64) {
+        let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        let now = here.directory.clock.ticks();
+        let (ids, start) = (self.ids(), get(&self.start));
+        let recorded = ids.marks.has(Marks::SAMPLED | Marks::HELD);
+        if recorded && here.lane.ring.lets_spans_through() {
+            let length = (bits >> WORDS) as usize;
+            let header = layout::header_more(get(&self.header), length, 0, 0);
+            let duration = now.saturating_sub(start);
+            let head =
+                span_head(header, [start, duration], ids.trace_id, [ids.span_id, get(&self.parent_id)]);
+            let pushed = if length == 0 {
+                here.push_span(head, [])
+            } else {
+                let words: ArrayVec<u64, { Items::FRAME }> =
+                    self.frame.iter().take(length).map(get).collect();
+                here.push_span(head, [&words])
+            };
+            if pushed {
+                return;
+            }
+        }
+        self.end_otherwise();
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_otherwise(&self) {
+        drop(self.take());
+    }
+
+    /// The id of the span that is here.
+    #[inline(always)]
+    pub(crate) fn span_id(&self) -> u64 {
+        self.span_id.load(Ordering::Relaxed)
+    }
+
+    /// The base of its instance.
+    #[inline(always)]
+    pub(crate) fn base(&self) -> u64 {
+        self.base.load(Ordering::Relaxed)
+    }
+
+    /// What it is to other spans; it stays here.
+    #[inline(always)]
+    pub(crate) fn anchor(&self) -> Anchor {
+        Anchor { base: self.base(), ids: self.ids() }
+    }
+
+    #[inline(always)]
+    fn ids(&self) -> Ids {
+        let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        Ids {
+            trace_id: (u128::from(get(&self.trace_high)) << 64) | u128::from(get(&self.trace_low)),
+            span_id: get(&self.span_id),
+            marks: Marks(get(&self.bits) as u8),
+        }
+    }
+
+    /// Takes the span up. The caller is the last who knows of it.
+    fn take(&self) -> OwnedSpan {
+        let has_block = self.bits.load(Ordering::Relaxed) & (1 << HAS_BLOCK) != 0;
+        self.pick_up(if has_block { self.block.lock().take() } else { None })
+    }
+
+    fn pick_up(&self, block: Option<Box<Block>>) -> OwnedSpan {
+        let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        let bits = get(&self.bits);
+        let bit = |at: u32| bits & (1 << at) != 0;
+        let Some(base) = NonZeroU64::new(get(&self.base)) else { return OwnedSpan::noop() };
+        let [first, second] = [0, 1].map(|at: usize| get(&self.left[at]));
+        let frame = self.frame.iter().take((bits >> WORDS) as usize);
+        OwnedSpan(Some(Open {
+            base,
+            header: get(&self.header),
+            start: get(&self.start),
+            ids: self.ids(),
+            parent_id: get(&self.parent_id),
+            place: DETACHED,
+            measures: Measures::of(get(&self.measures)),
+            left: SpanLimits {
+                attributes: one(first, 0),
+                events: one(first, 1),
+                links: one(first, 2),
+                event_attributes: one(first, 3),
+                link_attributes: one(second, 0),
+                value: one(second, 1),
+            },
+            events_dropped: one(second, 2),
+            links_dropped: one(second, 3),
+            unusual: bit(UNUSUAL) || block.is_some(),
+            was_panicking: bit(WAS_PANICKING),
+            laneless: Reason::ALL.get(((bits >> LANELESS) & 0xFF).wrapping_sub(1) as usize).copied(),
+            items: ManuallyDrop::new(Items::from_parts(frame.map(get), block)),
+        }))
+    }
+
+    /// Changes the span where it is: late attributes, events, links, status. Takes a lock of this span's, so `act` must
+    /// run nobody else's code.
+    #[cold]
+    pub(crate) fn amend(&self, act: impl FnOnce(&mut OwnedSpan)) {
+        let mut block = self.block.lock();
+        let mut span = self.pick_up(block.take());
+        act(&mut span);
+        if let Some(open) = &mut span.0 {
+            *block = open.items.take_block();
+            self.lay_down(open, u64::from(block.is_some()) << HAS_BLOCK);
+        }
+        std::mem::forget(span);
+    }
+}

@@ -51,7 +51,7 @@ measure() { # into the file $1
     echo "call,instructions,data_reads,data_writes,l1_instruction_misses,l1_data_read_misses,l1_data_write_misses"
     for at in "${!names[@]}"; do
       paste -d ' ' "$scratch/$at.$((2 * calls)).totals" "$scratch/$at.$calls.totals" |
-        awk -v name="${names[at]//,/;}" -v n="$calls" '{
+        awk -v name="${names[at]}" -v n="$calls" '{
           printf "%s", name
           for (event = 1; event <= 6; event++) printf ",%.3f", ($event - $(event + NF / 2)) / n
           print ""

@@ -3,7 +3,8 @@
 use crate::support::{balanced, values};
 use std::hint::black_box;
 use tellane::{
-    Counter, Family, Histogram, Kind, KindLedger, Logger, Reason, Shutdown, Snapshot, Telemetry, Timer, Tracer,
+    Counter, Family, Histogram, Kind, KindLedger, Logger, Reason, Shutdown, Snapshot, Telemetry, Timer,
+    Tracer,
 };
 
 /// A loop around a call, told apart by the type: the call is inlined into it.
@@ -72,15 +73,8 @@ impl From<KindLedger> for Account {
 }
 
 impl Call {
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Counter,
-        Self::Histogram,
-        Self::Timer,
-        Self::Child,
-        Self::Attributes,
-        Self::Log,
-        Self::Family,
-    ];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Counter, Self::Histogram, Self::Timer, Self::Child, Self::Attributes, Self::Log, Self::Family];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -106,7 +100,9 @@ impl Call {
         let _around = matches!(self, Self::Child | Self::Attributes).then(|| tracer.span("around"));
         match self {
             Self::Counter => around.run(|_| counter.inc()),
-            Self::Histogram => around.run(|number| histogram.record(black_box(values[number as usize & 8191]))),
+            Self::Histogram => {
+                around.run(|number| histogram.record(black_box(values[number as usize & 8191])))
+            }
             Self::Timer => around.run(|_| drop(timer.start())),
             Self::Root => around.run(|_| drop(tracer.span("root"))),
             Self::Child => around.run(|_| drop(tracer.span("child"))),
@@ -115,8 +111,9 @@ impl Call {
                 span.set("number", number);
                 span.set("method", "GET");
             }),
-            Self::Log => around
-                .run(|number| tellane::info!(log, "order placed", number = number, by = "web")),
+            Self::Log => {
+                around.run(|number| tellane::info!(log, "order placed", number = number, by = "web"))
+            }
             Self::Family => around.run(|number| {
                 family.with(["GET", black_box(&routes[number as usize % routes.len()])]).inc();
             }),

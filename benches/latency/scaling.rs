@@ -77,7 +77,10 @@ struct Row {
 
 /// The whole curve, as a table on stdout and for the page.
 pub(crate) fn run(extent: Extent) -> Vec<Value> {
-    println!("\nscaling, flat out on {} processors\n", std::thread::available_parallelism().map_or(0, usize::from));
+    println!(
+        "\nscaling, flat out on {} processors\n",
+        std::thread::available_parallelism().map_or(0, usize::from)
+    );
     println!(
         "| call | threads | M/s | ns a call on its thread | processor ns a call | and the aggregator's | aggregated | dropped | off |"
     );

@@ -1,9 +1,11 @@
 //! What several benches need. Each is a program of its own and uses its part. Cold, but for the loop that is timed.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::disallowed_methods)] // the OS clock measures from outside
 
+use criterion::Bencher;
+use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tellane::{Config, Injection, Kind, KindLedger, Ledger, Snapshot, Telemetry};
 
 /// Long enough for any machine; nothing waits for it.
@@ -81,3 +83,36 @@ pub(crate) fn values() -> Vec<u64> {
     };
     (0..8192).map(|_| (9.9 + (0..12).map(|_| uniform()).sum::<f64>() - 6.0).exp() as u64).collect()
 }
+
+/// Times `call` as often as criterion wants it, and adds that to `made`.
+pub(crate) fn counted<R>(bench: &mut Bencher<'_>, made: &mut u64, call: impl FnMut() -> R) {
+    in_bursts(bench, made, u64::MAX, || (), call);
+}
+
+/// The same, with a rest before every `burst` calls, which is not timed.
+pub(crate) fn in_bursts<R>(
+    bench: &mut Bencher<'_>,
+    made: &mut u64,
+    burst: u64,
+    mut rest: impl FnMut(),
+    mut call: impl FnMut() -> R,
+) {
+    bench.iter_custom(|calls| {
+        *made += calls;
+        let (mut took, mut left) = (Duration::ZERO, calls);
+        while left > 0 {
+            let now = left.min(burst);
+            rest();
+            let start = Instant::now();
+            for _ in 0..now {
+                black_box(call());
+            }
+            took += start.elapsed();
+            left -= now;
+        }
+        took
+    });
+}
+
+/// Calls that fit a ring of the default size, whatever their record.
+pub(crate) const BURST: u64 = 1_000;

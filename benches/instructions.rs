@@ -1,7 +1,7 @@
 //! One hot call, made so many times, for callgrind to count: `ci/instructions.sh` runs one process a call, twice.
 //!
 //! `instructions NAME CALLS` makes the calls inside [`measured`], the only function whose events are counted; `--list`
-//! prints the names. The aggregator is held up meanwhile, so that it leaves the simulated caches alone; the rings have
+//! prints the names, `--clock` what the calls take time from. The aggregator is held up meanwhile, so that it leaves the simulated caches alone; the rings have
 //! room for all. Without arguments (`cargo test --benches`) every call is made and its result asserted; nothing is timed.
 
 mod support;
@@ -65,6 +65,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match &arguments[..] {
         [list] if list == "--list" => CALLS.iter().for_each(|(name, _)| println!("{name}")),
+        [clock] if clock == "--clock" => println!("{}", support::start(Config::default()).clock_source()),
         [name, calls] => {
             let (_, run) = CALLS.iter().find(|(known, _)| known == name).expect("a name that --list prints");
             run(calls.parse().expect("a number of calls"));

@@ -12,9 +12,12 @@ use tellane::{Config, Kind, Telemetry};
 
 const WORDS: usize = 1 << 18;
 
+/// What is drained, how many records that fit the ring, the settings, and what makes so many.
+type Case = (&'static str, Kind, u64, Config, fn(&Telemetry, u64));
+
 fn drain(criterion: &mut Criterion) {
     let sparse = Config { sampling: 0.0, ..Config::default() };
-    let cases: [(&str, Kind, u64, Config, fn(&Telemetry, u64)); 4] = [
+    let cases: [Case; 4] = [
         ("samples", Kind::Sample, WORDS as u64 / 2, Config::default(), |telemetry, count| {
             let histogram = telemetry.histogram("latency").seconds().register().expect("the same again");
             let values = values();

@@ -1,0 +1,167 @@
+//! What many threads reach together, flat out. With fewer processors than threads the point is that it does not
+//! collapse; two floors stand beside it, a shared `fetch_add`, which does, and a thread-local add.
+
+use crate::Extent;
+use crate::calls::{Account, Around, Call, Handles};
+use crate::support::DEADLINE;
+use serde_json::{Value, json};
+use std::cell::Cell;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Barrier, Mutex};
+use std::time::{Duration, Instant};
+use tellane::Telemetry;
+
+/// Calls between two looks at whether it is time to stop.
+const STRIDE: u32 = 1_024;
+
+thread_local! {
+    static OWN: Cell<u64> = const { Cell::new(0) };
+}
+
+/// What the threads did, added up.
+#[derive(Clone, Copy, Default)]
+struct Done {
+    calls: u64,
+    processor_nanos: u64,
+}
+
+/// A thread's loop: calls until it is told to stop.
+struct FlatOut<'a> {
+    start: &'a Barrier,
+    stop: &'a AtomicBool,
+    sum: &'a Mutex<Done>,
+}
+
+impl Around for FlatOut<'_> {
+    #[inline(never)]
+    fn run(self, mut call: impl FnMut(u32)) {
+        let mut done = Done::default();
+        self.start.wait();
+        self.start.wait();
+        let before = processor_nanos("/proc/thread-self");
+        while !self.stop.load(Ordering::Relaxed) {
+            (0..STRIDE).for_each(|number| call(black_box(number)));
+            done.calls += u64::from(STRIDE);
+        }
+        done.processor_nanos = processor_nanos("/proc/thread-self") - before;
+        let mut sum = self.sum.lock().expect("no thread panics");
+        sum.calls += done.calls;
+        sum.processor_nanos += done.processor_nanos;
+    }
+}
+
+/// Time that a thread has had a processor; 0 where the system does not say.
+fn processor_nanos(thread: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("{thread}/schedstat")).unwrap_or_default();
+    text.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
+}
+
+/// The same of the aggregator's thread.
+fn aggregator_nanos() -> u64 {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return 0 };
+    let named = threads.flatten().filter(|thread| {
+        std::fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name.trim() == "tellane")
+    });
+    named.map(|thread| processor_nanos(&thread.path().to_string_lossy())).sum()
+}
+
+struct Row {
+    name: &'static str,
+    threads: u32,
+    took: Duration,
+    done: Done,
+    background_nanos: u64,
+    account: Account,
+}
+
+/// The whole curve, as a table on stdout and for the page.
+pub(crate) fn run(extent: Extent) -> Vec<Value> {
+    println!(
+        "\nscaling, flat out on {} processors\n",
+        std::thread::available_parallelism().map_or(0, usize::from)
+    );
+    println!(
+        "| call | threads | M/s | ns a call on its thread | processor ns a call | and the aggregator's | aggregated | dropped | off |"
+    );
+    println!("|---|{}", "---:|".repeat(8));
+    let mut rows = Vec::new();
+    let mut say = |row: Row| rows.push(row.say());
+    for threads in [1, 2, 4, 8, 16] {
+        say(floor("floor: shared fetch_add", threads, extent, |shared| {
+            shared.fetch_add(1, Ordering::Relaxed);
+        }));
+    }
+    for threads in [1, 2, 4, 8, 16] {
+        say(floor("floor: thread-local add", threads, extent, |_| OWN.with(|own| own.set(own.get() + 1))));
+    }
+    for call in [Call::Counter, Call::Histogram, Call::Root] {
+        for threads in [1, 2, 4, 8, 16] {
+            say(measured(call, threads, extent));
+        }
+    }
+    rows
+}
+
+/// Runs `each` on so many threads for a while.
+fn together(threads: u32, time: Duration, each: impl Fn(FlatOut<'_>) + Sync) -> (Duration, Done) {
+    let (start, stop) = (Barrier::new(threads as usize + 1), AtomicBool::new(false));
+    let sum = Mutex::new(Done::default());
+    let begun = std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| each(FlatOut { start: &start, stop: &stop, sum: &sum }));
+        }
+        start.wait(); // they are all there
+        let begun = Instant::now();
+        start.wait(); // and go: from here on this thread may be made to wait for a processor
+        std::thread::sleep(time);
+        stop.store(true, Ordering::Relaxed); // they look again after a stride
+        begun
+    });
+    (begun.elapsed(), sum.into_inner().expect("no thread panics"))
+}
+
+fn floor(name: &'static str, threads: u32, extent: Extent, act: impl Fn(&AtomicU64) + Sync) -> Row {
+    let shared = AtomicU64::new(0);
+    let (took, done) = together(threads, extent.time, |around| around.run(|_| act(&shared)));
+    let account = Account { recorded: done.calls, aggregated: done.calls, ..Account::default() };
+    Row { name, threads, took, done, background_nanos: 0, account }
+}
+
+fn measured(call: Call, threads: u32, extent: Extent) -> Row {
+    let telemetry = Telemetry::builder("bench").start().expect("the defaults are valid");
+    let handles = Handles::new(&telemetry);
+    let before = aggregator_nanos();
+    let (took, done) = together(threads, extent.time, |around| call.hand_to(around, &handles));
+    let background_nanos = aggregator_nanos().saturating_sub(before);
+    let end = telemetry.shutdown(DEADLINE);
+    let account = call.check(done.calls, u64::from(threads), &end, &telemetry.latest());
+    Row { name: call.name(), threads, took, done, background_nanos, account }
+}
+
+impl Row {
+    fn say(&self) -> Value {
+        let Self { name, threads, took, done, background_nanos, account } = self;
+        let calls = done.calls.max(1) as f64;
+        let per_call = |nanos: f64| (nanos / calls * 100.0).round() / 100.0;
+        let rate = (calls / took.as_secs_f64() / 1e4).round() / 100.0;
+        let on_its_thread = per_call(took.as_nanos() as f64 * f64::from(*threads));
+        let (own, background) = (per_call(done.processor_nanos as f64), per_call(*background_nanos as f64));
+        println!(
+            "| {name} | {threads} | {rate:.1} | {on_its_thread:.2} | {own:.2} | {background:.2} | {} | {} | {} |",
+            account.aggregated, account.dropped, account.switched_off
+        );
+        json!({
+            "call": name,
+            "threads": threads,
+            "million_calls_per_second_all_threads": rate,
+            "nanoseconds_per_call_on_its_thread": on_its_thread,
+            "processor_nanoseconds_per_call": own,
+            "aggregator_processor_nanoseconds_per_call": background,
+            "records_made": account.recorded,
+            "records_aggregated": account.aggregated,
+            "records_dropped_and_counted": account.dropped,
+            "records_switched_off_and_counted": account.switched_off,
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! Spans: roots, children, with what they carry; those that are not sampled, held, or shed.
+
+#![allow(missing_docs)] // criterion's macros
+
+mod support;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use std::hint::black_box;
+use support::{BURST, DEADLINE, balanced, caught_up, counted, in_bursts, start};
+use tellane::{Config, Kind, Outcome};
+
+fn on(criterion: &mut Criterion) {
+    let telemetry = start(Config::default());
+    let tracer = telemetry.tracer();
+    let rest = || drop(caught_up(&telemetry));
+    let mut made = [0; 5];
+    let [roots, children, attributes, events, owned] = &mut made;
+    let mut group = criterion.benchmark_group("span");
+    group.bench_function("root", |bench| {
+        in_bursts(bench, roots, BURST, rest, || drop(tracer.span("root")));
+    });
+    let around = tracer.span("around");
+    group.bench_function("child", |bench| {
+        in_bursts(bench, children, BURST, rest, || drop(tracer.span("child")));
+    });
+    group.bench_function("child with 2 attributes", |bench| {
+        in_bursts(bench, attributes, BURST, rest, || {
+            let mut span = tracer.span("attributes");
+            span.set("number", black_box(7_u64));
+            span.set("method", black_box("GET"));
+        });
+    });
+    group.bench_function("child with an event", |bench| {
+        in_bursts(bench, events, BURST, rest, || {
+            tracer.span("event").event("retry").set("attempt", black_box(2_u64));
+        });
+    });
+    drop(around);
+    group.bench_function("owned", |bench| {
+        in_bursts(bench, owned, BURST, rest, || drop(tracer.owned("owned")));
+    });
+    group.finish();
+    let spans = balanced(&telemetry.shutdown(DEADLINE).ledger, Kind::Span);
+    let all = made.iter().sum::<u64>() + 1;
+    assert_eq!((spans.recorded, spans.aggregated), (all, all));
+    let last = telemetry.latest();
+    let counts = ["root", "child", "attributes", "event", "owned"]
+        .map(|name| last.span_durations(name).map_or(0, |view| view.count()));
+    assert_eq!(counts, made);
+}
+
+/// Faster than one core drains: some are shed and counted, and their durations count.
+fn flat_out(criterion: &mut Criterion) {
+    let telemetry = start(Config::default());
+    let tracer = telemetry.tracer();
+    let mut made = 0;
+    criterion
+        .bench_function("span/flat out", |bench| counted(bench, &mut made, || drop(tracer.span("work"))));
+    let spans = balanced(&telemetry.shutdown(DEADLINE).ledger, Kind::Span);
+    assert_eq!(spans.recorded, made);
+    let durations = telemetry.latest().span_durations("work").map_or(0, |view| view.count());
+    assert_eq!(durations, made - spans.switched_off);
+}
+
+fn not_kept(criterion: &mut Criterion) {
+    let sparse = Config { sampling: 0.0, ..Config::default() };
+    let holding = Config { outcome: Some(Outcome::default()), ..sparse.clone() };
+    for (name, config) in [("span/unsampled", sparse), ("span/held", holding)] {
+        let held = config.outcome.is_some();
+        let telemetry = start(config);
+        let tracer = telemetry.tracer();
+        let rest = || drop(caught_up(&telemetry));
+        let mut made = 0;
+        criterion.bench_function(name, |bench| {
+            in_bursts(bench, &mut made, BURST, rest, || drop(tracer.span("work")));
+        });
+        let spans = balanced(&telemetry.shutdown(DEADLINE).ledger, Kind::Span);
+        let unsampled = if held { 0 } else { made };
+        assert_eq!((spans.recorded, spans.unsampled, spans.dropped.total()), (made, unsampled, 0));
+        let durations = telemetry.latest().span_durations("work").map_or(0, |view| view.count());
+        assert_eq!(durations, made);
+    }
+}
+
+criterion_group!(benches, on, flat_out, not_kept);
+criterion_main!(benches);

@@ -136,10 +136,10 @@ pub(crate) fn rates(places: Vec<Place>, runs: usize, time: Duration) -> Vec<Flow
             Flows {
                 case: place.case,
                 millions: each(|flow| number::<f64>(&flow[1]) / number::<f64>(&flow[2]) * 1e3),
-                made: sum(&flows, 1),
-                lost: sum(&flows, 3),
-                grew: flows.iter().map(|flow| number(&flow[4])).max().unwrap_or(0),
-                background: each(|flow| number::<f64>(&flow[5]) / number::<f64>(&flow[1])),
+                made: sum(&flows, 3),
+                lost: sum(&flows, 4),
+                grew: flows.iter().map(|flow| number(&flow[5])).max().unwrap_or(0),
+                background: each(|flow| number::<f64>(&flow[6]) / number::<f64>(&flow[1])),
                 runs,
             }
         })

@@ -70,9 +70,10 @@ pub(crate) fn rate(peer: usize, number: usize, time: Duration) {
     let rate = (PEERS[peer].rates)().swap_remove(number);
     let flow = (rate.run)(time);
     say(&format!(
-        "flow\t{}\t{}\t{}\t{}\t{}",
+        "flow\t{}\t{}\t{}\t{}\t{}\t{}",
         flow.calls,
         flow.took.as_nanos(),
+        flow.made,
         flow.lost,
         flow.grew,
         flow.background.as_nanos()

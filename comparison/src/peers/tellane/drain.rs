@@ -27,7 +27,7 @@ pub(super) fn rates() -> Vec<Rate> {
             let made = passes * THREADS * SAMPLES;
             let samples = telemetry.shutdown(DEADLINE).ledger.kind(Kind::Sample);
             assert_eq!((samples.recorded, samples.aggregated), (made, made), "samples counted, and made");
-            Flow { calls: made, took, lost: 0, grew: 0, background: Duration::ZERO }
+            Flow { calls: made, took, made, lost: 0, grew: 0, background: Duration::ZERO }
         }),
         Rate::new(subject::DRAIN_SPANS, "one snapshot over 16 full rings; durations all counted", |time| {
             let (telemetry, gate) = held();
@@ -38,7 +38,7 @@ pub(super) fn rates() -> Vec<Rate> {
             let made = passes * THREADS * TREES * 100;
             let spans = telemetry.shutdown(DEADLINE).ledger.kind(Kind::Span);
             assert_eq!(spans.recorded, made, "spans counted, and made");
-            Flow { calls: made, took, lost: spans.dropped.total(), grew: 0, background: Duration::ZERO }
+            Flow { calls: made, took, made, lost: spans.dropped.total(), grew: 0, background: Duration::ZERO }
         }),
     ]
 }

@@ -1,23 +1,26 @@
 #!/usr/bin/env bash
-# Measures, and puts the figures into PERF.md between its two marks, with what they were measured on. Takes half a
-# minute; run it on a quiet machine. The raw figures of every round go to perf/record/.
+# Measures, and makes the tables of PERF.md of it, between its two marks; the prose around them is not touched. This is
+# the one command, from a clean clone; it wants a quiet machine with two processors. All figures stay in perf/record/.
+#
+#   ci/perf.sh           everything: the comparison, then instructions, latencies and memory
+#   ci/perf.sh --short   the comparison alone, briefly; any other argument goes to the comparison, too
+#   ci/perf.sh --page    measures nothing: the tables of what was kept last
 set -euo pipefail
 cd "$(dirname "$0")/.."
-date=$(date -u +%F)
 mkdir -p perf/record
-raw=perf/record/$date.csv
-commit=$(git rev-parse --short HEAD)
-[ -z "$(git status --porcelain -- src benches Cargo.toml Cargo.lock)" ] || commit="$commit and uncommitted changes"
-figures=$(cargo bench --quiet --bench ratios -- --csv "$PWD/$raw" "$@")
-cpu=$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)
-{
-  sed '/<!-- figures -->/q' PERF.md
-  echo
-  echo "Command \`ci/perf.sh${*:+ $*}\`, commit $commit, $(rustc --version), $(nproc) x $cpu"
-  echo "(virtual, shared), load $(cut -d ' ' -f 1 /proc/loadavg), $date. Raw figures: [$raw]($raw)."
-  echo
-  echo "$figures"
-  echo
-  sed -n '/<!-- end of figures -->/,$p' PERF.md
-} > PERF.md.new
-mv PERF.md.new PERF.md
+
+compare() { (cd comparison && cargo run --quiet --release -- "$@"); }
+
+if [ "${1:-}" != --page ]; then
+  # By the date of the day on which it begins. Its tables are on the page; here they would scroll by.
+  compare "$@" --json "../perf/record/$(date -u +%F)-comparison.json" >/dev/null
+  if [ $# = 0 ]; then
+    [ ! -x ci/instructions.sh ] || ci/instructions.sh
+    for bench in latency memory; do
+      grep -q "^name = \"$bench\"" Cargo.toml || continue
+      cargo bench --quiet --bench "$bench" -- --json "$PWD/perf/record/$bench.json" >/dev/null
+    done
+  fi
+fi
+kept=$(ls perf/record/*-comparison.json | tail -n 1)
+compare --page ../PERF.md --from "../$kept"

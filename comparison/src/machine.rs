@@ -1,5 +1,6 @@
 //! What is asked of the operating system: processors, processor time, memory, and what the run was made on. Cold.
 
+use serde::{Deserialize, Serialize};
 use std::process::Command;
 use std::time::Duration;
 
@@ -55,15 +56,24 @@ fn says(command: &str, arguments: &[&str]) -> String {
 }
 
 /// What a run was made on and of.
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Conditions {
     pub(crate) commit: String,
     pub(crate) rustc: String,
+    #[serde(rename = "cpu")]
     pub(crate) processor: String,
     pub(crate) processors: usize,
+    /// Runnable threads of the last minute, before the run and after it; the run itself is about one of them.
     pub(crate) load: String,
+    pub(crate) load_after: String,
     pub(crate) date: String,
     pub(crate) command: String,
+}
+
+/// Runnable threads, the mean of the last minute.
+pub(crate) fn load() -> String {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split(' ').next().unwrap_or_default().to_owned()
 }
 
 impl Conditions {
@@ -78,14 +88,14 @@ impl Conditions {
         }
         let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
-        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let arguments: Vec<_> = std::env::args().skip(1).collect();
         Self {
             commit,
             rustc: says("rustc", &["--version"]),
             processor: model.unwrap_or_default().to_owned(),
             processors: processors(),
-            load: load.split(' ').next().unwrap_or_default().to_owned(),
+            load: load(),
+            load_after: String::new(),
             date: says("date", &["-u", "+%F"]),
             command: format!("cargo run --release -- {}", arguments.join(" ")),
         }

@@ -2,23 +2,29 @@
 //!
 //! `cargo run --release` is the full run, `-- --short` takes less than two minutes, `-- --smoke` runs two rounds for
 //! the checks of the results alone. `--json FILE` keeps all figures, `--only TEXT` takes the subjects whose names
-//! contain it, `--peer TEXT` the peers. README.md says how it is done.
+//! contain it, `--peer TEXT` the peers. `--page PERF.md --from FILE` measures nothing, and makes the page's tables of
+//! figures that were kept. README.md says how it is done.
 
 #![allow(clippy::disallowed_methods)] // the OS clock measures from outside
 
 mod alloc;
-mod json;
 mod machine;
+mod page;
 mod peers;
+mod process;
 mod rate;
+mod records;
 mod report;
 mod rounds;
 mod row;
+mod run;
 mod second;
 mod subject;
+mod targets;
 mod worker;
 mod workload;
 
+use std::path::Path;
 use std::time::Duration;
 
 /// How often, how long.
@@ -46,6 +52,10 @@ fn main() {
         let time = Duration::from_millis(number("--rate", 3) as u64);
         return worker::rate(number("--rate", 1), number("--rate", 2), time);
     }
+    if let Some(page) = after("--page", 1) {
+        let from = after("--from", 1).expect("--page wants the figures: --from FILE");
+        return page::write(Path::new(page), Path::new(from));
+    }
     let length = match (has("--smoke"), has("--short")) {
         (true, _) => SMOKE,
         (_, true) => SHORT,
@@ -57,12 +67,13 @@ fn main() {
     let (only, peer) = (after("--only", 1), after("--peer", 1));
     let is_wanted = |subject: &str| only.is_none_or(|only| subject.contains(only));
     let is_peer = |name: &str| peer.is_none_or(|peer| name.contains(peer));
-    let conditions = machine::Conditions::now();
-    let (figures, rates) = rounds::rows(length.rounds, is_wanted, is_peer);
-    let flows = rounds::rates(rates, length.runs, length.time);
-    report::print(&conditions, &figures, &flows);
+    let mut conditions = machine::Conditions::now();
+    let (rows, rates) = rounds::rows(length.rounds, is_wanted, is_peer);
+    let rates = rounds::rates(rates, length.runs, length.time);
+    conditions.load_after = machine::load();
+    let run = run::Run { conditions, rows, rates };
+    println!("{}\n{}\n{}", report::head(&run), report::subjects(&run), report::losers(&run));
     if let Some(path) = after("--json", 1) {
-        let text = json::text(&conditions, &figures, &flows);
-        std::fs::write(path, text).unwrap_or_else(|error| panic!("{path} cannot be written: {error}"));
+        run.write(path);
     }
 }

@@ -8,8 +8,12 @@ use std::time::{Duration, Instant};
 /// What one run came to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flow {
+    /// Calls that were timed.
     pub(crate) calls: u64,
     pub(crate) took: Duration,
+    /// Records in all, those before the clock was started included.
+    pub(crate) made: u64,
+    /// Those of them that never arrived.
     pub(crate) lost: u64,
     /// Growth of resident memory while it ran, in KiB.
     pub(crate) grew: i64,
@@ -58,5 +62,5 @@ pub(crate) fn flow(
     let background = (machine::process_time() - process).saturating_sub(own);
     machine::run_anywhere();
     assert!(arrived <= all && arrived > 0, "{arrived} arrived of {all} that were made");
-    Flow { calls: made, took, lost: all - arrived, grew, background }
+    Flow { calls: made, took, made: all, lost: all - arrived, grew, background }
 }

@@ -3,6 +3,7 @@
 
 use crate::{alloc, machine, second};
 use std::hint::black_box;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// Calls in a batch of something cheap.
@@ -40,6 +41,19 @@ pub(crate) fn timed(calls: u32, mut call: impl FnMut(u32)) -> Batch {
     }
     let took = start.elapsed();
     Batch { took, allocations: alloc::made() - before }
+}
+
+/// What is never done.
+pub(crate) fn pending() -> impl Future<Output = ()> {
+    std::future::poll_fn(|_| Poll::Pending)
+}
+
+/// Times so many polls of a future that is never done.
+#[inline(always)]
+pub(crate) fn poll(calls: u32, future: impl Future<Output = ()>) -> Batch {
+    let mut future = Box::pin(future);
+    let mut context = Context::from_waker(Waker::noop());
+    timed(calls, |_| assert!(black_box(&mut future).as_mut().poll(&mut context).is_pending()))
 }
 
 /// One peer's way to do one thing.

@@ -16,10 +16,14 @@ pub(crate) const LABELS_2T: &str = "counter, 2 string labels, 2 threads";
 pub(crate) const ENUMS: &str = "counter, enum labels";
 /// The same from two threads at once.
 pub(crate) const ENUMS_2T: &str = "counter, enum labels, 2 threads";
+/// A gauge set to the number of the call.
+pub(crate) const GAUGE: &str = "gauge, set";
 /// One value into one histogram.
 pub(crate) const HISTOGRAM: &str = "histogram";
 /// The same histogram from two threads at once.
 pub(crate) const HISTOGRAM_2T: &str = "histogram, 2 threads";
+/// One value into one histogram while a span is open that will be kept: what takes an exemplar takes one.
+pub(crate) const HISTOGRAM_IN_SPAN: &str = "histogram, in a sampled span";
 /// Start, stop, record what lies between.
 pub(crate) const TIMER: &str = "timer";
 /// A span of its own trace, without attributes.
@@ -36,11 +40,13 @@ pub(crate) const SPAN_ATTRIBUTES: &str = "span, 2 attributes";
 pub(crate) const SPAN_ATTRIBUTES_2T: &str = "span, 2 attributes, 2 threads";
 /// A root span that sampling leaves out.
 pub(crate) const SPAN_UNSAMPLED: &str = "span, not sampled";
-/// Reserved: one poll of a future through `in_span` and its likes.
+/// A root span that is held until its trace has come to its outcome, and then kept or not.
+pub(crate) const SPAN_HELD: &str = "span, held for its outcome";
+/// One poll of a pending future through `in_span` and its likes.
 pub(crate) const ASYNC_POLL: &str = "async, poll in a span";
-/// Reserved: a log record with two fields that is kept.
+/// A log record with a number and a short text that is kept, or written to a sink that discards it.
 pub(crate) const LOG: &str = "log, 2 fields";
-/// Reserved: a log record below the level that is kept.
+/// The same below the level that is kept.
 pub(crate) const LOG_DISABLED: &str = "log, level disabled";
 /// Any call while recording is switched off or nobody listens.
 pub(crate) const OFF: &str = "off";
@@ -54,8 +60,13 @@ pub(crate) const FLAT_OUT_HISTOGRAM: &str = "flat out, histogram";
 /// A rate: one thread makes trees of 100 spans for as long as it is let.
 pub(crate) const FLAT_OUT_SPANS: &str = "flat out, spans";
 
+/// A rate: what the background takes out of full queues, one thread, folded into histograms.
+pub(crate) const DRAIN_SAMPLES: &str = "drain, samples";
+/// The same for spans, into the durations, counts and errors of their names.
+pub(crate) const DRAIN_SPANS: &str = "drain, spans";
+
 /// All of them.
-pub(crate) const ALL: [&str; 25] = [
+pub(crate) const ALL: [&str; 30] = [
     BASELINE,
     COUNTER,
     COUNTER_2T,
@@ -63,8 +74,10 @@ pub(crate) const ALL: [&str; 25] = [
     LABELS_2T,
     ENUMS,
     ENUMS_2T,
+    GAUGE,
     HISTOGRAM,
     HISTOGRAM_2T,
+    HISTOGRAM_IN_SPAN,
     TIMER,
     SPAN_ROOT,
     SPAN_CHILD,
@@ -73,6 +86,7 @@ pub(crate) const ALL: [&str; 25] = [
     SPAN_ATTRIBUTES,
     SPAN_ATTRIBUTES_2T,
     SPAN_UNSAMPLED,
+    SPAN_HELD,
     ASYNC_POLL,
     LOG,
     LOG_DISABLED,
@@ -81,4 +95,6 @@ pub(crate) const ALL: [&str; 25] = [
     SCRAPE_HISTOGRAMS,
     FLAT_OUT_HISTOGRAM,
     FLAT_OUT_SPANS,
+    DRAIN_SAMPLES,
+    DRAIN_SPANS,
 ];

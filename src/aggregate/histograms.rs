@@ -1,6 +1,6 @@
 //! The aggregator's side of histograms: plain bucket counts, filled from rings, spills and shared counts.
 //!
-//! Counting into plain buckets is quicker than `hdrhistogram`'s own record call (both are rows of `benches/ratios`), and
+//! Counting into plain buckets is quicker than `hdrhistogram`'s own record call (both are rows of `comparison/`), and
 //! the layout is the same, so that a snapshot becomes one of its histograms bucket by bucket.
 
 use crate::lane::{Directory, Distribution, Slot, Spill};

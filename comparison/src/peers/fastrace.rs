@@ -1,9 +1,10 @@
 //! fastrace: roots and thread-local children, and a reporter that counts by name.
 
 use crate::rate::{Rate, flow};
-use crate::row::{CALLS, Row, SPANS, timed};
+use crate::row::{CALLS, Row, SPANS, pending, poll, timed};
 use crate::{subject, workload};
 use fastrace::collector::{Config, Reporter, SpanContext, SpanRecord};
+use fastrace::future::FutureExt;
 use fastrace::local::LocalSpan;
 use fastrace::{Span, flush};
 use std::borrow::Cow;
@@ -114,6 +115,11 @@ pub(super) fn rows() -> Vec<Row> {
                 })
             }),
         ),
+        Row::batch(subject::ASYNC_POLL, "FutureExt::in_span", CALLS, |calls| {
+            poll(calls, pending().in_span(Span::root("polled", SpanContext::random())))
+        })
+        .rest(flush)
+        .checked(|made| made.batches - seen("polled")),
         Row::one(subject::SPAN_UNSAMPLED, "SpanContext::sampled(false)", SPANS, |_| {
             drop(Span::root("unsampled", SpanContext::random().sampled(false)));
         })

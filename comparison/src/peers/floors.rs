@@ -1,7 +1,7 @@
 //! The bare ideas, written by hand: what a call cannot be cheaper than on this machine.
 
 use crate::rate::{Rate, flow};
-use crate::row::{CALLS, CALLS_2T, Row, SPANS};
+use crate::row::{CALLS, CALLS_2T, Row, SPANS, pending, poll};
 use crate::{subject, workload};
 use std::cell::Cell;
 use std::hint::black_box;
@@ -147,6 +147,7 @@ pub(super) fn rows() -> Vec<Row> {
             Row::one(subject::SPAN_ROOT, "2 raw clock readings, 7 words into a ring", SPANS, span::<7>),
             head,
         ),
+        Row::batch(subject::ASYNC_POLL, "a bare poll", CALLS, |calls| poll(calls, pending())),
         something(
             Row::one(subject::SPAN_ATTRIBUTES, "2 raw clock readings, 8 words into a ring", SPANS, span::<8>),
             head,

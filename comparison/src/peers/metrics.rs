@@ -1,11 +1,11 @@
 //! metrics with metrics-exporter-prometheus: the recorder, without its listener. Handles are kept where the
 //! documentation advises it; the macro makes a key of its labels each time.
 
-use super::{assert_lines, sum_in_text};
+use super::{assert_lines, set_last, sum_in_text};
 use crate::rate::{Rate, flow};
 use crate::row::{CALLS, CALLS_2T, Row};
 use crate::{subject, workload};
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::hint::black_box;
 
@@ -32,7 +32,11 @@ pub(super) fn rows() -> Vec<Row> {
     };
     let (one, two) = (counter!("one"), counter!("two"));
     let (latency, latency_two) = (histogram!("latency"), histogram!("latency_two"));
+    let depth = gauge!("depth");
+    let text = handle.clone();
     let mut rows = vec![
+        Row::one(subject::GAUGE, "Gauge::set, kept handle", CALLS, move |number| depth.set(number))
+            .checked(move |made| set_last(made, sum_in_text(&text.render(), "depth ") as f64)),
         Row::one(subject::COUNTER, "Counter::increment, kept handle", CALLS, move |_| one.increment(1))
             .exact(sum("one ")),
         Row::two(subject::COUNTER_2T, "Counter::increment, kept handle", CALLS_2T, move |_| two.increment(1))

@@ -2,6 +2,7 @@
 //! themselves, since each runs in a process of its own.
 
 mod contatori;
+mod env_logger;
 mod fastmetrics;
 mod fastrace;
 mod floors;
@@ -17,10 +18,11 @@ mod prometheus_client;
 mod puffin;
 mod tellane;
 mod tracing;
+mod tracing_fmt;
 mod tracy;
 
 use crate::rate::Rate;
-use crate::row::Row;
+use crate::row::{CALLS, Made, Row};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A peer: rows and rates that share a process.
@@ -35,6 +37,7 @@ pub(crate) const PEERS: &[Peer] = &[
     Peer { name: "floor", rows: floors::rows, rates: floors::rates },
     Peer { name: "tellane", rows: tellane::metrics::rows, rates: tellane::metrics::rates },
     Peer { name: "tellane", rows: tellane::spans::rows, rates: tellane::spans::rates },
+    Peer { name: "tellane", rows: tellane::logs::rows, rates: Vec::new },
     Peer { name: "tellane", rows: tellane::off::not_installed, rates: Vec::new },
     Peer { name: "tellane", rows: tellane::off::rows, rates: Vec::new },
     Peer { name: "tellane", rows: tellane::scrape::rows, rates: Vec::new },
@@ -49,12 +52,14 @@ pub(crate) const PEERS: &[Peer] = &[
     Peer { name: "fastmetrics", rows: fastmetrics::rows, rates: fastmetrics::rates },
     Peer { name: "contatori", rows: contatori::rows, rates: Vec::new },
     Peer { name: "metrics-lib", rows: metrics_lib::rows, rates: metrics_lib::rates },
+    Peer { name: "log + env_logger", rows: env_logger::rows, rates: Vec::new },
     Peer { name: "fastrace", rows: fastrace::rows, rates: fastrace::rates },
     Peer { name: "tracing, no subscriber", rows: tracing::without_subscriber, rates: Vec::new },
     Peer { name: "tracing + registry", rows: tracing::with_registry, rates: Vec::new },
     Peer { name: "tracing + registry + no-op layer", rows: tracing::with_layer, rates: Vec::new },
     Peer { name: "tracing + registry + tellane's layer", rows: tracing::with_tellane_layer, rates: Vec::new },
     Peer { name: "tracing + tellane's subscriber", rows: tracing::with_tellane_subscriber, rates: Vec::new },
+    Peer { name: "tracing + fmt", rows: tracing_fmt::rows, rates: Vec::new },
     Peer { name: "tracing + opentelemetry", rows: tracing::with_opentelemetry, rates: tracing::rates },
     Peer { name: "puffin", rows: puffin::rows, rates: puffin::rates },
     Peer { name: "tracy", rows: tracy::rows, rates: tracy::rates },
@@ -102,6 +107,35 @@ impl Account {
         assert!(seen <= made, "{seen} seen of {made} that were made");
         assert!(seen > 0 || made == 0, "nothing seen of {made}");
         made - seen
+    }
+}
+
+/// A gauge that was set must show what it was set to last: the number of a batch's last call.
+fn set_last(made: Made, value: f64) -> u64 {
+    assert!(made.calls == 0 || value == f64::from(CALLS - 1), "the gauge shows {value}");
+    0
+}
+
+/// Discards text, and counts its lines: where log records go. One a process.
+struct Lines;
+
+static LINES: AtomicU64 = AtomicU64::new(0);
+
+impl Lines {
+    /// How many lines have come.
+    fn seen() -> u64 {
+        LINES.load(Ordering::Relaxed)
+    }
+}
+
+impl std::io::Write for Lines {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        LINES.fetch_add(u64::from(text.ends_with(b"\n")), Ordering::Relaxed);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -1,11 +1,11 @@
 //! prometheus (rust-prometheus): plain atomics, and its `local` metrics, which count in a cell until they are flushed.
 
-use super::{assert_lines, sum_in_text};
+use super::{assert_lines, set_last, sum_in_text};
 use crate::rate::{Rate, flow};
 use crate::row::{CALLS, CALLS_2T, Row, timed};
 use crate::{subject, workload};
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 use std::hint::black_box;
 
@@ -41,6 +41,12 @@ fn render(registry: &Registry) -> String {
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = counter_rows();
+    let gauge = Gauge::new("depth", "help").expect("a valid name");
+    let set = gauge.clone();
+    rows.push(
+        Row::one(subject::GAUGE, "Gauge::set", CALLS, move |number| set.set(f64::from(number)))
+            .checked(move |made| set_last(made, gauge.get())),
+    );
     rows.extend(histogram_rows());
     rows.extend(scrape_rows());
     rows

@@ -1,7 +1,7 @@
 //! prometheus-client: plain atomics, a locked map for families. Its label set is a type of the caller's; with borrowed
 //! texts it allocates nothing, which owned ones would for every call.
 
-use super::{assert_lines, sum_in_text};
+use super::{assert_lines, set_last, sum_in_text};
 use crate::rate::{Rate, flow};
 use crate::row::{CALLS, CALLS_2T, Row};
 use crate::workload::{Class, Method};
@@ -9,10 +9,12 @@ use crate::{subject, workload};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::fmt::{Error, Write};
 use std::hint::black_box;
+use std::sync::atomic::AtomicU64;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Texts {
@@ -70,7 +72,13 @@ pub(super) fn rows() -> Vec<Row> {
     let (sum_one, sum_two) = (sum(&family), sum(&family_two));
     let (enums, enums_two): (Family<Enums, Counter>, Family<Enums, Counter>) = Default::default();
     let (sum_enums, sum_enums_two) = (sum(&enums), sum(&enums_two));
+    let depth = Gauge::<f64, AtomicU64>::default();
+    let set = depth.clone();
     let mut rows = vec![
+        Row::one(subject::GAUGE, "Gauge::set", CALLS, move |number| {
+            set.set(f64::from(number));
+        })
+        .checked(move |made| set_last(made, depth.get())),
         Row::one(subject::COUNTER, "Counter::inc", CALLS, {
             let one = one.clone();
             move |_| {

@@ -5,7 +5,7 @@
 use super::Account;
 use super::opentelemetry::spans::provider;
 use crate::rate::{Rate, flow};
-use crate::row::{CALLS, Row, SPANS, timed};
+use crate::row::{CALLS, Row, SPANS, pending, poll, timed};
 use crate::{subject, workload};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use tellane::bridge::tracing::{Layer as Ours, Subscriber as OurSubscriber};
 use tellane::{Kind, Telemetry};
 use tracing::span::{Attributes, EnteredSpan, Id};
-use tracing::{Subscriber, info_span};
+use tracing::{Instrument, Subscriber, info_span};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
@@ -44,7 +44,7 @@ pub(super) fn without_subscriber() -> Vec<Row> {
 pub(super) fn with_registry() -> Vec<Row> {
     tracing::subscriber::set_global_default(tracing_subscriber::registry()).expect("the first one");
     // Each row checks what its own batches were given.
-    span_rows().into_iter().map(|row| row.weaker("nobody receives the spans")).collect()
+    span_rows().into_iter().chain([polled()]).map(|row| row.weaker("nobody receives the spans")).collect()
 }
 
 /// Hears of everything, does nothing with it.
@@ -60,7 +60,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Idle {
 pub(super) fn with_layer() -> Vec<Row> {
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Idle))
         .expect("the first one");
-    span_rows().into_iter().map(|row| row.weaker("nothing is kept of the spans")).collect()
+    span_rows().into_iter().chain([polled()]).map(|row| row.weaker("nothing is kept of the spans")).collect()
 }
 
 fn bridge(provider: &SdkTracerProvider) {
@@ -75,16 +75,18 @@ pub(super) fn with_opentelemetry() -> Vec<Row> {
     static ALL: Account = Account::new();
     let (provider, counting) = provider();
     bridge(&provider);
-    let rows = span_rows().into_iter().map(|row| {
-        let (flush, counting, provider) = (provider.clone(), counting.clone(), provider.clone());
-        row.rest(move || flush.force_flush().expect("the processor runs")).checked(move |made| {
-            // The exporter cannot tell the rows apart: what it has seen must reach what they made so far.
-            provider.force_flush().expect("the processor runs");
-            ALL.make(made.calls);
-            ALL.at_least(counting.seen());
-            0
-        })
-    });
+    // Polls are in one span a batch, everything else in one a call.
+    let rows =
+        span_rows().into_iter().map(|row| (row, false)).chain([(polled(), true)]).map(|(row, is_polled)| {
+            let (flush, counting, provider) = (provider.clone(), counting.clone(), provider.clone());
+            row.rest(move || flush.force_flush().expect("the processor runs")).checked(move |made| {
+                // The exporter cannot tell the rows apart: what it has seen must reach what they made so far.
+                provider.force_flush().expect("the processor runs");
+                ALL.make(if is_polled { made.batches } else { made.calls });
+                ALL.at_least(counting.seen());
+                0
+            })
+        });
     rows.collect()
 }
 
@@ -157,6 +159,13 @@ fn span_rows() -> Vec<Row> {
         Row::batch_on_two(subject::SPAN_ATTRIBUTES_2T, "info_span!, 2 fields", SPANS / 2, attributes),
         Row::batch(subject::SPAN_ATTRIBUTES, "info_span!, 2 fields", SPANS, attributes),
     ]
+}
+
+/// A future in a span of its own each batch.
+fn polled() -> Row {
+    Row::batch(subject::ASYNC_POLL, "Instrument::instrument", CALLS, |calls| {
+        poll(calls, pending().instrument(info_span!(parent: None, "polled")))
+    })
 }
 
 pub(super) fn rates() -> Vec<Rate> {

@@ -1,12 +1,13 @@
 //! tellane's counters, families, histograms and timers.
 
 use super::{DEADLINE, rest, started, sum};
+use crate::peers::set_last;
 use crate::rate::{Rate, flow};
-use crate::row::{CALLS, CALLS_2T, Row};
+use crate::row::{CALLS, CALLS_2T, Row, timed};
 use crate::workload::{Class, Method};
 use crate::{subject, workload};
 use std::hint::black_box;
-use tellane::{Kind, Label, LazyCounter, LazyHistogram, Telemetry, counter, histogram};
+use tellane::{Kind, Label, LazyCounter, LazyHistogram, PointValue, Telemetry, counter, histogram};
 
 static HITS: LazyCounter = counter!("hits_total", "A counter in a static.");
 static SIZES: LazyHistogram = histogram!("sizes", "A histogram in a static.");
@@ -33,6 +34,7 @@ pub(in crate::peers) fn rows() -> Vec<Row> {
     let installed = Telemetry::builder("comparison").install().expect("the first one");
     let mut rows = counter_rows(&installed);
     rows.extend(family_rows(&installed));
+    rows.push(gauge_row(&installed));
     rows.extend(histogram_rows(&installed));
     rows
 }
@@ -95,10 +97,24 @@ fn family_rows(installed: &Telemetry) -> Vec<Row> {
     ]
 }
 
+fn gauge_row(installed: &Telemetry) -> Row {
+    let gauge = installed.gauge("depth").register().expect("a fresh name");
+    let telemetry = installed.clone();
+    Row::one(subject::GAUGE, "Gauge::set", CALLS, move |number| gauge.set(f64::from(number))).checked(
+        move |made| {
+            let snapshot = telemetry.snapshot(DEADLINE).expect("the aggregator is idle");
+            let mut values =
+                snapshot.points().filter(|point| point.name() == "depth").map(|point| point.value().clone());
+            set_last(made, if let Some(PointValue::Gauge(value)) = values.next() { value } else { f64::NAN })
+        },
+    )
+}
+
 fn histogram_rows(installed: &Telemetry) -> Vec<Row> {
     let values = workload::values();
     let histogram = |name| installed.histogram(name).register().expect("a fresh name");
     let (paced, one, two) = (histogram("paced"), histogram("one"), histogram("two"));
+    let (inside, around) = (histogram("inside"), installed.tracer());
     let timer = installed.timer("work").register().expect("a fresh name");
     vec![
         Row::one(subject::HISTOGRAM, "Histogram::record, into the ring", CALLS, move |number| {
@@ -118,6 +134,12 @@ fn histogram_rows(installed: &Telemetry) -> Vec<Row> {
             two.record(workload::at(values, number));
         })
         .exact(count(installed, "two")),
+        Row::batch(subject::HISTOGRAM_IN_SPAN, "Histogram::record, into the ring", CALLS, move |calls| {
+            let _span = around.span("around");
+            timed(calls, |number| inside.record(workload::at(values, number)))
+        })
+        .rest(rest(installed))
+        .exact(count(installed, "inside")),
         Row::one(subject::TIMER, "Timer::start", CALLS, move |_| {
             let _running = timer.start();
         })
@@ -127,7 +149,7 @@ fn histogram_rows(installed: &Telemetry) -> Vec<Row> {
 }
 
 pub(in crate::peers) fn rates() -> Vec<Rate> {
-    vec![Rate::new(subject::FLAT_OUT_HISTOGRAM, "Histogram::record", |time| {
+    let flat_out = Rate::new(subject::FLAT_OUT_HISTOGRAM, "Histogram::record", |time| {
         let telemetry = started("flat out");
         let histogram = telemetry.histogram("latency").register().expect("a fresh name");
         let values = workload::values();
@@ -140,5 +162,6 @@ pub(in crate::peers) fn rates() -> Vec<Rate> {
             assert_eq!(snapshot.histogram("latency", &[]).map(|taken| taken.count()), Some(made));
             samples.aggregated
         })
-    })]
+    });
+    std::iter::once(flat_out).chain(super::drain::rates()).collect()
 }

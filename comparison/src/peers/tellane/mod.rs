@@ -1,5 +1,7 @@
 //! tellane, of this tree.
 
+mod drain;
+pub(super) mod logs;
 pub(super) mod metrics;
 pub(super) mod off;
 pub(super) mod scrape;

@@ -1,6 +1,6 @@
 //! tellane switched off, or not installed.
 
-use super::{DEADLINE, started};
+use super::{DEADLINE, started, sum};
 use crate::row::{CALLS, Row};
 use crate::subject;
 use std::hint::black_box;
@@ -28,6 +28,10 @@ pub(in crate::peers) fn not_installed() -> Vec<Row> {
 /// An instance that is switched off: what it skips, it counts.
 pub(in crate::peers) fn rows() -> Vec<Row> {
     let (histograms, timers, spans) = (started("off"), started("off"), started("off"));
+    let (logs, counters) = (started("off"), started("off"));
+    let log = logs.logger("comparison");
+    let counter = counters.counter("calls_total").register().expect("a fresh name");
+    counters.switch().force_off();
     let histogram = histograms.histogram("latency").register().expect("a fresh name");
     let timer = timers.timer("work").register().expect("a fresh name");
     let tracer = spans.tracer();
@@ -51,6 +55,12 @@ pub(in crate::peers) fn rows() -> Vec<Row> {
             let _span = tracer.span("off");
         })
         .exact(suppressed(spans, Kind::Span)),
-        // A log record while off, and below its level, go here.
+        Row::one(subject::OFF, "switched off, log, 2 fields", CALLS, move |number| {
+            tellane::info!(log, "order placed", number = number, by = "web");
+        })
+        .exact(suppressed(logs, Kind::Log)),
+        // Counters go on: a total that has a gap is no total.
+        Row::one(subject::OFF, "switched off, counter, which goes on", CALLS, move |_| counter.inc())
+            .exact(move || sum(&counters.snapshot(DEADLINE).expect("the aggregator is idle"), "calls_total")),
     ]
 }

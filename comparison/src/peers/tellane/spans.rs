@@ -2,13 +2,17 @@
 
 use super::{DEADLINE, rest, started};
 use crate::rate::{Rate, flow};
-use crate::row::{Row, SPANS, timed};
+use crate::row::{CALLS, Row, SPANS, pending, poll, timed};
 use crate::{subject, workload};
-use tellane::{Kind, Telemetry, Tracer};
+use tellane::{Config, InSpan, Kind, Outcome, Telemetry, Tracer};
 
 pub(in crate::peers) fn rows() -> Vec<Row> {
     let fresh = || started("spans");
     let sparse = || Telemetry::builder("sparse").sampling(0.0).start().expect("the settings are valid");
+    let held = || {
+        let config = Config { sampling: 0.0, outcome: Some(Outcome::default()), ..Config::default() };
+        Telemetry::builder("held").config(config).start().expect("the settings are valid")
+    };
     vec![
         row(fresh(), |tracer| {
             Row::one(subject::SPAN_ROOT, "Tracer::span", SPANS, move |_| {
@@ -63,7 +67,12 @@ pub(in crate::peers) fn rows() -> Vec<Row> {
                 let _span = tracer.span("span");
             })
         }),
-        // A future polled through `in_span` (subject::ASYNC_POLL) goes here.
+        row(held(), |tracer| {
+            Row::one(subject::SPAN_HELD, "Tracer::span, kept if the outcome asks for it", SPANS, move |_| {
+                let _span = tracer.span("span");
+            })
+        }),
+        polled(fresh()),
     ]
 }
 
@@ -73,6 +82,21 @@ fn row(telemetry: Telemetry, make: impl FnOnce(Tracer) -> Row) -> Row {
         let snapshot = telemetry.snapshot(DEADLINE).expect("the aggregator is idle");
         let counted = snapshot.span_durations("span").map_or(0, |taken| taken.count());
         assert_eq!(counted, made.calls, "spans counted, and made");
+        telemetry.ledger().kind(Kind::Span).dropped.total()
+    })
+}
+
+/// A future in a span of its own each batch; the spans are counted, and as many as there were batches.
+fn polled(telemetry: Telemetry) -> Row {
+    let tracer = telemetry.tracer();
+    Row::batch(subject::ASYNC_POLL, "Future::in_span, an owned span", CALLS, move |calls| {
+        poll(calls, pending().in_span(tracer.owned("polled")))
+    })
+    .rest(rest(&telemetry))
+    .checked(move |made| {
+        let snapshot = telemetry.snapshot(DEADLINE).expect("the aggregator is idle");
+        let counted = snapshot.span_durations("polled").map_or(0, |taken| taken.count());
+        assert_eq!(counted, made.batches, "spans counted, and made");
         telemetry.ledger().kind(Kind::Span).dropped.total()
     })
 }

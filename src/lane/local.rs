@@ -585,7 +585,7 @@ impl Here<'_> {
     }
 
     /// A log record that the switch keeps out.
-    #[cold]
+    #[inline(always)]
     pub(crate) fn skip_log(&self) {
         skip(self.lane, Kind::Log);
     }

@@ -222,6 +222,22 @@ pub fn logger(target: &str) -> Logger {
     global().map_or(Logger::noop(), |registry| Logger::new(registry, target))
 }
 
+/// Whether a record should be made now: its level is on, and the switch lets it through. One that the switch keeps out
+/// is counted. The macros' way; what is off so makes no call and no fields.
+#[doc(hidden)]
+#[inline(always)]
+pub fn wants(logger: &Logger, level: Level) -> bool {
+    let Some(source) = logger.0.as_ref().filter(|source| source.target.lets(level)) else { return false };
+    let let_through = local::here(source.target.base, |here| {
+        let on = here.lane.ring.lets_samples_through();
+        if !on {
+            here.skip_log();
+        }
+        on
+    });
+    let_through.unwrap_or(true) // a thread that is not at the instance yet: `write` sees to it
+}
+
 /// Makes a record of a level that is on: of a statement, or of a text. The macros' way.
 #[doc(hidden)]
 #[inline(never)]

@@ -72,7 +72,7 @@ macro_rules! __log {
             ::core::line!(),
         );
         let logger: &$crate::Logger = &$logger;
-        if logger.enabled($crate::Level::$level) {
+        if $crate::macro_support::wants(logger, $crate::Level::$level) {
             $crate::macro_support::write(
                 logger,
                 $crate::Level::$level,
@@ -83,7 +83,7 @@ macro_rules! __log {
     }};
     ($level:ident, $logger:expr, $message:expr $(, $key:tt = $value:expr)* $(,)?) => {{
         let logger: &$crate::Logger = &$logger;
-        if logger.enabled($crate::Level::$level) {
+        if $crate::macro_support::wants(logger, $crate::Level::$level) {
             $crate::macro_support::write(
                 logger,
                 $crate::Level::$level,

@@ -16,6 +16,6 @@ pub use logger::{Logger, logger};
 /// What the macros need; no promises are made about it.
 #[doc(hidden)]
 pub mod macro_support {
-    pub use super::logger::write;
+    pub use super::logger::{wants, write};
     pub use crate::series::{Attribute, Site};
 }

@@ -182,7 +182,7 @@ impl Builder {
         watch_forks();
         let (registry, mut step) = self.parts();
         let inbox = (!self.sinks.is_empty()).then(|| {
-            let (outbox, inbox) = outbox();
+            let (outbox, inbox) = outbox(&registry);
             let mail = Arc::clone(&outbox.mail);
             step.log_to(outbox);
             (inbox, mail)

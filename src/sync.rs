@@ -17,6 +17,14 @@ pub(crate) mod fixed {
     pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
 
+/// A channel without a bound. Loom does not see into crossbeam's, so models have a queue of their own.
+#[cfg(not(tellane_loom))]
+pub(crate) mod queue {
+    pub(crate) use crossbeam_channel::{Receiver, Sender, unbounded};
+}
+#[cfg(tellane_loom)]
+pub(crate) mod queue;
+
 #[cfg(not(tellane_loom))]
 use std::sync::{Mutex as Inner, MutexGuard};
 
@@ -138,6 +146,12 @@ pub(crate) mod plant {
         LateLook,
         /// A record is counted after it is published.
         CountAfterPublish,
+        /// Log records count as settled without what was written of them being seen.
+        RelaxedSettle,
+        /// Log records count as settled before they are in the account.
+        EarlySettle,
+        /// Log records that are lost on their way to the sinks are never settled.
+        UnsettledLoss,
         /// The decoder trusts the word count of a header.
         TrustLength,
         /// The encoder cuts wide values to their low bits.

@@ -13,7 +13,8 @@ use crate::level::Level;
 use crate::log::Logger;
 use crate::metrics::{CounterBuilder, GaugeBuilder, HistogramBuilder, TimerBuilder, UpDownCounterBuilder};
 use crate::series::{
-    Caps, Fault, LevelsError, LogSettings, RateLimit, Registry, Tracing, enlist, install_global,
+    Caps, Fault, HeadersRefused, LevelsError, LogSettings, RateLimit, Registry, Tracing, enlist,
+    install_global,
 };
 use crate::snapshot::{Mail, Snapshot, outbox};
 use crate::stats::Ledger;
@@ -181,7 +182,7 @@ impl Builder {
         watch_forks();
         let (registry, mut step) = self.parts();
         let inbox = (!self.sinks.is_empty()).then(|| {
-            let (outbox, inbox) = outbox();
+            let (outbox, inbox) = outbox(&registry);
             let mail = Arc::clone(&outbox.mail);
             step.log_to(outbox);
             (inbox, mail)
@@ -268,6 +269,7 @@ impl Builder {
             holds: config.outcome.is_some(),
             exemplars: config.exemplars,
             span_limits: config.span_limits,
+            headers: HeadersRefused::default(),
         };
         let logs = LogSettings {
             level: config.log_level,

@@ -1,19 +1,10 @@
 //! What is said through the `log` crate, by this test and by a crate that knows nothing of tellane.
 
-mod support;
-
 use log::Log;
 use std::fmt;
-use support::{PATIENCE, assert_balanced};
 use tellane::bridge::log::Bridge;
-use tellane::{Config, Kind, Level, LogMemory, Sink, Telemetry};
-
-/// An instance with a memory of its logs.
-fn start(config: Config) -> (Telemetry, LogMemory) {
-    let (sink, kept) = Sink::memory(100_000);
-    let telemetry = Telemetry::builder("bridge").config(config).log_to(sink).start().expect("it starts");
-    (telemetry, kept)
-}
+use tellane::testing::Kit;
+use tellane::{Config, Kind, Level};
 
 /// Hands a record to a bridge, as the `log` crate does.
 fn say(bridge: &Bridge, level: log::Level, target: &str, arguments: fmt::Arguments<'_>) {
@@ -22,10 +13,10 @@ fn say(bridge: &Bridge, level: log::Level, target: &str, arguments: fmt::Argumen
 
 #[test]
 fn a_crate_that_logs_is_heard_and_its_records_are_in_the_open_span() {
-    let (telemetry, kept) = start(Config::default());
-    Bridge::install(&telemetry).expect("the only one in this process");
-    telemetry.set_level("globset", Level::Trace);
-    let tracer = telemetry.tracer();
+    let kit = Kit::new();
+    Bridge::install(kit.telemetry()).expect("the only one in this process");
+    kit.telemetry().set_level("globset", Level::Trace);
+    let tracer = kit.tracer();
     let span = tracer.span("match globs");
     let mut globs = globset::GlobSetBuilder::new();
     for pattern in ["*.rs", "src/**/tests.rs", "Cargo.toml"] {
@@ -33,8 +24,7 @@ fn a_crate_that_logs_is_heard_and_its_records_are_in_the_open_span() {
     }
     let set = globs.build().expect("a set");
     assert!(set.is_match("lib.rs"));
-    telemetry.snapshot(PATIENCE).expect("a snapshot");
-    let records = kept.records();
+    let records = kit.logs();
     assert!(!records.is_empty(), "globset says how it built the set");
     let ids = span.context().expect("on");
     for record in &records {
@@ -47,27 +37,25 @@ fn a_crate_that_logs_is_heard_and_its_records_are_in_the_open_span() {
         "{records:?}"
     );
     drop(span);
-    telemetry.set_level("globset", None);
-    let before = kept.records().len();
+    kit.telemetry().set_level("globset", None);
+    let before = kit.logs().len();
     globset::GlobSetBuilder::new().add(globset::Glob::new("*.md").expect("good")).build().expect("a set");
-    telemetry.snapshot(PATIENCE).expect("a snapshot");
-    assert_eq!(kept.records().len(), before, "nothing more, without a restart");
+    assert_eq!(kit.logs().len(), before, "nothing more, without a restart");
 }
 
 #[test]
 fn levels_targets_and_long_messages_come_through() {
     let config = Config { logs_per_second: None, log_value: u16::MAX, ..Config::default() };
-    let (telemetry, kept) = start(config);
-    let bridge = Bridge::new(&telemetry);
-    telemetry.set_levels("warn,quiet=off,loud=trace").expect("good rules");
+    let kit = Kit::with(config);
+    let bridge = Bridge::new(kit.telemetry());
+    kit.telemetry().set_levels("warn,quiet=off,loud=trace").expect("good rules");
     let long = "x".repeat(5_000);
     for target in ["other", "quiet", "loud", "loud::inner"] {
         for level in log::Level::iter() {
             say(&bridge, level, target, format_args!("{target} {level} {long}"));
         }
     }
-    telemetry.snapshot(PATIENCE).expect("a snapshot");
-    let records = kept.records();
+    let records = kit.logs();
     let count = |target: &str| records.iter().filter(|record| *record.target == *target).count();
     assert_eq!((count("other"), count("quiet"), count("loud"), count("loud::inner")), (2, 0, 5, 5));
     for record in &records {
@@ -85,19 +73,18 @@ fn a_value_that_logs_while_it_is_shown_does_not_deadlock() {
             f.write_str("shown")
         }
     }
-    let (telemetry, kept) = start(Config::default());
-    let bridge = Bridge::new(&telemetry);
+    let kit = Kit::new();
+    let bridge = Bridge::new(kit.telemetry());
     say(&bridge, log::Level::Info, "outer", format_args!("{}", Chatty(&bridge)));
-    telemetry.snapshot(PATIENCE).expect("a snapshot");
-    let texts: Vec<_> = kept.records().iter().map(|record| record.message.to_string()).collect();
+    let texts: Vec<_> = kit.logs().iter().map(|record| record.message.to_string()).collect();
     assert_eq!(texts, ["while showing 1", "shown"]);
 }
 
 #[test]
 fn many_threads_and_targets_are_accounted_for() {
     let config = Config { logs_per_second: None, ..Config::default() };
-    let (telemetry, kept) = start(config);
-    let bridge = Bridge::new(&telemetry);
+    let kit = Kit::with(config);
+    let bridge = Bridge::new(kit.telemetry());
     std::thread::scope(|scope| {
         for thread in 0..8 {
             let bridge = &bridge;
@@ -109,11 +96,9 @@ fn many_threads_and_targets_are_accounted_for() {
             });
         }
     });
-    let report = telemetry.shutdown(PATIENCE);
-    assert_balanced(&report.ledger);
-    let logs = report.ledger.kind(Kind::Log);
+    let logs = kit.end().kind(Kind::Log);
     assert_eq!(logs.recorded, 4_000);
-    assert_eq!(kept.records().len() as u64, logs.aggregated);
+    assert_eq!(kit.logs().len() as u64, logs.aggregated);
     say(&bridge, log::Level::Error, "target1", format_args!("too late"));
-    assert_eq!(telemetry.ledger().kind(Kind::Log).dropped.by(tellane::Reason::AfterShutdown), 1);
+    assert_eq!(kit.telemetry().ledger().kind(Kind::Log).dropped.by(tellane::Reason::AfterShutdown), 1);
 }

@@ -1,14 +1,8 @@
 //! Label families: the cap on series and its overflow, exact under many threads, with values of any length.
 
-mod support;
-
 use std::time::Duration;
-use support::{PATIENCE, assert_balanced};
-use tellane::{Config, Label, MetricKind, PointValue, RegisterError, Snapshot, Telemetry};
-
-fn start(config: Config) -> Telemetry {
-    Telemetry::builder("families").config(config).start().expect("it starts")
-}
+use tellane::testing::Kit;
+use tellane::{Config, Label, MetricKind, PointValue, RegisterError, Snapshot};
 
 /// Number of series of a metric and the sum of their counts.
 fn series(snapshot: &Snapshot, name: &str) -> (usize, u64) {
@@ -25,13 +19,13 @@ fn series(snapshot: &Snapshot, name: &str) -> (usize, u64) {
 #[test]
 fn above_the_cap_totals_stay_exact_from_many_threads() {
     const VALUES: usize = 1_000;
-    let telemetry = start(Config { series_cap: 50, ..Config::default() });
+    let kit = Kit::with(Config { series_cap: 50, ..Config::default() });
     let texts: Vec<String> = (0..VALUES).map(|number| format!("value {number}")).collect();
-    let counters = telemetry.counter("calls_total").family(["a", "b"]).expect("a good name");
-    let sums = telemetry.up_down_counter("sums").family(["a"]).expect("a good name");
-    let gauges = telemetry.gauge("levels").family(["a"]).expect("a good name");
-    let sizes = telemetry.histogram("sizes").digits(1).family(["a"]).expect("a good name");
-    let timers = telemetry.timer("work").family(["a"]).expect("a good name");
+    let counters = kit.telemetry().counter("calls_total").family(["a", "b"]).expect("a good name");
+    let sums = kit.telemetry().up_down_counter("sums").family(["a"]).expect("a good name");
+    let gauges = kit.telemetry().gauge("levels").family(["a"]).expect("a good name");
+    let sizes = kit.telemetry().histogram("sizes").digits(1).family(["a"]).expect("a good name");
+    let timers = kit.telemetry().timer("work").family(["a"]).expect("a good name");
     std::thread::scope(|scope| {
         for thread in 0..8 {
             let (texts, counters, sums, gauges, sizes, timers) =
@@ -48,9 +42,8 @@ fn above_the_cap_totals_stay_exact_from_many_threads() {
             });
         }
     });
-    let report = telemetry.shutdown(PATIENCE);
-    assert_balanced(&report.ledger);
-    let last = telemetry.latest();
+    kit.end();
+    let last = kit.snapshot();
     for name in ["calls_total", "sums", "levels", "sizes", "work_seconds"] {
         assert_eq!(series(&last, name), (51, 8 * VALUES as u64), "{name}: the cap, and one for the rest");
     }
@@ -72,14 +65,14 @@ fn above_the_cap_totals_stay_exact_from_many_threads() {
 
 #[test]
 fn each_metric_may_name_its_own_cap() {
-    let telemetry = start(Config { series_cap: 2, ..Config::default() });
+    let kit = Kit::with(Config { series_cap: 2, ..Config::default() });
     let values = ["a", "b", "c", "d", "e"];
-    let one = telemetry.counter("one_total").series_cap(1).family(["v"]).expect("a good name");
-    let three = telemetry.histogram("three").series_cap(3).family(["v"]).expect("a good name");
-    let ten = telemetry.gauge("ten").series_cap(10).family(["v"]).expect("a good name");
-    let default = telemetry.up_down_counter("two").family(["v"]).expect("a good name");
+    let one = kit.telemetry().counter("one_total").series_cap(1).family(["v"]).expect("a good name");
+    let three = kit.telemetry().histogram("three").series_cap(3).family(["v"]).expect("a good name");
+    let ten = kit.telemetry().gauge("ten").series_cap(10).family(["v"]).expect("a good name");
+    let default = kit.telemetry().up_down_counter("two").family(["v"]).expect("a good name");
     // No cap of zero: the first combination is always kept.
-    let zero = telemetry.timer("zero").series_cap(0).family(["v"]).expect("a good name");
+    let zero = kit.telemetry().timer("zero").series_cap(0).family(["v"]).expect("a good name");
     for value in values {
         one.with([value]).inc();
         three.with([value]).record(1);
@@ -87,7 +80,7 @@ fn each_metric_may_name_its_own_cap() {
         default.with([value]).inc();
         zero.with([value]).time(|| ());
     }
-    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    let snapshot = kit.snapshot();
     let expected = [("one_total", 2), ("three", 4), ("ten", 5), ("two", 3), ("zero_seconds", 2)];
     for (name, count) in expected {
         assert_eq!(series(&snapshot, name), (count, 5), "{name}");
@@ -100,14 +93,14 @@ fn each_metric_may_name_its_own_cap() {
 
 #[test]
 fn long_values_meet_the_overflow_series_and_take_no_place() {
-    let telemetry = start(Config { series_cap: 3, label_value_max: 8, ..Config::default() });
-    let family = telemetry.counter("calls_total").family(["route"]).expect("a good name");
+    let kit = Kit::with(Config { series_cap: 3, label_value_max: 8, ..Config::default() });
+    let family = kit.telemetry().counter("calls_total").family(["route"]).expect("a good name");
     family.with(["/a/very/long/route"]).inc();
     family.with([&"x".repeat(1 << 20)]).add(10);
     for value in ["", "12345678", "äöü", "fourth"] {
         family.with([value]).add(100);
     }
-    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    let snapshot = kit.snapshot();
     let count = |value| snapshot.counter("calls_total", &[("route", value)]);
     assert_eq!(
         [count(""), count("12345678"), count("äöü")],
@@ -120,14 +113,14 @@ fn long_values_meet_the_overflow_series_and_take_no_place() {
 
 #[test]
 fn values_are_told_apart_whatever_their_bytes() {
-    let telemetry = start(Config::default());
-    let family = telemetry.counter("calls_total").family(["a", "b"]).expect("a good name");
+    let kit = Kit::new();
+    let family = kit.telemetry().counter("calls_total").family(["a", "b"]).expect("a good name");
     let pairs =
         [["ab", "c"], ["a", "bc"], ["abc", ""], ["", "abc"], ["a\0b", "c"], ["ab\n", "c"], ["AB", "c"]];
     for (number, pair) in pairs.into_iter().enumerate() {
         family.with(pair).add(number as u64 + 1);
     }
-    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    let snapshot = kit.snapshot();
     for (number, [a, b]) in pairs.into_iter().enumerate() {
         assert_eq!(
             snapshot.counter("calls_total", &[("a", a), ("b", b)]),
@@ -139,11 +132,13 @@ fn values_are_told_apart_whatever_their_bytes() {
 
 #[test]
 fn the_same_metric_registered_twice_is_one() {
-    let telemetry = start(Config::default());
-    let first = telemetry.counter("calls_total").label("zone", "x").family(["route"]).expect("the first");
-    let again = telemetry.counter("calls").label("zone", "x").family(["route"]).expect("the same");
-    let other_zone = telemetry.counter("calls").label("zone", "y").family(["route"]).expect("another zone");
-    let single = telemetry.counter("calls_total").label("route", "/cart").label("zone", "x");
+    let kit = Kit::new();
+    let first =
+        kit.telemetry().counter("calls_total").label("zone", "x").family(["route"]).expect("the first");
+    let again = kit.telemetry().counter("calls").label("zone", "x").family(["route"]).expect("the same");
+    let other_zone =
+        kit.telemetry().counter("calls").label("zone", "y").family(["route"]).expect("another zone");
+    let single = kit.telemetry().counter("calls_total").label("route", "/cart").label("zone", "x");
     let single = single.register().expect("one of its series");
     first.with(["/cart"]).inc();
     again.with(["/cart"]).add(10);
@@ -152,7 +147,7 @@ fn the_same_metric_registered_twice_is_one() {
     let kept = first.with(["/cart"]).clone();
     drop((first, again));
     kept.add(10_000);
-    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    let snapshot = kit.snapshot();
     assert_eq!(snapshot.counter("calls_total", &[("zone", "x"), ("route", "/cart")]), Some(10_111));
     assert_eq!(snapshot.counter("calls_total", &[("zone", "y"), ("route", "/cart")]), Some(1_000));
     assert_eq!(series(&snapshot, "calls_total"), (2, 11_111));
@@ -160,15 +155,15 @@ fn the_same_metric_registered_twice_is_one() {
 
 #[test]
 fn a_second_family_finds_what_the_first_registered() {
-    let telemetry = Telemetry::builder("families").start().expect("it starts");
+    let kit = Kit::new();
     let family =
-        || telemetry.counter("shared_total").series_cap(1).family(["which"]).expect("one definition");
+        || kit.telemetry().counter("shared_total").series_cap(1).family(["which"]).expect("one definition");
     let (first, second) = (family(), family());
     first.with(["x"]).inc();
     second.with(["y"]).inc(); // above the cap
     second.with(["x"]).inc(); // registered by the first, and not met by the second before it was full
     second.with(["y"]).inc();
-    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    let snapshot = kit.snapshot();
     let count = |which| snapshot.counter("shared_total", &[("which", which)]);
     assert_eq!((count("x"), count("__overflow__")), (Some(2), Some(2)));
 }
@@ -186,10 +181,10 @@ impl Label for Digit {
 
 #[test]
 fn fixed_families_count_each_combination_from_many_threads() {
-    let telemetry = start(Config::default());
-    let calls = telemetry.counter("calls_total").label("by", "test");
+    let kit = Kit::new();
+    let calls = kit.telemetry().counter("calls_total").label("by", "test");
     let calls = calls.fixed_family::<(Digit, bool)>(["digit", "odd"]).expect("a good name");
-    let sizes = telemetry.histogram("sizes").fixed_family::<(Digit,)>(["digit"]).expect("a good name");
+    let sizes = kit.telemetry().histogram("sizes").fixed_family::<(Digit,)>(["digit"]).expect("a good name");
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -200,7 +195,7 @@ fn fixed_families_count_each_combination_from_many_threads() {
             });
         }
     });
-    let snapshot = telemetry.snapshot(PATIENCE).expect("the aggregator runs");
+    let snapshot = kit.snapshot();
     for (number, digit) in Digit::VALUES.iter().enumerate() {
         let odd = bool::VALUES[number % 2];
         let labels = [("digit", *digit), ("odd", odd), ("by", "test")];
@@ -208,19 +203,20 @@ fn fixed_families_count_each_combination_from_many_threads() {
     }
     assert_eq!(series(&snapshot, "calls_total"), (10, 4_000), "only combinations that were used are series");
     assert_eq!(series(&snapshot, "sizes"), (5, 4_000));
-    assert_balanced(&telemetry.shutdown(PATIENCE).ledger);
+    kit.end();
 }
 
 #[test]
 fn above_the_cap_and_with_indexes_that_are_none_fixed_totals_stay_exact() {
-    let telemetry = start(Config { series_cap: 3, ..Config::default() });
-    let calls = telemetry.counter("calls_total").fixed_family::<(Digit,)>(["digit"]).expect("a good name");
+    let kit = Kit::with(Config { series_cap: 3, ..Config::default() });
+    let calls =
+        kit.telemetry().counter("calls_total").fixed_family::<(Digit,)>(["digit"]).expect("a good name");
     for number in 0..10 {
         (0..10).for_each(|_| calls.with((Digit(number),)).inc());
     }
     calls.with((Digit(10),)).inc(); // none of its values
     calls.with((Digit(usize::MAX),)).inc();
-    let snapshot = telemetry.snapshot(PATIENCE).expect("the aggregator runs");
+    let snapshot = kit.snapshot();
     assert_eq!(series(&snapshot, "calls_total"), (4, 102));
     assert_eq!(snapshot.counter("calls_total", &[("digit", "2")]), Some(10));
     assert_eq!(snapshot.counter("calls_total", &[("digit", "__overflow__")]), Some(72));
@@ -228,13 +224,13 @@ fn above_the_cap_and_with_indexes_that_are_none_fixed_totals_stay_exact() {
 
 #[test]
 fn a_family_and_a_fixed_one_of_one_metric_share_its_series() {
-    let telemetry = start(Config::default());
-    let by_text = telemetry.counter("calls_total").family(["digit"]).expect("a good name");
+    let kit = Kit::new();
+    let by_text = kit.telemetry().counter("calls_total").family(["digit"]).expect("a good name");
     let by_number =
-        telemetry.counter("calls_total").fixed_family::<(Digit,)>(["digit"]).expect("the same metric");
+        kit.telemetry().counter("calls_total").fixed_family::<(Digit,)>(["digit"]).expect("the same metric");
     by_text.with(["7"]).inc();
     by_number.with((Digit(7),)).add(2);
-    let snapshot = telemetry.snapshot(PATIENCE).expect("the aggregator runs");
+    let snapshot = kit.snapshot();
     assert_eq!(snapshot.counter("calls_total", &[("digit", "7")]), Some(3));
 }
 
@@ -251,7 +247,7 @@ fn too_many_combinations_are_refused() {
         }
     }
 
-    let telemetry = start(Config::default());
-    let refused = telemetry.counter("calls_total").fixed_family::<(Many, Many)>(["a", "b"]);
+    let kit = Kit::new();
+    let refused = kit.telemetry().counter("calls_total").fixed_family::<(Many, Many)>(["a", "b"]);
     assert!(matches!(refused, Err(RegisterError::Exhausted)));
 }

@@ -6,27 +6,19 @@ use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use support::{PATIENCE, assert_balanced, eventually};
-use tellane::{
-    Clock, Config, Format, Kind, Level, LogMemory, Logger, MockClock, Reason, Sink, Telemetry, Value,
-};
+use tellane::testing::Kit;
+use tellane::{Config, Format, Kind, Level, LogRecord, Logger, Reason, Sink, Telemetry, Value};
 
-fn start(config: Config) -> (Telemetry, LogMemory, MockClock) {
-    let (clock, hand) = Clock::mock();
-    let (sink, kept) = Sink::memory(100_000);
-    let builder = Telemetry::builder("test").config(config).clock(clock).log_to(sink);
-    (builder.start().expect("it starts"), kept, hand)
-}
-
-fn messages(kept: &LogMemory) -> Vec<String> {
-    kept.records().iter().map(|record| record.message.to_string()).collect()
+fn messages(records: &[LogRecord]) -> Vec<&str> {
+    records.iter().map(|record| &*record.message).collect()
 }
 
 #[test]
 fn a_record_arrives_whole() {
-    let (telemetry, kept, hand) = start(Config::default());
-    let log = telemetry.logger("app::db");
-    let tracer = telemetry.tracer();
-    hand.set(5_000_000_000);
+    let kit = Kit::new();
+    let log = kit.logger("app::db");
+    let tracer = kit.tracer();
+    kit.clock().set(5_000_000_000);
     let span = tracer.span("query");
     let context = span.context().expect("it is on");
     tellane::info!(
@@ -39,11 +31,10 @@ fn a_record_arrives_whole() {
         diff = -1
     );
     drop(span);
-    hand.set(6_000_000_000);
+    kit.clock().set(6_000_000_000);
     log.error("it broke");
     tellane::debug!(log, "not heard", rows = 1);
-    telemetry.snapshot(PATIENCE).expect("a snapshot");
-    let records = kept.records();
+    let records = kit.logs();
     assert_eq!(records.len(), 2);
     let first = &records[0];
     assert_eq!((first.unix_nanos, first.level, &*first.message), (5_000_000_000, Level::Info, "slow query"));
@@ -61,21 +52,19 @@ fn a_record_arrives_whole() {
     let second = &records[1];
     assert_eq!((second.level, &*second.message, second.span), (Level::Error, "it broke", None));
     assert_eq!((&*second.target, second.location), ("app::db", None));
-    let end = telemetry.shutdown(PATIENCE);
-    assert!(end.finished);
-    assert_balanced(&end.ledger);
-    let logs = end.ledger.kind(Kind::Log);
+    let end = kit.end();
+    let logs = end.kind(Kind::Log);
     assert_eq!((logs.recorded, logs.aggregated), (2, 2));
-    assert_balanced(telemetry.latest().ledger());
+    assert_balanced(kit.telemetry().latest().ledger());
     log.warn("too late");
-    assert_eq!(telemetry.ledger().kind(Kind::Log).dropped.by(Reason::AfterShutdown), 1);
+    assert_eq!(kit.telemetry().ledger().kind(Kind::Log).dropped.by(Reason::AfterShutdown), 1);
 }
 
 #[test]
 fn records_of_many_threads_come_in_the_order_of_their_times() {
     let config = Config { logs_per_second: None, ..Config::default() };
-    let (telemetry, kept, hand) = start(config);
-    let log = telemetry.logger("app");
+    let kit = Kit::with(config);
+    let log = kit.logger("app");
     let turn = Mutex::new(());
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -83,71 +72,64 @@ fn records_of_many_threads_come_in_the_order_of_their_times() {
                 for _ in 0..500 {
                     // One at a time, so that each has a time of its own.
                     let _turn = turn.lock().expect("not poisoned");
-                    hand.advance(Duration::from_millis(1));
+                    kit.clock().advance(Duration::from_millis(1));
                     tellane::info!(log, "tick");
                 }
             });
         }
     });
-    telemetry.snapshot(PATIENCE).expect("a snapshot");
-    let times: Vec<u64> = kept.records().iter().map(|record| record.unix_nanos).collect();
+    let times: Vec<u64> = kit.logs().iter().map(|record| record.unix_nanos).collect();
     assert_eq!(times.len(), 2_000);
     assert!(times.is_sorted());
-    assert_balanced(&telemetry.shutdown(PATIENCE).ledger);
+    kit.end();
 }
 
 #[test]
 fn levels_change_while_it_runs() {
-    let (telemetry, kept, _hand) = start(Config { log_level: Some(Level::Warn), ..Config::default() });
-    let (db, pool) = (telemetry.logger("app::db"), telemetry.logger("app::db::pool"));
+    let kit = Kit::with(Config { log_level: Some(Level::Warn), ..Config::default() });
+    let (db, pool) = (kit.logger("app::db"), kit.logger("app::db::pool"));
     let say = |what: &str| {
         db.debug(&format!("db {what}"));
         pool.debug(&format!("pool {what}"));
     };
     say("quiet");
-    telemetry.set_level("app", Level::Debug);
+    kit.telemetry().set_level("app", Level::Debug);
     say("loud");
-    telemetry.set_level("app::db::pool", None);
+    kit.telemetry().set_level("app::db::pool", None);
     say("half");
-    telemetry.set_levels("off,app::db::pool=debug").expect("rules");
+    kit.telemetry().set_levels("off,app::db::pool=debug").expect("rules");
     say("other half");
-    assert!(telemetry.set_levels("debug,app=loud").is_err());
+    assert!(kit.telemetry().set_levels("debug,app=loud").is_err());
     say("as before");
-    telemetry.snapshot(PATIENCE).expect("a snapshot");
     let expected = ["db loud", "pool loud", "db half", "pool other half", "pool as before"];
-    assert_eq!(messages(&kept), expected);
-    let end = telemetry.shutdown(PATIENCE);
-    assert_eq!(end.ledger.kind(Kind::Log).recorded, 5, "what is below the level is no record");
+    assert_eq!(messages(&kit.logs()), expected);
+    let end = kit.end();
+    assert_eq!(end.kind(Kind::Log).recorded, 5, "what is below the level is no record");
 }
 
 #[test]
 fn a_statement_that_says_too_much_is_held_back_and_told_of() {
-    let (telemetry, kept, hand) = start(Config { logs_per_second: Some(10), ..Config::default() });
-    let log = telemetry.logger("app");
+    let kit = Kit::with(Config { logs_per_second: Some(10), ..Config::default() });
+    let log = kit.logger("app");
     let noisy = |log: &Logger| tellane::warn!(log, "again");
     (0..25).for_each(|_| noisy(&log));
     tellane::info!(log, "another statement is free");
-    telemetry.snapshot(PATIENCE).expect("a snapshot");
-    assert_eq!(kept.take().len(), 11);
-    hand.advance(Duration::from_secs(1));
+    assert_eq!(kit.logs().len(), 11);
+    kit.clock().advance(Duration::from_secs(1));
     // The pass after the second's end tells of it.
-    eventually("a summary", || {
-        telemetry.snapshot(PATIENCE).expect("a snapshot");
-        !kept.records().is_empty()
-    });
-    let told = kept.take();
+    eventually("a summary", || kit.logs().len() > 11);
+    let told = &kit.logs()[11..];
     assert_eq!(
         (told.len(), &*told[0].message, told[0].level, &*told[0].target),
         (1, "again", Level::Warn, "app")
     );
     assert_eq!((&*told[0].fields[0].0, &told[0].fields[0].1), ("held_back", &Value::U64(15)));
     (0..12).for_each(|_| noisy(&log));
-    let end = telemetry.shutdown(PATIENCE);
-    let last = kept.take();
+    let end = kit.end();
+    let last = &kit.logs()[12..];
     assert_eq!(last.len(), 11, "the end does not wait for the second's end");
     assert_eq!(last[10].fields[0].1, Value::U64(2));
-    assert_balanced(&end.ledger);
-    let logs = end.ledger.kind(Kind::Log);
+    let logs = end.kind(Kind::Log);
     assert_eq!((logs.recorded, logs.aggregated, logs.held_back), (25 + 1 + 1 + 12 + 1, 23, 17));
 }
 
@@ -190,27 +172,25 @@ fn a_full_ring_sheds_the_least_first() {
 
 #[test]
 fn the_switch_keeps_logs_out() {
-    let (telemetry, kept, _hand) = start(Config::default());
-    let log = telemetry.logger("app");
+    let kit = Kit::new();
+    let log = kit.logger("app");
     log.info("before");
-    telemetry.switch().force_off();
+    kit.telemetry().switch().force_off();
     log.error("while off");
-    telemetry.switch().release();
+    kit.telemetry().switch().release();
     log.info("after");
-    let end = telemetry.shutdown(PATIENCE);
-    assert_eq!(messages(&kept), ["before", "after"]);
-    assert_balanced(&end.ledger);
-    assert_eq!(end.ledger.kind(Kind::Log).switched_off, 1);
+    let end = kit.end();
+    assert_eq!(messages(&kit.logs()), ["before", "after"]);
+    assert_eq!(end.kind(Kind::Log).switched_off, 1);
 }
 
 #[test]
 fn a_thread_without_a_lane_counts_what_it_loses() {
-    let (telemetry, kept, _hand) = start(Config { lane_cap: 0, ..Config::default() });
-    telemetry.logger("app").info("nobody carries this");
-    let end = telemetry.shutdown(PATIENCE);
-    assert!(kept.records().is_empty());
-    assert_balanced(&end.ledger);
-    assert_eq!(end.ledger.kind(Kind::Log).dropped.by(Reason::TooManyThreads), 1);
+    let kit = Kit::with(Config { lane_cap: 0, ..Config::default() });
+    kit.logger("app").info("nobody carries this");
+    let end = kit.end();
+    assert!(kit.logs().is_empty());
+    assert_eq!(end.kind(Kind::Log).dropped.by(Reason::TooManyThreads), 1);
 }
 
 #[derive(Debug)]
@@ -232,13 +212,12 @@ impl std::error::Error for Chain {
 
 #[test]
 fn an_error_brings_its_causes() {
-    let (telemetry, kept, _hand) = start(Config::default());
-    let log = telemetry.logger("app");
+    let kit = Kit::new();
+    let log = kit.logger("app");
     log.exception(&CHAIN[6]);
     log.error_with(&CHAIN[0], "all of it");
     log.exception(&io::Error::other("x".repeat(5_000)));
-    telemetry.snapshot(PATIENCE).expect("a snapshot");
-    let records = kept.records();
+    let records = kit.logs();
     let fields = |number: usize| -> Vec<(String, String)> {
         let fields = records[number].fields.iter();
         fields.map(|(key, value)| (key.to_string(), value.to_string())).collect()
@@ -256,14 +235,13 @@ fn an_error_brings_its_causes() {
 
 #[test]
 fn long_texts_are_cut_and_say_so() {
-    let (telemetry, kept, _hand) = start(Config { log_value: 100, ..Config::default() });
-    let log = telemetry.logger("app");
+    let kit = Kit::with(Config { log_value: 100, ..Config::default() });
+    let log = kit.logger("app");
     let huge = "ü".repeat(5 << 20);
     tellane::info!(log, "huge", text = &huge, small = "s");
     log.info(&huge);
     log.at(Level::Info).with("text", &huge).with("more", "x".repeat(90).as_str()).say(&huge);
-    telemetry.snapshot(PATIENCE).expect("a snapshot");
-    let records = kept.records();
+    let records = kit.logs();
     assert_eq!(records[0].fields[0].1, Value::Cut("ü".repeat(50)));
     assert_eq!(records[0].fields[1].1, Value::Str("s".into()));
     assert_eq!(*records[1].message, *format!("{}…", "ü".repeat(48)));
@@ -379,7 +357,7 @@ fn a_sink_that_panics_costs_its_records_and_nothing_else() {
     assert!(end.finished);
     assert_balanced(&end.ledger);
     assert_eq!(end.ledger.kind(Kind::Log).dropped.by(Reason::SinkFailed), 1);
-    assert_eq!(messages(&kept), ["one"], "the other sink has it");
+    assert_eq!(messages(&kept.records()), ["one"], "the other sink has it");
 }
 
 #[test]
@@ -429,7 +407,7 @@ fn a_full_disk_is_counted() {
 
 #[test]
 fn without_a_sink_records_are_counted() {
-    let telemetry = Telemetry::builder("test").start().expect("it starts");
+    let telemetry = Telemetry::builder("test").start().expect("it starts"); // the kit has a sink
     (0..5).for_each(|_| telemetry.logger("app").info("into the blue"));
     let end = telemetry.shutdown(PATIENCE);
     assert_balanced(&end.ledger);

@@ -1,15 +1,13 @@
 //! `#[observed]` with tellane itself: what a reader of the snapshot finds of sync and async functions, however they
 //! end. What the attribute writes and what it refuses is tested in `macros/`.
 
-mod support;
-
 use std::fmt::Display;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use support::{PATIENCE, assert_balanced};
-use tellane::{FinishedSpan, SpanKind, Status, Telemetry, Tracer, Value, observed};
+use tellane::testing::Kit;
+use tellane::{Config, FinishedSpan, SpanKind, Status, Tracer, Value, observed};
 
 /// Reads what tests of this file ask of a span's kind and status.
 fn kind(span: &FinishedSpan) -> SpanKind {
@@ -20,20 +18,15 @@ fn message(span: &FinishedSpan) -> Option<&str> {
     span.status_message.as_deref()
 }
 
-fn start() -> (Telemetry, Tracer) {
-    let telemetry = Telemetry::builder("observed").start().expect("it starts");
-    let tracer = telemetry.tracer();
-    (telemetry, tracer)
-}
-
-/// The spans that have ended, in that order.
-fn spans(telemetry: &Telemetry) -> Vec<FinishedSpan> {
-    telemetry.snapshot(PATIENCE).expect("a snapshot").spans().collect()
+fn start() -> (Kit, Tracer) {
+    let kit = Kit::new();
+    let tracer = kit.tracer();
+    (kit, tracer)
 }
 
 /// The only span that has ended.
-fn only(telemetry: &Telemetry) -> FinishedSpan {
-    let spans = spans(telemetry);
+fn only(kit: &Kit) -> FinishedSpan {
+    let spans = kit.spans();
     assert_eq!(spans.len(), 1, "{spans:?}");
     spans.into_iter().next().expect("one")
 }
@@ -64,10 +57,10 @@ fn inner(tracer: &Tracer) -> u8 {
 
 #[test]
 fn calls_nest_as_spans_do() {
-    let (telemetry, tracer) = start();
+    let (kit, tracer) = start();
     assert_eq!(outer(&tracer), 3);
     assert!(tracer.span("after").context().is_some());
-    let spans = spans(&telemetry);
+    let spans = kit.spans();
     let names: Vec<_> = spans.iter().map(|span| &*span.name).collect();
     assert_eq!(names, ["within", "outer", "after"]);
     assert_eq!(spans[0].parent_id, Some(spans[1].span_id));
@@ -75,7 +68,7 @@ fn calls_nest_as_spans_do() {
     assert_eq!((spans[1].parent_id, spans[2].parent_id), (None, None), "closed with its function");
     assert_eq!((kind(&spans[0]), kind(&spans[1])), (SpanKind::Client, SpanKind::Internal));
     assert_eq!(spans[1].status, Status::Unset);
-    assert_balanced(&telemetry.shutdown(PATIENCE).ledger);
+    kit.end();
 }
 
 #[observed(tracer = tracer, fields(items, path, owner, "http.route" = "/cart", ratio = f64::from(items) / 2.0))]
@@ -85,7 +78,7 @@ fn with_fields(tracer: &Tracer, items: u32, path: &str, owner: String, _password
 
 #[test]
 fn only_listed_fields_are_recorded() {
-    let (telemetry, tracer) = start();
+    let (kit, tracer) = start();
     assert_eq!(with_fields(&tracer, 3, "/a", "me".into(), "secret"), 4);
     let wanted = [
         ("items".into(), Value::U64(3)),
@@ -94,7 +87,7 @@ fn only_listed_fields_are_recorded() {
         ("http.route".into(), Value::Str("/cart".into())),
         ("ratio".into(), Value::F64(1.5)),
     ];
-    assert_eq!(only(&telemetry).attributes, wanted);
+    assert_eq!(only(&kit).attributes, wanted);
 }
 
 #[observed(tracer = tracer)]
@@ -108,9 +101,9 @@ fn early(tracer: &Tracer, stop: bool) -> &'static str {
 
 #[test]
 fn an_early_return_ends_the_span() {
-    let (telemetry, tracer) = start();
+    let (kit, tracer) = start();
     assert_eq!((early(&tracer, true), early(&tracer, false)), ("early", "late"));
-    let names: Vec<_> = spans(&telemetry).iter().map(|span| span.name.to_string()).collect();
+    let names: Vec<_> = kit.spans().iter().map(|span| span.name.to_string()).collect();
     assert_eq!(names, ["early", "rest", "early"]);
 }
 
@@ -156,18 +149,54 @@ fn err_takes_the_error_as_message() {
     let runtime = one_thread();
     for (text, result, told) in cases {
         let status = if told.is_some() { Status::Error } else { Status::Unset };
-        let (telemetry, tracer) = start();
+        let (kit, tracer) = start();
         assert_eq!(parse(&tracer, text).map_err(|_| ()), result);
         assert_eq!(runtime.block_on(parse_async(&tracer, text)).map_err(|_| ()), result);
-        let spans = spans(&telemetry);
+        let spans = kit.spans();
         assert_eq!(spans.iter().map(|span| &*span.name).collect::<Vec<_>>(), ["parse", "parse_async"]);
         for span in &spans {
             assert_eq!((span.status, message(span)), (status, told), "{} of {text:?}", span.name);
         }
     }
-    let (telemetry, tracer) = start();
+    let (kit, tracer) = start();
     assert!(unwatched(&tracer, "x").is_err());
-    assert_eq!(only(&telemetry).status, Status::Unset, "without `err` nobody looks");
+    assert_eq!(only(&kit).status, Status::Unset, "without `err` nobody looks");
+}
+
+/// An error that counts how often it is shown.
+struct Counted(Arc<AtomicU64>);
+
+impl Display for Counted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        f.write_str("counted")
+    }
+}
+
+#[observed(tracer = tracer, err)]
+fn refuse(tracer: &Tracer, shown: &Arc<AtomicU64>) -> Result<u8, Counted> {
+    Err(Counted(Arc::clone(shown)))
+}
+
+#[observed(tracer = tracer, err)]
+async fn refuse_async(tracer: &Tracer, shown: &Arc<AtomicU64>) -> Result<u8, Counted> {
+    Err(Counted(Arc::clone(shown)))
+}
+
+#[test]
+fn an_error_whose_text_nobody_keeps_is_not_shown() {
+    for (sampling, times) in [(0.0, 0), (1.0, 2)] {
+        let kit = Kit::with(Config { sampling, ..Config::default() });
+        let (tracer, shown) = (kit.tracer(), Arc::new(AtomicU64::new(0)));
+        assert!(refuse(&tracer, &shown).is_err());
+        assert!(one_thread().block_on(refuse_async(&tracer, &shown)).is_err());
+        assert_eq!(shown.load(Ordering::Relaxed), times);
+        for name in ["refuse", "refuse_async"] {
+            let labels = [("span_name", name), ("span_kind", "SPAN_KIND_INTERNAL")];
+            assert_eq!(kit.counter("traces_span_metrics_errors_total", &labels), 1, "an error all the same");
+        }
+        assert_eq!(kit.spans().len() as u64, times);
+    }
 }
 
 #[observed(tracer = tracer)]
@@ -188,7 +217,7 @@ async fn breaks_async(tracer: &Tracer) -> u8 {
 
 #[test]
 fn a_panic_ends_the_span_and_is_told() {
-    let (telemetry, tracer) = start();
+    let (kit, tracer) = start();
     let catch = |broken: &dyn Fn()| {
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(broken));
         assert!(caught.is_err(), "the panic goes on");
@@ -197,7 +226,7 @@ fn a_panic_ends_the_span_and_is_told() {
     catch(&|| assert!(breaks_in_result(&tracer).is_ok()));
     catch(&|| assert_eq!(one_thread().block_on(breaks_async(&tracer)), 0));
     drop(tracer.span("after"));
-    let spans = spans(&telemetry);
+    let spans = kit.spans();
     let told: Vec<_> = spans.iter().map(|span| (&*span.name, span.panicked, span.parent_id)).collect();
     let wanted = [
         ("breaks", true, None),
@@ -250,7 +279,7 @@ impl Rows for Store {
 
 #[test]
 fn methods_and_traits() {
-    let (telemetry, tracer) = start();
+    let (kit, tracer) = start();
     let mut store = Store { tracer, rows: vec!["a".into()] };
     store.first_mut().expect("a row").push('b');
     let runtime = one_thread();
@@ -258,7 +287,7 @@ fn methods_and_traits() {
     assert_eq!(runtime.block_on(store.row(1)), Err("no such row".into()));
     assert_eq!(runtime.block_on(store.count()), 1);
     assert_eq!(store.into_rows().collect::<Vec<_>>(), ["ab"]);
-    let spans = spans(&telemetry);
+    let spans = kit.spans();
     let names: Vec<_> = spans.iter().map(|span| &*span.name).collect();
     assert_eq!(names, ["first_mut", "read", "row", "read", "row", "count", "into_rows"]);
     assert_eq!(spans[0].attributes, [("rows".into(), Value::U64(1))]);
@@ -302,14 +331,14 @@ where
 
 #[test]
 fn generics() {
-    let (telemetry, tracer) = start();
+    let (kit, tracer) = start();
     assert_eq!(generic(&tracer, &[1, 2], ToString::to_string).collect::<Vec<_>>(), ["1", "2"]);
     let runtime = one_thread();
     let shown = runtime.block_on(generic_async(tracer.clone(), 7, None::<&str>));
     assert_eq!(shown.map(|item| item.to_string()), Ok("7".into()));
     let shown = runtime.block_on(generic_async(tracer, 7, Some("no")));
     assert_eq!(shown.map(|item| item.to_string()), Err("no".into()));
-    let spans = spans(&telemetry);
+    let spans = kit.spans();
     let told: Vec<_> = spans.iter().map(|span| (&*span.name, message(span))).collect();
     assert_eq!(told, [("generic", None), ("generic_async", None), ("generic_async", Some("no"))]);
     assert_eq!(spans[0].attributes, [("count".into(), Value::U64(2))]);
@@ -327,7 +356,7 @@ async fn task(tracer: Tracer, id: u64, arrived: Arc<AtomicU64>, wanted: u64) -> 
 
 #[test]
 fn tasks_that_take_turns_keep_their_own_children() {
-    let (telemetry, tracer) = start();
+    let (kit, tracer) = start();
     let runtime = one_thread();
     let arrived = Arc::new(AtomicU64::new(0));
     let tasks: Vec<_> =
@@ -337,7 +366,7 @@ fn tasks_that_take_turns_keep_their_own_children() {
             assert_eq!(task.await.expect("no panic"), id);
         }
     });
-    let spans = spans(&telemetry);
+    let spans = kit.spans();
     assert_eq!(spans.len(), 16);
     for task in spans.iter().filter(|span| &*span.name == "task") {
         assert_eq!(task.parent_id, None, "all were open at once, none within another");
@@ -348,12 +377,12 @@ fn tasks_that_take_turns_keep_their_own_children() {
 
 #[test]
 fn a_future_that_is_dropped_ends_its_span_and_one_never_polled_has_none() {
-    let (telemetry, tracer) = start();
+    let (kit, tracer) = start();
     let nobody = || Arc::new(AtomicU64::new(0));
     drop(task(tracer.clone(), 1, nobody(), 2));
     let mut dropped = Box::pin(task(tracer, 2, nobody(), 2));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(dropped.as_mut().poll(&mut context).is_pending());
     drop(dropped);
-    assert_eq!(only(&telemetry).attributes, [("id".into(), Value::U64(2))]);
+    assert_eq!(only(&kit).attributes, [("id".into(), Value::U64(2))]);
 }

@@ -1,13 +1,9 @@
 //! Sampling by outcome through the public API: what is kept and why, what comes late, the caps, and that metrics of
 //! spans are exact whatever is dropped.
 
-mod support;
-
 use std::time::Duration;
-use support::{PATIENCE, assert_balanced};
-use tellane::{
-    Clock, Config, Decisions, MockClock, Outcome, Report, Snapshot, Telemetry, Tracer, prometheus,
-};
+use tellane::testing::Kit;
+use tellane::{Config, Decisions, MockClock, Outcome, Report, Snapshot, Tracer, prometheus};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -16,19 +12,18 @@ fn nothing() -> Outcome {
     Outcome { errors: false, slower_than_p99: false, ..Outcome::default() }
 }
 
-fn start(sampling: f64, outcome: Outcome) -> (Telemetry, Tracer, MockClock) {
-    let (clock, hand) = Clock::mock();
+fn start(sampling: f64, outcome: Outcome) -> (Kit, Tracer, MockClock) {
     // A span is kept or dropped here, and never lost on the way.
     let config = Config { sampling, outcome: Some(outcome), ring_words: 1 << 18, ..Config::default() };
     // The clock jumps, and the aggregator has done nothing wrong.
     let config = Config { kept_spans: 1 << 20, stall_after: Duration::from_secs(1 << 30), ..config };
-    let telemetry = Telemetry::builder("shop").config(config).clock(clock).start().expect("it starts");
-    let tracer = telemetry.tracer();
-    (telemetry, tracer, hand)
+    let kit = Kit::with(config);
+    let (tracer, hand) = (kit.tracer(), kit.clock().clone());
+    (kit, tracer, hand)
 }
 
-fn look(telemetry: &Telemetry) -> std::sync::Arc<Snapshot> {
-    let snapshot = telemetry.snapshot(PATIENCE).expect("in time");
+fn look(kit: &Kit) -> std::sync::Arc<Snapshot> {
+    let snapshot = kit.snapshot();
     assert_adds_up(&snapshot);
     snapshot
 }
@@ -55,25 +50,25 @@ fn trace(tracer: &Tracer, hand: &MockClock, name: &'static str, takes: Duration)
 
 #[test]
 fn a_failure_keeps_the_whole_trace_and_the_rest_goes() {
-    let (telemetry, tracer, hand) = start(0.0, Outcome { errors: true, ..nothing() });
+    let (kit, tracer, hand) = start(0.0, Outcome { errors: true, ..nothing() });
     trace(&tracer, &hand, "well", MILLI);
     {
         let _root = tracer.span("root");
         tracer.span("failed").fail();
         drop(tracer.span("after"));
     }
-    let snapshot = look(&telemetry);
+    let snapshot = look(&kit);
     assert_eq!(names(&snapshot), ["failed", "after", "root"]);
     assert!(snapshot.spans().all(|span| !span.sampled));
     let decisions = snapshot.decisions();
     assert_eq!((decisions.error, decisions.uninteresting), (1, 1));
     assert_eq!((decisions.spans_kept, decisions.spans_dropped, decisions.traces_held), (3, 2, 0));
-    assert_balanced(&telemetry.shutdown(PATIENCE).ledger);
+    kit.end();
 }
 
 #[test]
 fn a_slow_root_keeps_its_trace_and_a_slow_child_does_not() {
-    let (telemetry, tracer, hand) = start(0.0, Outcome { slower_than: Some(10 * MILLI), ..nothing() });
+    let (kit, tracer, hand) = start(0.0, Outcome { slower_than: Some(10 * MILLI), ..nothing() });
     trace(&tracer, &hand, "fast", MILLI);
     trace(&tracer, &hand, "just as long", 10 * MILLI);
     trace(&tracer, &hand, "slow", 11 * MILLI);
@@ -84,26 +79,26 @@ fn a_slow_root_keeps_its_trace_and_a_slow_child_does_not() {
         hand.advance(11 * MILLI);
         drop(child);
     }
-    let snapshot = look(&telemetry);
+    let snapshot = look(&kit);
     assert_eq!(names(&snapshot), ["child", "slow"]);
     assert_eq!((snapshot.decisions().slow, snapshot.decisions().uninteresting), (1, 3));
 }
 
 #[test]
 fn a_root_above_the_99th_percentile_of_its_name_and_kind_is_kept() {
-    let (telemetry, tracer, hand) = start(0.0, Outcome { slower_than_p99: true, ..nothing() });
+    let (kit, tracer, hand) = start(0.0, Outcome { slower_than_p99: true, ..nothing() });
     for _ in 0..99 {
         trace(&tracer, &hand, "order", 10 * MILLI);
         trace(&tracer, &hand, "report", 1_000 * MILLI);
     }
     trace(&tracer, &hand, "order", 500 * MILLI); // there are not enough to say
-    let snapshot = look(&telemetry);
+    let snapshot = look(&kit);
     assert_eq!(snapshot.decisions().traces_kept(), 0);
     trace(&tracer, &hand, "order", 10 * MILLI);
     trace(&tracer, &hand, "order", 50 * MILLI);
     trace(&tracer, &hand, "report", 1_000 * MILLI);
     trace(&tracer, &hand, "report", 50 * MILLI);
-    let snapshot = look(&telemetry);
+    let snapshot = look(&kit);
     assert_eq!(names(&snapshot), ["child", "order"]);
     assert_eq!(snapshot.decisions().slow_p99, 1);
     assert_eq!(snapshot.spans().last().map(|span| span.duration), Some(50 * MILLI));
@@ -113,7 +108,7 @@ fn a_root_above_the_99th_percentile_of_its_name_and_kind_is_kept() {
 fn an_attribute_keeps_a_trace_by_key_or_by_value() {
     let attributes =
         vec![("debug".into(), None), ("tier".into(), Some("gold".into())), ("n".into(), Some("3".into()))];
-    let (telemetry, tracer, _hand) = start(0.0, Outcome { attributes, ..nothing() });
+    let (kit, tracer, _hand) = start(0.0, Outcome { attributes, ..nothing() });
     let one = |name: &'static str, set: &dyn Fn(&mut tellane::Span)| {
         let _root = tracer.span(name);
         let mut child = tracer.span("child");
@@ -130,7 +125,7 @@ fn an_attribute_keeps_a_trace_by_key_or_by_value() {
     one("three", &|span| span.set("n", 3_u64));
     one("four", &|span| span.set("n", 4_u64));
     one("elsewhere", &|span| span.set("name", "gold debug tier"));
-    let snapshot = look(&telemetry);
+    let snapshot = look(&kit);
     let roots: Vec<_> = names(&snapshot).into_iter().filter(|name| name != "child").collect();
     assert_eq!(roots, ["debug", "gold", "three"]);
     assert_eq!((snapshot.decisions().attribute, snapshot.decisions().uninteresting), (3, 5));
@@ -138,7 +133,7 @@ fn an_attribute_keeps_a_trace_by_key_or_by_value() {
 
 #[test]
 fn a_child_on_another_thread_that_ended_before_its_root_is_kept_with_it() {
-    let (telemetry, tracer, _hand) = start(0.0, Outcome { errors: true, ..nothing() });
+    let (kit, tracer, _hand) = start(0.0, Outcome { errors: true, ..nothing() });
     for round in 1..=100 {
         let root = tracer.span("root");
         let child = tracer.owned("child");
@@ -149,7 +144,7 @@ fn a_child_on_another_thread_that_ended_before_its_root_is_kept_with_it() {
             });
         });
         drop(root);
-        let decisions = look(&telemetry).decisions().clone();
+        let decisions = look(&kit).decisions().clone();
         assert_eq!((decisions.error, decisions.spans_kept), (round, 2 * round), "{decisions:?}");
         assert_eq!((decisions.late_kept, decisions.late_dropped), (0, 0));
     }
@@ -157,7 +152,7 @@ fn a_child_on_another_thread_that_ended_before_its_root_is_kept_with_it() {
 
 #[test]
 fn what_comes_after_the_decision_goes_the_same_way() {
-    let (telemetry, tracer, _hand) = start(0.0, Outcome { errors: true, ..nothing() });
+    let (kit, tracer, _hand) = start(0.0, Outcome { errors: true, ..nothing() });
     let pair = |fails: bool| {
         let mut root = tracer.span("root");
         if fails {
@@ -166,12 +161,12 @@ fn what_comes_after_the_decision_goes_the_same_way() {
         tracer.owned("late")
     };
     let (of_kept, of_dropped) = (pair(true), pair(false));
-    let before = look(&telemetry).decisions().clone();
+    let before = look(&kit).decisions().clone();
     assert_eq!((before.error, before.uninteresting), (1, 1));
     std::thread::scope(|scope| {
         scope.spawn(move || drop((of_kept, of_dropped)));
     });
-    let snapshot = look(&telemetry);
+    let snapshot = look(&kit);
     let decisions = snapshot.decisions();
     assert_eq!((decisions.late_kept, decisions.late_dropped), (1, 1));
     assert_eq!((decisions.traces_kept(), decisions.traces_dropped()), (1, 1), "decided once");
@@ -181,7 +176,7 @@ fn what_comes_after_the_decision_goes_the_same_way() {
 #[test]
 fn caps_hold_and_say_so() {
     let caps = Outcome { errors: true, traces: 10, spans_per_trace: 3, ..nothing() };
-    let (telemetry, tracer, _hand) = start(0.0, caps.clone());
+    let (kit, tracer, _hand) = start(0.0, caps.clone());
     // Of 30 traces that are all open at once, one failed: of each a child has ended, its root has not.
     let roots: Vec<_> = (0..30).map(|number| (number, tracer.build("root").root().start_owned())).collect();
     for (number, root) in &roots {
@@ -191,41 +186,41 @@ fn caps_hold_and_say_so() {
             child.fail();
         }
     }
-    let snapshot = look(&telemetry);
+    let snapshot = look(&kit);
     let decisions = snapshot.decisions();
     assert_eq!((decisions.traces_held, decisions.error, decisions.evicted), (10, 1, 19));
     drop(roots);
-    let decisions = look(&telemetry).decisions().clone();
+    let decisions = look(&kit).decisions().clone();
     assert_eq!((decisions.uninteresting, decisions.evicted, decisions.error), (10, 19, 1));
     assert_eq!((decisions.late_kept, decisions.late_dropped), (1, 19));
     // The fifth child is above the cap, and yet its failure counts; the root has its place.
-    let (telemetry, tracer, _hand) = start(0.0, caps);
+    let (kit, tracer, _hand) = start(0.0, caps);
     {
         let _root = tracer.span("root");
         (0..4).for_each(|_| drop(tracer.span("child")));
         tracer.span("failed").fail();
     }
-    let snapshot = look(&telemetry);
+    let snapshot = look(&kit);
     assert_eq!(names(&snapshot), ["child", "child", "child", "root"]);
     assert_eq!((snapshot.decisions().error, snapshot.decisions().spans_above_cap), (1, 2));
 }
 
 #[test]
 fn held_bytes_have_a_cap() {
-    let (telemetry, tracer, _hand) = start(0.0, Outcome { bytes: 10 * 7 * 8, ..nothing() });
+    let (kit, tracer, _hand) = start(0.0, Outcome { bytes: 10 * 7 * 8, ..nothing() });
     let roots: Vec<_> = (0..30).map(|_| tracer.build("root").root().start_owned()).collect();
     for root in &roots {
         let _inside = tracer.attach(&tracer.context_of(root));
         drop(tracer.span("child"));
     }
-    let snapshot = look(&telemetry);
+    let snapshot = look(&kit);
     assert_eq!((snapshot.decisions().traces_held, snapshot.decisions().evicted), (10, 20));
 }
 
 #[test]
 fn a_root_that_does_not_end_is_not_waited_for_without_end() {
     let outcome = Outcome { errors: true, longest_wait: Duration::from_secs(5), ..nothing() };
-    let (telemetry, tracer, hand) = start(0.0, outcome);
+    let (kit, tracer, hand) = start(0.0, outcome);
     let (well, failed) =
         (tracer.build("well").root().start_owned(), tracer.build("failed").root().start_owned());
     for (root, fails) in [(&well, false), (&failed, true)] {
@@ -235,17 +230,17 @@ fn a_root_that_does_not_end_is_not_waited_for_without_end() {
             child.fail();
         }
     }
-    assert_eq!(look(&telemetry).decisions().traces_held, 2);
+    assert_eq!(look(&kit).decisions().traces_held, 2);
     hand.advance(Duration::from_secs(6));
-    let decisions = look(&telemetry).decisions().clone();
+    let decisions = look(&kit).decisions().clone();
     assert_eq!((decisions.timed_out, decisions.error, decisions.traces_held), (1, 1, 0));
     drop((well, failed));
-    assert_eq!(names(&look(&telemetry)), ["child", "failed"]);
+    assert_eq!(names(&look(&kit)), ["child", "failed"]);
 }
 
 #[test]
 fn at_shutdown_the_rest_is_decided_by_what_is_known() {
-    let (telemetry, tracer, _hand) = start(0.0, Outcome { errors: true, ..nothing() });
+    let (kit, tracer, _hand) = start(0.0, Outcome { errors: true, ..nothing() });
     let roots: Vec<_> = (0..2).map(|_| tracer.build("open").root().start_owned()).collect();
     for (number, root) in roots.iter().enumerate() {
         let _inside = tracer.attach(&tracer.context_of(root));
@@ -255,20 +250,18 @@ fn at_shutdown_the_rest_is_decided_by_what_is_known() {
         }
     }
     drop(tracer.build("ended").root().start());
-    let shutdown = telemetry.shutdown(PATIENCE);
-    assert!(shutdown.finished);
-    let last = telemetry.latest();
+    kit.end();
+    let last = kit.snapshot();
     assert_adds_up(&last);
     let decisions = last.decisions();
     assert_eq!((decisions.error, decisions.timed_out, decisions.uninteresting), (1, 1, 1));
     assert_eq!((decisions.traces_held, decisions.spans_held), (0, 0));
-    assert_balanced(&shutdown.ledger);
 }
 
 #[test]
 fn metrics_are_exact_whatever_is_dropped() {
     let outcome = Outcome { errors: true, slower_than: Some(90 * MILLI), ratio: 0.25, ..nothing() };
-    let (telemetry, tracer, hand) = start(0.2, outcome);
+    let (kit, tracer, hand) = start(0.2, outcome);
     for number in 0..1_000_u32 {
         let mut root = tracer.span("order");
         drop(tracer.span("child"));
@@ -277,7 +270,7 @@ fn metrics_are_exact_whatever_is_dropped() {
             root.fail();
         }
     }
-    let snapshot = look(&telemetry);
+    let snapshot = look(&kit);
     let orders = snapshot.span_durations("order").expect("there were some");
     let sum: u64 = (0..1_000).map(|number| number % 100).sum();
     assert_eq!((orders.count(), orders.sum_recorded()), (1_000, u128::from(sum) * 1_000_000));
@@ -297,14 +290,14 @@ fn metrics_are_exact_whatever_is_dropped() {
     let traces: std::collections::BTreeSet<_> = snapshot.spans().map(|span| span.trace_id).collect();
     assert_eq!(traces.len() as u64, decisions.traces_kept());
     assert_eq!(decisions.spans_kept, 2 * decisions.traces_kept(), "kept whole");
-    assert_balanced(&telemetry.shutdown(PATIENCE).ledger);
+    kit.end();
 }
 
 #[test]
 fn decisions_are_exported() {
-    let (telemetry, tracer, _hand) = start(0.0, Outcome { errors: true, ..nothing() });
+    let (kit, tracer, _hand) = start(0.0, Outcome { errors: true, ..nothing() });
     tracer.span("failed").fail();
-    let snapshot = look(&telemetry);
+    let snapshot = look(&kit);
     let text = prometheus::render(&snapshot);
     assert!(text.contains("tellane_traces_total{decision=\"kept\",reason=\"error\"} 1\n"), "{text}");
     assert!(text.contains("tellane_traces_total{decision=\"dropped\",reason=\"evicted\"} 0\n"), "{text}");
@@ -313,16 +306,16 @@ fn decisions_are_exported() {
     assert!(lines.contains(&vec!["kept", "error", "1"]), "{report}");
     let both = snapshot.merge(&snapshot).expect("they are one");
     assert_eq!(both.decisions().error, 2);
-    let none = Telemetry::builder("shop").start().expect("it starts");
+    let none = Kit::new();
     drop(none.tracer().span("sampled"));
-    let snapshot = none.snapshot(PATIENCE).expect("in time");
+    let snapshot = none.snapshot();
     assert_eq!(*snapshot.decisions(), Decisions::default());
     assert!(!Report(&snapshot).to_string().contains("by outcome"));
 }
 
 #[test]
 fn the_slowest_traces_are_trees() {
-    let (telemetry, tracer, hand) = start(0.0, Outcome { slower_than: Some(MILLI), ..nothing() });
+    let (kit, tracer, hand) = start(0.0, Outcome { slower_than: Some(MILLI), ..nothing() });
     for number in 0..20_u32 {
         let mut root = tracer.span("root");
         root.set("number", number);
@@ -334,10 +327,10 @@ fn the_slowest_traces_are_trees() {
         drop(outer);
         drop(tracer.span("second"));
         if number % 5 == 0 {
-            look(&telemetry);
+            look(&kit);
         }
     }
-    let slowest = look(&telemetry).slowest_traces();
+    let slowest = look(&kit).slowest_traces();
     let durations: Vec<_> = slowest.iter().map(|trace| trace.root.duration.as_millis()).collect();
     assert_eq!(durations, [19, 18, 17, 16, 15, 14, 13, 12]);
     let tree = "root 19ms number=19\n  outer 19ms\n    inner 19ms error\n  second 0ns\n";

@@ -1,21 +1,17 @@
 //! Parents and children: programs made at random, against a tree kept by hand; and every way a span can end.
 
-mod support;
-
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
-use support::{PATIENCE, assert_balanced};
+use tellane::testing::Kit;
 use tellane::{
-    Config, Context, FinishedSpan, InSpan, Kind, OwnedSpan, Span, SpanKind, SpanLimits, Status, Telemetry,
-    Value,
+    Config, Context, FinishedSpan, InSpan, Kind, OwnedSpan, Span, SpanKind, SpanLimits, Status, Value,
 };
 
 /// All kept spans, by their name. Names are unique in these tests.
-fn by_name(telemetry: &Telemetry) -> HashMap<String, FinishedSpan> {
-    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
-    snapshot.spans().map(|span| (span.name.to_string(), span)).collect()
+fn by_name(kit: &Kit) -> HashMap<String, FinishedSpan> {
+    kit.spans().into_iter().map(|span| (span.name.to_string(), span)).collect()
 }
 
 /// One step of a program that opens and closes spans.
@@ -70,9 +66,9 @@ impl Oracle {
     }
 }
 
-fn run(acts: &[Act]) -> (Telemetry, Oracle) {
-    let telemetry = Telemetry::builder("trees").start().expect("it starts");
-    let tracer = telemetry.tracer();
+fn run(acts: &[Act]) -> (Kit, Oracle) {
+    let kit = Kit::new();
+    let tracer = kit.tracer();
     let mut oracle = Oracle::default();
     let (mut guards, mut owned): (Vec<(usize, Span)>, Vec<(usize, OwnedSpan)>) = (Vec::new(), Vec::new());
     for act in acts {
@@ -138,7 +134,7 @@ fn run(acts: &[Act]) -> (Telemetry, Oracle) {
         oracle.ended[number] = true;
         drop(span);
     });
-    (telemetry, oracle)
+    (kit, oracle)
 }
 
 proptest! {
@@ -146,8 +142,8 @@ proptest! {
 
     #[test]
     fn random_programs_make_the_trees_that_they_should(acts in prop::collection::vec(act(), 0..60)) {
-        let (telemetry, oracle) = run(&acts);
-        let found = by_name(&telemetry);
+        let (kit, oracle) = run(&acts);
+        let found = by_name(&kit);
         let ids: HashMap<u64, usize> =
             found.iter().map(|(name, span)| (span.span_id, name.parse().expect("a number"))).collect();
         prop_assert_eq!(found.len(), oracle.ended.iter().filter(|ended| **ended).count());
@@ -167,16 +163,14 @@ proptest! {
                 }
             }
         }
-        let report = telemetry.shutdown(PATIENCE);
-        assert_balanced(&report.ledger);
-        prop_assert_eq!(report.ledger.kind(Kind::Span).aggregated as usize, found.len());
+        prop_assert_eq!(kit.end().kind(Kind::Span).aggregated as usize, found.len());
     }
 }
 
 #[test]
 fn a_panic_fails_every_span_that_it_unwinds_through() {
-    let telemetry = Telemetry::builder("panics").start().expect("it starts");
-    let tracer = telemetry.tracer();
+    let kit = Kit::new();
+    let tracer = kit.tracer();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let _outer = tracer.span("outer");
         let _inner = tracer.owned("inner");
@@ -184,30 +178,27 @@ fn a_panic_fails_every_span_that_it_unwinds_through() {
     }));
     assert!(outcome.is_err());
     drop(tracer.span("after"));
-    let found = by_name(&telemetry);
+    let found = kit.recorded();
     for name in ["outer", "inner"] {
-        assert_eq!((found[name].status, found[name].panicked), (Status::Error, true), "{name}");
+        assert_eq!((found.span(name).status, found.span(name).panicked), (Status::Error, true), "{name}");
     }
-    assert_eq!((found["after"].status, found["after"].parent_id), (Status::Unset, None));
-    let snapshot = telemetry.latest();
+    assert_eq!((found.span("after").status, found.span("after").parent_id), (Status::Unset, None));
     let labels = [("span_name", "inner"), ("span_kind", "SPAN_KIND_INTERNAL")];
-    assert_eq!(snapshot.counter("traces_span_metrics_errors_total", &labels), Some(1));
+    assert_eq!(kit.counter("traces_span_metrics_errors_total", &labels), 1);
 }
 
 #[test]
 fn a_million_nested_spans_take_no_more_room() {
-    let telemetry = Telemetry::builder("deep").start().expect("it starts");
-    let tracer = telemetry.tracer();
+    let kit = Kit::new();
+    let tracer = kit.tracer();
     let depth: u64 = 1_000_000;
     let mut open: Vec<Span> = (0..depth).map(|_| tracer.span("nested")).collect();
     while let Some(innermost) = open.pop() {
         drop(innermost);
     }
     assert_eq!(tracer.current(), None);
-    let report = telemetry.shutdown(PATIENCE);
-    assert_balanced(&report.ledger);
-    assert_eq!(report.ledger.kind(Kind::Span).recorded, depth);
-    assert_eq!(telemetry.latest().span_durations("nested").map(|taken| taken.count()), Some(depth));
+    assert_eq!(kit.end().kind(Kind::Span).recorded, depth);
+    assert_eq!(kit.snapshot().span_durations("nested").map(|taken| taken.count()), Some(depth));
 }
 
 #[test]
@@ -215,8 +206,8 @@ fn what_is_over_a_limit_is_counted() {
     let span_limits =
         SpanLimits { attributes: 3, events: 2, links: 1, event_attributes: 1, link_attributes: 1, value: 4 };
     let config = Config { span_limits, ..Config::default() };
-    let telemetry = Telemetry::builder("limits").config(config).start().expect("it starts");
-    let tracer = telemetry.tracer();
+    let kit = Kit::with(config);
+    let tracer = kit.tracer();
     let other = tracer.owned("other").context().expect("on");
     let mut span = tracer.span("limited");
     (0..10_u64).for_each(|number| span.set("number", number));
@@ -226,8 +217,8 @@ fn what_is_over_a_limit_is_counted() {
     }
     span.fail_with("a long story");
     span.end();
-    let found = by_name(&telemetry);
-    let span = &found["limited"];
+    let found = kit.recorded();
+    let span = found.span("limited");
     assert_eq!(
         span.attributes,
         [("number".into(), Value::U64(2))],
@@ -245,8 +236,8 @@ fn what_is_over_a_limit_is_counted() {
 fn ten_thousand_attributes_and_a_text_of_a_mebibyte() {
     let span_limits = SpanLimits { attributes: u16::MAX, value: u16::MAX, ..SpanLimits::default() };
     let config = Config { span_limits, ..Config::default() };
-    let telemetry = Telemetry::builder("large").config(config).start().expect("it starts");
-    let tracer = telemetry.tracer();
+    let kit = Kit::with(config);
+    let tracer = kit.tracer();
     for round in 0..3 {
         let mut span = tracer.span("many");
         (0..10_000_u64).for_each(|number| span.set("number", number));
@@ -257,20 +248,20 @@ fn ten_thousand_attributes_and_a_text_of_a_mebibyte() {
         span.set("short", "x".repeat(30_000).as_str());
         span.end();
     }
-    let found = by_name(&telemetry);
+    let found = by_name(&kit);
     let many = &found["many"];
     let kept = 16 + (4_095 - 7 - 32 - 1) / 2;
     assert_eq!(usize::from(many.attributes_dropped), 10_000 - kept);
     let long = &found["long"];
     assert_eq!(long.attributes[1], ("short".into(), Value::Str("x".repeat(30_000))));
     assert_eq!(long.attributes_dropped, 1, "65,535 bytes are more than a record has room for");
-    assert_balanced(&telemetry.shutdown(PATIENCE).ledger);
+    kit.end();
 }
 
 #[test]
 fn an_owned_span_ends_where_it_is_dropped_and_keeps_its_parent() {
-    let telemetry = Telemetry::builder("moved").start().expect("it starts");
-    let tracer = telemetry.tracer();
+    let kit = Kit::new();
+    let tracer = kit.tracer();
     let outer = tracer.span("outer");
     let mut moved = tracer.owned("moved");
     moved.set("here", true);
@@ -290,24 +281,24 @@ fn an_owned_span_ends_where_it_is_dropped_and_keeps_its_parent() {
         });
         to.send(moved).expect("it is awaited");
     });
-    let found = by_name(&telemetry);
-    assert_eq!(found["moved"].parent_id, Some(outer_id));
-    assert_eq!(found["moved"].attributes.len(), 2);
-    assert_eq!(found["inside"].parent_id, Some(found["moved"].span_id));
-    assert_eq!(found["outside"].parent_id, None);
+    let found = kit.recorded();
+    assert_eq!(found.span("moved").parent_id, Some(outer_id));
+    assert_eq!(found.span("moved").attributes.len(), 2);
+    assert_eq!(found.span("inside").parent_id, Some(found.span("moved").span_id));
+    assert_eq!(found.span("outside").parent_id, None);
 }
 
 #[test]
 fn names_are_counted_by_kind_and_may_be_made_while_running() {
-    let telemetry = Telemetry::builder("names").sampling(0.0).start().expect("it starts");
-    let tracer = telemetry.tracer();
+    let kit = Kit::with(Config { sampling: 0.0, ..Config::default() });
+    let tracer = kit.tracer();
     for route in ["/a", "/b", "/a"] {
         let name = format!("GET {route}");
         drop(tracer.build(&name).kind(SpanKind::Server).start());
         drop(tracer.build(&name).kind(SpanKind::Client).start_owned());
     }
     drop(tracer.span_of("GET /a", SpanKind::Server));
-    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    let snapshot = kit.snapshot();
     let count = |name, kind| {
         let labels = [("span_name", name), ("span_kind", kind)];
         snapshot.histogram("traces_span_metrics_duration_seconds", &labels).map(|taken| taken.count())
@@ -325,14 +316,12 @@ fn names_are_counted_by_kind_and_may_be_made_while_running() {
 
 #[test]
 fn a_rate_limit_caps_what_is_sampled_and_counts_all() {
-    let (clock, hand) = tellane::Clock::mock();
-    let config = Config { traces_per_second: Some(5), ..Config::default() };
-    let telemetry = Telemetry::builder("limited").clock(clock).config(config).start().expect("it starts");
-    let tracer = telemetry.tracer();
+    let kit = Kit::with(Config { traces_per_second: Some(5), ..Config::default() });
+    let tracer = kit.tracer();
     (0..100).for_each(|_| drop(tracer.span("request")));
-    hand.advance(std::time::Duration::from_secs(1));
+    kit.clock().advance(std::time::Duration::from_secs(1));
     (0..100).for_each(|_| drop(tracer.span("request")));
-    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    let snapshot = kit.snapshot();
     assert_eq!(snapshot.spans().count(), 10);
     assert_eq!(snapshot.span_durations("request").map(|taken| taken.count()), Some(200));
     assert_eq!(snapshot.ledger().kind(Kind::Span).unsampled, 190);
@@ -341,11 +330,11 @@ fn a_rate_limit_caps_what_is_sampled_and_counts_all() {
 
 #[test]
 fn exemplars_name_the_span_they_were_recorded_in() {
-    let telemetry = Telemetry::builder("examples").start().expect("it starts");
-    let unsampled = Telemetry::builder("none").sampling(0.0).start().expect("it starts");
-    let sizes = telemetry.histogram("sizes").register().expect("a good name");
-    let others = unsampled.histogram("sizes").register().expect("a good name");
-    let (tracer, cold) = (telemetry.tracer(), unsampled.tracer());
+    let kit = Kit::new();
+    let unsampled = Kit::with(Config { sampling: 0.0, ..Config::default() });
+    let sizes = kit.telemetry().histogram("sizes").register().expect("a good name");
+    let others = unsampled.telemetry().histogram("sizes").register().expect("a good name");
+    let (tracer, cold) = (kit.tracer(), unsampled.tracer());
     sizes.record(1);
     {
         let outer = tracer.span("outer");
@@ -358,7 +347,16 @@ fn exemplars_name_the_span_they_were_recorded_in() {
         (0..1_000).for_each(|_| others.record(100));
     }
     (0..1_000).for_each(|_| sizes.record(1_000_000));
-    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    let wide = kit.telemetry().histogram("wide").highest(1 << 50).register().expect("a good name");
+    wide.record(1 << 44);
+    {
+        let _large = tracer.span("large");
+        (0..1_000).for_each(|_| wide.record(1 << 45)); // more than one word holds
+        wide.record(1 << 60); // clamped
+        let _cold = cold.span("cold"); // of the other instance: this thread comes back to ours by the sample
+        wide.record(1 << 42);
+    }
+    let snapshot = kit.snapshot();
     let spans: HashMap<u64, String> =
         snapshot.spans().map(|span| (span.span_id, span.name.to_string())).collect();
     let view = snapshot.histogram("sizes", &[]).expect("registered");
@@ -366,16 +364,22 @@ fn exemplars_name_the_span_they_were_recorded_in() {
         view.exemplars().iter().map(|found| (found.value, spans[&found.span_id].as_str())).collect();
     assert_eq!(found, [(10_000.0, "inner"), (100.0, "outer")]);
     assert_eq!(view.count(), 3_001);
-    let nothing = unsampled.snapshot(PATIENCE).expect("a snapshot");
+    let view = snapshot.histogram("wide", &[]).expect("registered");
+    let mut found: Vec<_> =
+        view.exemplars().iter().map(|found| (found.value, spans[&found.span_id].as_str())).collect();
+    found.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let large = [1_u64 << 42, 1 << 45, 1 << 50].map(|value| (value as f64, "large"));
+    assert_eq!((found, view.count()), (large.to_vec(), 1_003));
+    let nothing = unsampled.snapshot();
     assert_eq!(nothing.histogram("sizes", &[]).map(|view| view.exemplars().len()), Some(0));
     assert_eq!(nothing.ledger().kind(Kind::Exemplar).recorded, 0);
-    assert_balanced(&telemetry.shutdown(PATIENCE).ledger);
+    kit.end();
 }
 
 #[test]
 fn a_context_is_taken_to_another_thread_with_what_it_carries() {
-    let telemetry = Telemetry::builder("carried").start().expect("it starts");
-    let tracer = telemetry.tracer();
+    let kit = Kit::new();
+    let tracer = kit.tracer();
     let order = tracer.span("order");
     let baggage = tellane::Baggage::empty().with("user", "alice").expect("a good key");
     let attached = tracer.context().with_baggage(baggage).attach();
@@ -392,9 +396,9 @@ fn a_context_is_taken_to_another_thread_with_what_it_carries() {
     drop(attached);
     assert_eq!(Context::current().baggage().get("user"), None, "it ends with its guard");
     drop(order);
-    let found = by_name(&telemetry);
-    assert_eq!(found["child"].parent_id, Some(found["order"].span_id));
-    assert!(!found["child"].local_root, "its parent is in this process");
+    let found = kit.recorded();
+    assert_eq!(found.span("child").parent_id, Some(found.span("order").span_id));
+    assert!(!found.span("child").local_root, "its parent is in this process");
 }
 
 #[test]
@@ -407,8 +411,8 @@ fn a_request_from_elsewhere_goes_on_here() {
             ("baggage".to_owned(), "user=alice".to_owned()),
         ]))
     };
-    let telemetry = Telemetry::builder("remote").start().expect("it starts");
-    let tracer = telemetry.tracer();
+    let kit = Kit::new();
+    let tracer = kit.tracer();
     {
         let _attached = tracer.attach(&request("01"));
         let span = tracer.span_of("sampled", SpanKind::Server);
@@ -430,25 +434,24 @@ fn a_request_from_elsewhere_goes_on_here() {
         assert!(out["traceparent"].ends_with("-02"), "random it stays: {out:?}");
     }
     drop(tracer.build("by builder").parent(&request("01")).start());
-    let found = by_name(&telemetry);
-    let span = &found["sampled"];
+    let found = kit.recorded();
+    let span = found.span("sampled");
     assert_eq!(
         (span.trace_id, span.parent_id),
         (0x4bf92f3577b34da6a3ce929d0e0e4736, Some(0x00f067aa0ba902b7))
     );
     assert!(span.local_root);
-    assert_eq!(found["by builder"].trace_state.as_deref(), Some("congo=t61"));
-    assert!(!found.contains_key("not sampled there"));
-    let alone = Config { parent_based: false, ..Config::default() };
-    let alone = Telemetry::builder("alone").config(alone).start().expect("it starts");
+    assert_eq!(found.span("by builder").trace_state.as_deref(), Some("congo=t61"));
+    assert!(found.spans().iter().all(|span| *span.name != *"not sampled there"));
+    let alone = Kit::with(Config { parent_based: false, ..Config::default() });
     let _attached = alone.tracer().attach(&request("00"));
     assert!(alone.tracer().span("by itself").is_sampled());
 }
 
 #[test]
 fn tasks_keep_their_span_over_threads_and_awaits() {
-    let telemetry = Telemetry::builder("tasks").start().expect("it starts");
-    let tracer = telemetry.tracer();
+    let kit = Kit::new();
+    let tracer = kit.tracer();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().expect("a runtime");
     let tasks: Vec<_> = (0..64)
         .map(|task| {
@@ -468,7 +471,7 @@ fn tasks_keep_their_span_over_threads_and_awaits() {
             task.await.expect("no panic");
         }
     });
-    let found = by_name(&telemetry);
+    let found = by_name(&kit);
     assert_eq!(found.len(), 64 * 11);
     for (name, span) in &found {
         match name.split_once('.') {
@@ -480,8 +483,8 @@ fn tasks_keep_their_span_over_threads_and_awaits() {
 
 #[test]
 fn a_future_that_is_dropped_ends_its_span_once_as_cancelled() {
-    let telemetry = Telemetry::builder("cancelled").start().expect("it starts");
-    let tracer = telemetry.tracer();
+    let kit = Kit::new();
+    let tracer = kit.tracer();
     struct SpanOnDrop(tellane::Tracer);
     impl Drop for SpanOnDrop {
         fn drop(&mut self) {
@@ -510,21 +513,21 @@ fn a_future_that_is_dropped_ends_its_span_once_as_cancelled() {
     }));
     assert!(panics.is_err());
     assert_eq!(tracer.current(), None, "a panic leaves the span as well");
-    let found = by_name(&telemetry);
-    let ends = |name: &str| (found[name].cancelled, found[name].panicked);
+    let found = kit.recorded();
+    let ends = |name: &str| (found.span(name).cancelled, found.span(name).panicked);
     assert_eq!(
         (ends("loser"), ends("never polled"), ends("winner")),
         ((true, false), (true, false), (false, false))
     );
     assert_eq!(ends("panics"), (false, true));
-    assert_eq!(found["clean up"].parent_id, Some(found["loser"].span_id));
-    assert_eq!(telemetry.ledger().kind(Kind::Span).recorded, 5, "each ended once");
+    assert_eq!(found.span("clean up").parent_id, Some(found.span("loser").span_id));
+    assert_eq!(kit.telemetry().ledger().kind(Kind::Span).recorded, 5, "each ended once");
 }
 
 #[test]
 fn a_guard_leaked_in_a_poll_does_not_leak_into_other_tasks() {
-    let telemetry = Telemetry::builder("leaks").start().expect("it starts");
-    let tracer = telemetry.tracer();
+    let kit = Kit::new();
+    let tracer = kit.tracer();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let leaking = async {
         std::mem::forget(tracer.span("leaked"));
@@ -533,7 +536,55 @@ fn a_guard_leaked_in_a_poll_does_not_leak_into_other_tasks() {
     };
     runtime.block_on(leaking.in_span(tracer.owned("task")));
     drop(tracer.span("after"));
-    let found = by_name(&telemetry);
-    assert_eq!(found["child"].parent_id, Some(found["task"].span_id));
-    assert_eq!(found["after"].parent_id, None);
+    let found = kit.recorded();
+    assert_eq!(found.span("child").parent_id, Some(found.span("task").span_id));
+    assert_eq!(found.span("after").parent_id, None);
+}
+
+#[test]
+fn a_future_that_has_ended_panics_when_it_is_polled_again() {
+    let kit = Kit::new();
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut plain = Box::pin(async {}.in_span(kit.tracer().owned("plain")));
+    let mut fails = Box::pin(async { Err::<(), _>("no") }.in_span_err(kit.tracer().owned("fails")));
+    assert!(plain.as_mut().poll(&mut context).is_ready());
+    assert!(fails.as_mut().poll(&mut context).is_ready());
+    for again in [
+        catch_unwind(AssertUnwindSafe(|| plain.as_mut().poll(&mut context).is_ready())),
+        catch_unwind(AssertUnwindSafe(|| fails.as_mut().poll(&mut context).is_ready())),
+    ] {
+        let panic = again.expect_err("it says so");
+        assert_eq!(panic.downcast_ref(), Some(&"a future in a span was polled after it had ended"));
+    }
+    assert_eq!(kit.outline(), "fails failed: \"no\"\nplain\n", "each ended once, and well");
+    kit.assert_nothing_lost();
+}
+
+#[test]
+fn refused_headers_are_counted_once_where_the_context_is_first_used() {
+    let (kit, other) = (Kit::new(), Kit::new());
+    let tracer = kit.tracer();
+    let counts = |kit: &Kit| {
+        let taken = kit.snapshot();
+        let pipeline = taken.pipeline();
+        (pipeline.traceparents_refused, pipeline.tracestates_refused, pipeline.baggage_members_refused)
+    };
+    let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let whole = Context::extract(&[("traceparent", good), ("tracestate", "a=1"), ("baggage", "a=1")]);
+    drop(tracer.attach(&whole));
+    assert_eq!(counts(&kit), (0, 0, 0));
+    let no_parent = Context::extract(&[("traceparent", "?"), ("baggage", "a=1,b,c")]);
+    assert_eq!(counts(&kit), (0, 0, 0), "nobody has used it");
+    for clone in [no_parent.clone(), no_parent.with_baggage(tellane::Baggage::empty()), no_parent] {
+        drop(tracer.attach(&clone));
+        drop(other.tracer().attach(&clone));
+    }
+    assert_eq!((counts(&kit), counts(&other)), ((1, 0, 2), (0, 0, 0)), "one request counts once");
+    let bad_state = Context::extract(&[("traceparent", good), ("tracestate", "A=1")]);
+    drop(other.tracer().build("request").parent(&bad_state).start());
+    assert_eq!((counts(&kit), counts(&other)), ((1, 0, 2), (0, 1, 0)));
+    let snapshot = kit.snapshot();
+    let text = tellane::prometheus::render(&snapshot);
+    assert!(text.contains("tellane_headers_refused_total{header=\"baggage\"} 2\n"), "{text}");
+    assert!(tellane::Report(&snapshot).to_string().contains("traceparents refused 1\n"));
 }

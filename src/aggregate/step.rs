@@ -558,6 +558,8 @@ impl Step {
     fn pipeline(&self) -> Pipeline {
         let directory = &self.registry.directory;
         let (lanes, idle_lanes) = directory.counts();
+        let tracing = &self.registry.tracing;
+        let [traceparents_refused, tracestates_refused, baggage_members_refused] = tracing.headers.counts();
         Pipeline {
             state: directory.switch.position().effective(),
             transitions: directory.switch.transitions(),
@@ -568,7 +570,10 @@ impl Step {
             bytes: self.bytes(),
             spans_evicted: self.folded.spans.evicted(),
             overflowed: self.registry.overflowed(),
-            traces_limited: self.registry.tracing.rate_limit.as_ref().map_or(0, RateLimit::refused),
+            traces_limited: tracing.rate_limit.as_ref().map_or(0, RateLimit::refused),
+            traceparents_refused,
+            tracestates_refused,
+            baggage_members_refused,
             faults: self.registry.faults().len(),
         }
     }

@@ -160,8 +160,14 @@ impl Report<'_> {
                 writeln!(f, "    dropped {} {}", reason.name(), grouped(lost))?;
             }
         }
-        let remarks =
-            [("clamped", ledger.clamped()), ("coarse", ledger.coarse()), ("restarts", pipeline.restarts)];
+        let remarks = [
+            ("clamped", ledger.clamped()),
+            ("coarse", ledger.coarse()),
+            ("restarts", pipeline.restarts),
+            ("traceparents refused", pipeline.traceparents_refused),
+            ("tracestates refused", pipeline.tracestates_refused),
+            ("baggage members refused", pipeline.baggage_members_refused),
+        ];
         for (name, count) in remarks.into_iter().filter(|(_, count)| *count > 0) {
             writeln!(f, "  {name} {}", grouped(count))?;
         }

@@ -129,6 +129,18 @@ impl Text {
             self.own("tellane_in_flight", &[("kind", kind.name())], ledger.kind(kind).in_flight as f64);
         }
         self.decisions(snapshot);
+        self.head(
+            "tellane_headers_refused_total",
+            "Propagation headers refused; of baggage, members.",
+            "counter",
+        );
+        for (header, refused) in [
+            ("traceparent", pipeline.traceparents_refused),
+            ("tracestate", pipeline.tracestates_refused),
+            ("baggage", pipeline.baggage_members_refused),
+        ] {
+            self.own("tellane_headers_refused_total", &[("header", header)], refused as f64);
+        }
         let state = f64::from(pipeline.state as u8);
         for (name, help, kind, value) in [
             (

@@ -313,6 +313,17 @@ fn exemplify(here: &Here<'_>, to: &Distribution, value: u64) {
     }
 }
 
+/// As [`sample_otherwise`] does, for a value that is too wide for that, or above the highest.
+fn exemplify_otherwise(to: &Distribution, value: u64) {
+    let _at = here(to.base, |here| {
+        let wanted = here.desk.current().is_some_and(|ids| ids.marks.has(Marks::EXAMPLES));
+        let epoch = here.directory.epoch.load(Ordering::Relaxed); // as there
+        if wanted && here.desk.is_example(to.series, value, epoch) {
+            exemplify(&here, to, value);
+        }
+    });
+}
+
 /// A sample that is let through: counted where its series is counted already, or sent by ring. Not inline: what is off
 /// must not pay for the registers it takes; nor does what is counted here pay for those of the ring.
 #[inline(never)]
@@ -402,6 +413,7 @@ pub(crate) fn sample_cold(recorder: &Recorder, value: u64) {
                 skip(lane, Kind::Sample);
                 return;
             }
+            exemplify_otherwise(to, kept);
             if kept <= to.plain_max {
                 take(lane, recorder, kept);
                 return;

@@ -32,4 +32,4 @@ pub(crate) use registry::{
 pub use registry::{Fault, MetricKind, Unit};
 pub use site::Site;
 pub(crate) use table::Table;
-pub(crate) use tracing::{RateLimit, Tracing};
+pub(crate) use tracing::{HeadersRefused, RateLimit, Tracing};

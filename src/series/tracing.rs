@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::config::SpanLimits;
+use crate::context::HeaderFaults;
 use crate::lane::Marks;
 use crate::sync::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub(crate) struct Tracing {
     /// Whether samples in sampled spans become exemplars.
     pub(crate) exemplars: bool,
     pub(crate) span_limits: SpanLimits,
+    pub(crate) headers: HeadersRefused,
 }
 
 impl Default for Tracing {
@@ -30,6 +32,7 @@ impl Default for Tracing {
             holds: false,
             exemplars: true,
             span_limits: SpanLimits::default(),
+            headers: HeadersRefused::default(),
         }
     }
 }
@@ -41,6 +44,31 @@ impl Tracing {
 
     pub(crate) fn unsampled_marks(&self) -> Marks {
         Marks(if self.holds { Marks::HELD } else { 0 })
+    }
+}
+
+/// Headers of requests that were refused, or parts of them.
+#[derive(Debug, Default)]
+pub(crate) struct HeadersRefused {
+    traceparents: AtomicU64,
+    tracestates: AtomicU64,
+    baggage_members: AtomicU64,
+}
+
+impl HeadersRefused {
+    /// Counts what was refused of one request.
+    #[cold]
+    pub(crate) fn count(&self, faults: &HeaderFaults) {
+        // Relaxed: counts that stand for themselves.
+        self.traceparents.fetch_add(u64::from(faults.traceparent.is_some()), Ordering::Relaxed);
+        self.tracestates.fetch_add(u64::from(faults.tracestate.is_some()), Ordering::Relaxed);
+        self.baggage_members.fetch_add(u64::from(faults.baggage_dropped), Ordering::Relaxed);
+    }
+
+    /// Trace parents, trace states, members of baggage.
+    pub(crate) fn counts(&self) -> [u64; 3] {
+        [&self.traceparents, &self.tracestates, &self.baggage_members]
+            .map(|count| count.load(Ordering::Relaxed))
     }
 }
 

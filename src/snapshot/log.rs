@@ -3,13 +3,17 @@
 //! A batch is made by the aggregator and read by whoever writes the sinks; between the two there is an [`Outbox`], which
 //! never makes the aggregator wait.
 
+#[cfg(all(test, tellane_loom))]
+mod loom;
+
 use crate::clock::{Anchor, Scale};
 use crate::level::Level;
 use crate::record::{DecodeError, Log, Message, Value, frame};
 use crate::series::{Registry, Site};
 use crate::stats::{Kind, Reason};
+use crate::sync::plant::{Bug, planted};
+use crate::sync::queue::{Receiver, Sender, unbounded};
 use crate::sync::{Arc, AtomicU64, Ordering};
-use crossbeam_channel::{Receiver, Sender, unbounded};
 
 /// A log record, as sinks get it.
 ///
@@ -104,7 +108,10 @@ pub(crate) fn read_logs<'a>(
 }
 
 /// What may wait for the sinks, in words: 16 MiB.
+#[cfg(not(tellane_loom))]
 const WAITING_MAX: u64 = 1 << 21;
+#[cfg(tellane_loom)]
+const WAITING_MAX: u64 = 40;
 
 /// What both ends of the way to the sinks know. Records, and words that wait.
 #[derive(Debug, Default)]
@@ -122,7 +129,7 @@ impl Mail {
 
     /// Whether so many have been written, or given up.
     pub(crate) fn has_settled(&self, records: u64) -> bool {
-        // Acquire pairs with the Release of `settle`: who sees it sees the account.
+        // Acquire pairs with the Release of `Parcel`'s drop: who sees it sees the account.
         self.settled.load(Ordering::Acquire) >= records
     }
 
@@ -132,30 +139,65 @@ impl Mail {
     }
 }
 
+/// A batch on its way. Whoever drops it books it: what was not written by then is lost, also when the writer has gone and
+/// the batch with it.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub(crate) batch: LogBatch,
+    /// Records that every sink has taken.
+    pub(crate) written: u64,
+    /// Records that cannot be read.
+    pub(crate) corrupt: u64,
+    mail: Arc<Mail>,
+    registry: Arc<Registry>,
+}
+
+impl Drop for Parcel {
+    fn drop(&mut self) {
+        let Self { batch, written, corrupt, mail, registry } = self;
+        let settle = |order| mail.settled.fetch_add(batch.records, order);
+        if planted(Bug::EarlySettle) {
+            settle(Ordering::Release);
+        }
+        let directory = &registry.directory;
+        let failed = batch.records.saturating_sub(*written + *corrupt);
+        for (reason, lost) in [(Reason::Corrupt, *corrupt), (Reason::SinkFailed, failed)] {
+            if lost > 0 {
+                directory.shared.shared_lost(Kind::Log, reason, lost);
+            }
+        }
+        directory.aggregated[Kind::Log as usize].fetch_add(*written, Ordering::Release);
+        mail.waiting.fetch_sub(batch.weight(), Ordering::Relaxed);
+        if planted(Bug::EarlySettle) || (planted(Bug::UnsettledLoss) && failed > 0) {
+            return;
+        }
+        settle(if planted(Bug::RelaxedSettle) { Ordering::Relaxed } else { Ordering::Release });
+    }
+}
+
 /// The aggregator's end. Its drop is the writer's end.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    batches: Sender<LogBatch>,
+    parcels: Sender<Parcel>,
     pub(crate) mail: Arc<Mail>,
+    registry: Arc<Registry>,
 }
 
 /// The writer's end.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    batches: Receiver<LogBatch>,
-    mail: Arc<Mail>,
+    parcels: Receiver<Parcel>,
 }
 
 /// The way to the sinks. The channel has no bound of its own: what waits is bounded by its words, so that neither many
 /// small batches nor few great ones take more memory than that.
-pub(crate) fn outbox() -> (Outbox, Inbox) {
-    let (batches, inbox) = unbounded();
-    let mail = Arc::<Mail>::default();
-    (Outbox { batches, mail: Arc::clone(&mail) }, Inbox { batches: inbox, mail })
+pub(crate) fn outbox(registry: &Arc<Registry>) -> (Outbox, Inbox) {
+    let (parcels, inbox) = unbounded();
+    (Outbox { parcels, mail: Arc::default(), registry: Arc::clone(registry) }, Inbox { parcels: inbox })
 }
 
 impl Outbox {
-    /// Hands a batch over; if it is not taken, why.
+    /// Hands a batch over; if it is not taken, why: then the caller books it.
     pub(crate) fn post(&self, batch: LogBatch) -> Result<(), Reason> {
         let (records, weight) = (batch.records, batch.weight());
         let waiting = self.mail.waiting.load(Ordering::Relaxed);
@@ -164,30 +206,16 @@ impl Outbox {
         }
         self.mail.waiting.fetch_add(weight, Ordering::Relaxed);
         self.mail.handed.fetch_add(records, Ordering::Release);
-        self.batches.send(batch).map_err(|_| {
-            self.mail.settled.fetch_add(records, Ordering::Release);
-            Reason::SinkFailed
-        })
+        let (mail, registry) = (Arc::clone(&self.mail), Arc::clone(&self.registry));
+        let parcel = Parcel { batch, written: 0, corrupt: 0, mail, registry };
+        drop(self.parcels.send(parcel)); // without a writer it comes back, and books itself
+        Ok(())
     }
 }
 
 impl Inbox {
     /// The next batch; `None` when there will be none.
-    pub(crate) fn next(&self) -> Option<LogBatch> {
-        self.batches.recv().ok()
-    }
-
-    /// Books a batch: so many of its records were written, the others lost for these reasons.
-    pub(crate) fn settle(&self, batch: &LogBatch, written: u64, corrupt: u64, registry: &Registry) {
-        let directory = &registry.directory;
-        let failed = batch.records.saturating_sub(written + corrupt);
-        for (reason, lost) in [(Reason::Corrupt, corrupt), (Reason::SinkFailed, failed)] {
-            if lost > 0 {
-                directory.shared.shared_lost(Kind::Log, reason, lost);
-            }
-        }
-        directory.aggregated[Kind::Log as usize].fetch_add(written, Ordering::Release);
-        self.mail.waiting.fetch_sub(batch.weight(), Ordering::Relaxed);
-        self.mail.settled.fetch_add(batch.records, Ordering::Release);
+    pub(crate) fn next(&self) -> Option<Parcel> {
+        self.parcels.recv().ok()
     }
 }

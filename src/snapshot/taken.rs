@@ -90,6 +90,13 @@ pub struct Pipeline {
     pub overflowed: u64,
     /// New traces that [`Config::traces_per_second`](crate::Config::traces_per_second) kept from being sampled.
     pub traces_limited: u64,
+    /// Requests whose `traceparent` was refused ([`HeaderFaults`](crate::HeaderFaults)). What came with a request is
+    /// counted when its [`Context`](crate::Context) is first attached, or given to a span as its parent.
+    pub traceparents_refused: u64,
+    /// Requests whose `tracestate` was refused, also for want of a valid `traceparent`.
+    pub tracestates_refused: u64,
+    /// Members of the baggage of requests that were refused.
+    pub baggage_members_refused: u64,
     /// Statics that could not be registered, by reason.
     pub faults: usize,
 }
@@ -107,6 +114,9 @@ impl Default for Pipeline {
             spans_evicted: 0,
             overflowed: 0,
             traces_limited: 0,
+            traceparents_refused: 0,
+            tracestates_refused: 0,
+            baggage_members_refused: 0,
             faults: 0,
         }
     }

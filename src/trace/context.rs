@@ -2,11 +2,13 @@
 
 use super::owned::{Inside, OwnedSpan};
 use super::span::SpanContext;
-use super::tracer::Tracer;
-use crate::context::{Baggage, Carried, Extract, Incoming, Inject, RemoteParent, TraceState, inject};
+use super::tracer::{Source, Tracer};
+use crate::context::{
+    Baggage, Carried, Extract, HeaderFaults, Incoming, Inject, RemoteParent, TraceState, inject,
+};
 use crate::lane::{Ids, Key, Marks, local};
 use crate::series::{find, global};
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicU32, Ordering};
 use std::marker::PhantomData;
 
 /// A span to be the parent of others, with the trace state and the baggage that go along: to be taken to another
@@ -35,6 +37,34 @@ pub struct Context {
     base: u64,
     ids: Ids,
     carried: Option<Arc<Carried>>,
+    refused: Refused,
+}
+
+/// What was refused of the headers that it was read from, until an instance has counted it. Shared by all clones, so
+/// that one request counts once.
+#[derive(Clone, Debug, Default)]
+struct Refused(Option<Arc<(HeaderFaults, AtomicU32)>>);
+
+/// What was refused makes no other context.
+impl PartialEq for Refused {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Refused {
+    fn of(faults: HeaderFaults) -> Self {
+        Self((!faults.is_none()).then(|| Arc::new((faults, AtomicU32::new(0)))))
+    }
+
+    fn count_at(&self, source: &Source) {
+        if let Some((faults, counted)) = self.0.as_deref()
+            && counted.swap(1, Ordering::Relaxed) == 0
+        // of all threads, one; nothing else hangs on it
+        {
+            source.registry.tracing.headers.count(faults);
+        }
+    }
 }
 
 impl Context {
@@ -60,11 +90,12 @@ impl Context {
             (ids, carried)
         });
         let (ids, carried) = found.unwrap_or_default();
-        Self { base, ids, carried }
+        Self { base, ids, carried, refused: Refused::default() }
     }
 
     /// What the headers of a request say: `traceparent`, `tracestate`, `baggage`. Malformed ones count as absent;
-    /// [`Incoming::read`] says why.
+    /// [`Incoming::read`] says why, and the instance that the context is first used at counts them
+    /// ([`Pipeline::traceparents_refused`](crate::Pipeline::traceparents_refused) and its neighbours).
     ///
     /// ```
     /// use std::collections::HashMap;
@@ -163,7 +194,8 @@ impl Context {
     fn carrying(&self, carried: Carried) -> Self {
         let (mut ids, empty) = (self.ids, carried.is_empty());
         ids.marks.0 = (ids.marks.0 & !Marks::CARRIES) | if empty { 0 } else { Marks::CARRIES };
-        Self { base: self.base, ids, carried: (!empty).then(|| Arc::new(carried)) }
+        let carried = (!empty).then(|| Arc::new(carried));
+        Self { base: self.base, ids, carried, refused: self.refused.clone() }
     }
 
     /// Makes it the context of this thread until the guard is dropped: spans that start meanwhile are children of its
@@ -205,6 +237,7 @@ impl Context {
     /// Its ids as a parent of this tracer's spans; `None` if it has no span.
     pub(super) fn ids_for(&self, tracer: &Tracer) -> Option<Ids> {
         let source = tracer.source()?;
+        self.refused.count_at(source);
         let mut ids = self.ids;
         if ids.span_id == 0 {
             return None;
@@ -233,7 +266,7 @@ impl From<Incoming> for Context {
             marks: Marks((parent.flags & (Marks::SAMPLED | Marks::RANDOM)) | Marks::REMOTE),
         });
         let carried = Carried { state: incoming.state, baggage: incoming.baggage };
-        Self { base: 0, ids, carried: None }.carrying(carried)
+        Self { base: 0, ids, carried: None, refused: Refused::of(incoming.faults) }.carrying(carried)
     }
 }
 
@@ -259,7 +292,7 @@ impl Tracer {
         let ids = context
             .ids_for(self)
             .unwrap_or(Ids { marks: Marks(context.ids.marks.0 & Marks::CARRIES), ..Ids::default() });
-        Context { base, ids, carried: context.carried.clone() }.attach_at(base)
+        Context { base, ids, carried: context.carried.clone(), refused: Refused::default() }.attach_at(base)
     }
 
     /// The context of an owned span: what to hand to those that are to be its children elsewhere. Trace state and
@@ -275,7 +308,7 @@ impl Tracer {
     pub fn context_of(&self, span: &OwnedSpan) -> Context {
         let around = self.context();
         match &span.0 {
-            Some(open) => Context { base: open.base.get(), ids: open.ids, carried: around.carried },
+            Some(open) => Context { base: open.base.get(), ids: open.ids, ..around },
             None => around,
         }
     }

@@ -62,7 +62,8 @@ pub trait InSpan: Future + Sized {
 impl<F: Future> InSpan for F {}
 
 pin_project! {
-    /// A future in a span; made by [`InSpan::in_span`].
+    /// A future in a span; made by [`InSpan::in_span`]. To poll it after it has ended panics, as with the futures of
+    /// `async` blocks, whatever the future inside does: that one is gone by then.
     ///
     /// ```
     /// use tellane::{InSpan, OwnedSpan, Spanned};
@@ -132,7 +133,7 @@ impl<F: Future> Spanned<F> {
 
         let mut this = self.project();
         let inside = Leaving(this.span.as_ref().and_then(OwnedSpan::step_in));
-        let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Pending }; // polled after its end
+        let Some(future) = this.future.as_mut().as_pin_mut() else { polled_after_its_end() };
         let outcome = future.poll(context);
         if let Poll::Ready(outcome) = &outcome {
             this.future.set(None);
@@ -145,6 +146,14 @@ impl<F: Future> Spanned<F> {
     }
 }
 
+/// What the futures of std and of `async` do. To wait for ever instead would hide a fault of the executor, or of a
+/// `select!` that is not fused.
+#[cold]
+#[inline(never)]
+fn polled_after_its_end() -> ! {
+    panic!("a future in a span was polled after it had ended")
+}
+
 impl<F: Future> Future for Spanned<F> {
     type Output = F::Output;
 
@@ -155,7 +164,8 @@ impl<F: Future> Future for Spanned<F> {
 }
 
 pin_project! {
-    /// A future in a span that fails with it; made by [`InSpan::in_span_err`].
+    /// A future in a span that fails with it; made by [`InSpan::in_span_err`]. Like [`Spanned`], it panics when it is
+    /// polled after it has ended.
     ///
     /// ```
     /// use tellane::{InSpan, OwnedSpan, SpannedResult};

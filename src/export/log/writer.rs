@@ -17,15 +17,15 @@ pub(crate) struct Writer {
 impl Writer {
     /// Runs until the other end is gone and everything is written.
     pub(crate) fn run(mut self) {
-        while let Some(batch) = self.inbox.next() {
-            let records: Vec<_> = read_logs(&batch, &self.registry).collect();
+        while let Some(mut parcel) = self.inbox.next() {
+            let records: Vec<_> = read_logs(&parcel.batch, &self.registry).collect();
             let mut taken: Vec<bool> = records.iter().map(Option::is_some).collect();
-            let corrupt = batch.records.saturating_sub(taken.iter().filter(|read| **read).count() as u64);
+            parcel.corrupt =
+                parcel.batch.records.saturating_sub(taken.iter().filter(|read| **read).count() as u64);
             for sink in &mut self.sinks {
                 sink.take(&records, &mut taken);
             }
-            let written = taken.iter().filter(|taken| **taken).count() as u64;
-            self.inbox.settle(&batch, written, corrupt, &self.registry);
+            parcel.written = taken.iter().filter(|taken| **taken).count() as u64;
         }
     }
 }

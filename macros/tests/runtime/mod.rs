@@ -106,6 +106,14 @@ macro_rules! from {
 from!(&'a str, &'a String, u64, usize);
 
 impl OwnedSpan {
+    pub(crate) fn is_recorded(&self) -> bool {
+        true
+    }
+
+    pub(crate) fn fail(&mut self) {
+        note("failed");
+    }
+
     pub(crate) fn set<'v>(&mut self, key: &'static str, value: impl Into<Attribute<'v>>) {
         note(format!("{key}={}", value.into().0));
     }

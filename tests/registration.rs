@@ -1,22 +1,17 @@
 //! What may be registered, started, merged and asked for, what is refused and how it says so; and that instances side
 //! by side do not meet.
 
-mod support;
-
 use std::time::Duration;
-use support::{PATIENCE, assert_balanced};
+use tellane::testing::Kit;
 use tellane::{
     Config, Counter, Family, Gauge, Histogram, Kind, MergeError, Reason, RegisterError, Snapshot,
     SnapshotError, StartError, Switch, Telemetry, Timer, Tracer, UpDownCounter,
 };
 
-fn start(service: &str) -> Telemetry {
-    Telemetry::builder(service).start().expect("it starts")
-}
-
 #[test]
 fn every_refusal_has_its_variant_and_says_why() {
-    let telemetry = start("refusals");
+    let kit = Kit::new();
+    let telemetry = kit.telemetry();
     let bad_names =
         ["", "9lives", "a-b", "a b", "__reserved", "ä", "a\nb", "tellane_state", &"a".repeat(201)];
     for name in bad_names {
@@ -60,7 +55,8 @@ fn every_refusal_has_its_variant_and_says_why() {
 
 #[test]
 fn a_conflict_says_where_the_name_was_taken() {
-    let telemetry = start("conflicts");
+    let kit = Kit::new();
+    let telemetry = kit.telemetry();
     telemetry.counter("requests_total").label("kind", "web").register().expect("the first"); // this line
     let line = line!() - 1;
     let gauge = telemetry.gauge("requests_total").register().expect_err("another type");
@@ -87,7 +83,7 @@ fn a_conflict_says_where_the_name_was_taken() {
     let mut span = telemetry.tracer().span("still counted");
     span.fail();
     drop(span);
-    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    let snapshot = kit.snapshot();
     assert_eq!(snapshot.span_durations("still counted").map(|view| view.count()), Some(1));
 }
 
@@ -149,12 +145,13 @@ fn a_bad_configuration_is_refused_with_every_fault() {
 
 #[test]
 fn snapshots_of_different_metrics_do_not_merge() {
-    let (a, b, c) = (start("a"), start("b"), start("c"));
+    let kits = [Kit::new(), Kit::new(), Kit::new()];
+    let [a, b, c] = kits.each_ref().map(Kit::telemetry);
     a.histogram("sizes").register().expect("a good name").record(1);
     b.histogram("sizes").register().expect("a good name").record(2);
     b.gauge("only_b").register().expect("a good name").set(1.5);
     c.histogram("sizes").digits(3).register().expect("a good name").record(3);
-    let [a, b, c] = [a, b, c].map(|telemetry| telemetry.snapshot(PATIENCE).expect("a snapshot"));
+    let [a, b, c] = kits.each_ref().map(Kit::snapshot);
     let error = a.merge(&c).expect_err("another precision");
     assert_eq!(error, MergeError::Mismatch { name: "sizes".into() });
     assert_eq!(error.to_string(), "sizes has another type, unit or precision in the other snapshot");
@@ -198,14 +195,14 @@ fn snapshot_errors_say_what_happened() {
 
 #[test]
 fn instances_side_by_side_do_not_meet() {
-    let instances = ["a", "b", "c"].map(start);
+    let instances = [Kit::new(), Kit::new(), Kit::new()];
     let handles: Vec<_> = instances
         .iter()
-        .map(|telemetry| {
+        .map(|kit| {
             (
-                telemetry.counter("calls_total").register().expect("a good name"),
-                telemetry.histogram("sizes").register().expect("a good name"),
-                telemetry.tracer(),
+                kit.telemetry().counter("calls_total").register().expect("a good name"),
+                kit.telemetry().histogram("sizes").register().expect("a good name"),
+                kit.tracer(),
             )
         })
         .collect();
@@ -230,19 +227,18 @@ fn instances_side_by_side_do_not_meet() {
             });
         }
     });
-    for (place, telemetry) in instances.iter().enumerate() {
+    for (place, kit) in instances.iter().enumerate() {
         let outer = 4 * (0..1_000).filter(|round| round % 3 == place).count() as u64;
         let inner = 4 * (0..1_000).filter(|round| (round + 1) % 3 == place).count() as u64;
-        let report = telemetry.shutdown(PATIENCE);
-        assert_balanced(&report.ledger);
-        let last = telemetry.latest();
+        let ledger = kit.end();
+        let last = kit.snapshot();
         assert_eq!(last.counter("calls_total", &[]), Some(outer + 10 * inner));
         let sizes = last.histogram("sizes", &[]).expect("registered");
         assert_eq!((sizes.count(), sizes.sum_recorded()), (outer + inner, u128::from(outer + 100 * inner)));
         assert_eq!(last.span_durations("outer").map(|view| view.count()), Some(outer));
         assert_eq!(last.span_durations("inner").map(|view| view.count()), Some(inner));
         assert!(last.spans().all(|span| span.parent_id.is_none()), "neither is the other's child");
-        assert_eq!(report.ledger.kind(Kind::Span).dropped.by(Reason::Corrupt), 0);
+        assert_eq!(ledger.kind(Kind::Span).dropped.by(Reason::Corrupt), 0);
     }
 }
 
@@ -266,7 +262,8 @@ fn handles_go_anywhere_and_noops_do_nothing() {
     error::<SnapshotError>();
     error::<MergeError>();
 
-    let telemetry = start("noops");
+    let kit = Kit::new();
+    let telemetry = kit.telemetry();
     telemetry.counter("real_total").register().expect("a good name").inc(); // this thread has a lane
     Counter::noop().add(5);
     UpDownCounter::noop().dec();
@@ -281,7 +278,6 @@ fn handles_go_anywhere_and_noops_do_nothing() {
     assert!(span.context().is_none() && !span.is_sampled());
     drop(span);
     drop(tellane::Span::noop());
-    let report = telemetry.shutdown(PATIENCE);
-    assert_eq!(report.ledger.total().recorded, 0);
-    assert_eq!(telemetry.latest().counter("real_total", &[]), Some(1));
+    assert_eq!(kit.end().total().recorded, 0);
+    assert_eq!(kit.counter("real_total", &[]), 1);
 }

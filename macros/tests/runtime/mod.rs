@@ -118,14 +118,6 @@ impl OwnedSpan {
         note(format!("{key}={}", value.into().0));
     }
 
-    pub(crate) fn is_recorded(&self) -> bool {
-        true
-    }
-
-    pub(crate) fn fail(&mut self) {
-        note("failed");
-    }
-
     pub(crate) fn fail_with(&mut self, message: &str) {
         note(format!("failed({message})"));
     }

@@ -129,7 +129,8 @@ impl OwnedSpan {
     /// As if it had never been: it does not end. The caller counts it.
     #[cold]
     pub(crate) fn forget(mut self) {
-        self.0 = None;
+        // Its items are not dropped with it: see `Open`.
+        let _block = self.0.take().and_then(|mut open| open.items.take_block());
     }
 }
 

@@ -126,6 +126,13 @@ fn words_counters_and_ledger_agree_with_a_naive_count() {
         .collect();
     assert_eq!(printed, expected, "{out}");
 
+    // The slowest files as trees: a root at the margin, what was done with it below, further in.
+    let slowest = out.lines().skip_while(|line| *line != "slowest traces").skip(1);
+    let slowest: Vec<_> = slowest.take_while(|line| line.starts_with("  ")).collect();
+    let depth = |line: &str| line.len() - line.trim_start().len();
+    assert!(slowest.iter().any(|line| depth(line) == 2), "{out}");
+    assert!(slowest.iter().any(|line| depth(line) > 2), "{out}");
+
     let text = fs::read_to_string(&metrics).unwrap();
     let tokens: u64 = counts.values().map(|(occurrences, _)| occurrences).sum();
     let token_bytes: u64 =

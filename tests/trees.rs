@@ -329,6 +329,41 @@ fn a_rate_limit_caps_what_is_sampled_and_counts_all() {
 }
 
 #[test]
+fn head_sampling_keeps_its_share_and_decides_by_the_trace_id() {
+    const TRACES: usize = 20_000;
+    let kit = Kit::with(Config { sampling: 0.25, ..Config::default() });
+    let tracer = kit.tracer();
+    let sampled = (0..TRACES).filter(|_| tracer.span("request").is_sampled()).count();
+    // Six standard deviations of a binomial distribution: 0.25 +- 6 * sqrt(0.25 * 0.75 / 20,000).
+    assert!((4_632..=5_368).contains(&sampled), "{sampled} of {TRACES}");
+
+    // Two processes that decide for themselves decide alike, and more at a higher ratio includes less at a lower.
+    let by_id = |sampling| Kit::with(Config { sampling, parent_based: false, ..Config::default() });
+    let (one, other, more) = (by_id(0.25), by_id(0.25), by_id(0.5));
+    let decisions = |kit: &Kit, number: u64| {
+        let id = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let header = format!("00-{id:032x}-{id:016x}-00");
+        let context = Context::extract(&HashMap::from([("traceparent".to_owned(), header)]));
+        kit.tracer().build("request").parent(&context).start().is_sampled()
+    };
+    let mut kept = 0;
+    for number in 1..1_000 {
+        let [first, second, third] = [&one, &other, &more].map(|kit| decisions(kit, number));
+        assert_eq!(first, second);
+        assert!(third || !first);
+        kept += usize::from(first);
+    }
+    assert!((150..350).contains(&kept), "{kept}");
+
+    // Whoever is asked to respect the parent does, at whatever ratio.
+    let never = Kit::with(Config { sampling: 0.0, ..Config::default() });
+    let header = format!("00-{:032x}-{:016x}-01", 7, 7);
+    let context = Context::extract(&HashMap::from([("traceparent".to_owned(), header)]));
+    assert!(never.tracer().build("request").parent(&context).start().is_sampled());
+    assert!(!never.tracer().span("request").is_sampled());
+}
+
+#[test]
 fn exemplars_name_the_span_they_were_recorded_in() {
     let kit = Kit::new();
     let unsampled = Kit::with(Config { sampling: 0.0, ..Config::default() });

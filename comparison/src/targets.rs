@@ -2,7 +2,8 @@
 //!
 //! Source: the table "The targets" of the issue "Speed: ahead of every peer and close to the floor, measured side by
 //! side" (number 4). Its figures are medians of 2026-11-23, empty loop of 0.6 ns included; what it says of floors and
-//! peers is repeated here word for word. One line there may be several here.
+//! peers is repeated here word for word. One line there may be several here. Polls and log calls are from the issue
+//! "Tracing in full" (number 3), section "Speed".
 
 use crate::report::push;
 use crate::run::{Case, FLOOR, Run};
@@ -39,7 +40,7 @@ const SPAN_PEERS: &str = "34 (Tracy); 60 (micromegas); 79 (fastrace)";
 const FLAT: i64 = 4 << 10;
 
 #[rustfmt::skip] // a table
-const TARGETS: [Target; 22] = [
+const TARGETS: [Target; 25] = [
     Target { case: "counter add, 1 thread", subject: subject::COUNTER, floor_then: "0.9", peers_then: "2.6 (prometheus)",
         floor: Some((subject::COUNTER, "thread-local add, one writer")), most: Bound::Nanos(1.3) },
     Target { case: "counter add, 2 threads, same counter", subject: subject::COUNTER_2T, floor_then: "0.9", peers_then: "2.6 (contatori, sharded); 33 (shared atomics)",
@@ -73,6 +74,12 @@ const TARGETS: [Target; 22] = [
         floor: RING_4, most: Bound::Nanos(26.0) },
     Target { case: "switched off or not installed: any call", subject: subject::OFF, floor_then: "0.6", peers_then: "5.2 (tracing, no subscriber); 12 (fastrace, no root)",
         floor: Some((subject::BASELINE, "relaxed load")), most: Bound::Nanos(1.5) },
+    Target { case: "async poll in a span, the bare poll included", subject: subject::ASYNC_POLL, floor_then: "", peers_then: "",
+        floor: None, most: Bound::Nanos(10.6) },
+    Target { case: "log call, 2 fields, on the caller", subject: subject::LOG, floor_then: "", peers_then: "",
+        floor: None, most: Bound::Nanos(40.0) },
+    Target { case: "log call, level disabled, the empty loop included", subject: subject::LOG_DISABLED, floor_then: "", peers_then: "",
+        floor: None, most: Bound::Nanos(2.1) },
     Target { case: "flat-out histogram, 1 thread, lossless, memory flat", subject: subject::FLAT_OUT_HISTOGRAM, floor_then: "290-388 M/s", peers_then: "209-269 M/s, lossless (metriken)",
         floor: Some((subject::FLAT_OUT_HISTOGRAM, "log-linear index, thread-local add")), most: Bound::TimesPeer(1.1, "metriken") },
     Target { case: "flat-out spans, 1 thread, durations exact, memory flat", subject: subject::FLAT_OUT_SPANS, floor_then: "41 M/s", peers_then: "28-36 M/s (micromegas, whose sink drops its blocks); 26-32 M/s (Tracy, memory grows); 4.5 M/s and 20-50 % lost uncounted (fastrace)",

@@ -279,8 +279,10 @@ pub(crate) fn sample_otherwise(recorder: &Recorder, value: u64) {
     let inside = here(to.base, |here| {
         let plain = value <= to.plain_max && here.lane.ring.lets_samples_through();
         if plain {
+            // First whether it is wanted: what is recorded in an unsampled span must not use up the epoch's place.
+            let wanted = here.desk.current().is_some_and(|ids| ids.marks.has(Marks::EXAMPLES));
             let epoch = here.directory.epoch.load(Ordering::Relaxed); // a number; nothing hangs on its order
-            if here.desk.is_example(to.series, value, epoch) {
+            if wanted && here.desk.is_example(to.series, value, epoch) {
                 exemplify(&here, to, value);
             }
             take(here.lane, recorder, value);

@@ -159,3 +159,37 @@ fn json_value(value: &Value, into: &mut String) {
     }
     debug_assert!(!into.ends_with(is_harmful), "every text is escaped");
 }
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_is_the_only_difference_it_makes() {
+        let record = LogRecord {
+            unix_nanos: 0,
+            level: Level::Warn,
+            target: "shop".into(),
+            message: "stock is low".into(),
+            span: None,
+            fields: vec![("left".into(), Value::U64(3))],
+            fields_dropped: 0,
+            module: None,
+            location: None,
+        };
+        let line = |format: Format, colour| {
+            let mut line = String::new();
+            format.write(&record, colour, &mut line);
+            line
+        };
+        let (plain, painted) = (line(Format::Human, false), line(Format::Human, true));
+        assert!(!plain.contains('\u{1b}'), "{plain:?}");
+        assert!(painted.contains("\u{1b}[33m WARN\u{1b}[0m"), "{painted:?}");
+        let stripped =
+            ["2", "33", "0"].iter().fold(painted, |text, code| text.replace(&format!("\u{1b}[{code}m"), ""));
+        assert_eq!(stripped, plain);
+        for format in [Format::Logfmt, Format::Json] {
+            assert_eq!(line(format, true), line(format, false), "for machines there is no colour");
+        }
+    }
+}

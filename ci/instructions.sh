@@ -117,8 +117,15 @@ case ${1:-} in
   --self-test) self_test ;;
   --check)
     self_test
-    measure "$scratch/now.csv"
-    if compare "$record" "$scratch/now.csv"; then
+    # The hash of label values is seeded anew in each process, so a look-up takes a few instructions more or less. What
+    # has truly grown has grown in each of three counts.
+    for attempt in 1 2 3; do
+      measure "$scratch/now.csv"
+      compare "$record" "$scratch/now.csv" && grown= && break
+      grown=yes
+      [ "$attempt" = 3 ] || echo "counting once more"
+    done
+    if [ -z "$grown" ]; then
       echo "$(grep -vc '^#\|^call,' "$record") calls take no more instructions than $record says"
     else
       head -qn 1 "$record" "$scratch/now.csv" >&2

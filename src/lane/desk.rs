@@ -288,8 +288,10 @@ impl Desk {
         let ends = mine && place < self.depth.get();
         if ends {
             self.depth.set(place);
+            #[cfg(feature = "tracing")]
+            self.drop_left(); // what it uncovers may have been left long ago
         }
-        ends && place == 0
+        ends && self.depth.get() == 0
     }
 
     /// Makes a context the innermost that has trace state or baggage with it.

@@ -262,7 +262,7 @@ pub(crate) fn sample(recorder: &Recorder, value: u64) -> bool {
     if !at {
         return false;
     }
-    // SAFETY: as in `with_lane`; while `sample_base` is an instance's, `base` is that one's too.
+    // SAFETY: as in `here`; while `sample_base` is an instance's, `base` is that one's too.
     let lane = unsafe { &*lane };
     if lane.ring.lets_samples_through() {
         take(lane, recorder, value);
@@ -279,12 +279,7 @@ pub(crate) fn sample_otherwise(recorder: &Recorder, value: u64) {
     let inside = here(to.base, |here| {
         let plain = value <= to.plain_max && here.lane.ring.lets_samples_through();
         if plain {
-            // First whether it is wanted: what is recorded in an unsampled span must not use up the epoch's place.
-            let wanted = here.desk.current().is_some_and(|ids| ids.marks.has(Marks::EXAMPLES));
-            let epoch = here.directory.epoch.load(Ordering::Relaxed); // a number; nothing hangs on its order
-            if wanted && here.desk.is_example(to.series, value, epoch) {
-                exemplify(&here, to, value);
-            }
+            exemplify(&here, to, value);
             take(here.lane, recorder, value);
         }
         plain
@@ -294,36 +289,33 @@ pub(crate) fn sample_otherwise(recorder: &Recorder, value: u64) {
     }
 }
 
-/// Sends a value along with the span it was recorded in.
+/// Sends a value along with the span it is recorded in, if that span wants it and the epoch has none of its kind yet.
+#[inline(always)]
+fn exemplify(here: &Here<'_>, to: &Distribution, value: u64) {
+    // The span first: what is recorded in an unsampled one must not use up the epoch's place.
+    if let Some(ids) = here.desk.current().filter(|ids| ids.marks.has(Marks::EXAMPLES)) {
+        let epoch = here.directory.epoch.load(Ordering::Relaxed); // a number; nothing hangs on its order
+        if here.desk.is_example(to.series, value, epoch) {
+            send_exemplar(here, ids, to, value);
+        }
+    }
+}
+
 #[cold]
 #[inline(never)]
-fn exemplify(here: &Here<'_>, to: &Distribution, value: u64) {
-    let Some(ids) = here.desk.current().filter(|ids| ids.marks.has(Marks::EXAMPLES)) else { return };
+fn send_exemplar(here: &Here<'_>, ids: Ids, to: &Distribution, value: u64) {
     let (high, low) = ((ids.trace_id >> 64) as u64, ids.trace_id as u64);
     let body = [value, here.directory.clock.ticks(), high, low, ids.span_id];
     let tally = &here.lane.tally;
     let words = exemplar_words(to.series, body);
     // Spans are worth more: exemplars leave them half of the ring.
     let reserve = here.lane.ring.capacity() as u64 / 2;
-    let pushed = HOT.with(|hot| {
-        here.lane.ring.push_leaving(reserve, &hot.head, words, [], || tally.sent(Kind::Exemplar))
-    });
-    if pushed {
+    let sent = || tally.sent(Kind::Exemplar);
+    if here.lane.ring.push_leaving(reserve, own_head(), words, [], sent) {
         tally.beside(words.len());
     } else {
         tally.dropped(Kind::Exemplar, Reason::RingFull);
     }
-}
-
-/// As [`sample_otherwise`] does, for a value that is too wide for that, or above the highest.
-fn exemplify_otherwise(to: &Distribution, value: u64) {
-    let _at = here(to.base, |here| {
-        let wanted = here.desk.current().is_some_and(|ids| ids.marks.has(Marks::EXAMPLES));
-        let epoch = here.directory.epoch.load(Ordering::Relaxed); // as there
-        if wanted && here.desk.is_example(to.series, value, epoch) {
-            exemplify(&here, to, value);
-        }
-    });
 }
 
 /// A sample that is let through: counted where its series is counted already, or sent by ring. Not inline: what is off
@@ -344,21 +336,17 @@ fn take_by_ring(lane: &Lane, recorder: &Recorder, value: u64) {
     }
 }
 
-/// Runs `act` with this thread's lane at an instance, if the thread is there already.
-///
-/// Not inside `HOT.with`: std inlines that only around closures as small as this one, and a call would cost more
-/// than many a record.
+/// Whether the switch lets a record of this kind through at an instance now; what it keeps out is counted. `None` if
+/// this thread is not there yet.
 #[inline(always)]
-fn with_lane<R>(base: u64, act: impl FnOnce(&Lane) -> R) -> Option<R> {
-    let (at, lane) = HOT.with(|hot| (hot.base.get() == base, hot.lane.get()));
-    debug_assert!(base != NOWHERE, "an instance's base has a low half of zeros");
-    if !at {
-        return None;
-    }
-    // SAFETY: while `base` is an instance's, `lane` points into a seat that this thread owns. `act` cannot keep the
-    // reference, and drops no seat: only `enter` does, for another instance, and it is not called from within.
-    let lane = unsafe { &*lane };
-    Some(act(lane))
+pub(crate) fn lets_through(base: u64, kind: Kind) -> Option<bool> {
+    here(base, |here| {
+        let on = here.lane.ring.lets_samples_through();
+        if !on {
+            skip(here.lane, kind);
+        }
+        on
+    })
 }
 
 /// A record that the switch keeps out. Inline, since a call would cost more than the rest of what is off.
@@ -415,7 +403,7 @@ pub(crate) fn sample_cold(recorder: &Recorder, value: u64) {
                 skip(lane, Kind::Sample);
                 return;
             }
-            exemplify_otherwise(to, kept);
+            let _here = here(to.base, |here| exemplify(&here, to, kept));
             if kept <= to.plain_max {
                 take(lane, recorder, kept);
                 return;
@@ -457,14 +445,8 @@ pub(crate) fn reject_sample(directory: &Arc<Directory>, reason: Reason) {
 /// Whether a measurement should be made now; if not, it is counted as left out.
 #[inline(always)]
 pub(crate) fn wants_sample(recorder: &Recorder) -> bool {
-    let act = |lane: &Lane| {
-        let wanted = lane.ring.lets_samples_through();
-        if !wanted {
-            skip(lane, Kind::Sample);
-        }
-        wanted
-    };
-    with_lane(recorder.to.base, act).unwrap_or_else(|| wants_sample_cold(recorder))
+    let to = &recorder.to;
+    lets_through(to.base, Kind::Sample).unwrap_or_else(|| wants_sample_cold(recorder))
 }
 
 /// A thread that has no lane yet, or never will: then samples go to the shared counts, unless the switch is off.
@@ -615,6 +597,9 @@ pub(crate) fn enter_span(desk: &Desk, ids: Ids) -> usize {
 }
 
 /// Runs `act` with this thread's place at an instance, if the thread is there already.
+///
+/// Not inside `HOT.with`: std inlines that only around closures as small as this one, and a call would cost more
+/// than many a record. What `act` does not use is not read.
 #[inline(always)]
 pub(crate) fn here<R>(base: u64, act: impl FnOnce(Here<'_>) -> R) -> Option<R> {
     let (at, lane, desk, directory) =
@@ -623,7 +608,8 @@ pub(crate) fn here<R>(base: u64, act: impl FnOnce(Here<'_>) -> R) -> Option<R> {
     if !at {
         return None;
     }
-    // SAFETY: as in `with_lane`: `base` is an instance's, so all three point into one seat that this thread owns.
+    // SAFETY: while `base` is an instance's, all three point into one seat that this thread owns. `act` cannot keep the
+    // references, and drops no seat: only `enter` does, for another instance, and it is not called from within.
     let (lane, desk, directory) = unsafe { (&*lane, &*desk, &*directory) };
     Some(act(Here { lane, desk, directory }))
 }

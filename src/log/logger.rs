@@ -228,14 +228,8 @@ pub fn logger(target: &str) -> Logger {
 #[inline(always)]
 pub fn wants(logger: &Logger, level: Level) -> bool {
     let Some(source) = logger.0.as_ref().filter(|source| source.target.lets(level)) else { return false };
-    let let_through = local::here(source.target.base, |here| {
-        let on = here.lane.ring.lets_samples_through();
-        if !on {
-            here.skip_log();
-        }
-        on
-    });
-    let_through.unwrap_or(true) // a thread that is not at the instance yet: `write` sees to it
+    // A thread that is not at the instance yet: `write` sees to it.
+    local::lets_through(source.target.base, Kind::Log).unwrap_or(true)
 }
 
 /// Makes a record of a level that is on: of a statement, or of a text. The macros' way.

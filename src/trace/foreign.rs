@@ -130,7 +130,8 @@ impl OwnedSpan {
     #[cold]
     pub(crate) fn forget(mut self) {
         // Its items are not dropped with it: see `Open`.
-        let _block = self.0.take().and_then(|mut open| open.items.take_block());
+        let block = self.0.take().and_then(|mut open| open.items.take_block());
+        local::aside(|| drop(block));
     }
 }
 

@@ -122,31 +122,28 @@ impl Open {
     pub(super) fn end(&mut self) {
         if self.unusual || std::thread::panicking() {
             self.end_unusual();
-        } else if local::here(self.base.get(), |here| self.end_here(&here)).is_none() {
+        } else if local::here(self.base.get(), |here| self.end_here(&here, [self.items.inline()])).is_none() {
             self.end_cold();
         }
     }
 
+    /// On a thread that is at its instance, with its items in as many parts as they lie in.
     #[inline(always)]
-    fn end_here(&self, here: &local::Here<'_>) {
+    fn end_here<const M: usize>(&self, here: &local::Here<'_>, items: [&[u64]; M]) {
         let now = here.directory.clock.ticks();
         here.leave(self.place, self.ids.span_id);
         let duration = now.saturating_sub(self.start);
         if self.is_recorded() && here.lane.ring.lets_spans_through() {
-            let items = self.items.inline();
-            if !here.push_span(self.head(items.len(), duration), [items]) {
-                self.shed(here, duration);
+            let length = items.iter().fold(0, |length, part| length + part.len());
+            let header = layout::header_more(self.header, length, 0, 0);
+            let ids = [self.ids.span_id, self.parent_id];
+            let head = span_head(header, [self.start, duration], self.ids.trace_id, ids);
+            if !here.push_span(head, items) {
+                self.shed(here, layout::SPAN_WORDS + length, duration);
             }
         } else {
             self.end_unrecorded(here, duration);
         }
-    }
-
-    /// The words before the items.
-    #[inline(always)]
-    fn head(&self, items: usize, duration: u64) -> [u64; layout::SPAN_WORDS] {
-        let header = layout::header_more(self.header, items, 0, 0);
-        span_head(header, [self.start, duration], self.ids.trace_id, [self.ids.span_id, self.parent_id])
     }
 
     /// A span of which only the duration is to be counted, by the trace's sampling or by the switch.
@@ -164,11 +161,11 @@ impl Open {
         here.push_duration(self.measures.durations(), here.directory.clock.scale().nanos(duration));
     }
 
-    /// A span that found no room: its duration counts all the same.
+    /// A span of so many words that found no room: its duration counts all the same.
     #[cold]
     #[inline(never)]
-    fn shed(&self, here: &local::Here<'_>, duration: u64) {
-        here.shed_span(layout::SPAN_WORDS + self.items.len(), self.start + duration);
+    fn shed(&self, here: &local::Here<'_>, words: usize, duration: u64) {
+        here.shed_span(words, self.start + duration);
         here.push_duration(self.measures.durations(), here.directory.clock.scale().nanos(duration));
     }
 
@@ -192,22 +189,12 @@ impl Open {
         }
     }
 
-    /// As [`end_here`](Self::end_here), with whatever items there may be.
+    /// With whatever items there may be.
     fn end_long_here(&self, here: &local::Here<'_>) {
         let (inline, block) = self.items.words();
         let lost = layout::item(layout::TAG_LOST, 0, 0, self.events_dropped, self.links_dropped);
         let lost: &[u64] = if self.events_dropped == 0 && self.links_dropped == 0 { &[] } else { &[lost] };
-        if block.is_empty() && lost.is_empty() {
-            return self.end_here(here);
-        }
-        let now = here.directory.clock.ticks();
-        here.leave(self.place, self.ids.span_id);
-        let duration = now.saturating_sub(self.start);
-        if !here.lane.ring.lets_spans_through() {
-            self.end_unrecorded(here, duration);
-        } else if !here.push_span(self.head(self.items.len() + lost.len(), duration), [inline, block, lost]) {
-            self.shed(here, duration);
-        }
+        self.end_here(here, [inline, block, lost]);
     }
 
     /// The thread keeps the block for the next long span, whatever became of this one.

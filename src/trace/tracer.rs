@@ -123,16 +123,9 @@ impl Tracer {
     #[inline]
     pub fn span_of(&self, name: &'static str, kind: SpanKind) -> Span {
         let Some(source) = &self.0 else { return Span::noop() };
-        // Inline is what a span costs that is off; the rest stands once. The span is made in each arm, not within the
+        // Inline is what a span costs that is off; the rest stands once. The span is made in each arm, not in a
         // closure: from there it would be copied.
-        let on = local::here(source.base.get(), |here| {
-            let on = here.lane.ring.lets_samples_through();
-            if !on {
-                here.skip_span();
-            }
-            on
-        });
-        match on {
+        match local::lets_through(source.base.get(), Kind::Span) {
             Some(true) => Span::on_this_thread(source.start(name, kind)),
             Some(false) => Span::noop(),
             None => Span::on_this_thread(source.start_cold(Name::Literal(name), kind, Parent::Current, true)),

@@ -223,6 +223,20 @@ fn above_the_cap_and_with_indexes_that_are_none_fixed_totals_stay_exact() {
 }
 
 #[test]
+fn what_is_none_of_a_labels_values_meets_the_overflow_of_all_labels_and_is_counted() {
+    let kit = Kit::new();
+    let calls = kit.telemetry().counter("calls_total").label("by", "test");
+    let calls = calls.fixed_family::<(Digit,)>(["digit"]).expect("a good name");
+    (0..3).for_each(|_| calls.with((Digit(10),)).inc());
+    calls.with((Digit(1),)).inc();
+    let snapshot = kit.snapshot();
+    let overflow = [("digit", "__overflow__"), ("by", "__overflow__")];
+    assert_eq!(snapshot.counter("calls_total", &overflow), Some(3));
+    assert_eq!(series(&snapshot, "calls_total"), (2, 4));
+    assert_eq!(snapshot.pipeline().overflowed, 3);
+}
+
+#[test]
 fn a_family_and_a_fixed_one_of_one_metric_share_its_series() {
     let kit = Kit::new();
     let by_text = kit.telemetry().counter("calls_total").family(["digit"]).expect("a good name");

@@ -2,12 +2,11 @@
 
 use super::counter::Tap;
 use super::histogram::Live;
+use super::members::Members;
 use super::{Counter, Gauge, Histogram, Timer, UpDownCounter};
 use crate::error::RegisterError;
-use crate::lane::local;
 use crate::series::{Descriptor, Place, Registry, Series, Table};
-use crate::sync::{Arc, AtomicUsize, Ordering};
-use std::sync::OnceLock;
+use crate::sync::Arc;
 
 mod sealed {
     use super::{Registry, Series};
@@ -108,15 +107,8 @@ pub struct Family<H, const N: usize>(Option<Arc<Inner<H>>>);
 
 #[derive(Debug)]
 struct Inner<H> {
-    registry: Arc<Registry>,
-    metric: Arc<crate::series::Metric>,
     handles: Table<H>,
-    /// Values of the labels that are the same for all.
-    fixed: Box<[Box<str>]>,
-    /// How many it holds. Relaxed: a late reading costs one look under the metric's lock.
-    kept: AtomicUsize,
-    /// The handle of the overflow series, once it was met.
-    overflow: OnceLock<H>,
+    members: Members<H>,
 }
 
 impl<H: Handle, const N: usize> Family<H, N> {
@@ -136,14 +128,8 @@ impl<H: Handle, const N: usize> Family<H, N> {
         fixed: &[&str],
         cap: Option<usize>,
     ) -> Result<Self, RegisterError> {
-        Ok(Self(Some(Arc::new(Inner {
-            metric: registry.metric(descriptor, cap)?,
-            registry: Arc::clone(registry),
-            handles: Table::new(),
-            fixed: fixed.iter().map(|value| Box::from(*value)).collect(),
-            kept: AtomicUsize::new(0),
-            overflow: OnceLock::new(),
-        }))))
+        let members = Members::register(registry, descriptor, fixed, cap)?;
+        Ok(Self(Some(Arc::new(Inner { handles: Table::new(), members }))))
     }
 
     /// The handle for these label values, in the order of the label names. It may be cloned and kept.
@@ -174,31 +160,11 @@ impl<H: Handle> Inner<H> {
     #[cold]
     #[inline(never)]
     fn meet(&self, values: &[&str]) -> &H {
-        // Full, and every series of the metric is known here: then these values can only meet the overflow. Values
-        // that another family of the metric registered are found below, under the lock.
-        let is_new = || self.metric.is_full(self.kept.load(Ordering::Relaxed));
-        if let Some(overflow) = self.overflow.get()
-            && (self.registry.is_too_long(values) || is_new())
-        {
-            self.metric.count_overflow();
-            return overflow;
-        }
-        // An allocator that records may come here while this allocates: it is sent away, not into a lock that is held.
-        local::aside_once(|| self.register(values)).unwrap_or_else(|| H::noop_ref())
-    }
-
-    fn register(&self, values: &[&str]) -> &H {
-        let all: Vec<&str> = values.iter().copied().chain(self.fixed.iter().map(|value| &**value)).collect();
-        let Ok(series) = self.registry.series(&self.metric, &all) else {
-            return H::noop_ref(); // the child of a fork, or no number left
-        };
-        let made: H = handle_of(&series, &self.registry);
-        if series.identity.labels.iter().zip(values).any(|(given, wanted)| **given != **wanted) {
-            return self.overflow.get_or_init(|| made);
-        }
-        if self.handles.insert(values, made) {
-            self.kept.fetch_add(1, Ordering::Relaxed);
-        }
-        self.handles.get(values).unwrap_or_else(|| H::noop_ref())
+        self.members.meet(values, |made| {
+            if self.handles.insert(values, made) {
+                self.members.count();
+            }
+            self.handles.get(values).unwrap_or_else(|| H::noop_ref())
+        })
     }
 }

@@ -1,12 +1,12 @@
 //! One metric, labels that are enums. Hot: [`FixedFamily::with`], a look into an array.
 
-use super::family::{Handle, handle_of};
+use super::family::Handle;
 use super::label::LabelSet;
+use super::members::Members;
 use crate::error::RegisterError;
-use crate::lane::local;
 use crate::record::layout::ID_LIMIT;
-use crate::series::{Descriptor, Metric, OVERFLOW, Registry};
-use crate::sync::{Arc, AtomicUsize, Ordering};
+use crate::series::{Descriptor, Registry};
+use crate::sync::Arc;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
@@ -54,14 +54,7 @@ impl<H, L> Clone for FixedFamily<H, L> {
 struct Inner<H> {
     /// By the combination's index; filled as they are met.
     handles: Box<[OnceLock<H>]>,
-    /// How many are filled. Relaxed: a late reading costs one look under the metric's lock.
-    kept: AtomicUsize,
-    /// The handle of the overflow series, once it was met.
-    overflow: OnceLock<H>,
-    registry: Arc<Registry>,
-    metric: Arc<Metric>,
-    /// Values of the labels that are the same for all.
-    fixed: Box<[Box<str>]>,
+    members: Members<H>,
 }
 
 impl<H: Handle, L: LabelSet> FixedFamily<H, L> {
@@ -86,11 +79,7 @@ impl<H: Handle, L: LabelSet> FixedFamily<H, L> {
         }
         let inner = Inner {
             handles: (0..L::CARDINALITY).map(|_| OnceLock::new()).collect(),
-            kept: AtomicUsize::new(0),
-            overflow: OnceLock::new(),
-            metric: registry.metric(descriptor, cap)?,
-            registry: Arc::clone(registry),
-            fixed: fixed.iter().map(|value| Box::from(*value)).collect(),
+            members: Members::register(registry, descriptor, fixed, cap)?,
         };
         Ok(Self(Some(Arc::new(inner)), PhantomData))
     }
@@ -120,35 +109,13 @@ impl<H: Handle> Inner<H> {
     /// A combination that was not met before, or is none.
     #[cold]
     #[inline(never)]
-    fn meet(&self, index: usize, values: fn(usize) -> Option<Vec<&'static str>>) -> &H {
-        let is_none = index >= self.handles.len();
-        if let Some(overflow) = self.overflow.get()
-            && (is_none || self.metric.is_full(self.kept.load(Ordering::Relaxed)))
-        {
-            self.metric.count_overflow();
-            return overflow;
-        }
-        // An allocator that records may come here while this allocates: it is sent away, not into a lock that is held.
-        local::aside_once(|| self.register(index, values(index))).unwrap_or_else(|| H::noop_ref())
-    }
-
-    fn register(&self, index: usize, values: Option<Vec<&'static str>>) -> &H {
-        let own = values.unwrap_or_else(|| {
-            self.metric.count_overflow();
-            vec![OVERFLOW; self.metric.descriptor.labels.len() - self.fixed.len()]
-        });
-        let all: Vec<&str> = own.iter().copied().chain(self.fixed.iter().map(|value| &**value)).collect();
-        let Ok(series) = self.registry.series(&self.metric, &all) else {
-            return H::noop_ref(); // the child of a fork, or no number left
-        };
-        let made = handle_of(&series, &self.registry);
-        let is_own = series.identity.labels.iter().zip(&own).all(|(given, wanted)| **given == **wanted);
-        match self.handles.get(index).filter(|_| is_own) {
-            Some(slot) => slot.get_or_init(|| {
-                self.kept.fetch_add(1, Ordering::Relaxed);
+    fn meet<V: AsRef<[&'static str]>>(&self, index: usize, values: fn(usize) -> V) -> &H {
+        self.members.meet(values(index).as_ref(), |made| {
+            let Some(slot) = self.handles.get(index) else { return H::noop_ref() }; // never: those meet the overflow
+            slot.get_or_init(|| {
+                self.members.count();
                 made
-            }),
-            None => self.overflow.get_or_init(|| made),
-        }
+            })
+        })
     }
 }

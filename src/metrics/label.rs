@@ -1,5 +1,7 @@
 //! Labels whose values are known beforehand: enums. Hot: [`LabelSet::index`], which is arithmetic on numbers.
 
+use crate::series::OVERFLOW;
+
 /// A label that has one of a fixed number of values, such as an enum's variants. With the feature `macros` it can be
 /// derived; by hand it is two lines.
 ///
@@ -58,9 +60,9 @@ pub trait LabelSet: Copy + Send + Sync + sealed::Sealed + 'static {
     /// Which combination this is, below [`CARDINALITY`](Self::CARDINALITY).
     fn index(self) -> usize;
 
-    /// The texts of a combination, in the order of the labels.
+    /// The texts of a combination, in the order of the labels; the overflow's for an index that is none.
     #[doc(hidden)]
-    fn values(index: usize) -> Option<Vec<&'static str>>;
+    fn values(index: usize) -> Self::Names<'static>;
 }
 
 macro_rules! label_sets {
@@ -84,22 +86,15 @@ macro_rules! label_sets {
                 index
             }
 
-            fn values(mut index: usize) -> Option<Vec<&'static str>> {
-                if index >= Self::CARDINALITY {
-                    return None;
-                }
-                let sizes = [$($label::VALUES),+];
-                let mut values: Vec<_> = sizes
-                    .iter()
-                    .rev()
-                    .map(|values| {
-                        let value = values[index % values.len()];
+            fn values(mut index: usize) -> [&'static str; $count] {
+                let mut texts = [OVERFLOW; $count];
+                if index < Self::CARDINALITY {
+                    for (text, values) in texts.iter_mut().zip([$($label::VALUES),+]).rev() {
+                        *text = values[index % values.len()];
                         index /= values.len();
-                        value
-                    })
-                    .collect();
-                values.reverse();
-                Some(values)
+                    }
+                }
+                texts
             }
         }
     )*};
@@ -134,7 +129,7 @@ mod tests {
         for (first, second, third) in (0..18).map(|n| (n / 6, n / 3 % 2 == 1, n % 3)) {
             let index = (Number(first), second, Number(third)).index();
             let texts = [Number::VALUES[first], bool::VALUES[usize::from(second)], Number::VALUES[third]];
-            assert_eq!(Set::values(index).as_deref(), Some(&texts[..]));
+            assert_eq!(Set::values(index), texts);
             assert_eq!(seen[index].replace(texts), None);
         }
         assert!(seen.iter().all(Option::is_some));
@@ -144,7 +139,7 @@ mod tests {
     fn a_number_that_is_no_values_is_no_combination() {
         assert_eq!((Number(3), true).index(), usize::MAX);
         assert_eq!((true, Number(usize::MAX)).index(), usize::MAX);
-        assert_eq!(<(Number, bool)>::values(usize::MAX), None);
-        assert_eq!(<(Number, bool)>::values(6), None);
+        assert_eq!(<(Number, bool)>::values(usize::MAX), [OVERFLOW; 2]);
+        assert_eq!(<(Number, bool)>::values(6), [OVERFLOW; 2]);
     }
 }

@@ -12,6 +12,7 @@ mod gauge;
 mod histogram;
 mod label;
 mod lazy;
+mod members;
 mod timer;
 
 #[cfg(feature = "metrics")]

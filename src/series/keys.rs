@@ -1,7 +1,7 @@
 //! Attributes into words: a key's number and a value's encoding. Hot; spans and log records share it.
 
 use super::Attribute;
-use super::registry::find;
+use super::instances::find;
 use crate::lane::{Key, local};
 use crate::record::{Block, Full, Items, layout};
 

@@ -6,6 +6,7 @@
 //! life of the instance.
 
 mod attribute;
+mod instances;
 mod keys;
 mod levels;
 mod logs;
@@ -21,13 +22,13 @@ mod tracing;
 mod validate;
 
 pub use attribute::Attribute;
+pub(crate) use instances::{enlist, find, global, install_global};
 pub(crate) use keys::{key_number, more_room, push};
 pub use levels::LevelsError;
 pub(crate) use logs::{LogSettings, LogTarget};
 pub(crate) use names::Names;
 pub(crate) use registry::{
-    Caps, Descriptor, Identity, Metric, OVERFLOW, Place, Registry, Series, Shape, duration_bounds, enlist,
-    find, global, install_global,
+    Caps, Descriptor, Identity, Metric, OVERFLOW, Place, Registry, Series, Shape, duration_bounds,
 };
 pub use registry::{Fault, MetricKind, Unit};
 pub use site::Site;

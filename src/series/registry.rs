@@ -10,12 +10,11 @@ use crate::record::SpanKind;
 use crate::record::layout::ID_LIMIT;
 use crate::stats::Layout;
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
-use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use std::collections::HashMap;
 use std::panic::Location;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 
 /// Label value of the series that stands in for all combinations above the cap.
 pub(crate) const OVERFLOW: &str = "__overflow__";
@@ -351,8 +350,8 @@ impl Registry {
         Ok(())
     }
 
-    /// The series of a metric for label values, one for each label name; the overflow series above the cap, or for a
-    /// value longer than the limit.
+    /// The series of a metric for label values, one for each label name; the overflow series above the cap, for a
+    /// value longer than the limit, or for its own value.
     pub(crate) fn series(&self, metric: &Metric, values: &[&str]) -> Result<Arc<Series>, RegisterError> {
         if self.directory.is_forked() {
             return Err(RegisterError::Forked);
@@ -361,12 +360,13 @@ impl Registry {
         let mut wanted: SeriesKey = key(values);
         let name = &*metric.name;
         let mut series = name.series.lock();
-        if let Some(there) = series.get(&wanted) {
+        let is_overflow = self.is_overflow(values);
+        if let Some(there) = series.get(&wanted).filter(|_| !is_overflow) {
             return Ok(Arc::clone(there));
         }
         let overflow = key(&vec![OVERFLOW; values.len()]);
         let made = name.made.load(Ordering::Relaxed); // written under this lock only
-        if self.is_too_long(values) || (made >= name.cap && !values.is_empty()) {
+        if is_overflow || (made >= name.cap && !values.is_empty()) {
             name.overflowed.fetch_add(1, Ordering::Relaxed);
             wanted = overflow.clone();
             if let Some(there) = series.get(&wanted) {
@@ -385,8 +385,8 @@ impl Registry {
     }
 
     /// Whether label values can only meet the overflow series.
-    pub(crate) fn is_too_long(&self, values: &[&str]) -> bool {
-        values.iter().any(|value| value.len() > self.label_max)
+    pub(crate) fn is_overflow(&self, values: &[&str]) -> bool {
+        values.iter().any(|value| value.len() > self.label_max || *value == OVERFLOW)
     }
 
     fn number(&self, metric: &Descriptor) -> Result<Place, RegisterError> {
@@ -520,36 +520,4 @@ pub(crate) fn duration_bounds() -> Box<[f64]> {
         0.000_001, 0.000_01, 0.000_1, 0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5,
         5.0, 7.5, 10.0,
     ])
-}
-
-/// The instances of this process. Lock-free to read, since a child of a fork reads it too.
-static INSTANCES: ArcSwapOption<Vec<Weak<Registry>>> = ArcSwapOption::const_empty();
-
-/// Makes an instance known to [`find`].
-pub(crate) fn enlist(registry: &Arc<Registry>) {
-    INSTANCES.rcu(|known| {
-        let alive = known.iter().flat_map(|known| known.iter()).filter(|other| other.strong_count() > 0);
-        Some(Arc::new(alive.cloned().chain([Arc::downgrade(registry)]).collect::<Vec<_>>()))
-    });
-}
-
-/// The registry of an instance that is still there. Spans carry the number only: a reference count for each would
-/// cost more than the rest of the span.
-pub(crate) fn find(instance: u32) -> Option<Arc<Registry>> {
-    let known = INSTANCES.load();
-    let mut alive = known.iter().flat_map(|known| known.iter()).filter_map(Weak::upgrade);
-    alive.find(|other| other.directory.instance == instance)
-}
-
-static GLOBAL: OnceLock<Arc<Registry>> = OnceLock::new();
-
-/// The installed instance's registry; what statics record into.
-#[inline(always)] // a static in a program that installs nothing is one look at this
-pub(crate) fn global() -> Option<&'static Arc<Registry>> {
-    GLOBAL.get()
-}
-
-/// Installs the global instance; `false` if there is one.
-pub(crate) fn install_global(registry: &Arc<Registry>) -> bool {
-    GLOBAL.set(Arc::clone(registry)).is_ok()
 }

@@ -1,38 +1,14 @@
 //! After a thread's first touch, no hot call allocates: not on, not off, not with the ring full.
 #![allow(unsafe_code)] // an allocator that counts
 
+#[path = "support/counting.rs"]
+mod counting;
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use support::PATIENCE;
 use tellane::{Config, Kind, LazyCounter, LazyHistogram, LazyTimer, Reason, Sink, Telemetry};
-
-struct Counting;
-
-thread_local! {
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is handed to the system's allocator as it is; the count is a const-initialised cell.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.with(|calls| calls.set(calls.get() + 1));
-        // SAFETY: the caller's promises are the system allocator's terms.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        CALLS.with(|calls| calls.set(calls.get() + 1));
-        // SAFETY: as above.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 static HITS: LazyCounter = tellane::counter!("hits_total", "Hits.");
 static SIZES: LazyHistogram = tellane::histogram!("static_sizes", "Sizes.");
@@ -46,9 +22,9 @@ static GATE: Mutex<()> = Mutex::new(());
 
 /// Allocations and releases of this thread in 10,000 calls.
 fn allocations(mut call: impl FnMut()) -> u64 {
-    let before = CALLS.with(Cell::get);
+    let before = counting::calls();
     (0..10_000).for_each(|_| call());
-    CALLS.with(Cell::get) - before
+    counting::calls() - before
 }
 
 #[test]

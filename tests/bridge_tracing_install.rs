@@ -3,8 +3,9 @@
 #![cfg(unix)]
 #![allow(unsafe_code)] // an allocator that counts, and fork
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "support/counting.rs"]
+mod counting;
+
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,30 +16,6 @@ use tracing::info_span;
 
 /// Long enough for any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Counting;
-
-thread_local! {
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is handed to the system's allocator as it is; the count is a const-initialised cell.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.with(|calls| calls.set(calls.get() + 1));
-        // SAFETY: the caller's promises are the system allocator's terms.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        CALLS.with(|calls| calls.set(calls.get() + 1));
-        // SAFETY: as above.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// A sink that says something itself for each line it is given.
 struct Chatty(Arc<AtomicU64>);
@@ -74,9 +51,9 @@ fn installed_it_hears_the_process_but_not_itself() {
         tracing::debug!("not at this level");
     };
     (0..10).for_each(act);
-    let before = CALLS.with(Cell::get);
+    let before = counting::calls();
     (10..1_000).for_each(act);
-    assert_eq!(CALLS.with(Cell::get) - before, 0, "allocations on this thread");
+    assert_eq!(counting::calls() - before, 0, "allocations on this thread");
 
     let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
     let ledger = snapshot.ledger();

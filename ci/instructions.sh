@@ -7,13 +7,15 @@
 #
 # The tool is callgrind, not cachegrind: both have the same simulated caches, but cachegrind counts the whole process,
 # and the aggregator is a thread of it. Callgrind counts only inside the function that --toggle-collect names, thread
-# by thread. Figures per call are (run with 2 N calls - run with N calls) / N; the loop around the calls is among them,
-# and stands in the file as a row of its own. The caches' sizes are given, so that they are no matter of the machine.
+# by thread. Figures per call are those of one run divided by its calls; the loop around them is among them, and stands in
+# the file as a row of its own. One run: a look-up of labels takes some instructions more or less in each process, by where
+# its texts lie, and the difference of two runs would double that. The caches' sizes are given, so that they are no matter
+# of the machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 record=perf/record/instructions.csv
-calls=500 # of 2 N calls the longest records still fit a ring
+calls=1000 # of so many calls the longest records still fit a ring
 install="apt-get install -y --no-install-recommends valgrind"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -44,18 +46,17 @@ measure() { # into the file $1
   [ -x "$program" ] || { echo "the bench does not build: cargo bench --bench instructions --no-run" >&2; exit 1; }
   mapfile -t names < <("$program" --list)
   for at in "${!names[@]}"; do
-    printf '%s\0' "$program" "$at" "${names[at]}" "$calls" "$program" "$at" "${names[at]}" $((2 * calls))
+    printf '%s\0' "$program" "$at" "${names[at]}" "$calls"
   done | xargs -0 -n 4 -P "$(nproc)" bash -euc 'run "$@"' run
   {
     echo "# clock $("$program" --clock), $(rustc --version), $(valgrind --version), by ci/instructions.sh"
     echo "call,instructions,data_reads,data_writes,l1_instruction_misses,l1_data_read_misses,l1_data_write_misses"
     for at in "${!names[@]}"; do
-      paste -d ' ' "$scratch/$at.$((2 * calls)).totals" "$scratch/$at.$calls.totals" |
-        awk -v name="${names[at]}" -v n="$calls" '{
-          printf "%s", name
-          for (event = 1; event <= 6; event++) printf ",%.3f", ($event - $(event + NF / 2)) / n
-          print ""
-        }'
+      awk -v name="${names[at]}" -v n="$calls" '{
+        printf "%s", name
+        for (event = 1; event <= 6; event++) printf ",%.3f", $event / n
+        print ""
+      }' "$scratch/$at.$calls.totals"
     done
   } >"$1"
 }
@@ -117,15 +118,8 @@ case ${1:-} in
   --self-test) self_test ;;
   --check)
     self_test
-    # The hash of label values is seeded anew in each process, so a look-up takes a few instructions more or less. What
-    # has truly grown has grown in each of three counts.
-    for attempt in 1 2 3; do
-      measure "$scratch/now.csv"
-      compare "$record" "$scratch/now.csv" && grown= && break
-      grown=yes
-      [ "$attempt" = 3 ] || echo "counting once more"
-    done
-    if [ -z "$grown" ]; then
+    measure "$scratch/now.csv"
+    if compare "$record" "$scratch/now.csv"; then
       echo "$(grep -vc '^#\|^call,' "$record") calls take no more instructions than $record says"
     else
       head -qn 1 "$record" "$scratch/now.csv" >&2

@@ -105,3 +105,30 @@ fn while_it_is_off_no_call_reads_the_clock() {
     assert_eq!(last.histogram("sizes", &[]).map(|sizes| sizes.count()), Some(CALLS));
     assert_eq!(last.histogram("work_seconds", &[]).map(|work| work.count()), Some(2 * CALLS));
 }
+
+/// What is counted in a lane is found without a look at the switch: so nothing may be found there while it is off.
+#[test]
+fn what_is_counted_where_it_is_made_is_kept_out_too() {
+    let telemetry = Telemetry::builder("off")
+        .config(Config { ring_words: 64, ..Config::default() })
+        .start()
+        .expect("it starts");
+    let sizes = telemetry.histogram("sizes").register().expect("a good name");
+    let record = || (0..CALLS).for_each(|size| sizes.record(size));
+    let counted = || {
+        let snapshot = telemetry.snapshot(PATIENCE).expect("the aggregator is well");
+        assert_balanced(snapshot.ledger());
+        let samples = snapshot.ledger().kind(Kind::Sample);
+        (snapshot.histogram("sizes", &[]).map_or(0, |sizes| sizes.count()), samples.switched_off)
+    };
+    (0..100).for_each(|_| record()); // the ring is full, sooner or later
+    assert_eq!(counted(), (100 * CALLS, 0));
+    telemetry.switch().force_off();
+    record();
+    telemetry.switch().release();
+    assert_eq!(counted(), (100 * CALLS, CALLS));
+    (0..100).for_each(|_| record());
+    telemetry.switch().force_off();
+    record();
+    assert_eq!(counted(), (200 * CALLS, 2 * CALLS));
+}

@@ -24,7 +24,7 @@ impl Source {
             Place::Cell(key) => Self::UpDownCounter(key.index()),
             Place::Gauge(bits) => Self::Gauge(Arc::clone(bits)),
             Place::Histogram(to) => {
-                Self::Histogram(to.series, metric.shape.as_ref().map_or(1.0, |shape| shape.scale))
+                Self::Histogram(to.series(), metric.shape.as_ref().map_or(1.0, |shape| shape.scale))
             }
         }
     }

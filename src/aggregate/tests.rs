@@ -346,7 +346,7 @@ fn what_is_recorded_while_the_lanes_close_is_swept() {
     // What a producer does that read the mode before it was closed: by ring, by its spill, by the shared counts.
     let to = directory.distributions.get(0).expect("registered");
     assert!(lane.ring.push_sample(&head, [layout::sample(0, 5)]));
-    assert!(lane.spill.add(to, 5) && lane.spill.add(to, 6));
+    assert!(lane.spill.add(to, 5).is_some() && lane.spill.add(to, 6).is_some());
     (0..3).for_each(|value| directory.share_sample(&to.commons, value));
     assert_eq!(bench.ledger().kind(Kind::Sample).in_flight, 6);
     bench.step.sweep();

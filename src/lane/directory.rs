@@ -136,7 +136,7 @@ impl Directory {
         let retry_at = millis.saturating_add(self.retry.as_millis() as u64);
         self.switch.trip(State::Off, Cause::Stalled, millis, retry_at);
         if self.switch.position().effective() == State::Off {
-            lane.ring.set_mode(Mode::Off);
+            lane.set_mode(Mode::Off);
         }
     }
 
@@ -164,7 +164,7 @@ impl Directory {
         let roster = self.roster.lock();
         let mode = if roster.closed { Mode::Closed } else { self.mode() };
         for lane in &roster.all {
-            lane.ring.set_mode(mode);
+            lane.set_mode(mode);
         }
     }
 

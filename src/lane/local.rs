@@ -12,7 +12,7 @@ pub(crate) mod loom;
 #[cfg(feature = "tracing")]
 mod step;
 
-use super::{Desk, Directory, Distribution, Ids, Key, Lane, Marks, Recorder};
+use super::{Counts, Desk, Directory, Distribution, Ids, Key, Lane, Marks, Near, Recorder};
 use crate::context::Carried;
 use crate::level::Level;
 use crate::record::{exemplar_words, layout};
@@ -39,6 +39,8 @@ struct Hot {
     /// The same, for samples: but while a span is open whose samples may become exemplars, the base of no instance. So
     /// samples outside of spans pay nothing for those inside.
     sample_base: Cell<u64>,
+    /// The counts that samples find at once; nothing wherever `sample_base` is no instance's.
+    near: Cell<*const Near>,
     cells_len: Cell<u64>,
     cells: Cell<*const AtomicU64>,
     lane: Cell<*const Lane>,
@@ -95,7 +97,7 @@ impl Drop for Seats {
 pub(super) fn forget() {
     HOT.with(|hot| {
         hot.base.set(NOWHERE);
-        hot.sample_base.set(NOWHERE);
+        hot.shut_samples();
         hot.cells_len.set(0);
         hot.cells.set(ptr::null());
         hot.lane.set(ptr::null());
@@ -116,6 +118,7 @@ impl Hot {
         Self {
             base: Cell::new(NOWHERE),
             sample_base: Cell::new(NOWHERE),
+            near: Cell::new(Near::nothing()),
             cells_len: Cell::new(0),
             cells: Cell::new(ptr::null()),
             lane: Cell::new(ptr::null()),
@@ -141,7 +144,25 @@ impl Hot {
         let base = Key::new(seat.directory.instance, 0).0;
         self.base.set(base);
         let exemplary = seat.desk.current().is_some_and(|ids| ids.marks.has(Marks::EXAMPLES));
-        self.sample_base.set(if exemplary { NOWHERE } else { base });
+        if exemplary { self.shut_samples() } else { self.open_samples() }
+    }
+
+    /// Samples go the short way, where this thread is at an instance at all.
+    #[inline(always)]
+    fn open_samples(&self) {
+        self.sample_base.set(self.base.get());
+        if self.base.get() == NOWHERE {
+            return;
+        }
+        // SAFETY: while `base` is an instance's, `lane` points into a seat that this thread owns.
+        self.near.set(unsafe { &raw const (*self.lane.get()).spill.near });
+    }
+
+    /// They go by [`sample_otherwise`].
+    #[inline(always)]
+    fn shut_samples(&self) {
+        self.sample_base.set(NOWHERE);
+        self.near.set(Near::nothing());
     }
 
     #[inline(always)]
@@ -226,6 +247,7 @@ pub(crate) fn aside<R>(act: impl FnOnce() -> R) -> R {
     struct Back {
         base: u64,
         sample_base: u64,
+        near: *const Near,
         cells_len: u64,
         inside: bool,
     }
@@ -235,6 +257,7 @@ pub(crate) fn aside<R>(act: impl FnOnce() -> R) -> R {
             HOT.with(|hot| {
                 hot.base.set(self.base);
                 hot.sample_base.set(self.sample_base);
+                hot.near.set(self.near);
                 hot.cells_len.set(self.cells_len);
                 hot.inside.set(self.inside);
             });
@@ -244,45 +267,57 @@ pub(crate) fn aside<R>(act: impl FnOnce() -> R) -> R {
     let _back = HOT.with(|hot| Back {
         base: hot.base.replace(NOWHERE),
         sample_base: hot.sample_base.replace(NOWHERE),
+        near: hot.near.replace(Near::nothing()),
         cells_len: hot.cells_len.replace(0),
         inside: hot.inside.replace(true),
     });
     act()
 }
 
-/// Records a value that needs no second look, at most `plain_max`; `false` if this thread is not at the histogram's
-/// instance, is inside a span that wants exemplars, or the value is greater: for [`sample_otherwise`] to see to.
+/// Records a value.
 #[inline(always)]
-pub(crate) fn sample(recorder: &Recorder, value: u64) -> bool {
+pub(crate) fn sample(recorder: &Recorder, value: u64) {
     let to = &*recorder.to;
-    if value > to.plain_max {
-        return false;
+    // SAFETY: what `near` points at is a static, or in the lane of a seat that this thread owns; the counts are done with
+    // before anything can drop that.
+    let near = unsafe { &*HOT.with(|hot| hot.near.get()) };
+    if let Some(counts) = near.find(to) {
+        // One look for all of: attached, to the right instance, not inside a span that wants exemplars, let through,
+        // counted here.
+        return count(counts, recorder, value);
     }
     let (at, lane) = HOT.with(|hot| (hot.sample_base.get() == to.base, hot.lane.get()));
     if !at {
-        return false;
+        return sample_otherwise(recorder, value);
     }
     // SAFETY: as in `here`; while `sample_base` is an instance's, `base` is that one's too.
     let lane = unsafe { &*lane };
     if lane.ring.lets_samples_through() {
-        take(lane, recorder, value);
+        take_by_ring(lane, recorder, value);
     } else {
         skip(lane, Kind::Sample);
     }
-    true
 }
 
-/// Records any value from anywhere: inside a span that wants exemplars, or as [`sample_cold`].
+/// Not inline: what is off must not pay for the registers it takes.
+#[inline(never)]
+fn count(counts: Counts<'_>, recorder: &Recorder, value: u64) {
+    if !counts.add(&recorder.to, value) {
+        sample_otherwise(recorder, value);
+    }
+}
+
+/// Records a value from anywhere: inside a span that wants exemplars, or as [`sample_cold`].
 #[inline(never)]
 pub(crate) fn sample_otherwise(recorder: &Recorder, value: u64) {
     let to = &*recorder.to;
     let inside = here(to.base, |here| {
-        let plain = value <= to.plain_max && here.lane.ring.lets_samples_through();
-        if plain {
+        let on = here.lane.ring.lets_samples_through();
+        if on {
             exemplify(&here, to, value);
             take(here.lane, recorder, value);
         }
-        plain
+        on
     });
     if inside != Some(true) {
         sample_cold(recorder, value);
@@ -295,7 +330,7 @@ fn exemplify(here: &Here<'_>, to: &Distribution, value: u64) {
     // The span first: what is recorded in an unsampled one must not use up the epoch's place.
     if let Some(ids) = here.desk.current().filter(|ids| ids.marks.has(Marks::EXAMPLES)) {
         let epoch = here.directory.epoch.load(Ordering::Relaxed); // a number; nothing hangs on its order
-        if here.desk.is_example(to.series, value, epoch) {
+        if here.desk.is_example(to.series(), value, epoch) {
             send_exemplar(here, ids, to, value);
         }
     }
@@ -305,9 +340,9 @@ fn exemplify(here: &Here<'_>, to: &Distribution, value: u64) {
 #[inline(never)]
 fn send_exemplar(here: &Here<'_>, ids: Ids, to: &Distribution, value: u64) {
     let (high, low) = ((ids.trace_id >> 64) as u64, ids.trace_id as u64);
-    let body = [value, here.directory.clock.ticks(), high, low, ids.span_id];
+    let body = [value.min(to.layout.highest()), here.directory.clock.ticks(), high, low, ids.span_id];
     let tally = &here.lane.tally;
-    let words = exemplar_words(to.series, body);
+    let words = exemplar_words(to.series(), body);
     // Spans are worth more: exemplars leave them half of the ring.
     let reserve = here.lane.ring.capacity() as u64 / 2;
     let sent = || tally.sent(Kind::Exemplar);
@@ -318,11 +353,10 @@ fn send_exemplar(here: &Here<'_>, ids: Ids, to: &Distribution, value: u64) {
     }
 }
 
-/// A sample that is let through: counted where its series is counted already, or sent by ring. Not inline: what is off
-/// must not pay for the registers it takes; nor does what is counted here pay for those of the ring.
-#[inline(never)]
+/// A sample that is let through: counted where its series is counted already, or sent by ring.
 fn take(lane: &Lane, recorder: &Recorder, value: u64) {
-    if !lane.spill.add_near(&recorder.to, value) {
+    let counted = lane.spill.near.find(&recorder.to).is_some_and(|counts| counts.add(&recorder.to, value));
+    if !counted {
         take_by_ring(lane, recorder, value);
     }
 }
@@ -330,9 +364,32 @@ fn take(lane: &Lane, recorder: &Recorder, value: u64) {
 #[inline(never)]
 fn take_by_ring(lane: &Lane, recorder: &Recorder, value: u64) {
     let to = &*recorder.to;
+    if value > to.plain_max {
+        return take_wide(lane, recorder, value);
+    }
     let word = (value << layout::SAMPLE_SHIFT) | to.word;
     if !lane.ring.push_sample(own_head(), [word]) {
         spill(lane, to, &recorder.directory, value);
+    }
+}
+
+/// A value that does not fit one word, or is above the highest.
+#[cold]
+#[inline(never)]
+fn take_wide(lane: &Lane, recorder: &Recorder, value: u64) {
+    let to = &*recorder.to;
+    let kept = value.min(to.layout.highest());
+    if kept < value {
+        lane.tally.clamped();
+    }
+    if kept <= to.plain_max {
+        return take(lane, recorder, kept);
+    }
+    let words = [layout::header(layout::KIND_WIDE_SAMPLE, to.series(), 2, 0, 0), kept];
+    if lane.ring.push_sample(own_head(), words) {
+        lane.tally.beside(1);
+    } else {
+        spill(lane, to, &recorder.directory, kept);
     }
 }
 
@@ -352,6 +409,7 @@ pub(crate) fn lets_through(base: u64, kind: Kind) -> Option<bool> {
 /// A record that the switch keeps out. Inline, since a call would cost more than the rest of what is off.
 #[inline(always)]
 fn skip(lane: &Lane, kind: Kind) {
+    std::hint::cold_path();
     if lane.ring.is_closed() {
         late(lane, kind);
     } else {
@@ -379,48 +437,35 @@ fn spill(lane: &Lane, to: &Distribution, directory: &Directory, value: u64) {
 
 /// In the lane's spill, or, if that is used up, in the counts that all threads share.
 fn count_in_place(lane: &Lane, to: &Distribution, value: u64) {
-    if !lane.spill.add(to, value) {
+    if !lane.count_in_place(to, value) {
         lane.tally.sent(Kind::Sample);
         lane.tally.coarse();
         to.commons.add(value);
     }
 }
 
-/// Records any value from anywhere.
+/// Records a value from a thread that may not be at the instance.
 #[cold]
 #[inline(never)]
 pub(crate) fn sample_cold(recorder: &Recorder, value: u64) {
     let Recorder { to, directory } = recorder;
-    let highest = to.layout.highest();
-    let kept = value.min(highest);
     match enter(directory) {
         Ok(()) => HOT.with(|hot| {
             let Some(lane) = hot.lane(to.base) else { return };
-            if value > highest && lane.ring.lets_samples_through() {
-                lane.tally.clamped();
-            }
             if !lane.ring.lets_samples_through() {
                 skip(lane, Kind::Sample);
                 return;
             }
-            let _here = here(to.base, |here| exemplify(&here, to, kept));
-            if kept <= to.plain_max {
-                take(lane, recorder, kept);
-                return;
-            }
-            let words = [layout::header(layout::KIND_WIDE_SAMPLE, to.series, 2, 0, 0), kept];
-            if lane.ring.push_sample(&hot.head, words) {
-                lane.tally.beside(1);
-            } else {
-                spill(lane, to, directory, kept);
-            }
+            let _here = here(to.base, |here| exemplify(&here, to, value));
+            take(lane, recorder, value);
         }),
         Err(reason @ (Reason::Forked | Reason::AfterShutdown)) => {
             directory.shared.shared_dropped(Kind::Sample, reason);
         }
         Err(_) if directory.mode() == super::Mode::Off => directory.shared.shared_switched_off(Kind::Sample),
         Err(_) => {
-            if value > highest {
+            let kept = value.min(to.layout.highest());
+            if kept < value {
                 directory.shared.shared_clamped();
             }
             directory.share_sample(&to.commons, kept);
@@ -535,7 +580,7 @@ impl Here<'_> {
     #[cold]
     pub(crate) fn enter_carrying(&self, ids: Ids, carried: Arc<Carried>) -> usize {
         if ids.marks.has(Marks::EXAMPLES) {
-            HOT.with(|hot| hot.sample_base.set(NOWHERE));
+            HOT.with(Hot::shut_samples);
         }
         // The list may grow.
         aside(|| self.desk.enter_carrying(ids, carried))
@@ -545,7 +590,7 @@ impl Here<'_> {
     #[inline(always)]
     pub(crate) fn leave(&self, place: usize, span_id: u64) {
         if self.desk.leave(place, span_id) {
-            HOT.with(|hot| hot.sample_base.set(hot.base.get()));
+            HOT.with(Hot::open_samples);
         }
     }
 
@@ -591,7 +636,7 @@ impl Here<'_> {
 #[inline(always)]
 pub(crate) fn enter_span(desk: &Desk, ids: Ids) -> usize {
     if ids.marks.has(Marks::EXAMPLES) {
-        HOT.with(|hot| hot.sample_base.set(NOWHERE));
+        HOT.with(Hot::shut_samples);
     }
     desk.enter(ids)
 }

@@ -1,10 +1,10 @@
 //! Loom models of the ring, and of the lane's mode. Records are distinct numbers and slots are used again, so that a
 //! word that was not written yet, or was overwritten too early, shows as a wrong number.
 
-use super::{Consumer, Directory, Lane, Limits, Mode, Ring};
+use super::{Consumer, Directory, Distribution, Lane, Limits, Mode, Ring};
 use crate::clock::Clock;
 use crate::model::check;
-use crate::stats::{Kind, Tally};
+use crate::stats::{Kind, Layout, Tally};
 use crate::sync::plant::Bug;
 use crate::sync::{Arc, AtomicU64, Ordering, OwnCopy};
 use ::loom::thread;
@@ -178,5 +178,22 @@ fn closed_for_good() {
         directory.close();
         producer.join().expect("no failure");
         assert!(lane.ring.is_closed());
+    });
+}
+
+/// What lets no samples through has nothing near, whatever its owner counts while that changes.
+#[test]
+fn off_is_not_overlooked() {
+    check("nothing near when off", 10, &[Bug::BlindKeep], || {
+        let limits = Limits { ring_words: 2, spill_words: 16, first_cells: 0, lanes: 1, idle: 1 };
+        let lane = Lane::new(&limits, Mode::On);
+        let sizes = Arc::new(Distribution::new(1, 0, Layout::new(1, 2)));
+        let (their_lane, theirs) = (Arc::clone(&lane), Arc::clone(&sizes));
+        let producer =
+            thread::spawn(move || assert!(their_lane.count_in_place(&theirs, 1), "there is a slot"));
+        lane.set_mode(Mode::Off);
+        producer.join().expect("no failure");
+        assert!(lane.spill.near.find(&sizes).is_none());
+        assert_eq!(lane.spill.samples(), 1);
     });
 }

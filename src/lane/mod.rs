@@ -19,11 +19,12 @@ pub(crate) use desk::{Desk, Ids, KnownName, Marks, Measures};
 pub(crate) use directory::{Directory, Limits};
 pub(crate) use fork::{forks, watch as watch_forks};
 pub(crate) use ring::{Consumer, Mode, Ring};
-pub(crate) use spill::{Commons, Slot, Spill};
+pub(crate) use spill::{Commons, Counts, Near, Slot, Spill};
 
 use crate::record;
 use crate::stats::{Layout, Tally};
-use crate::sync::Arc;
+use crate::sync::plant::{Bug, planted};
+use crate::sync::{Arc, Ordering, fence};
 use cells::Cells;
 use crossbeam_utils::CachePadded;
 
@@ -44,6 +45,32 @@ impl Lane {
             cells: Cells::new(limits.first_cells),
             spill: Spill::new(limits.spill_words),
         })
+    }
+
+    /// Sets what it lets through. What is near is found without a look at that, so what lets no samples through has
+    /// nothing near.
+    pub(crate) fn set_mode(&self, mode: Mode) {
+        if self.ring.set_mode(mode) && !self.ring.lets_samples_through() {
+            fence(Ordering::SeqCst); // as in `count_in_place`
+            self.spill.near.clear();
+        }
+    }
+
+    /// Counts a sample where it is, and has those of its series that follow find their slot at once; `false` if there is
+    /// no slot to be had. Owner only.
+    fn count_in_place(&self, to: &Distribution, value: u64) -> bool {
+        let Some(slot) = self.spill.add(to, value) else { return false };
+        if self.spill.near.keep(to, slot) {
+            // Two threads, each writes and then reads what the other wrote: between the two fences one comes first. If
+            // it is ours, the slot is cleared away after it was kept; if theirs, we see the mode.
+            if !planted(Bug::BlindKeep) {
+                fence(Ordering::SeqCst);
+                if !self.ring.lets_samples_through() {
+                    self.spill.near.clear();
+                }
+            }
+        }
+        true
     }
 
     /// Samples that went into the ring or the spill, over all the lane's owners. The tally counts the others.
@@ -97,11 +124,10 @@ impl Key {
 pub(crate) struct Distribution {
     /// The instance's base, as in [`Key::base`].
     pub(crate) base: u64,
-    pub(crate) series: u32,
+    /// Which of the instance's series.
+    pub(crate) key: Key,
     /// What every one-word sample has in common: see `record::layout::sample_base`.
     pub(crate) word: u64,
-    /// What a spill knows the series by: its number + 1, shifted above any place in a spill.
-    pub(crate) near: u64,
     /// The greatest value that needs no second look: it fits one word and is not above the highest trackable.
     pub(crate) plain_max: u64,
     pub(crate) layout: Layout,
@@ -112,12 +138,16 @@ impl Distribution {
     pub(crate) fn new(instance: u32, series: u32, layout: Layout) -> Self {
         Self {
             base: Key::new(instance, 0).0,
-            series,
+            key: Key::new(instance, series),
             word: record::layout::sample_base(series),
-            near: (u64::from(series) + 1) << 32,
             plain_max: layout.highest().min(record::layout::SAMPLE_MAX),
             layout,
             commons: Commons::default(),
         }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn series(&self) -> u32 {
+        self.key.index()
     }
 }

@@ -92,11 +92,12 @@ impl Ring {
     }
 
     /// Sets the mode unless it is that already: then the producer's cached line stays valid. Closed stays closed: a
-    /// producer that finds the aggregator's heart stopped may come with its `Off` while the lanes are being closed.
-    pub(crate) fn set_mode(&self, mode: Mode) {
+    /// producer that finds the aggregator's heart stopped may come with its `Off` while the lanes are being closed. Says
+    /// whether it was another.
+    pub(crate) fn set_mode(&self, mode: Mode) -> bool {
         let may_leave = |present| present != Mode::Closed as u32 || planted(Bug::Reopened);
         let next = |present| (present != mode as u32 && may_leave(present)).then_some(mode as u32);
-        let _unchanged = self.inbox.mode.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        self.inbox.mode.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
 
     #[inline(always)]

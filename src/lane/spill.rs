@@ -1,4 +1,5 @@
-//! Where samples go that find no room in the ring: bucket counts in the lane itself. Hot: [`Spill::add`].
+//! Where samples go that find no room in the ring: bucket counts in the lane itself. Hot: [`Near::find`] and what
+//! follows; the rest is for a series' first samples.
 //!
 //! A series too hot for the ring is so aggregated where it is produced, and stays so on this lane: counting here costs
 //! less than the way through the ring and the aggregator together. The lane carves slots out of one block that was set
@@ -8,25 +9,24 @@
 //! A slot has one writer, and its counts only grow: the aggregator takes the difference to what it saw last. Nothing
 //! counts the samples but the buckets, so a count that differs from their sum cannot be.
 
-use super::Distribution;
+mod near;
+
+pub(crate) use near::{Counts, Near};
+
+use super::{Distribution, Key};
 use crate::stats::Layout;
 use crate::sync::plant::{Bug, planted};
-use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering, zeroed_words};
+use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering, own, zeroed_words};
 
 /// Entries of the table from series to slot, a power of two; more series than half of that spill to the commons.
 #[cfg(not(tellane_loom))]
 const TABLE: usize = 512;
 #[cfg(tellane_loom)]
 const TABLE: usize = 4;
-/// Series that a lane finds at one look, a power of two.
-#[cfg(not(tellane_loom))]
-const NEAR: usize = 64;
-#[cfg(tellane_loom)]
-const NEAR: usize = 2;
 
 /// Words of a slot before its buckets; a cache line.
 const HEAD: usize = 8;
-const SERIES: usize = 0;
+const KEY: usize = 0;
 const LEN: usize = 1;
 const SUM: usize = 2;
 /// Times that the sum ran over.
@@ -40,12 +40,21 @@ const SPREAD: usize = 6;
 #[derive(Debug)]
 pub(crate) struct Spill {
     words: Box<[AtomicU64]>,
-    /// The slots used last, by the low bits of their series: [`Distribution::near`] and the slot's first word.
-    near: [AtomicU64; NEAR],
+    /// What the owner finds at one look.
+    pub(crate) near: Near,
     /// Series index, hashed by its low bits and probed linearly, to the slot's first word + 1; 0 is vacant.
     table: Box<[AtomicU32]>,
     /// Words in use, a whole number of slots.
     used: AtomicUsize,
+}
+
+#[inline(always)]
+fn count_at(head: &[AtomicU64; HEAD], bucket: &AtomicU64, value: u64) -> bool {
+    if value.wrapping_sub(own(&head[MIN])) > own(&head[SPREAD]) {
+        return count_beyond(head, bucket, value); // in tail position: no register need be saved on the way here
+    }
+    count_within(head, bucket, value);
+    true
 }
 
 #[inline(always)]
@@ -57,7 +66,7 @@ fn count_within(head: &[AtomicU64; HEAD], bucket: &AtomicU64, value: u64) {
     }
     // After the bucket, and Release pairs with the Acquire of `Slot::sum`: a sum that has been seen has no sample
     // outstanding, or the aggregator would take the slot for unchanged when the sample comes.
-    let sum = head[SUM].load(Ordering::Relaxed).wrapping_add(value);
+    let sum = own(&head[SUM]).wrapping_add(value);
     head[SUM].store(sum, Ordering::Release);
     if sum < value {
         head[CARRY].store(head[CARRY].load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
@@ -84,7 +93,7 @@ impl Spill {
     pub(crate) fn new(words: usize) -> Self {
         Self {
             words: zeroed_words(words),
-            near: std::array::from_fn(|_| AtomicU64::new(0)),
+            near: Near::new(),
             table: (0..TABLE).map(|_| AtomicU32::new(0)).collect(),
             used: AtomicUsize::new(0),
         }
@@ -95,42 +104,21 @@ impl Spill {
         self.used.load(Ordering::Relaxed) // a size; nothing hangs on its order
     }
 
-    /// Counts a value, at most the layout's highest, if its series is counted here already and was lately. Owner only.
-    #[inline(always)]
-    pub(crate) fn add_near(&self, to: &Distribution, value: u64) -> bool {
-        let near = self.near[to.series as usize & (NEAR - 1)].load(Ordering::Relaxed); // written by this thread only
-        // Another series' entry, or a vacant one, comes to 2^32 or more: far outside the block. One comparison in
-        // `count` sees to that as well.
-        self.count(near.wrapping_sub(to.near) as usize, to.layout, value)
+    /// Counts a value, at most the layout's highest; `None` if there is no slot to be had. Owner only.
+    pub(crate) fn add(&self, to: &Distribution, value: u64) -> Option<Counts<'_>> {
+        let start = self.find(to.key).or_else(|| self.carve(to.key, to.layout))?;
+        let slot = self.words.get(start..)?;
+        let (head, buckets) = slot.split_first_chunk::<HEAD>()?;
+        count_at(head, buckets.get(to.layout.index(value))?, value);
+        Some(Counts::of(slot))
     }
 
-    /// Counts a value, at most the layout's highest; `false` if there is no slot to be had. Owner only.
-    pub(crate) fn add(&self, to: &Distribution, value: u64) -> bool {
-        let Some(start) = self.find(to.series).or_else(|| self.carve(to.series, to.layout)) else {
-            return false;
-        };
-        self.near[to.series as usize & (NEAR - 1)].store(to.near + start as u64, Ordering::Relaxed);
-        self.count(start, to.layout, value)
-    }
-
-    #[inline(always)]
-    fn count(&self, start: usize, layout: Layout, value: u64) -> bool {
-        let slot = self.words.get(start..).and_then(|slot| slot.split_first_chunk::<HEAD>());
-        let Some((head, buckets)) = slot else { return false };
-        let Some(bucket) = buckets.get(layout.index(value)) else { return false };
-        if value.wrapping_sub(head[MIN].load(Ordering::Relaxed)) > head[SPREAD].load(Ordering::Relaxed) {
-            return count_beyond(head, bucket, value); // in tail position: no register need be saved on the way here
-        }
-        count_within(head, bucket, value);
-        true
-    }
-
-    fn find(&self, series: u32) -> Option<usize> {
-        let mut at = series as usize;
+    fn find(&self, key: Key) -> Option<usize> {
+        let mut at = key.index() as usize;
         loop {
             let entry = self.table[at & (TABLE - 1)].load(Ordering::Relaxed); // written by this thread only
             let start = entry.checked_sub(1)? as usize;
-            if self.words.get(start)?.load(Ordering::Relaxed) == u64::from(series) {
+            if self.words.get(start)?.load(Ordering::Relaxed) == key.0 {
                 return Some(start);
             }
             at += 1;
@@ -139,7 +127,7 @@ impl Spill {
 
     /// A slot for a series that has none yet. The table is never filled: probing must end.
     #[cold]
-    fn carve(&self, series: u32, layout: Layout) -> Option<usize> {
+    fn carve(&self, key: Key, layout: Layout) -> Option<usize> {
         let start = self.used.load(Ordering::Relaxed); // written by this thread only
         let len = (HEAD + layout.len()).next_multiple_of(HEAD);
         let slot = self.words.get(start..start + len)?;
@@ -147,10 +135,10 @@ impl Spill {
         if taken >= TABLE / 2 {
             return None;
         }
-        slot[SERIES].store(u64::from(series), Ordering::Relaxed);
+        slot[KEY].store(key.0, Ordering::Relaxed);
         slot[LEN].store(len as u64, Ordering::Relaxed);
         slot[MIN].store(u64::MAX, Ordering::Relaxed);
-        let mut at = series as usize;
+        let mut at = key.index() as usize;
         while self.table[at & (TABLE - 1)].load(Ordering::Relaxed) != 0 {
             at += 1;
         }
@@ -186,7 +174,7 @@ pub(crate) struct Slot<'a> {
 
 impl Slot<'_> {
     pub(crate) fn series(&self) -> u32 {
-        self.words[SERIES].load(Ordering::Relaxed) as u32
+        Key(self.words[KEY].load(Ordering::Relaxed)).index()
     }
 
     /// A sign that changes with every sample, after it is in its bucket: the sum, and for zeros their bucket.
@@ -275,11 +263,23 @@ mod tests {
         let spill = Spill::new(20_000);
         let values = [0, 1, 5, 5, 1 << 40, u64::MAX, u64::MAX - 1];
         let (nine, same_place) = (series(9, 2, u64::MAX), series(9 + TABLE as u32, 2, u64::MAX));
-        assert!(!spill.add_near(&nine, 5), "nobody has spilled yet");
-        assert!(values.iter().take(3).all(|value| spill.add(&nine, *value)));
-        assert!(values.iter().skip(3).all(|value| spill.add_near(&nine, *value)));
-        assert!(spill.add(&same_place, 3), "a series in the same place of both tables");
-        assert!(!spill.add_near(&nine, 5) && spill.add_near(&same_place, 3));
+        let near = |to: &Distribution, value| spill.near.find(to).is_some_and(|counts| counts.add(to, value));
+        assert!(!near(&nine, 5), "nobody has spilled yet");
+        for value in values.into_iter().take(3) {
+            let slot = spill.add(&nine, value).expect("there is room");
+            spill.near.keep(&nine, slot);
+        }
+        let quick: Vec<bool> = values.into_iter().skip(3).map(|value| near(&nine, value)).collect();
+        assert_eq!(quick, [true, true, false, false], "a double does not hold the last two");
+        assert!(values.into_iter().skip(5).all(|value| spill.add(&nine, value).is_some()));
+        let other = spill.add(&same_place, 3).expect("a series in the same place of both tables");
+        assert!(
+            !spill.near.keep(&same_place, other) && spill.near.find(&nine).is_some(),
+            "who is near stays near"
+        );
+        assert!(!near(&same_place, 3), "and the other is looked up");
+        spill.near.clear();
+        assert!(!near(&nine, 5) && spill.near.keep(&same_place, other) && near(&same_place, 3));
         let slots: Vec<_> = spill.slots().collect();
         assert_eq!(slots.iter().map(Slot::series).collect::<Vec<_>>(), [9, 9 + TABLE as u32]);
         let slot = slots[0];
@@ -296,13 +296,14 @@ mod tests {
         let small = |number| series(number, 1, 1_000);
         let slot = (HEAD + small(1).layout.len()).next_multiple_of(HEAD);
         let spill = Spill::new(2 * slot + 5);
-        assert!(spill.add(&small(1), 1) && spill.add(&small(2), 2));
-        assert!(!spill.add(&small(3), 3));
-        assert!(spill.add(&small(2), 2));
+        assert!(spill.add(&small(1), 1).is_some() && spill.add(&small(2), 2).is_some());
+        assert!(spill.add(&small(3), 3).is_none());
+        assert!(spill.add(&small(2), 2).is_some());
         let counts: Vec<u64> = spill.slots().map(|slot| slot.buckets().sum()).collect();
         assert_eq!(counts, [1, 2]);
         let many = Spill::new(1 << 20);
-        let kept = (0..2 * TABLE as u32).filter(|number| many.add(&series(*number, 1, 2), 1)).count();
+        let kept =
+            (0..2 * TABLE as u32).filter(|number| many.add(&series(*number, 1, 2), 1).is_some()).count();
         assert_eq!(kept, TABLE / 2);
     }
 

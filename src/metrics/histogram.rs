@@ -44,9 +44,7 @@ impl Live {
 
     #[inline(always)]
     pub(super) fn record(&self, value: u64) {
-        if !local::sample(&self.recorder, value) {
-            local::sample_otherwise(&self.recorder, value);
-        }
+        local::sample(&self.recorder, value);
     }
 
     fn record_f64(&self, value: f64) {

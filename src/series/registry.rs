@@ -431,7 +431,7 @@ impl Registry {
             let errors = series(self.span_errors()).ok()?;
             match (&durations.place, &errors.place) {
                 (Place::Histogram(durations), Place::Cell(errors)) => {
-                    Some((durations.series, errors.index()))
+                    Some((durations.series(), errors.index()))
                 }
                 _ => None,
             }

@@ -4,16 +4,28 @@
 //! One layout serves the spill, the aggregator and the `hdrhistogram` crate, so that counts move between them
 //! bucket by bucket and nothing is rounded twice.
 
+use std::hint::cold_path;
+
+/// Below this, a double holds every integer.
+const DOUBLES: u64 = (1 << 53) - 1;
+
 /// How values map to buckets. Values below 2^(magnitude+1) have a bucket each; above, every power of two is cut into
 /// 2^magnitude buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
-    /// 4, 7, 10, 14 or 17 for one to five significant digits.
-    magnitude: u8,
     /// 2^(magnitude+1) - 1: what lies below has a bucket for each value.
     floor: u64,
     /// The greatest value counted as itself; greater ones are clamped to it.
     highest: u64,
+    /// 2^magnitude, the buckets below the first cut power of two.
+    below: u32,
+    /// Buckets from there on all of whose values are at most the highest, and at most 2^53.
+    quick: u32,
+    /// For [`quick_index`](Self::quick_index): the bits of a double to leave out, and what the rest of 2^magnitude is.
+    shift: u8,
+    first: u32,
+    /// 4, 7, 10, 14 or 17 for one to five significant digits.
+    magnitude: u8,
 }
 
 impl Layout {
@@ -21,7 +33,14 @@ impl Layout {
     pub(crate) const fn new(digits: u8, highest: u64) -> Self {
         // The least power of two that tells 2 * 10^digits values apart, halved.
         let magnitude = (2 * 10_u64.pow(digits as u32)).next_power_of_two().trailing_zeros() as u8 - 1;
-        Self { magnitude, floor: (2 << magnitude) - 1, highest }
+        // A double's exponent is counted from 1,023.
+        let first = (1_023 + magnitude as u32) << magnitude;
+        let (below, shift) = (1 << magnitude, 52 - magnitude);
+        let layout = Self { floor: (2 << magnitude) - 1, highest, below, quick: 0, shift, first, magnitude };
+        let most = if highest < DOUBLES { highest } else { DOUBLES };
+        let last = layout.index(most);
+        let whole = last + (layout.highest_in(last) <= most) as usize;
+        Self { quick: whole.saturating_sub(below as usize) as u32, ..layout }
     }
 
     pub(crate) const fn highest(self) -> u64 {
@@ -50,6 +69,27 @@ impl Layout {
         // 63 - n as 63 ^ n: the one instruction that x86 has for it.
         let octave = (63 ^ (value | self.floor).leading_zeros()) - self.magnitude as u32;
         ((octave as usize) << self.magnitude) + (value >> octave) as usize
+    }
+
+    /// The bucket of a value, if it can be told quickly, as nearly all can: not of one that shares its bucket with values
+    /// above the highest.
+    ///
+    /// A double has its exponent and the first bits behind it side by side, and that is what an index is made of. Where
+    /// the highest bit of a number is found by `bsr` (x86-64 without `lzcnt`), which takes AMD's Zen 3 eight steps, this
+    /// is 0.7 ns quicker; and one comparison asks for all: not too small, not too great.
+    #[inline(always)]
+    pub(crate) const fn quick_index(&self, value: u64) -> Option<usize> {
+        if cfg!(any(not(target_arch = "x86_64"), target_feature = "lzcnt")) {
+            let index = self.index(value);
+            return if index < (self.quick + self.below) as usize { Some(index) } else { None };
+        }
+        let bits = (value as i64 as f64).to_bits(); // signed: one instruction
+        let above = ((bits >> self.shift) as u32).wrapping_sub(self.first);
+        if above < self.quick {
+            return Some((above + self.below) as usize);
+        }
+        cold_path(); // laid out apart, no more: small values are as good as others
+        if value <= self.floor && value <= self.highest { Some(value as usize) } else { None }
     }
 
     /// Buckets up to the one of the highest value.
@@ -85,6 +125,24 @@ mod tests {
             prop_assert!(layout.lowest_in(index) <= value && value <= layout.highest_in(index));
             if index > 0 {
                 prop_assert_eq!(layout.highest_in(index - 1) + 1, layout.lowest_in(index));
+            }
+        }
+
+        #[test]
+        fn the_quick_way_leads_to_the_same_bucket(
+            digits in 1..=5_u8,
+            highest in 2..=u64::MAX,
+            value: u64,
+            shifts in (0..63_u32, 0..64_u32),
+        ) {
+            let layout = Layout::new(digits, (highest >> shifts.0).max(2));
+            let (value, border) = (value >> shifts.1, 1_u64 << shifts.1);
+            for value in [value, border - 1, border, border + 1, layout.highest, layout.highest.saturating_add(1)] {
+                let quick = layout.quick_index(value);
+                let may_be = value <= layout.highest;
+                prop_assert!(quick.is_none_or(|quick| may_be && quick == layout.index(value)), "{value}: {quick:?}");
+                let must_be = may_be && layout.highest_in(layout.index(value)) <= layout.highest.min(DOUBLES);
+                prop_assert!(quick.is_some() || !must_be, "{value} of {layout:?}");
             }
         }
 

@@ -1,6 +1,6 @@
 //! The current span of a thread, where spans are left in any order. Hot.
 
-use super::{HOT, Here, NOWHERE};
+use super::{HOT, Here, Hot};
 use crate::lane::{Ids, Marks};
 
 impl Here<'_> {
@@ -8,7 +8,7 @@ impl Here<'_> {
     #[inline(always)]
     pub(crate) fn step_in(&self, ids: Ids) {
         if ids.marks.has(Marks::EXAMPLES) {
-            HOT.with(|hot| hot.sample_base.set(NOWHERE));
+            HOT.with(Hot::shut_samples);
         }
         self.desk.step_in(ids);
     }
@@ -18,7 +18,7 @@ impl Here<'_> {
     pub(crate) fn step_out(&self, span_id: u64) {
         self.desk.step_out(span_id);
         if self.desk.is_empty() {
-            HOT.with(|hot| hot.sample_base.set(hot.base.get()));
+            HOT.with(Hot::open_samples);
         }
     }
 }

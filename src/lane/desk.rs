@@ -18,6 +18,8 @@ const NAMES: usize = 256;
 
 /// Places for what was sent as an exemplar, a power of two. Two series that share one send fewer.
 const EXAMPLES: usize = 512;
+/// 2^64 divided by the golden ratio, made odd (Knuth).
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Blocks for long spans that a thread keeps for the next one.
 const BLOCKS: usize = 4;
 
@@ -158,21 +160,27 @@ impl<V: Copy + Default> Met<V> {
         Self { places: std::array::from_fn(|_| Text::default()), filled: Cell::new(0) }
     }
 
-    /// Where to begin to look: the multiplication spreads neighbouring literals (Knuth's golden ratio).
+    /// Where to begin to look: the multiplication spreads neighbouring literals.
     #[inline(always)]
     fn place(text: &'static str) -> usize {
         let address = text.as_ptr() as usize as u64;
-        (address.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize & (NAMES - 1)
+        (address.wrapping_mul(GOLDEN) >> 56) as usize & (NAMES - 1)
     }
 
     #[inline(always)]
     fn find(&self, text: &'static str, of: u8) -> Option<V> {
-        let at = Self::place(text);
-        let len_and_one = Self::len_and_one(text, of);
-        let there = &self.places[at];
-        let found = there.address.get() == text.as_ptr() as usize && there.len_and_one.get() == len_and_one;
-        let there = if found { Some(there) } else { self.find_further(at, text, len_and_one) };
+        let there = self.find_at_once(text, of);
+        let there = there.or_else(|| self.find_further(Self::place(text), text, Self::len_and_one(text, of)));
         there.map(|there| there.known.get())
+    }
+
+    /// In its first place or not at all.
+    #[inline(always)]
+    fn find_at_once(&self, text: &'static str, of: u8) -> Option<&Text<V>> {
+        let there = &self.places[Self::place(text)];
+        let found = there.address.get() == text.as_ptr() as usize
+            && there.len_and_one.get() == Self::len_and_one(text, of);
+        found.then_some(there)
     }
 
     /// A text whose first place is another's. Out of line, so that what is usual needs few registers.
@@ -231,6 +239,8 @@ pub(crate) struct Desk {
     blocks: RefCell<Vec<Box<Block>>>,
     /// State of the id generator: wyrand (Wang Yi), a counter with a mixed output.
     seed: Cell<u64>,
+    /// The id of the last span.
+    last_span: Cell<u64>,
 }
 
 impl Desk {
@@ -245,16 +255,27 @@ impl Desk {
             blocks: RefCell::new(Vec::with_capacity(BLOCKS)),
             // std seeds this from the operating system, once a process, and varies it each time.
             seed: Cell::new(RandomState::new().hash_one(std::process::id())),
+            last_span: Cell::new(RandomState::new().hash_one(std::process::id())),
         })
     }
 
-    /// A random 64-bit id, never 0.
+    /// A random half of a trace's id, never 0.
     #[inline(always)]
     pub(crate) fn id(&self) -> u64 {
         let seed = self.seed.get().wrapping_add(0xA076_1D64_78BD_642F);
         self.seed.set(seed);
         let mixed = u128::from(seed) * u128::from(seed ^ 0xE703_7ED1_A0B4_28DB);
         let id = (mixed >> 64) as u64 ^ mixed as u64;
+        if id == 0 { 1 } else { id }
+    }
+
+    /// The id of a span, never 0. All of a thread's are different: they go round all of 2^64 in steps of Knuth's golden ratio, from
+    /// where chance has it. Nothing but the trace's id decides anything, so no more is asked of them, and this saves six
+    /// instructions.
+    #[inline(always)]
+    pub(crate) fn span_id(&self) -> u64 {
+        let id = self.last_span.get().wrapping_add(GOLDEN);
+        self.last_span.set(id);
         if id == 0 { 1 } else { id }
     }
 
@@ -353,6 +374,12 @@ impl Desk {
     #[inline(always)]
     pub(crate) fn key(&self, text: &'static str) -> Option<u32> {
         self.keys.find(text, 0)
+    }
+
+    /// The same, if that takes but one look.
+    #[inline(always)]
+    pub(crate) fn key_at_once(&self, text: &'static str) -> Option<u32> {
+        self.keys.find_at_once(text, 0).map(|there| there.known.get())
     }
 
     /// Remembers a name.

@@ -406,6 +406,17 @@ pub(crate) fn lets_through(base: u64, kind: Kind) -> Option<bool> {
     })
 }
 
+/// [`lets_through`], and this thread's desk at the instance. Not handed to a closure: what a span's start makes in one
+/// is copied. No caller keeps the desk beyond a record's beginning.
+#[inline(always)]
+pub(crate) fn desk_if_on<'a>(base: u64, kind: Kind) -> Option<Option<&'a Desk>> {
+    let on = lets_through(base, kind)?;
+    let desk = HOT.with(|hot| hot.desk.get());
+    // SAFETY: this thread is at the instance, so `desk` points into a seat that it owns. Only `enter`, for another
+    // instance, drops seats, and no record is begun within it.
+    Some(on.then(|| unsafe { &*desk }))
+}
+
 /// A record that the switch keeps out. Inline, since a call would cost more than the rest of what is off.
 #[inline(always)]
 fn skip(lane: &Lane, kind: Kind) {

@@ -52,7 +52,9 @@ impl Lane {
     pub(crate) fn set_mode(&self, mode: Mode) {
         if self.ring.set_mode(mode) && !self.ring.lets_samples_through() {
             fence(Ordering::SeqCst); // as in `count_in_place`
-            self.spill.near.clear();
+            if self.spill.used() > 0 {
+                self.spill.near.clear();
+            }
         }
     }
 
@@ -61,8 +63,8 @@ impl Lane {
     fn count_in_place(&self, to: &Distribution, value: u64) -> bool {
         let Some(slot) = self.spill.add(to, value) else { return false };
         if self.spill.near.keep(to, slot) {
-            // Two threads, each writes and then reads what the other wrote: between the two fences one comes first. If
-            // it is ours, the slot is cleared away after it was kept; if theirs, we see the mode.
+            // Two threads, each writes and then reads what the other wrote: of the two fences one comes first. If it is
+            // ours, they see that the spill is used, and clear after we have kept; if theirs, we see the mode.
             if !planted(Bug::BlindKeep) {
                 fence(Ordering::SeqCst);
                 if !self.ring.lets_samples_through() {

@@ -214,7 +214,8 @@ impl Ring {
                     rest = rest.get(part.len()..).unwrap_or_default();
                 }
             }
-            None => self.put_around(from, &words, more),
+            // A copy, word by word: the words themselves then never need to lie in memory.
+            None => self.put_around(from, &std::array::from_fn::<u64, N, _>(|at| words[at]), more),
         }
         self.head.store(to, publish);
         head.set(to);

@@ -119,6 +119,28 @@ impl Items {
         self.extend([layout::attribute(kind, key, 0, false), bits])
     }
 
+    /// The same in the frame; `false`, and nothing done, if it has no room, or there is a block.
+    #[inline(always)]
+    pub(crate) fn push_number_at_once(&mut self, key: u32, kind: u64, bits: u64) -> bool {
+        self.has_frame_for(2) && self.extend([layout::attribute(kind, key, 0, false), bits]).is_ok()
+    }
+
+    /// A text of at most `most` bytes, in the frame; `false`, and nothing done, if it is longer, the frame has no room, or
+    /// there is a block.
+    #[inline(always)]
+    pub(crate) fn push_str_at_once(&mut self, key: u32, text: &str, most: u16) -> bool {
+        text.len() <= usize::from(most)
+            && self.has_frame_for(1 + text.len().div_ceil(8))
+            && self
+                .push_text(layout::attribute(layout::TYPE_STR, key, text.len() as u16, false), text)
+                .is_ok()
+    }
+
+    #[inline(always)]
+    fn has_frame_for(&self, words: usize) -> bool {
+        self.block.is_none() && self.inline.remaining_capacity() >= words
+    }
+
     #[inline]
     pub(crate) fn push_bool(&mut self, key: u32, truth: bool) -> Result<(), Full> {
         self.extend([layout::attribute(layout::TYPE_BOOL, key, 0, truth)])

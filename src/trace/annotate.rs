@@ -24,11 +24,42 @@ impl Open {
 
     #[inline(never)]
     fn set_text(&mut self, key: &'static str, text: &str) {
-        self.set_value(key, |items, key, most| items.push_str(key, text, most));
+        match self.key_at_once(key) {
+            Some(number) if self.items.push_str_at_once(number, text, self.left.value) => {
+                self.left.attributes -= 1
+            }
+            _ => self.set_text_slowly(key, text),
+        }
     }
 
     #[inline(never)]
     fn set_number(&mut self, key: &'static str, kind: u64, bits: u64) {
+        match self.key_at_once(key) {
+            Some(number) if self.items.push_number_at_once(number, kind, bits) => self.left.attributes -= 1,
+            _ => self.set_number_slowly(key, kind, bits),
+        }
+    }
+
+    /// The number of a key, if it is at hand and the attribute may be kept. What is usual so needs no other call, and saves no
+    /// register for one.
+    #[inline(always)]
+    fn key_at_once(&self, key: &'static str) -> Option<u32> {
+        let may = self.is_recorded() && self.left.attributes > 0;
+        if !may {
+            return None;
+        }
+        local::here(self.base.get(), |here| here.desk.key_at_once(key)).flatten()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn set_text_slowly(&mut self, key: &'static str, text: &str) {
+        self.set_value(key, |items, key, most| items.push_str(key, text, most));
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn set_number_slowly(&mut self, key: &'static str, kind: u64, bits: u64) {
         self.set_value(key, |items, key, _| items.push_number(key, kind, bits));
     }
 

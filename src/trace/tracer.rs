@@ -125,9 +125,9 @@ impl Tracer {
         let Some(source) = &self.0 else { return Span::noop() };
         // Inline is what a span costs that is off; the rest stands once. The span is made in each arm, not in a
         // closure: from there it would be copied.
-        match local::lets_through(source.base.get(), Kind::Span) {
-            Some(true) => Span::on_this_thread(source.start(name, kind)),
-            Some(false) => Span::noop(),
+        match local::desk_if_on(source.base.get(), Kind::Span) {
+            Some(Some(desk)) => Span::on_this_thread(source.start(desk, name, kind)),
+            Some(None) => Span::noop(),
             None => Span::on_this_thread(source.start_cold(Name::Literal(name), kind, Parent::Current, true)),
         }
     }
@@ -232,13 +232,9 @@ pub fn tracer() -> Tracer {
 
 impl Source {
     #[inline(never)]
-    fn start(&self, name: &'static str, kind: SpanKind) -> OwnedSpan {
-        let started = local::here(self.base.get(), |here| {
-            let desk = here.desk;
-            let known = desk.name(name, kind as u8).unwrap_or_else(|| self.meet(desk, name, kind));
-            self.open(desk, known, Parent::Current, true)
-        });
-        started.unwrap_or(OwnedSpan::noop())
+    fn start(&self, desk: &Desk, name: &'static str, kind: SpanKind) -> OwnedSpan {
+        let known = desk.name(name, kind as u8).unwrap_or_else(|| self.meet(desk, name, kind));
+        self.open(desk, known, Parent::Current, true)
     }
 
     #[inline(always)]
@@ -250,7 +246,7 @@ impl Source {
 
     #[inline(always)]
     pub(super) fn birth(&self, desk: &Desk, known: KnownName, parent: Parent) -> Birth<'_> {
-        let span_id = desk.id();
+        let span_id = desk.span_id();
         let parent = match parent {
             Parent::Current => desk.current(),
             Parent::None => None,

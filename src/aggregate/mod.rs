@@ -3,7 +3,9 @@
 //! [`Step`] is one pass over all lanes, driven by hand in tests; [`worker`] is the thread that drives it otherwise:
 //! sleeps by the fill it finds, catches panics, answers requests, and works the switch by [`policy`].
 
+mod fold;
 mod histograms;
+mod latest;
 mod logs;
 mod outcome;
 mod pacing;
@@ -15,8 +17,9 @@ mod step;
 mod tests;
 mod worker;
 
+pub use fold::Injection;
+pub(crate) use fold::Injector;
 pub(crate) use pacing::Pacing;
 pub(crate) use policy::Thresholds;
-pub use step::Injection;
-pub(crate) use step::{Injector, Step};
+pub(crate) use step::Step;
 pub(crate) use worker::{Request, Worker, become_own_thread, is_own_thread};

@@ -61,7 +61,7 @@ impl Rules {
         if self.errors && layout::flags(span.header()) & layout::FLAG_STATUS == FAILED {
             found |= ERROR;
         }
-        if is_root(span) {
+        if span.is_local_root() {
             if self.slower_than.is_some_and(|bound| span.words[2] > bound) {
                 found |= SLOW;
             }
@@ -104,10 +104,6 @@ impl Rules {
 
 /// The status of a span that failed.
 const FAILED: u64 = 2;
-
-fn is_root(span: &Frame<'_>) -> bool {
-    layout::flags(span.header()) & layout::FLAG_LOCAL_ROOT != 0
-}
 
 fn trace_of(span: &Frame<'_>) -> u128 {
     (u128::from(span.words[3]) << 64) | u128::from(span.words[4])
@@ -227,7 +223,7 @@ impl Held {
         }
         let Some(trace) = self.traces.get_mut(&id) else { return };
         trace.found |= self.rules.look(span, above_p99);
-        let is_root = is_root(span);
+        let is_root = span.is_local_root();
         // The root comes last: without it the others would have no beginning.
         if trace.spans < self.rules.spans_per_trace as u64 || is_root {
             let room = trace.words.capacity();

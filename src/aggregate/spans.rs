@@ -1,9 +1,9 @@
 //! Finished spans: the latest, the slowest, and the slowest local roots with their traces, kept encoded. Called by the
 //! step with every span that is kept; off every hot path.
 
-use crate::record::{Frame, layout};
+use super::latest::Latest;
+use crate::record::Frame;
 use crate::snapshot::EncodedTrace;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// How many of the slowest are kept.
@@ -18,13 +18,14 @@ type Shown = (Arc<[u64]>, Arc<[u64]>, Arc<[EncodedTrace]>);
 
 #[derive(Debug)]
 pub(super) struct KeptSpans {
-    words: VecDeque<u64>,
-    cap: usize,
-    evicted: u64,
+    latest: Latest,
     /// Duration in ticks and words, slowest first.
     slowest: Vec<(u64, Box<[u64]>)>,
     /// Slowest first.
     traces: Vec<SlowTrace>,
+    /// What took less is none of the slowest: of spans that are no local roots, and of local roots. So most spans pay
+    /// one comparison.
+    least: [u64; 2],
     /// What the last snapshot got; `None` if something came since.
     shown: Option<Shown>,
 }
@@ -43,59 +44,54 @@ impl KeptSpans {
     /// Room for `cap` words of the latest spans.
     pub(super) fn new(cap: usize) -> Self {
         Self {
-            words: VecDeque::new(),
-            cap,
-            evicted: 0,
-            slowest: Vec::with_capacity(SLOWEST + 1),
-            traces: Vec::with_capacity(TRACES + 1),
+            latest: Latest::new(cap),
+            slowest: Vec::with_capacity(SLOWEST),
+            traces: Vec::with_capacity(TRACES),
+            least: [0; 2],
             shown: None,
         }
     }
 
     pub(super) fn evicted(&self) -> u64 {
-        self.evicted
+        self.latest.evicted()
     }
 
     pub(super) fn bytes(&self) -> usize {
         let slowest: usize = self.slowest.iter().map(|(_, words)| words.len()).sum();
         let traces = self.traces.iter().map(|trace| trace.encoded.root.len() + trace.encoded.spans.len());
-        8 * (self.words.capacity() + slowest + traces.sum::<usize>())
+        8 * (slowest + traces.sum::<usize>()) + self.latest.bytes()
     }
 
     /// Keeps a span, and lets the oldest go to make room.
-    #[inline]
-    pub(super) fn keep(&mut self, span: &Frame<'_>, pass: u64) {
-        self.shown = None;
-        let duration = span.words[2];
-        if layout::flags(span.header()) & layout::FLAG_LOCAL_ROOT != 0 {
-            self.rank(span, duration, pass);
+    #[inline(always)]
+    pub(super) fn keep(&mut self, span: Frame<'_>, pass: u64) {
+        if self.shown.is_some() {
+            self.shown = None;
         }
-        if self.slowest.len() < SLOWEST || self.slowest.last().is_some_and(|(least, _)| duration > *least) {
-            let at = self.slowest.partition_point(|(slower, _)| *slower >= duration);
-            self.slowest.insert(at, (duration, span.words.into()));
-            self.slowest.truncate(SLOWEST);
+        if span.words[2] >= self.least[usize::from(span.is_local_root())] {
+            self.rank(span, pass);
         }
-        while self.words.len() + span.words.len() > self.cap {
-            let Some(header) = self.words.front() else {
-                self.evicted += 1; // larger than all the room there is
-                return;
-            };
-            let oldest = crate::record::layout::words(*header);
-            self.words.drain(..oldest.clamp(1, self.words.len()));
-            self.evicted += 1;
-        }
-        self.words.extend(span.words);
+        self.latest.keep(span.words);
     }
 
-    /// Puts a local root among the slowest, if it is one of them.
-    #[inline]
-    fn rank(&mut self, root: &Frame<'_>, duration: u64, pass: u64) {
-        if self.traces.len() < TRACES || self.traces.last().is_some_and(|least| duration > least.duration) {
-            let at = self.traces.partition_point(|slower| slower.duration >= duration);
-            let encoded = EncodedTrace { root: root.words.into(), ..EncodedTrace::default() };
-            self.traces.insert(at, SlowTrace { duration, met: Some(pass), encoded });
-            self.traces.truncate(TRACES);
+    /// Puts a span among the slowest, and a local root among the slowest of those, if it is one of them.
+    #[inline(never)]
+    fn rank(&mut self, span: Frame<'_>, pass: u64) {
+        let duration = span.words[2];
+        let at = self.slowest.partition_point(|(slower, _)| *slower >= duration);
+        if at < SLOWEST {
+            self.slowest.truncate(SLOWEST - 1);
+            self.slowest.insert(at, (duration, span.words.into()));
         }
+        let at = self.traces.partition_point(|slower| slower.duration >= duration);
+        if span.is_local_root() && at < TRACES {
+            let encoded = EncodedTrace { root: span.words.into(), ..EncodedTrace::default() };
+            self.traces.truncate(TRACES - 1);
+            self.traces.insert(at, SlowTrace { duration, met: Some(pass), encoded });
+        }
+        let slow = self.slowest.get(SLOWEST - 1).map_or(0, |(least, _)| least.saturating_add(1));
+        let slow_root = self.traces.get(TRACES - 1).map_or(0, |least| least.duration.saturating_add(1));
+        self.least = [slow, slow.min(slow_root)];
     }
 
     /// After a pass that went through: the traces of roots that an earlier one met are there.
@@ -112,22 +108,19 @@ impl KeptSpans {
     fn gather(&mut self, which: impl Fn(&SlowTrace) -> bool) {
         let mut wanted: Vec<_> = self.traces.iter_mut().filter(|trace| which(trace)).collect();
         let mut found = vec![(Vec::new(), 0); wanted.len()];
-        let mut at = 0;
-        while !wanted.is_empty() && at + layout::SPAN_WORDS <= self.words.len() {
-            let words = layout::words(self.words[at]).clamp(1, self.words.len() - at);
+        for span in self.latest.spans() {
             for (trace, (spans, more)) in wanted.iter().zip(&mut found) {
                 // Trace id and span id: three to five, as the record room has it.
-                let same = |word: usize| trace.encoded.root.get(word) == self.words.get(at + word);
-                if !same(3) || !same(4) || same(5) {
+                let same = |word: usize| trace.encoded.root.get(word) == span.get(word);
+                if !same(4) || !same(3) || same(5) {
                     continue; // of another trace, or the root itself
                 }
-                if spans.len() + words <= TRACE_WORDS {
-                    spans.extend(self.words.range(at..at + words));
+                if spans.len() + span.len() <= TRACE_WORDS {
+                    spans.extend_from_slice(span);
                 } else {
                     *more += 1;
                 }
             }
-            at += words;
         }
         for (trace, (spans, more)) in wanted.iter_mut().zip(found) {
             (trace.encoded.spans, trace.encoded.more) = (spans.into(), more);
@@ -140,7 +133,8 @@ impl KeptSpans {
             self.gather(|trace| trace.met.is_some()); // as far as they are there
         }
         let make = || {
-            let latest = self.words.iter().copied().collect();
+            let [older, newer] = self.latest.parts();
+            let latest = older.iter().chain(newer).copied().collect();
             let slowest = self.slowest.iter().flat_map(|(_, words)| words.iter().copied()).collect();
             let traces = self.traces.iter().map(|trace| trace.encoded.clone()).collect();
             (latest, slowest, traces)
@@ -157,7 +151,7 @@ mod tests {
     fn keep(kept: &mut KeptSpans, id: u64, duration: u64) {
         let mut words = Vec::new();
         encode(&Record::Span(Span { span_id: id, duration, ..Span::default() }), &mut words).unwrap();
-        kept.keep(&frame(&words).unwrap(), 1);
+        kept.keep(frame(&words).unwrap(), 1);
     }
 
     fn ids(words: &[u64]) -> Vec<u64> {
@@ -189,7 +183,7 @@ mod tests {
             let span = Span { trace_id, span_id, duration, local_root, ..Span::default() };
             let mut words = Vec::new();
             encode(&Record::Span(span), &mut words).unwrap();
-            kept.keep(&frame(&words).unwrap(), pass);
+            kept.keep(frame(&words).unwrap(), pass);
         };
         let mut kept = KeptSpans::new(1 << 12);
         for trace in 1..=10 {

@@ -193,6 +193,32 @@ fn one_pass_takes_what_is_there() {
 }
 
 #[test]
+fn runs_of_one_series_are_counted_like_single_samples() {
+    let mut bench = bench(1 << 14, Injector::default());
+    let series = ["a", "b"].map(|name| {
+        HistogramBuilder::new(&bench.registry, name).digits(1).highest(1 << 30).register().unwrap()
+    });
+    let mut expected = [(0, 0_u128, u64::MAX, 0); 2];
+    // As long as what is looked at together, shorter, longer; each after a sample of the other.
+    for (turn, length) in [1, 63, 64, 65, 2, 128, 129, 300, 1, 1, 64].into_iter().enumerate() {
+        for number in 0..length {
+            let value = (number * 0x9E37_79B9) >> (number % 31);
+            series[turn % 2].record(value);
+            let value = value.min(1 << 30);
+            let (count, sum, min, max) = expected[turn % 2];
+            expected[turn % 2] = (count + 1, sum + u128::from(value), min.min(value), max.max(value));
+        }
+    }
+    let snapshot = bench.step.snapshot();
+    for (name, expected) in ["a", "b"].into_iter().zip(expected) {
+        let view = snapshot.histogram(name, &[]).expect("registered");
+        assert_eq!((view.count(), view.sum_recorded(), view.min, view.max), expected, "{name}");
+        assert_eq!(view.buckets().map(|(_, _, count)| count).sum::<u64>(), view.count());
+    }
+    assert_balanced(&bench.ledger());
+}
+
+#[test]
 fn corrupt_words_are_counted_and_skipped() {
     let mut bench = bench(1 << 14, Injector::default());
     let sizes = HistogramBuilder::new(&bench.registry, "sizes").register().unwrap();

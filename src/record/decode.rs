@@ -20,13 +20,24 @@ pub(crate) fn frame(words: &[u64]) -> Result<Frame<'_>, DecodeError> {
     let (least, most) = match layout::kind(first) {
         layout::KIND_SAMPLE => return Ok(Frame { words: &words[..1] }),
         layout::KIND_WIDE_SAMPLE => (2, 2),
-        layout::KIND_SPAN => (layout::SPAN_WORDS, layout::WORDS_MAX),
+        layout::KIND_SPAN => return frame_of_span(first, words),
         layout::KIND_DEFINITION | layout::KIND_FIGURES => (1, layout::WORDS_MAX),
         layout::KIND_EXEMPLAR => (layout::EXEMPLAR_WORDS, layout::EXEMPLAR_WORDS),
         layout::KIND_LOG => (layout::LOG_WORDS + 1, layout::WORDS_MAX),
         kind => return Err(DecodeError::UnknownKind { kind: kind as u8 }),
     };
-    let length = layout::words(first);
+    frame_of(first, words, least, most)
+}
+
+/// The same of a span, whose header is known as such: the aggregator does not look it up among all kinds.
+#[inline(always)]
+pub(crate) fn frame_of_span(header: u64, words: &[u64]) -> Result<Frame<'_>, DecodeError> {
+    frame_of(header, words, layout::SPAN_WORDS, layout::WORDS_MAX)
+}
+
+#[inline(always)]
+fn frame_of(header: u64, words: &[u64], least: usize, most: usize) -> Result<Frame<'_>, DecodeError> {
+    let length = layout::words(header);
     if length < least || length > most {
         return Err(DecodeError::BadLength { words: length as u16 });
     }
@@ -43,6 +54,12 @@ impl Frame<'_> {
     #[inline]
     pub(crate) fn header(&self) -> u64 {
         self.words[0] // a frame has at least one word
+    }
+
+    /// Of a span: whether it has no parent in this process.
+    #[inline]
+    pub(crate) fn is_local_root(&self) -> bool {
+        layout::flags(self.header()) & layout::FLAG_LOCAL_ROOT != 0
     }
 
     /// The record in full.

@@ -85,6 +85,20 @@ pub(crate) const fn sample_base(series: u32) -> u64 {
     ((series as u64) << ID_SHIFT) | KIND_SAMPLE
 }
 
+/// The series of a one-word sample; of every other word a number that no series has. So the look whether there is such a
+/// series is the look whether it is a sample as well.
+#[inline(always)]
+pub(crate) const fn sample_series(word: u64) -> usize {
+    let base = sample_base_of(word) as u32;
+    base.wrapping_sub(KIND_SAMPLE as u32).rotate_right(ID_SHIFT) as usize
+}
+
+/// The same bits of a word.
+#[inline(always)]
+pub(crate) const fn sample_base_of(word: u64) -> u64 {
+    word & ((1 << SAMPLE_SHIFT) - 1)
+}
+
 /// A one-word sample. The value is at most [`SAMPLE_MAX`].
 #[inline(always)]
 pub(crate) const fn sample(series: u32, value: u64) -> u64 {

@@ -103,7 +103,7 @@ mod value;
 mod tests;
 
 pub use decode::{DecodeError, Decoder, from_bytes};
-pub(crate) use decode::{Frame, frame};
+pub(crate) use decode::{Frame, frame, frame_of_span};
 pub use encode::{EncodeError, encode, to_bytes};
 pub(crate) use encode::{exemplar_words, log_header, span_head, span_header};
 pub(crate) use items::{At, Block, Full, Items};

@@ -1,0 +1,237 @@
+//! Where records go, once they are read: counted, kept, or held. Called by the step with every record it reads; off
+//! every hot path, and yet what decides how much one core drains.
+
+use super::histograms::Histograms;
+use super::logs::LogPass;
+use super::outcome::{At, Held};
+use super::spans::KeptSpans;
+use crate::clock::Scale;
+use crate::record::{Frame, layout};
+use crate::series::Registry;
+use crate::stats::{KINDS, Kind, Reason};
+use crate::sync::{Arc, Ordering};
+
+/// Where a test may make the aggregator fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Injection {
+    /// A drain pass begins.
+    Step,
+    /// A span has been read and is about to be folded.
+    Span,
+}
+
+/// A test's means to make the aggregator panic or stall.
+#[derive(Clone, Default)]
+pub(crate) struct Injector(pub(crate) Option<Arc<dyn Fn(Injection) + Send + Sync>>);
+
+impl Injector {
+    #[inline]
+    pub(super) fn visit(&self, at: Injection) {
+        if let Some(hook) = &self.0 {
+            hook(at);
+        }
+    }
+}
+
+impl std::fmt::Debug for Injector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Injector(set)" } else { "Injector(none)" })
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Folded {
+    registry: Arc<Registry>,
+    pub(super) injector: Injector,
+    scale: Scale,
+    /// The number of each span name's histogram; `UNMET` of those that no span has had so far.
+    durations: Vec<u32>,
+    pub(super) histograms: Histograms,
+    pub(super) spans: KeptSpans,
+    pub(super) logs: LogPass,
+    /// Traces that wait for their outcome; `None` if it does not count.
+    pub(super) held: Option<Held>,
+    /// The present pass.
+    at: At,
+    pub(super) aggregated: [u64; KINDS],
+    /// Whether the instance has shut down: what is found now came too late.
+    pub(super) late: bool,
+}
+
+/// No histogram has this number.
+const UNMET: u32 = u32::MAX;
+
+/// What the record that begins with this word counts as.
+pub(super) fn kind_of(first: u64) -> Kind {
+    match layout::kind(first) {
+        layout::KIND_SPAN => Kind::Span,
+        layout::KIND_LOG => Kind::Log,
+        layout::KIND_EXEMPLAR => Kind::Exemplar,
+        _ => Kind::Sample,
+    }
+}
+
+impl Folded {
+    pub(super) fn new(registry: &Arc<Registry>, kept_words: usize, injector: Injector) -> Self {
+        Self {
+            registry: Arc::clone(registry),
+            injector,
+            scale: registry.directory.clock.scale(),
+            durations: Vec::new(),
+            histograms: Histograms::new(&registry.directory),
+            spans: KeptSpans::new(kept_words),
+            logs: LogPass::default(),
+            held: None,
+            at: At { pass: 0, ticks: 0 },
+            aggregated: [0; KINDS],
+            late: false,
+        }
+    }
+
+    pub(super) fn begin_pass(&mut self, pass: u64) {
+        let ticks = if self.held.is_some() { self.registry.directory.clock.ticks() } else { 0 };
+        self.at = At { pass, ticks };
+        self.logs.begin(&self.registry);
+    }
+
+    /// Books records as read: `lost` of them were of no use.
+    #[inline]
+    pub(super) fn account(&mut self, kind: Kind, records: u64, lost: u64) {
+        let shared = &self.registry.directory.shared;
+        if self.late {
+            shared.shared_lost(kind, Reason::AfterShutdown, records);
+            return;
+        }
+        if kind == Kind::Log {
+            let shown = &self.registry.directory.aggregated[kind as usize];
+            shown.fetch_add(records - lost, Ordering::Release); // the writer of the sinks counts there, too
+        }
+        self.aggregated[kind as usize] += records - lost;
+        if lost > 0 {
+            shared.shared_lost(kind, Reason::Corrupt, lost);
+        }
+    }
+
+    /// The one-word samples that these words begin with; how many they are. Nothing in it can fail.
+    #[inline]
+    pub(super) fn samples(&mut self, words: &[u64]) -> usize {
+        let (samples, unknown) = if self.late {
+            (words.iter().take_while(|word| layout::kind(**word) == layout::KIND_SAMPLE).count(), 0)
+        } else {
+            self.histograms.add_samples(words)
+        };
+        self.account(Kind::Sample, samples as u64, unknown as u64);
+        samples
+    }
+
+    /// Counts a span, and keeps it, or holds it until the outcome of its trace is known.
+    #[inline(always)]
+    pub(super) fn span(&mut self, span: Frame<'_>) {
+        if self.late {
+            return self.account(Kind::Span, 1, 0);
+        }
+        self.injector.visit(Injection::Span);
+        let header = span.header();
+        let Some(durations) = self.durations_of(layout::id(header)) else {
+            return self.account(Kind::Span, 1, 1);
+        };
+        if layout::flags(header) & !layout::FLAGS_SPAN != 0 {
+            return self.account(Kind::Span, 1, 1);
+        }
+        let nanos = self.scale.nanos(span.words[2]);
+        if nanos > layout::SAMPLE_MAX {
+            self.registry.directory.shared.shared_clamped();
+        }
+        match self.held {
+            None => self.spans.keep(span, self.at.pass),
+            Some(_) => self.hold(span, durations, nanos),
+        }
+        if self.histograms.add(durations, nanos) {
+            self.aggregated[Kind::Span as usize] += 1;
+        } else {
+            self.account(Kind::Span, 1, 1);
+        }
+    }
+
+    /// Keeps a span, or holds it until the outcome of its trace is known.
+    #[inline(never)]
+    fn hold(&mut self, span: Frame<'_>, durations: u32, nanos: u64) {
+        let Self { histograms, spans, held, at, .. } = self;
+        let Some(held) = held else { return };
+        let mut keep = |span: &Frame<'_>| spans.keep(*span, at.pass);
+        let flags = layout::flags(span.header());
+        if flags & (layout::FLAG_SAMPLED | layout::FLAG_HELD) != layout::FLAG_HELD {
+            held.take_sampled(&span, &mut keep);
+        } else {
+            let asked = held.rules.slower_than_p99 && flags & layout::FLAG_LOCAL_ROOT != 0;
+            let above_p99 = asked && histograms.is_above_p99(durations, nanos);
+            held.take(&span, *at, above_p99, &mut keep);
+        }
+    }
+
+    /// A record that is neither a span nor a one-word sample.
+    #[inline(never)]
+    pub(super) fn other(&mut self, record: Frame<'_>) {
+        let header = record.header();
+        let known = match layout::kind(header) {
+            _ if self.late => true,
+            layout::KIND_WIDE_SAMPLE => self.histograms.add(layout::id(header), record.words[1]),
+            layout::KIND_LOG => {
+                let known = self.logs.take(&record);
+                if known && self.logs.has_reader() {
+                    return; // it is counted when it has been written
+                }
+                known
+            }
+            layout::KIND_EXEMPLAR => {
+                record.exemplar().is_ok_and(|example| self.histograms.exemplify(example))
+            }
+            _ => false, // definitions do not travel by ring
+        };
+        self.account(kind_of(header), 1, u64::from(!known));
+    }
+
+    /// The number of the histogram of a span name's durations.
+    #[inline]
+    fn durations_of(&mut self, name: u32) -> Option<u32> {
+        match self.durations.get(name as usize) {
+            Some(known) if *known != UNMET => Some(*known),
+            _ => self.meet_name(name),
+        }
+    }
+
+    /// A name that no span has had so far, or none at all.
+    #[cold]
+    fn meet_name(&mut self, name: u32) -> Option<u32> {
+        let durations = self.registry.names.span_of(name)?.known.measures.durations();
+        let name = name as usize;
+        self.durations.resize(self.durations.len().max(name + 1), UNMET);
+        self.durations[name] = durations;
+        Some(durations)
+    }
+
+    /// After a pass that went through.
+    pub(super) fn end_pass(&mut self, ending: bool) {
+        let Self { spans, held, at, .. } = self;
+        // What is let go now has waited for a pass already: as if it had come in the one before.
+        let mut keep = |span: &Frame<'_>| spans.keep(*span, at.pass.saturating_sub(1));
+        if let Some(held) = held {
+            held.end_of_pass(*at, &mut keep);
+            if ending {
+                held.settle(&mut keep);
+            }
+        }
+        spans.end_of_pass(at.pass);
+    }
+
+    pub(super) fn awaits_a_pass(&self) -> bool {
+        self.held.as_ref().is_some_and(Held::awaits_a_pass)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let held = self.held.as_ref().map_or(0, Held::bytes);
+        let names = size_of::<u32>() * self.durations.capacity();
+        names + self.histograms.bytes() + self.spans.bytes() + self.logs.bytes() + held
+    }
+}

@@ -281,7 +281,7 @@ pub(crate) fn sample(recorder: &Recorder, value: u64) {
     // SAFETY: what `near` points at is a static, or in the lane of a seat that this thread owns; the counts are done with
     // before anything can drop that.
     let near = unsafe { &*HOT.with(|hot| hot.near.get()) };
-    if let Some(counts) = near.find(to) {
+    if let Some(counts) = near.find(to.key) {
         // One look for all of: attached, to the right instance, not inside a span that wants exemplars, let through,
         // counted here.
         return count(counts, recorder, value);
@@ -355,7 +355,7 @@ fn send_exemplar(here: &Here<'_>, ids: Ids, to: &Distribution, value: u64) {
 
 /// A sample that is let through: counted where its series is counted already, or sent by ring.
 fn take(lane: &Lane, recorder: &Recorder, value: u64) {
-    let counted = lane.spill.near.find(&recorder.to).is_some_and(|counts| counts.add(&recorder.to, value));
+    let counted = lane.spill.near.find(recorder.to.key).is_some_and(|counts| counts.add(&recorder.to, value));
     if !counted {
         take_by_ring(lane, recorder, value);
     }
@@ -622,9 +622,14 @@ impl Here<'_> {
             lane.tally.clamped();
         }
         let nanos = nanos.min(layout::SAMPLE_MAX); // the highest value of all duration histograms of spans
+        let to = || self.directory.distributions.get(series as usize);
+        let near = lane.spill.near.find(Key::new(self.directory.instance, series));
+        if near.is_some_and(|counts| to().is_some_and(|to| counts.add(to, nanos))) {
+            return;
+        }
         let word = layout::sample(series, nanos);
         if !HOT.with(|hot| lane.ring.push_sample(&hot.head, [word]))
-            && let Some(to) = self.directory.distributions.get(series as usize)
+            && let Some(to) = to()
         {
             spill(lane, to, self.directory, nanos);
         }

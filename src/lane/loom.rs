@@ -193,7 +193,7 @@ fn off_is_not_overlooked() {
             thread::spawn(move || assert!(their_lane.count_in_place(&theirs, 1), "there is a slot"));
         lane.set_mode(Mode::Off);
         producer.join().expect("no failure");
-        assert!(lane.spill.near.find(&sizes).is_none());
+        assert!(lane.spill.near.find(sizes.key).is_none());
         assert_eq!(lane.spill.samples(), 1);
     });
 }

@@ -263,7 +263,8 @@ mod tests {
         let spill = Spill::new(20_000);
         let values = [0, 1, 5, 5, 1 << 40, u64::MAX, u64::MAX - 1];
         let (nine, same_place) = (series(9, 2, u64::MAX), series(9 + TABLE as u32, 2, u64::MAX));
-        let near = |to: &Distribution, value| spill.near.find(to).is_some_and(|counts| counts.add(to, value));
+        let near =
+            |to: &Distribution, value| spill.near.find(to.key).is_some_and(|counts| counts.add(to, value));
         assert!(!near(&nine, 5), "nobody has spilled yet");
         for value in values.into_iter().take(3) {
             let slot = spill.add(&nine, value).expect("there is room");
@@ -274,7 +275,7 @@ mod tests {
         assert!(values.into_iter().skip(5).all(|value| spill.add(&nine, value).is_some()));
         let other = spill.add(&same_place, 3).expect("a series in the same place of both tables");
         assert!(
-            !spill.near.keep(&same_place, other) && spill.near.find(&nine).is_some(),
+            !spill.near.keep(&same_place, other) && spill.near.find(nine.key).is_some(),
             "who is near stays near"
         );
         assert!(!near(&same_place, 3), "and the other is looked up");

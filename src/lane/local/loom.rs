@@ -30,7 +30,7 @@ impl Producer {
             skip(lane, Kind::Sample);
             return;
         }
-        let counted = lane.spill.near.find(to).is_some_and(|counts| counts.add(to, value))
+        let counted = lane.spill.near.find(to.key).is_some_and(|counts| counts.add(to, value))
             || lane.ring.push_sample(&self.hot.head, [(value << super::layout::SAMPLE_SHIFT) | to.word]);
         if !counted {
             count_in_place(lane, to, value);

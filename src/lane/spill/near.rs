@@ -5,7 +5,7 @@
 #![allow(unsafe_code)] // a slot's checks would be ten more instructions a sample, of some forty
 
 use super::{HEAD, KEY, LEN, count_at};
-use crate::lane::Distribution;
+use crate::lane::{Distribution, Key};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, own};
 use std::marker::PhantomData;
 
@@ -53,13 +53,13 @@ impl Near {
 
     /// The counts of a series, if it is near. Owner only.
     #[inline(always)]
-    pub(crate) fn find(&self, to: &Distribution) -> Option<Counts<'_>> {
-        let first = self.0[to.key.0 as usize & (PLACES - 1)].load(Ordering::Relaxed);
+    pub(crate) fn find(&self, key: Key) -> Option<Counts<'_>> {
+        let first = self.0[key.0 as usize & (PLACES - 1)].load(Ordering::Relaxed);
         if cfg!(tellane_loom) && first == nobodys() {
             return None;
         }
         let counts = Counts { first, of: PhantomData };
-        (own(&counts.head()[KEY]) == to.key.0).then_some(counts)
+        (own(&counts.head()[KEY]) == key.0).then_some(counts)
     }
 
     /// Has a series be near, if its place is free; says whether that is new. Owner only, with a slot of the spill that

@@ -103,11 +103,11 @@ handles! {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Family<H, const N: usize>(Option<Arc<Inner<H>>>);
+pub struct Family<H, const N: usize>(Option<Arc<Inner<H, N>>>);
 
 #[derive(Debug)]
-struct Inner<H> {
-    handles: Table<H>,
+struct Inner<H, const N: usize> {
+    handles: Table<H, N>,
     members: Members<H>,
 }
 
@@ -143,7 +143,8 @@ impl<H: Handle, const N: usize> Family<H, N> {
     /// assert_eq!(snapshot.counter("orders_total", &[("town", "Leith"), ("by", "web")]), Some(3));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline]
+    // As a call it saves and restores six registers and has its texts' addresses through memory: 10.4 ns for 7.8.
+    #[inline(always)]
     pub fn with(&self, values: [&str; N]) -> &H {
         match &self.0 {
             Some(inner) => match inner.handles.get(&values) {
@@ -155,11 +156,11 @@ impl<H: Handle, const N: usize> Family<H, N> {
     }
 }
 
-impl<H: Handle> Inner<H> {
+impl<H: Handle, const N: usize> Inner<H, N> {
     /// Values that this family has not seen.
     #[cold]
     #[inline(never)]
-    fn meet(&self, values: &[&str]) -> &H {
+    fn meet(&self, values: &[&str; N]) -> &H {
         self.members.meet(values, |made| {
             if self.handles.insert(values, made) {
                 self.members.count();

@@ -20,6 +20,7 @@ mod site;
 mod table;
 mod tracing;
 mod validate;
+mod words;
 
 pub use attribute::Attribute;
 pub(crate) use instances::{enlist, find, global, install_global};

@@ -22,7 +22,7 @@ pub(crate) struct Names {
     pub(super) cap: usize,
     span_ids: [DashMap<Arc<str>, Arc<SpanName>>; SpanKind::ALL.len()],
     /// Names that are no literals, by text and kind.
-    dynamic: Table<KnownName>,
+    dynamic: Table<KnownName, 2>,
     spans: boxcar::Vec<Option<Arc<SpanName>>>,
     key_ids: DashMap<Arc<str>, u32>,
     keys: boxcar::Vec<Arc<str>>,

@@ -1,133 +1,111 @@
 //! From label values to a handle, without a lock, an allocation or a second hash. Hot: [`Table::get`].
 //!
-//! Insert-only open addressing; each slot is written once. When half full, a table twice the size is filled beside
-//! the old one, which stays as it is for those still reading it: all of them together take twice the last one's room,
-//! and that is bounded by the metric's cap. Hash and text are both compared: a label is never mistaken for another.
+//! Insert-only: a trie by the bits of the hash. Each slot is written once and an entry never moves, so it may be read
+//! while it grows; where two entries want the same slot, the later one goes below the earlier one. A hit compares every
+//! byte: a label is never mistaken for another. Entries are bounded by the metric's cap on series.
 
-use crate::sync::fixed::{AtomicU32, Ordering};
-use crate::sync::{Arc, Mutex};
-use foldhash::fast::FixedState;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use super::words::{Keys, Packed, tail};
+use crate::sync::Mutex;
 use std::sync::OnceLock;
 
-/// Slots of the first table, a power of two.
-const FIRST: usize = 64;
+/// Slots of a table, and of what is below an entry: powers of two. The first are many, and a fixed number, so that nearly
+/// all of a hundred series are found by the first look, and that look needs no pointer, no mask and no bounds.
+const FIRST: usize = 512;
+const BELOW: usize = 16;
 
 #[derive(Debug)]
-pub(crate) struct Table<H> {
-    /// Seeded from the system: whoever chooses label values cannot choose their places.
-    hash: FixedState,
-    tables: [OnceLock<Box<[OnceLock<Entry<H>>]>>; 24],
-    /// Which of them is in use.
-    present: AtomicU32,
-    filled: Mutex<usize>,
+pub(crate) struct Table<H, const N: usize> {
+    keys: Keys,
+    filling: Mutex<()>,
+    slots: [Slot<H, N>; FIRST],
 }
 
-#[derive(Clone, Debug)]
-struct Entry<H> {
-    hash: u64,
-    /// The values, each with its length before it.
-    key: Arc<[u8]>,
+type Slot<H, const N: usize> = OnceLock<Box<Entry<H, N>>>;
+
+#[derive(Debug)]
+struct Entry<H, const N: usize> {
+    packed: [Packed; N],
     handle: H,
+    below: OnceLock<Box<[Slot<H, N>; BELOW]>>,
+    /// The tails of all values. Empty if none is long.
+    tails: Box<[u8]>,
 }
 
-fn key_of(values: &[&str]) -> Arc<[u8]> {
-    let parts =
-        values.iter().flat_map(|value| (value.len() as u32).to_le_bytes().into_iter().chain(value.bytes()));
-    parts.collect()
-}
-
-#[inline(always)]
-fn is_key_of(mut key: &[u8], values: &[&str]) -> bool {
-    for value in values {
-        let Some((len, rest)) = key.split_first_chunk::<4>() else { return false };
-        if u32::from_le_bytes(*len) as usize != value.len() {
-            return false;
-        }
-        let Some((text, rest)) = rest.split_at_checked(value.len()) else { return false };
-        if text != value.as_bytes() {
-            return false;
-        }
-        key = rest;
+impl<H, const N: usize> Entry<H, N> {
+    #[inline(always)]
+    fn has(&self, packed: &[Packed; N]) -> bool {
+        let differences = self.packed.iter().zip(packed).map(|(mine, theirs)| mine.difference(theirs));
+        differences.fold(0, |all, difference| all | difference) == 0
     }
-    true
+
+    /// For values whose lengths are known to be the same.
+    #[inline(always)]
+    fn has_tails(&self, values: &[&str; N]) -> bool {
+        let mut mine = &*self.tails;
+        values.iter().map(|value| tail(value)).filter(|tail| !tail.is_empty()).all(|theirs| {
+            let (this, rest) = mine.split_at_checked(theirs.len()).unwrap_or_default();
+            mine = rest;
+            this == theirs
+        })
+    }
 }
 
-impl<H: Clone> Table<H> {
+impl<H, const N: usize> Table<H, N> {
     pub(crate) fn new() -> Self {
-        Self {
-            hash: FixedState::with_seed(RandomState::new().hash_one(0_u8)),
-            tables: [const { OnceLock::new() }; 24],
-            present: AtomicU32::new(0),
-            filled: Mutex::new(0),
-        }
+        Self { keys: Keys::new(), filling: Mutex::new(()), slots: [const { OnceLock::new() }; FIRST] }
     }
 
     #[inline(always)]
-    fn hash(&self, values: &[&str]) -> u64 {
-        let mut hasher = self.hash.build_hasher();
-        for value in values {
-            hasher.write(value.as_bytes()); // lengths are compared with the text
-        }
-        hasher.finish()
+    pub(crate) fn get(&self, values: &[&str; N]) -> Option<&H> {
+        let Some((hash, packed)) = self.keys.pack(values) else { return self.get_long(values) };
+        self.find(hash, |entry| entry.has(&packed)) // all of it: an entry with a tail has another length
     }
 
-    fn present(&self) -> &[OnceLock<Entry<H>>] {
-        // Acquire pairs with the Release of `insert`: the table is filled before it is the present one.
-        let present = self.present.load(Ordering::Acquire) as usize;
-        self.tables[present].get_or_init(|| new_table(FIRST))
+    #[inline(never)]
+    fn get_long(&self, values: &[&str; N]) -> Option<&H> {
+        let (hash, packed) = self.keys.pack_any(values);
+        self.find(hash, |entry| entry.has(&packed) && entry.has_tails(values))
     }
 
     #[inline(always)]
-    pub(crate) fn get(&self, values: &[&str]) -> Option<&H> {
-        let hash = self.hash(values);
-        let present = self.present.load(Ordering::Acquire) as usize; // as in `present`
-        let table = self.tables.get(present)?.get()?;
-        let mut at = hash as usize;
+    fn find(&self, mut hash: u64, is_it: impl Fn(&Entry<H, N>) -> bool) -> Option<&H> {
+        let mut slot = &self.slots[hash as usize % FIRST];
+        hash /= FIRST as u64;
         loop {
-            let entry = table[at & (table.len() - 1)].get()?;
-            if entry.hash == hash && is_key_of(&entry.key, values) {
+            let entry = slot.get()?;
+            if is_it(entry) {
                 return Some(&entry.handle);
             }
-            at += 1;
+            slot = &entry.below.get()?[hash as usize % BELOW];
+            hash /= BELOW as u64; // at its end a row: each below the one before
         }
     }
 
     /// Keeps a handle; the first one for these values stays. Says whether it is this one. Cold.
     #[cold]
-    pub(crate) fn insert(&self, values: &[&str], handle: H) -> bool {
-        let mut filled = self.filled.lock();
+    pub(crate) fn insert(&self, values: &[&str; N], handle: H) -> bool {
+        let _one_at_a_time = self.filling.lock();
         if self.get(values).is_some() {
             return false;
         }
-        let mut table = self.present();
-        if *filled >= table.len() / 2 {
-            let next = self.present.load(Ordering::Relaxed) as usize + 1; // written under the lock only
-            let Some(larger) = self.tables.get(next) else { return false };
-            let larger = larger.get_or_init(|| new_table(table.len() * 2));
-            for entry in table.iter().filter_map(OnceLock::get) {
-                put(larger, entry.clone());
-            }
-            self.present.store(next as u32, Ordering::Release);
-            table = larger;
-        }
-        put(table, Entry { hash: self.hash(values), key: key_of(values), handle });
-        *filled += 1;
-        true
+        let (hash, packed) = self.keys.pack_any(values);
+        self.put(hash, packed, values, handle)
     }
-}
 
-fn new_table<H>(len: usize) -> Box<[OnceLock<Entry<H>>]> {
-    (0..len).map(|_| OnceLock::new()).collect()
-}
-
-/// Under the table's lock; there is a free slot, since tables are never more than half full.
-fn put<H>(table: &[OnceLock<Entry<H>>], entry: Entry<H>) {
-    let mut at = entry.hash as usize;
-    let mut entry = Err(entry);
-    while let Err(homeless) = entry {
-        entry = table[at & (table.len() - 1)].set(homeless);
-        at += 1;
+    /// Under the lock.
+    fn put(&self, mut hash: u64, packed: [Packed; N], values: &[&str; N], handle: H) -> bool {
+        let tails = values.map(tail).concat().into();
+        let mut entry = Box::new(Entry { packed, handle, below: OnceLock::new(), tails });
+        let mut slot = &self.slots[hash as usize % FIRST];
+        hash /= FIRST as u64;
+        while let Err(homeless) = slot.set(entry) {
+            let Some(above) = slot.get() else { return false }; // never: it would have been set
+            let below = above.below.get_or_init(|| Box::new([const { OnceLock::new() }; BELOW]));
+            slot = &below[hash as usize % BELOW];
+            hash /= BELOW as u64;
+            entry = homeless;
+        }
+        true
     }
 }
 
@@ -137,12 +115,27 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
+    /// Lengths around which texts are packed in another way.
+    const LENGTHS: [usize; 18] = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 23, 24, 25, 32, 33, 48];
+
+    /// Texts that are much alike: of one letter or NULs, or with one that differs, at any place.
+    fn text() -> impl Strategy<Value = String> {
+        (prop::sample::select(&LENGTHS[..]), any::<bool>(), prop::option::of(0_usize..48)).prop_map(
+            |(len, zeros, other)| {
+                let at = |place| if Some(place) == other { 'b' } else { ['a', '\0'][usize::from(zeros)] };
+                (0..len).map(at).collect()
+            },
+        )
+    }
+
     proptest! {
         #[test]
-        fn it_finds_what_a_hash_map_finds(pairs in prop::collection::vec(("[ab]{0,3}", "[ab]{0,3}"), 0..400)) {
+        fn it_finds_what_a_hash_map_finds(pairs in prop::collection::vec((text(), text()), 0..1000)) {
             let (table, mut oracle) = (Table::new(), HashMap::new());
             for (number, (a, b)) in pairs.iter().enumerate() {
-                table.insert(&[a, b], number);
+                let is_new = !oracle.contains_key(&(a, b));
+                prop_assert_eq!(table.get(&[a, b]).is_none(), is_new);
+                prop_assert_eq!(table.insert(&[a, b], number), is_new);
                 oracle.entry((a, b)).or_insert(number);
             }
             for (a, b) in &pairs {
@@ -150,6 +143,42 @@ mod tests {
             }
             prop_assert_eq!(table.get(&["c", ""]), None);
         }
+    }
+
+    #[test]
+    fn every_byte_and_every_length_counts() {
+        let table = Table::new();
+        let mut texts = vec![String::new()];
+        for len in 1..=50 {
+            let other = |place| (0..len).map(|at| if at == place { 'b' } else { 'a' }).collect::<String>();
+            texts.extend((0..len).map(other));
+            texts.extend(["a".repeat(len), "\0".repeat(len)]);
+        }
+        for (number, text) in texts.iter().enumerate() {
+            assert!(
+                table.insert(&[text, "x"], (number, 0)) && table.insert(&["x", text], (number, 1)),
+                "{text:?}"
+            );
+        }
+        for (number, text) in texts.iter().enumerate() {
+            assert_eq!(table.get(&[text, "x"]), Some(&(number, 0)));
+            assert_eq!(table.get(&["x", text]), Some(&(number, 1)));
+        }
+    }
+
+    #[test]
+    fn entries_that_want_the_same_slots_all_the_way_stand_in_a_row() {
+        let table = Table::new();
+        for number in 0..40 {
+            let values = &[&*number.to_string()];
+            assert!(table.put(u64::MAX, table.keys.pack_any(values).1, values, number));
+        }
+        let row = std::cell::RefCell::new(vec![]);
+        let found = table.find(u64::MAX, |entry| {
+            row.borrow_mut().push(entry.handle);
+            entry.handle == 39
+        });
+        assert_eq!((found, row.into_inner()), (Some(&39), (0..40).collect()));
     }
 
     #[test]

@@ -144,18 +144,14 @@ impl Hot {
         let base = Key::new(seat.directory.instance, 0).0;
         self.base.set(base);
         let exemplary = seat.desk.current().is_some_and(|ids| ids.marks.has(Marks::EXAMPLES));
-        if exemplary { self.shut_samples() } else { self.open_samples() }
+        if exemplary { self.shut_samples() } else { self.open_samples(&seat.lane) }
     }
 
-    /// Samples go the short way, where this thread is at an instance at all.
+    /// Samples go the short way, into the present lane.
     #[inline(always)]
-    fn open_samples(&self) {
+    fn open_samples(&self, lane: &Lane) {
         self.sample_base.set(self.base.get());
-        if self.base.get() == NOWHERE {
-            return;
-        }
-        // SAFETY: while `base` is an instance's, `lane` points into a seat that this thread owns.
-        self.near.set(unsafe { &raw const (*self.lane.get()).spill.near });
+        self.near.set(&raw const lane.spill.near);
     }
 
     /// They go by [`sample_otherwise`].
@@ -601,7 +597,7 @@ impl Here<'_> {
     #[inline(always)]
     pub(crate) fn leave(&self, place: usize, span_id: u64) {
         if self.desk.leave(place, span_id) {
-            HOT.with(Hot::open_samples);
+            HOT.with(|hot| hot.open_samples(self.lane));
         }
     }
 
@@ -622,16 +618,20 @@ impl Here<'_> {
             lane.tally.clamped();
         }
         let nanos = nanos.min(layout::SAMPLE_MAX); // the highest value of all duration histograms of spans
-        let to = || self.directory.distributions.get(series as usize);
-        let near = lane.spill.near.find(Key::new(self.directory.instance, series));
-        if near.is_some_and(|counts| to().is_some_and(|to| counts.add(to, nanos))) {
-            return;
-        }
         let word = layout::sample(series, nanos);
-        if !HOT.with(|hot| lane.ring.push_sample(&hot.head, [word]))
-            && let Some(to) = to()
-        {
-            spill(lane, to, self.directory, nanos);
+        if !HOT.with(|hot| lane.ring.push_sample(&hot.head, [word])) {
+            self.count_duration(series, nanos);
+        }
+    }
+
+    /// The same where the ring has no room.
+    #[cold]
+    #[inline(never)]
+    fn count_duration(&self, series: u32, nanos: u64) {
+        let Some(to) = self.directory.distributions.get(series as usize) else { return };
+        let near = self.lane.spill.near.find(to.key);
+        if !near.is_some_and(|counts| counts.add(to, nanos)) {
+            spill(self.lane, to, self.directory, nanos);
         }
     }
 

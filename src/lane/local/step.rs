@@ -18,7 +18,7 @@ impl Here<'_> {
     pub(crate) fn step_out(&self, span_id: u64) {
         self.desk.step_out(span_id);
         if self.desk.is_empty() {
-            HOT.with(Hot::open_samples);
+            HOT.with(|hot| hot.open_samples(self.lane));
         }
     }
 }

@@ -259,14 +259,15 @@ impl Desk {
         })
     }
 
-    /// A random half of a trace's id, never 0.
+    /// The id of a trace, never 0. Its low half is random, as sampling and W3C's flag want it; the high half is the state
+    /// that it was made of, so that no two of a thread's are the same.
     #[inline(always)]
-    pub(crate) fn id(&self) -> u64 {
+    pub(crate) fn trace_id(&self) -> u128 {
         let seed = self.seed.get().wrapping_add(0xA076_1D64_78BD_642F);
         self.seed.set(seed);
         let mixed = u128::from(seed) * u128::from(seed ^ 0xE703_7ED1_A0B4_28DB);
-        let id = (mixed >> 64) as u64 ^ mixed as u64;
-        if id == 0 { 1 } else { id }
+        let low = (mixed >> 64) as u64 ^ mixed as u64;
+        (u128::from(seed) << 64) | u128::from(if low == 0 { 1 } else { low })
     }
 
     /// The id of a span, never 0. All of a thread's are different: they go round all of 2^64 in steps of Knuth's golden ratio, from
@@ -465,8 +466,16 @@ mod tests {
     #[test]
     fn ids_differ() {
         let desk = Desk::new();
-        let ids: std::collections::HashSet<_> = (0..10_000).map(|_| desk.id()).collect();
-        assert_eq!(ids.len(), 10_000);
-        assert!(!ids.contains(&0));
+        let traces: Vec<u128> = (0..10_000).map(|_| desk.trace_id()).collect();
+        let spans = (0..10_000).map(|_| desk.span_id());
+        for ids in [
+            traces.iter().map(|id| *id as u64).collect::<Vec<_>>(),
+            traces.iter().map(|id| (*id >> 64) as u64).collect(),
+            spans.collect(),
+        ] {
+            let different: std::collections::HashSet<_> = ids.iter().collect();
+            assert_eq!(different.len(), ids.len());
+        }
+        assert!(!traces.iter().any(|id| *id as u64 == 0));
     }
 }

@@ -269,8 +269,8 @@ impl Source {
     /// The ids of a new trace.
     #[inline(always)]
     fn root(&self, desk: &Desk, span_id: u64, around: Option<Ids>) -> Ids {
-        let low = desk.id();
-        let trace_id = (u128::from(desk.id()) << 64) | u128::from(low);
+        let trace_id = desk.trace_id();
+        let low = trace_id as u64;
         let carries = around.map_or(0, |around| around.marks.0 & Marks::CARRIES);
         Ids { trace_id, span_id, marks: Marks(self.decide(low).0 | carries) }
     }

@@ -44,7 +44,7 @@ impl RingUnderTest {
 
     /// Pushes a span: its head, then its items; `false` if there was no room.
     pub fn push_span<const N: usize>(&self, head: [u64; N], items: &[u64]) -> bool {
-        self.ring.push_span(&self.head, head, [items], || self.counted.set(self.counted.get() + 1))
+        self.ring.push_span(&self.head, || head, [items], || self.counted.set(self.counted.get() + 1))
     }
 
     /// Appends at most `most` words to `into` and says how many.

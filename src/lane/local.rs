@@ -543,7 +543,7 @@ impl Here<'_> {
     #[inline(always)]
     pub(crate) fn push_span<const N: usize, const M: usize>(
         &self,
-        words: [u64; N],
+        words: impl Fn() -> [u64; N],
         items: [&[u64]; M],
     ) -> bool {
         let tally = &self.lane.tally;

@@ -118,16 +118,17 @@ impl Ring {
     /// Writes a sample's record; `false` if there is no room for it. Producer only, with its own `head`.
     #[inline(always)]
     pub(crate) fn push_sample<const N: usize>(&self, head: &OwnCopy, words: [u64; N]) -> bool {
-        self.push(&self.inbox.sample_limit, 0, head, words, [], || ())
+        self.push(&self.inbox.sample_limit, 0, head, || words, [], || ())
     }
 
     /// Writes a span's record, in as many parts as it lies in; `false` if there is no room for it. Producer only, with
-    /// its own `head`. `count` runs before the record can be seen, so that what was aggregated was counted.
+    /// its own `head`. `count` runs before the record can be seen, so that what was aggregated was counted. `words` are made
+    /// where they are written, so that they need not lie in memory before.
     #[inline(always)]
     pub(crate) fn push_span<const N: usize, const M: usize>(
         &self,
         head: &OwnCopy,
-        words: [u64; N],
+        words: impl Fn() -> [u64; N],
         items: [&[u64]; M],
         count: impl FnOnce(),
     ) -> bool {
@@ -144,7 +145,7 @@ impl Ring {
         items: [&[u64]; M],
         count: impl FnOnce(),
     ) -> bool {
-        self.push(&self.inbox.limit, reserve, head, words, items, count)
+        self.push(&self.inbox.limit, reserve, head, || words, items, count)
     }
 
     /// The slots of a record that does not wrap: its first `N`, and those of its items. Most do not, and then need no
@@ -179,7 +180,7 @@ impl Ring {
         limit: &AtomicU64,
         reserve: u64,
         head: &OwnCopy,
-        words: [u64; N],
+        words: impl Fn() -> [u64; N],
         more: [&[u64]; M],
         count: impl FnOnce(),
     ) -> bool {
@@ -208,14 +209,13 @@ impl Ring {
         match self.straight::<N>(from, needed) {
             // Relaxed: ordered by the head's Release.
             Some((own, mut rest)) => {
-                own.iter().zip(words).for_each(|(slot, word)| slot.store(word, Ordering::Relaxed));
+                own.iter().zip(words()).for_each(|(slot, word)| slot.store(word, Ordering::Relaxed));
                 for part in more {
                     rest.iter().zip(part).for_each(|(slot, word)| slot.store(*word, Ordering::Relaxed));
                     rest = rest.get(part.len()..).unwrap_or_default();
                 }
             }
-            // A copy, word by word: the words themselves then never need to lie in memory.
-            None => self.put_around(from, &std::array::from_fn::<u64, N, _>(|at| words[at]), more),
+            None => self.put_around(from, &words(), more),
         }
         self.head.store(to, publish);
         head.set(to);
@@ -343,7 +343,7 @@ mod tests {
                     Act::Span(beside) => {
                         let words: Vec<u64> = fresh(3 + beside).collect();
                         let (first, items) = words.split_first_chunk::<3>().expect("there are three");
-                        let pushed = ring.push_span(&head, *first, [items], || counted.set(counted.get() + 1));
+                        let pushed = ring.push_span(&head, || *first, [items], || counted.set(counted.get() + 1));
                         prop_assert_eq!(pushed, fits(words.len(), capacity), "whole, or not at all");
                         if pushed {
                             spans += 1;

@@ -136,8 +136,10 @@ impl Open {
         if self.is_recorded() && here.lane.ring.lets_spans_through() {
             let length = items.iter().fold(0, |length, part| length + part.len());
             let header = layout::header_more(self.header, length, 0, 0);
-            let ids = [self.ids.span_id, self.parent_id];
-            let head = span_head(header, [self.start, duration], self.ids.trace_id, ids);
+            let head = || {
+                let ids = [self.ids.span_id, self.parent_id];
+                span_head(header, [self.start, duration], self.ids.trace_id, ids)
+            };
             if !here.push_span(head, items) {
                 self.shed(here, layout::SPAN_WORDS + length, duration);
             }

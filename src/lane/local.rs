@@ -12,7 +12,7 @@ pub(crate) mod loom;
 #[cfg(feature = "tracing")]
 mod step;
 
-use super::{Counts, Desk, Directory, Distribution, Ids, Key, Lane, Marks, Near, Recorder};
+use super::{Counts, Desk, Directory, Distribution, Gate, Ids, Key, Lane, Marks, Near, Recorder};
 use crate::context::Carried;
 use crate::level::Level;
 use crate::record::{exemplar_words, layout};
@@ -288,10 +288,11 @@ pub(crate) fn sample(recorder: &Recorder, value: u64) {
     }
     // SAFETY: as in `here`; while `sample_base` is an instance's, `base` is that one's too.
     let lane = unsafe { &*lane };
-    if lane.ring.lets_samples_through() {
+    let gate = lane.ring.gate();
+    if gate.lets_samples_through() {
         take_by_ring(lane, recorder, value);
     } else {
-        skip(lane, Kind::Sample);
+        skip(lane, Kind::Sample, gate);
     }
 }
 
@@ -394,9 +395,10 @@ fn take_wide(lane: &Lane, recorder: &Recorder, value: u64) {
 #[inline(always)]
 pub(crate) fn lets_through(base: u64, kind: Kind) -> Option<bool> {
     here(base, |here| {
-        let on = here.lane.ring.lets_samples_through();
+        let gate = here.lane.ring.gate();
+        let on = gate.lets_samples_through();
         if !on {
-            skip(here.lane, kind);
+            skip(here.lane, kind, gate);
         }
         on
     })
@@ -415,9 +417,8 @@ pub(crate) fn desk_if_on<'a>(base: u64, kind: Kind) -> Option<Option<&'a Desk>> 
 
 /// A record that the switch keeps out. Inline, since a call would cost more than the rest of what is off.
 #[inline(always)]
-fn skip(lane: &Lane, kind: Kind) {
-    std::hint::cold_path();
-    if lane.ring.is_closed() {
+fn skip(lane: &Lane, kind: Kind, gate: Gate) {
+    if gate.is_closed() {
         late(lane, kind);
     } else {
         lane.tally.switched_off(kind);
@@ -459,8 +460,9 @@ pub(crate) fn sample_cold(recorder: &Recorder, value: u64) {
     match enter(directory) {
         Ok(()) => HOT.with(|hot| {
             let Some(lane) = hot.lane(to.base) else { return };
-            if !lane.ring.lets_samples_through() {
-                skip(lane, Kind::Sample);
+            let gate = lane.ring.gate();
+            if !gate.lets_samples_through() {
+                skip(lane, Kind::Sample, gate);
                 return;
             }
             let _here = here(to.base, |here| exemplify(&here, to, value));
@@ -638,13 +640,13 @@ impl Here<'_> {
     /// A span that the switch keeps out.
     #[inline(always)]
     pub(crate) fn skip_span(&self) {
-        skip(self.lane, Kind::Span);
+        skip(self.lane, Kind::Span, self.lane.ring.gate());
     }
 
     /// A log record that the switch keeps out.
     #[inline(always)]
     pub(crate) fn skip_log(&self) {
-        skip(self.lane, Kind::Log);
+        skip(self.lane, Kind::Log, self.lane.ring.gate());
     }
 }
 

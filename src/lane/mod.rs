@@ -18,7 +18,7 @@ mod loom;
 pub(crate) use desk::{Desk, Ids, KnownName, Marks, Measures};
 pub(crate) use directory::{Directory, Limits};
 pub(crate) use fork::{forks, watch as watch_forks};
-pub(crate) use ring::{Consumer, Mode, Ring};
+pub(crate) use ring::{Consumer, Gate, Mode, Ring};
 pub(crate) use spill::{Commons, Counts, Near, Slot, Spill};
 
 use crate::record;

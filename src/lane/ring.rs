@@ -27,6 +27,22 @@ impl Mode {
     const SPANS: u32 = 2;
 }
 
+/// A [`Mode`] as it was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gate(u32);
+
+impl Gate {
+    #[inline(always)]
+    pub(crate) fn lets_samples_through(self) -> bool {
+        self.0 & Mode::SAMPLES != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_closed(self) -> bool {
+        self.0 == Mode::Closed as u32
+    }
+}
+
 /// One lane's ring.
 #[derive(Debug)]
 pub(crate) struct Ring {
@@ -76,9 +92,15 @@ impl Ring {
         self.words.len()
     }
 
+    /// What it lets through now. Whoever asks more than one thing of it asks the same answer.
+    #[inline(always)]
+    pub(crate) fn gate(&self) -> Gate {
+        Gate(self.inbox.mode.load(Ordering::Relaxed))
+    }
+
     #[inline(always)]
     pub(crate) fn lets_samples_through(&self) -> bool {
-        self.inbox.mode.load(Ordering::Relaxed) & Mode::SAMPLES != 0
+        self.gate().lets_samples_through()
     }
 
     #[inline(always)]
@@ -88,7 +110,7 @@ impl Ring {
 
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
-        self.inbox.mode.load(Ordering::Relaxed) == Mode::Closed as u32
+        self.gate().is_closed()
     }
 
     /// Sets the mode unless it is that already: then the producer's cached line stays valid. Closed stays closed: a

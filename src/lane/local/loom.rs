@@ -26,8 +26,9 @@ impl Producer {
     /// [`sample`](super::sample), line by line, but for the look at the heartbeat.
     pub(crate) fn sample(&self, to: &Distribution, value: u64) {
         let lane = self.hot.lane(to.base).expect("it has entered");
-        if !lane.ring.lets_samples_through() {
-            skip(lane, Kind::Sample);
+        let gate = lane.ring.gate();
+        if !gate.lets_samples_through() {
+            skip(lane, Kind::Sample, gate);
             return;
         }
         let counted = lane.spill.near.find(to.key).is_some_and(|counts| counts.add(to, value))

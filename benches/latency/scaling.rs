@@ -6,7 +6,9 @@ use crate::calls::{Account, Around, Call, Handles};
 use crate::support::DEADLINE;
 use serde_json::{Value, json};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
@@ -57,13 +59,13 @@ fn processor_nanos(thread: &str) -> u64 {
     text.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
 }
 
-/// The same of the aggregator's thread.
-fn aggregator_nanos() -> u64 {
-    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return 0 };
-    let named = threads.flatten().filter(|thread| {
-        std::fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name.trim() == "tellane")
+/// The aggregators' threads, by their numbers, and the same of them.
+fn aggregators() -> BTreeMap<PathBuf, u64> {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return BTreeMap::new() };
+    let named = threads.flatten().map(|thread| thread.path()).filter(|thread| {
+        std::fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.trim() == "tellane")
     });
-    named.map(|thread| processor_nanos(&thread.path().to_string_lossy())).sum()
+    named.map(|thread| (thread.clone(), processor_nanos(&thread.to_string_lossy()))).collect()
 }
 
 struct Row {
@@ -129,11 +131,12 @@ fn floor(name: &'static str, threads: u32, extent: Extent, act: impl Fn(&AtomicU
 }
 
 fn measured(call: Call, threads: u32, extent: Extent) -> Row {
+    let others = aggregators(); // that of the instance before goes a little after its shutdown
     let telemetry = Telemetry::builder("bench").start().expect("the defaults are valid");
     let handles = Handles::new(&telemetry);
-    let before = aggregator_nanos();
     let (took, done) = together(threads, extent.time, |around| call.hand_to(around, &handles));
-    let background_nanos = aggregator_nanos().saturating_sub(before);
+    let own = aggregators().into_iter().filter(|(thread, _)| !others.contains_key(thread));
+    let background_nanos = own.map(|(_, nanos)| nanos).sum();
     let end = telemetry.shutdown(DEADLINE);
     let account = call.check(done.calls, u64::from(threads), &end, &telemetry.latest());
     Row { name: call.name(), threads, took, done, background_nanos, account }

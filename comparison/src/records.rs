@@ -111,9 +111,23 @@ fn is_nested(value: &Value) -> bool {
     value.is_object() || value.is_array()
 }
 
+/// The fields of a line, those of what is nested in it under both names.
+fn flat(line: &Map<String, Value>) -> Map<String, Value> {
+    let mut all = Map::new();
+    for (name, value) in line {
+        match value.as_object() {
+            Some(inner) => {
+                all.extend(inner.iter().map(|(of, value)| (format!("{name}: {of}"), value.clone())))
+            }
+            None => all.extend([(name.clone(), value.clone())]),
+        }
+    }
+    all
+}
+
 /// A column for every field that any of the lines has, in the order of their appearance.
 fn table(text: &mut String, lines: &[Value]) {
-    let objects: Vec<&Map<String, Value>> = lines.iter().filter_map(Value::as_object).collect();
+    let objects: Vec<Map<String, Value>> = lines.iter().filter_map(Value::as_object).map(flat).collect();
     let mut columns: Vec<&String> = Vec::new();
     for name in objects.iter().flat_map(|object| object.keys()) {
         if !columns.contains(&name) {
@@ -129,7 +143,7 @@ fn table(text: &mut String, lines: &[Value]) {
     let names: Vec<_> = columns.iter().map(|name| name.replace('_', " ")).collect();
     let rules: String = columns.iter().map(|name| if is_number(name) { "---:|" } else { "---|" }).collect();
     push(text, format_args!("| {} |\n|{rules}\n", names.join(" | ")));
-    for object in objects {
+    for object in &objects {
         let cells: Vec<_> =
             columns.iter().map(|name| object.get(*name).map(cell).unwrap_or_default()).collect();
         push(text, format_args!("| {} |\n", cells.join(" | ")));

@@ -21,11 +21,11 @@ fn add() {
     CELL.with(|cell| cell.store(cell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed));
 }
 
-/// The bucket of a value by its highest bits, and a thread-local count with one writer.
+/// The bucket of a value by its highest bits, read off a double, and a thread-local count with one writer.
 #[inline(always)]
 fn log_linear(value: u64) {
-    let octave = 63 - (value | 255).leading_zeros() - 7;
-    let index = ((octave as usize) << 7) + (value >> octave) as usize;
+    let above = ((value as i64 as f64).to_bits() >> 45) as usize;
+    let index = if value < 256 { value as usize } else { above - (1_029 << 7) };
     BUCKETS.with(|buckets| {
         let bucket = &buckets[index & 8191];
         bucket.store(bucket.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);

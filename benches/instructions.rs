@@ -1,4 +1,4 @@
-//! One hot call, made so many times, for callgrind to count: `ci/instructions.sh` runs one process a call, twice.
+//! One hot call, made so many times, for callgrind to count: `ci/instructions.sh` runs one process a call.
 //!
 //! `instructions NAME CALLS` makes the calls inside [`measured`], the only function whose events are counted; `--list`
 //! prints the names, `--clock` what the calls take time from. The aggregator is held up meanwhile, so that it leaves the simulated caches alone; the rings have
@@ -145,7 +145,7 @@ fn counter_static(calls: u32) {
 }
 
 /// One combination: the hash is seeded anew in each process, and with more of them the look-up would meet others' places
-/// now and then, never as often twice.
+/// now and then.
 fn counter_family(calls: u32) {
     let route = String::from("/shop/7/items");
     held(Config::default(), |held| {

@@ -369,9 +369,7 @@ impl SlotSeen {
         let sum = slot.sum();
         histogram.sum = histogram.sum.wrapping_add(sum.wrapping_sub(self.sum));
         self.sum = sum;
-        if let Some(range) = slot.range() {
-            histogram.widen(range);
-        }
+        histogram.widen(slot.range());
         more
     }
 }

@@ -253,7 +253,8 @@ impl Desk {
             carried: RefCell::new(Vec::new()),
             examples: [const { Cell::new(0) }; EXAMPLES],
             blocks: RefCell::new(Vec::with_capacity(BLOCKS)),
-            // std seeds this from the operating system, once a process, and varies it each time.
+            // std seeds this from the operating system, once a thread, and varies it each time; the process tells a fork's
+            // child apart.
             seed: Cell::new(RandomState::new().hash_one(std::process::id())),
             last_span: Cell::new(RandomState::new().hash_one(std::process::id())),
         })

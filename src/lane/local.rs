@@ -432,7 +432,7 @@ fn late(lane: &Lane, kind: Kind) {
     lane.tally.dropped(kind, Reason::AfterShutdown);
 }
 
-/// A sample that found the ring full: counted where it is, as will be those of its series that follow.
+/// A sample that found the ring full: counted where it is, as will be those of its series that follow, if it is near.
 #[cold]
 #[inline(never)]
 fn spill(lane: &Lane, to: &Distribution, directory: &Directory, value: u64) {
@@ -630,7 +630,10 @@ impl Here<'_> {
     #[cold]
     #[inline(never)]
     fn count_duration(&self, series: u32, nanos: u64) {
-        let Some(to) = self.directory.distributions.get(series as usize) else { return };
+        let Some(to) = self.directory.distributions.get(series as usize) else {
+            self.lane.tally.dropped(Kind::Sample, Reason::Corrupt); // as if the aggregator had met it
+            return;
+        };
         let near = self.lane.spill.near.find(to.key);
         if !near.is_some_and(|counts| counts.add(to, nanos)) {
             spill(self.lane, to, self.directory, nanos);
@@ -721,6 +724,7 @@ fn attach(hot: &Hot, base: u64, seats: &Seats, directory: &Arc<Directory>) -> Re
     match directory.take_lane() {
         Ok(lane) => {
             let seat = Seat::new(directory, lane);
+            seats.reserve(1); // before the thread is there: an allocator that records would want this list
             hot.point_at(&seat);
             seats.push(seat);
             Ok(())

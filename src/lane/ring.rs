@@ -8,7 +8,7 @@ use crate::sync::plant::{Bug, planted};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, OwnCopy, zeroed_words};
 use crossbeam_utils::CachePadded;
 
-/// What a lane lets through. The switch's word for it stands in each lane, first thing read by every record.
+/// What a lane lets through. The switch's word for it stands in each lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Mode {

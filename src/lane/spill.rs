@@ -1,8 +1,8 @@
 //! Where samples go that find no room in the ring: bucket counts in the lane itself. Hot: [`Near::find`] and what
 //! follows; the rest is for a series' first samples.
 //!
-//! A series too hot for the ring is so aggregated where it is produced, and stays so on this lane: counting here costs
-//! less than the way through the ring and the aggregator together. The lane carves slots out of one block that was set
+//! A series too hot for the ring is so aggregated where it is produced, and stays so on this lane as long as it is near
+//! ([`Near`]): counting here costs less than the way through the ring and the aggregator together. The lane carves slots out of one block that was set
 //! aside when it was made, without allocating; when the block is used up, samples fall back to their series'
 //! [`Commons`], which keeps count, sum, minimum and maximum exact and of the bucket only the power of two.
 //!
@@ -106,7 +106,7 @@ impl Spill {
 
     /// Counts a value, at most the layout's highest; `None` if there is no slot to be had. Owner only.
     pub(crate) fn add(&self, to: &Distribution, value: u64) -> Option<Counts<'_>> {
-        let start = self.find(to.key).or_else(|| self.carve(to.key, to.layout))?;
+        let start = self.find(to.key).or_else(|| self.carve(to.key, to.layout, value))?;
         let slot = self.words.get(start..)?;
         let (head, buckets) = slot.split_first_chunk::<HEAD>()?;
         count_at(head, buckets.get(to.layout.index(value))?, value);
@@ -125,9 +125,9 @@ impl Spill {
         }
     }
 
-    /// A slot for a series that has none yet. The table is never filled: probing must end.
+    /// A slot for a series that has none yet, whose first value this is. The table is never filled: probing must end.
     #[cold]
-    fn carve(&self, key: Key, layout: Layout) -> Option<usize> {
+    fn carve(&self, key: Key, layout: Layout, first: u64) -> Option<usize> {
         let start = self.used.load(Ordering::Relaxed); // written by this thread only
         let len = (HEAD + layout.len()).next_multiple_of(HEAD);
         let slot = self.words.get(start..start + len)?;
@@ -137,7 +137,8 @@ impl Spill {
         }
         slot[KEY].store(key.0, Ordering::Relaxed);
         slot[LEN].store(len as u64, Ordering::Relaxed);
-        slot[MIN].store(u64::MAX, Ordering::Relaxed);
+        slot[MIN].store(first, Ordering::Relaxed);
+        slot[MAX].store(first, Ordering::Relaxed);
         let mut at = key.index() as usize;
         while self.table[at & (TABLE - 1)].load(Ordering::Relaxed) != 0 {
             at += 1;
@@ -182,10 +183,9 @@ impl Slot<'_> {
         (self.sum(), self.words[HEAD].load(Ordering::Relaxed))
     }
 
-    /// Least and greatest value so far; `None` before the first.
-    pub(crate) fn range(&self) -> Option<(u64, u64)> {
-        let (min, max) = (self.words[MIN].load(Ordering::Relaxed), self.words[MAX].load(Ordering::Relaxed));
-        (min <= max).then_some((min, max))
+    /// Least and greatest value so far, the first one that is about to be counted included.
+    pub(crate) fn range(&self) -> (u64, u64) {
+        (self.words[MIN].load(Ordering::Relaxed), self.words[MAX].load(Ordering::Relaxed))
     }
 
     /// Sum so far, modulo 2^128. The carry is written after the sum it belongs to: a reading between the two is
@@ -197,7 +197,7 @@ impl Slot<'_> {
 
     /// The bucket counts so far.
     pub(crate) fn buckets(&self) -> impl ExactSizeIterator<Item = u64> {
-        self.words[HEAD..].iter().map(|bucket| bucket.load(Ordering::Acquire)) // pairs with `Spill::add`
+        self.words[HEAD..].iter().map(|bucket| bucket.load(Ordering::Acquire)) // pairs with `count_within`
     }
 }
 
@@ -287,9 +287,17 @@ mod tests {
         assert_eq!(slot.buckets().sum::<u64>(), 7);
         assert_eq!(spill.samples(), 9);
         assert_eq!(slot.sum(), values.iter().map(|value| u128::from(*value)).sum());
-        assert_eq!(slot.range(), Some((0, u64::MAX)));
+        assert_eq!(slot.range(), (0, u64::MAX));
         assert_eq!(slot.buckets().nth(5), Some(2));
-        assert_eq!(slots[1].range(), Some((3, 3)));
+        assert_eq!(slots[1].range(), (3, 3));
+    }
+
+    #[test]
+    fn the_greatest_value_of_all_may_be_the_first() {
+        let spill = Spill::new(20_000);
+        assert!(spill.add(&series(1, 2, u64::MAX), u64::MAX).is_some());
+        let slot = spill.slots().next().expect("one was carved");
+        assert_eq!((slot.range(), slot.sum()), ((u64::MAX, u64::MAX), u64::MAX.into()));
     }
 
     #[test]

@@ -80,10 +80,18 @@ impl Layout {
     /// too great.
     #[inline(always)]
     pub(crate) const fn quick_index(&self, value: u64) -> Option<usize> {
-        if BY_INTEGERS {
-            let index = self.index(value);
-            return if index < (self.quick + self.below) as usize { Some(index) } else { None };
-        }
+        if BY_INTEGERS { self.quick_by_integers(value) } else { self.quick_by_doubles(value) }
+    }
+
+    #[inline(always)]
+    const fn quick_by_integers(&self, value: u64) -> Option<usize> {
+        let index = self.index(value);
+        // Both: a highest below 2^magnitude leaves no bucket to `quick`, and more to `below` than there are.
+        if value <= self.highest && index < (self.quick + self.below) as usize { Some(index) } else { None }
+    }
+
+    #[inline(always)]
+    const fn quick_by_doubles(&self, value: u64) -> Option<usize> {
         let above = self.above(value);
         if above < self.quick {
             return Some((above + self.below) as usize);
@@ -160,11 +168,13 @@ mod tests {
             let layout = Layout::new(digits, (highest >> shifts.0).max(2));
             let (value, border) = (value >> shifts.1, 1_u64 << shifts.1);
             for value in [value, border - 1, border, border + 1, layout.highest, layout.highest.saturating_add(1)] {
-                let quick = layout.quick_index(value);
                 let may_be = value <= layout.highest;
-                prop_assert!(quick.is_none_or(|quick| may_be && quick == layout.index(value)), "{value}: {quick:?}");
                 let must_be = may_be && layout.highest_in(layout.index(value)) <= layout.highest.min(DOUBLES);
-                prop_assert!(quick.is_some() || !must_be, "{value} of {layout:?}");
+                for quick in [layout.quick_by_doubles(value), layout.quick_by_integers(value)] {
+                    let right = quick.is_none_or(|quick| may_be && quick == layout.index(value) && quick < layout.len());
+                    prop_assert!(right, "{value}: {quick:?} of {layout:?}");
+                    prop_assert!(quick.is_some() || !must_be, "{value} of {layout:?}");
+                }
             }
         }
 

@@ -271,9 +271,8 @@ impl Desk {
         (u128::from(seed) << 64) | u128::from(if low == 0 { 1 } else { low })
     }
 
-    /// The id of a span, never 0. All of a thread's are different: they go round all of 2^64 in steps of Knuth's golden ratio, from
-    /// where chance has it. Nothing but the trace's id decides anything, so no more is asked of them, and this saves six
-    /// instructions.
+    /// The id of a span, never 0. All of a thread's are different: they go round 2^64 in steps of [`GOLDEN`], from where
+    /// chance has it. Only the trace's id decides anything, so no more is asked of them; this saves six instructions.
     #[inline(always)]
     pub(crate) fn span_id(&self) -> u64 {
         let id = self.last_span.get().wrapping_add(GOLDEN);

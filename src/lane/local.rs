@@ -307,18 +307,25 @@ fn count(counts: Counts<'_>, recorder: &Recorder, value: u64) {
 /// Records a value from anywhere: inside a span that wants exemplars, or as [`sample_cold`].
 #[inline(never)]
 pub(crate) fn sample_otherwise(recorder: &Recorder, value: u64) {
-    let to = &*recorder.to;
-    let inside = here(to.base, |here| {
-        let on = here.lane.ring.lets_samples_through();
-        if on {
-            exemplify(&here, to, value);
-            take(here.lane, recorder, value);
-        }
-        on
-    });
-    if inside != Some(true) {
+    if !sample_here(recorder, value) {
         sample_cold(recorder, value);
     }
+}
+
+/// Records a value with all that may belong to it; `false` if this thread is not at the histogram's instance.
+#[inline(always)]
+fn sample_here(recorder: &Recorder, value: u64) -> bool {
+    let to = &*recorder.to;
+    let recorded = here(to.base, |here| {
+        let gate = here.lane.ring.gate();
+        if gate.lets_samples_through() {
+            exemplify(&here, to, value);
+            take(here.lane, recorder, value);
+        } else {
+            skip(here.lane, Kind::Sample, gate);
+        }
+    });
+    recorded.is_some()
 }
 
 /// Sends a value along with the span it is recorded in, if that span wants it and the epoch has none of its kind yet.
@@ -452,22 +459,16 @@ fn count_in_place(lane: &Lane, to: &Distribution, value: u64) {
     }
 }
 
-/// Records a value from a thread that may not be at the instance.
+/// Records a value from a thread that is not at the instance.
 #[cold]
 #[inline(never)]
-pub(crate) fn sample_cold(recorder: &Recorder, value: u64) {
+fn sample_cold(recorder: &Recorder, value: u64) {
     let Recorder { to, directory } = recorder;
     match enter(directory) {
-        Ok(()) => HOT.with(|hot| {
-            let Some(lane) = hot.lane(to.base) else { return };
-            let gate = lane.ring.gate();
-            if !gate.lets_samples_through() {
-                skip(lane, Kind::Sample, gate);
-                return;
-            }
-            let _here = here(to.base, |here| exemplify(&here, to, value));
-            take(lane, recorder, value);
-        }),
+        Ok(()) => {
+            let there = sample_here(recorder, value);
+            debug_assert!(there, "it has just entered");
+        }
         Err(reason @ (Reason::Forked | Reason::AfterShutdown)) => {
             directory.shared.shared_dropped(Kind::Sample, reason);
         }

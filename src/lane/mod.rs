@@ -51,7 +51,7 @@ impl Lane {
     /// nothing near.
     pub(crate) fn set_mode(&self, mode: Mode) {
         if self.ring.set_mode(mode) && !self.ring.lets_samples_through() {
-            fence(Ordering::SeqCst); // as in `count_in_place`
+            fence(Ordering::SeqCst); // as in `count_in_place`; the model is `loom::off_is_not_overlooked`
             if self.spill.used() > 0 {
                 self.spill.near.clear();
             }

@@ -144,8 +144,8 @@ impl Ring {
     }
 
     /// Writes a span's record, in as many parts as it lies in; `false` if there is no room for it. Producer only, with
-    /// its own `head`. `count` runs before the record can be seen, so that what was aggregated was counted. `words` are made
-    /// where they are written, so that they need not lie in memory before.
+    /// its own `head`. `count` runs before the record can be seen, so that what was aggregated was counted. `words` are
+    /// made where they are written, so that they need not lie in memory before.
     #[inline(always)]
     pub(crate) fn push_span<const N: usize, const M: usize>(
         &self,

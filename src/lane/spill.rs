@@ -1,10 +1,11 @@
 //! Where samples go that find no room in the ring: bucket counts in the lane itself. Hot: [`Near::find`] and what
 //! follows; the rest is for a series' first samples.
 //!
-//! A series too hot for the ring is so aggregated where it is produced, and stays so on this lane as long as it is near
-//! ([`Near`]): counting here costs less than the way through the ring and the aggregator together. The lane carves slots out of one block that was set
-//! aside when it was made, without allocating; when the block is used up, samples fall back to their series'
-//! [`Commons`], which keeps count, sum, minimum and maximum exact and of the bucket only the power of two.
+//! A series too hot for the ring is so aggregated where it is produced, and stays so on this lane as long as
+//! it is near ([`Near`]): counting here costs less than the way through the ring and the aggregator together.
+//! The lane carves slots out of one block that was set aside when it was made, without allocating; when the
+//! block is used up, samples fall back to their series' [`Commons`], which keeps count, sum, minimum and
+//! maximum exact and of the bucket only the power of two.
 //!
 //! A slot has one writer, and its counts only grow: the aggregator takes the difference to what it saw last. Nothing
 //! counts the samples but the buckets, so a count that differs from their sum cannot be.

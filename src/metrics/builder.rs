@@ -3,6 +3,7 @@
 use super::family::{Family, Handle, handle_of};
 use super::fixed::FixedFamily;
 use super::label::LabelSet;
+use super::members::Members;
 use super::{Counter, Gauge, Histogram, Timer, UpDownCounter};
 use crate::error::RegisterError;
 use crate::series::{Descriptor, MetricKind, Registry, Shape, Unit, duration_bounds};
@@ -37,8 +38,7 @@ impl<'a> Draft<'a> {
         shape: Option<Shape>,
         labels: [&str; N],
     ) -> Result<Family<H, N>, RegisterError> {
-        let (descriptor, fixed) = self.with_labels(kind, shape, &labels)?;
-        Family::register(self.registry, descriptor, &fixed, self.cap)
+        self.members(kind, shape, &labels).map(Family::of)
     }
 
     fn fixed_family<H: Handle, L: LabelSet>(
@@ -47,21 +47,20 @@ impl<'a> Draft<'a> {
         shape: Option<Shape>,
         labels: &[&str],
     ) -> Result<FixedFamily<H, L>, RegisterError> {
-        let (descriptor, fixed) = self.with_labels(kind, shape, labels)?;
-        FixedFamily::register(self.registry, descriptor, &fixed, self.cap)
+        FixedFamily::register(|| self.members(kind, shape, labels))
     }
 
-    /// The descriptor with these labels before those that are the same for all, and the values of the latter.
-    fn with_labels(
+    /// A family's metric, with these labels before those that are the same for all.
+    fn members<H: Handle>(
         &self,
         kind: MetricKind,
         shape: Option<Shape>,
         labels: &[&str],
-    ) -> Result<(Descriptor, Vec<&'a str>), RegisterError> {
+    ) -> Result<Members<H>, RegisterError> {
         let (names, values): (Vec<_>, Vec<_>) = self.labels.iter().copied().unzip();
         let names: Vec<_> = labels.iter().copied().chain(names).collect();
         let descriptor = Descriptor::new((self.name, self.help), (kind, self.unit), &names, shape, self.at)?;
-        Ok((descriptor, values))
+        Members::register(self.registry, descriptor, &values, self.cap)
     }
 }
 

@@ -4,8 +4,7 @@ use super::counter::Tap;
 use super::histogram::Live;
 use super::members::Members;
 use super::{Counter, Gauge, Histogram, Timer, UpDownCounter};
-use crate::error::RegisterError;
-use crate::series::{Descriptor, Place, Registry, Series, Table};
+use crate::series::{Place, Registry, Series, Table};
 use crate::sync::Arc;
 
 mod sealed {
@@ -122,14 +121,8 @@ impl<H: Handle, const N: usize> Family<H, N> {
         Self(None)
     }
 
-    pub(super) fn register(
-        registry: &Arc<Registry>,
-        descriptor: Descriptor,
-        fixed: &[&str],
-        cap: Option<usize>,
-    ) -> Result<Self, RegisterError> {
-        let members = Members::register(registry, descriptor, fixed, cap)?;
-        Ok(Self(Some(Arc::new(Inner { handles: Table::new(), members }))))
+    pub(super) fn of(members: Members<H>) -> Self {
+        Self(Some(Arc::new(Inner { handles: Table::new(), members })))
     }
 
     /// The handle for these label values, in the order of the label names. It may be cloned and kept.

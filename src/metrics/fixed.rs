@@ -5,7 +5,6 @@ use super::label::LabelSet;
 use super::members::Members;
 use crate::error::RegisterError;
 use crate::record::layout::ID_LIMIT;
-use crate::series::{Descriptor, Registry};
 use crate::sync::Arc;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
@@ -68,19 +67,15 @@ impl<H: Handle, L: LabelSet> FixedFamily<H, L> {
         Self(None, PhantomData)
     }
 
+    /// `members` registers the metric, and is not asked if there are more combinations than numbers.
     pub(super) fn register(
-        registry: &Arc<Registry>,
-        descriptor: Descriptor,
-        fixed: &[&str],
-        cap: Option<usize>,
+        members: impl FnOnce() -> Result<Members<H>, RegisterError>,
     ) -> Result<Self, RegisterError> {
         if L::CARDINALITY > ID_LIMIT as usize {
             return Err(RegisterError::Exhausted);
         }
-        let inner = Inner {
-            handles: (0..L::CARDINALITY).map(|_| OnceLock::new()).collect(),
-            members: Members::register(registry, descriptor, fixed, cap)?,
-        };
+        let inner =
+            Inner { handles: (0..L::CARDINALITY).map(|_| OnceLock::new()).collect(), members: members()? };
         Ok(Self(Some(Arc::new(inner)), PhantomData))
     }
 

@@ -40,8 +40,8 @@ impl Open {
         }
     }
 
-    /// The number of a key, if it is at hand and the attribute may be kept. What is usual so needs no other call, and saves no
-    /// register for one.
+    /// The number of a key, if it is at hand and the attribute may be kept. What is usual so needs no other call, and
+    /// saves no register for one.
     #[inline(always)]
     fn key_at_once(&self, key: &'static str) -> Option<u32> {
         let may = self.is_recorded() && self.left.attributes > 0;

@@ -104,8 +104,8 @@ impl<'a> Counts<'a> {
         let Some(index) = to.layout.quick_index(value) else { return false };
         debug_assert_eq!(self.head()[KEY].load(Ordering::Relaxed), to.key.0);
         debug_assert!(HEAD + index < self.head()[LEN].load(Ordering::Relaxed) as usize);
-        // SAFETY: `carve` made the slot of HEAD words and one for each bucket of the series' layout, and `quick_index` gives
-        // buckets of the layout only.
+        // SAFETY: `carve` made the slot of HEAD words and one for each bucket of the series' layout, and `quick_index`
+        // gives buckets of the layout only.
         let bucket = unsafe { &*self.first.add(HEAD + index) };
         count_at(self.head(), bucket, value)
     }

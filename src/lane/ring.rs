@@ -253,6 +253,12 @@ fn limits(tail: u64, capacity: usize) -> (u64, u64) {
     (tail.wrapping_add(capacity as u64), tail.wrapping_add((capacity as u64).div_ceil(2)))
 }
 
+/// The reader writes one word in so many, so that it owns each line that it has read. A producer gets a line that
+/// another core has written in the time of a miss, which the processor foresees; the line that both cores have merely
+/// read it must first take from the other's cache, and its stores wait behind that. Flat out, spans: 39 M/s where there
+/// were 9 to 28, by where the two cores lie (AMD EPYC, Zen 4).
+const LINE: usize = 8;
+
 /// The reading end. The aggregator has one for each lane.
 #[derive(Debug)]
 pub(crate) struct Consumer {
@@ -288,6 +294,9 @@ impl Consumer {
         let straight = &straight[..count.min(straight.len())];
         let wrapped = &wrapped[..count - straight.len()];
         into.extend(straight.iter().chain(wrapped).map(|word| word.load(Ordering::Relaxed)));
+        // Relaxed: ordered by the limit's Release, like our reads.
+        let first_words = straight.iter().step_by(LINE).chain(wrapped.iter().step_by(LINE));
+        first_words.for_each(|word| word.store(0, Ordering::Relaxed));
         self.tail = self.tail.wrapping_add(count as u64);
         // Release pairs with the Acquire of `push`: our reads are done before the words are overwritten.
         let grant = if planted(Bug::RelaxedGrant) { Ordering::Relaxed } else { Ordering::Release };

@@ -35,7 +35,8 @@ pub struct Config {
     /// How full the aggregator wants to find the fullest ring, between 0 and 1: fuller, and it sleeps less.
     /// Default 0.25.
     pub batch: f64,
-    /// The aggregator's shortest sleep. Default 100 µs.
+    /// The aggregator's shortest sleep: it sleeps so long or, if half of that would be too long, not at all. Default
+    /// 20 µs.
     pub shortest_sleep: Duration,
     /// The aggregator's longest sleep. Default 10 ms.
     pub longest_sleep: Duration,
@@ -77,7 +78,7 @@ pub struct Config {
     pub stall_after: Duration,
     /// Share of the spans of a pass that may be shed, from 0 to 1. Default 0.1.
     pub shed_share: f64,
-    /// Passes in a row above it before the switch degrades. Default 100.
+    /// Passes in a row above it before the switch degrades. Default 1,000.
     pub shed_steps: u32,
     /// Bytes set aside for lanes, histograms and kept spans, above which the switch goes off. Default 1 GiB.
     pub memory_cap: usize,
@@ -145,7 +146,7 @@ impl Default for Config {
             lane_cap: 2_048,
             idle_lanes: 64,
             batch: 0.25,
-            shortest_sleep: Duration::from_micros(100),
+            shortest_sleep: Duration::from_micros(20),
             longest_sleep: Duration::from_millis(10),
             flush_interval: Duration::from_secs(10),
             series_cap: 2_000,
@@ -163,7 +164,7 @@ impl Default for Config {
             exemplars: true,
             stall_after: Duration::from_secs(1),
             shed_share: 0.1,
-            shed_steps: 100,
+            shed_steps: 1_000,
             memory_cap: 1 << 30,
             retry: Duration::from_secs(1),
             retry_max: Duration::from_secs(60),

@@ -11,6 +11,7 @@ mod outcome;
 mod pacing;
 mod policy;
 mod shown;
+mod slack;
 mod spans;
 mod step;
 #[cfg(all(test, not(tellane_loom)))]

@@ -14,12 +14,12 @@ pub(crate) struct Pacing {
 
 impl Pacing {
     /// The next sleep after finding such a fill. Shorter at once, longer by at most half: a burst must not meet a
-    /// worker that has just dozed off.
+    /// worker that has just dozed off. None at all if half the shortest would be too long.
     pub(crate) fn next(&mut self, fill_permille: u32) -> Duration {
         let wanted = self.present.saturating_mul(self.target_permille) / fill_permille.max(1);
         let longer = self.present.saturating_add(self.present / 2).saturating_add(Duration::from_micros(1));
         self.present = wanted.min(longer).clamp(self.shortest, self.longest);
-        self.present
+        if wanted < self.shortest / 2 { Duration::ZERO } else { self.present }
     }
 }
 
@@ -35,7 +35,10 @@ mod tests {
         assert_eq!(pacing.next(250), longest);
         assert_eq!(pacing.next(500), longest / 2);
         assert_eq!(pacing.next(1_000), longest / 8);
-        (0..10).for_each(|_| assert!(pacing.next(1_000) >= shortest));
+        assert_eq!(pacing.next(1_000), longest / 32);
+        assert_eq!(pacing.next(1_000), Duration::ZERO);
+        assert_eq!(pacing.next(500), shortest);
+        assert_eq!(pacing.next(501), Duration::ZERO);
         assert_eq!(pacing.present, shortest);
         assert_eq!(pacing.next(0), Duration::from_micros(301));
         (0..20).for_each(|_| assert!(pacing.next(0) <= longest));

@@ -2,6 +2,7 @@
 
 use super::pacing::Pacing;
 use super::policy::{Policy, Thresholds};
+use super::slack;
 use super::step::Step;
 use crate::lane::{Directory, local};
 use crate::snapshot::Snapshot;
@@ -72,6 +73,7 @@ impl Worker {
 
     fn work(&mut self) {
         become_own_thread();
+        slack::none_for_this_thread();
         let clock = self.directory.clock.clone();
         let mut policy = Policy::new(self.thresholds);
         let mut failures = 0;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicI64, Ordering};
-use support::{DEADLINE, balanced, caught_up, gated, start, values};
+use support::{DEADLINE, balanced, caught_up, conditions, conditions_of, gated, start, values};
 use tellane::{Config, Kind, Snapshot, Telemetry};
 
 struct Counting;
@@ -97,6 +97,7 @@ fn main() {
         println!("{figures}");
         return;
     }
+    let begun = conditions_of("memory");
     // `cargo test` passes no --bench.
     let (threads, series) = if has("--short") || !has("--bench") { (8, 200) } else { (32, 1_000) };
     let steps = alone("steps:0", threads);
@@ -111,7 +112,7 @@ fn main() {
     print("a lane without spill", Some(&vec![lanes.clone()]));
     if let Some(path) = after("--json") {
         let figures = json!({
-            "bench": "memory",
+            "conditions": conditions::ended(begun),
             "threads_measured": threads,
             "series_measured": series,
             "thread_by_step": steps,

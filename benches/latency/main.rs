@@ -19,6 +19,7 @@ mod support;
 mod ticks;
 
 use serde_json::json;
+use support::{conditions, conditions_of};
 
 /// How much is done.
 #[derive(Clone, Copy)]
@@ -41,14 +42,14 @@ fn main() {
     } else {
         Extent { calls: 1_000_000, ring_words: 1 << 15, time: std::time::Duration::from_millis(500) }
     };
+    let begun = conditions_of("latency");
     let scale = ticks::nanos_per_tick(std::time::Duration::from_millis(50));
     let singles = singles::run(extent, scale);
     let scaling = scaling::run(extent);
     if let Some(path) = json {
         let figures = json!({
-            "bench": "latency",
+            "conditions": conditions::ended(begun),
             "short": short,
-            "processors": std::thread::available_parallelism().map_or(0, |count| count.get()),
             "nanoseconds_per_tick": scale,
             "ring_words": extent.ring_words,
             "single_calls": singles,

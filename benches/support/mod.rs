@@ -1,6 +1,8 @@
 //! What several benches need. Each is a program of its own and uses its part. Cold, but for the loop that is timed.
 #![allow(dead_code, clippy::disallowed_methods)] // the OS clock measures from outside
 
+pub(crate) mod conditions;
+
 use criterion::Bencher;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,6 +58,14 @@ pub(crate) fn gated(config: Config) -> (Telemetry, Gate) {
     let config = Config { stall_after: NEVER, ..config };
     let builder = Telemetry::builder("bench").config(config).inject(gate.hook());
     (builder.start().expect("the settings are valid"), gate)
+}
+
+/// What a bench that keeps a record of its figures says of their conditions.
+pub(crate) fn conditions_of(bench: &str) -> serde_json::Value {
+    // `--bench` comes from cargo.
+    let arguments: Vec<_> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let command = format!("cargo bench --bench {bench} -- {}", arguments.join(" "));
+    conditions::now(env!("CARGO_MANIFEST_DIR"), &["benches"], &command)
 }
 
 /// Waits until the aggregator has read everything there is.

@@ -8,6 +8,8 @@
 #![allow(clippy::disallowed_methods)] // the OS clock measures from outside
 
 mod alloc;
+#[path = "../../benches/support/conditions.rs"] // as the other records say it
+mod conditions;
 mod machine;
 mod page;
 mod peers;
@@ -21,6 +23,9 @@ mod run;
 mod second;
 mod subject;
 mod targets;
+#[cfg(test)]
+mod tests;
+mod verdict;
 mod worker;
 mod workload;
 
@@ -67,11 +72,14 @@ fn main() {
     let (only, peer) = (after("--only", 1), after("--peer", 1));
     let is_wanted = |subject: &str| only.is_none_or(|only| subject.contains(only));
     let is_peer = |name: &str| peer.is_none_or(|peer| name.contains(peer));
-    let mut conditions = machine::Conditions::now();
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let sources = ["comparison/src", "comparison/Cargo.toml", "comparison/Cargo.lock"];
+    let release = if cfg!(debug_assertions) { "" } else { "--release " };
+    let command = format!("cargo run {release}-- {}", arguments.join(" "));
+    let begun = conditions::now(root, &sources, &command);
     let (rows, rates) = rounds::rows(length.rounds, is_wanted, is_peer);
     let rates = rounds::rates(rates, length.runs, length.time);
-    conditions.load_after = machine::load();
-    let run = run::Run { conditions, rows, rates };
+    let run = run::Run { conditions: conditions::ended(begun), rows, rates };
     println!("{}\n{}\n{}", report::head(&run), report::subjects(&run), report::losers(&run));
     if let Some(path) = after("--json", 1) {
         run.write(path);

@@ -17,6 +17,8 @@ pub(crate) struct Flow {
     pub(crate) lost: u64,
     /// Growth of resident memory while it ran, in KiB.
     pub(crate) grew: i64,
+    /// Processor time of the thread that makes the calls, while they are timed.
+    pub(crate) caller: Duration,
     /// Processor time of all but the calls themselves, until the last record was dealt with.
     pub(crate) background: Duration,
 }
@@ -25,6 +27,8 @@ pub(crate) struct Flow {
 pub(crate) struct Rate {
     pub(crate) subject: &'static str,
     pub(crate) how: &'static str,
+    /// What this way does not promise that the others do; empty if it is all there.
+    pub(crate) weaker: &'static str,
     pub(crate) run: Box<dyn FnOnce(Duration) -> Flow>,
 }
 
@@ -35,7 +39,13 @@ impl Rate {
         how: &'static str,
         run: impl FnOnce(Duration) -> Flow + 'static,
     ) -> Self {
-        Self { subject, how, run: Box::new(run) }
+        Self { subject, how, weaker: "", run: Box::new(run) }
+    }
+
+    /// Says what this way does not promise that the others do. It is shown, but is nobody's best peer.
+    pub(crate) fn weaker(mut self, what: &'static str) -> Self {
+        self.weaker = what;
+        self
     }
 }
 
@@ -62,5 +72,5 @@ pub(crate) fn flow(
     let background = (machine::process_time() - process).saturating_sub(own);
     machine::run_anywhere();
     assert!(arrived <= all && arrived > 0, "{arrived} arrived of {all} that were made");
-    Flow { calls: made, took, made: all, lost: all - arrived, grew, background }
+    Flow { calls: made, took, made: all, lost: all - arrived, grew, caller: own, background }
 }

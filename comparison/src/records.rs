@@ -1,6 +1,7 @@
 //! What is measured elsewhere and kept in `perf/record/`, as tables: instructions (CSV), latencies and memory (JSON).
 //! Knows nothing of what the columns mean: an array of objects is a table, what stands beside it is said before. Cold.
 
+use crate::conditions;
 use crate::report::push;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -45,7 +46,14 @@ pub(crate) fn text(folder: &Path) -> String {
                     &mut text,
                     format_args!("{about} By `{command}`, kept in [{file}](perf/record/{file}).\n\n"),
                 );
-                text.push_str(&if file.ends_with(".csv") { csv(&kept) } else { json(&kept, file) });
+                let (on, figures) = if file.ends_with(".csv") { csv(&kept) } else { json(&kept, file) };
+                let on = on.unwrap_or_else(|| {
+                    format!(
+                        "**Made on unknown conditions**: this record does not say commit, compiler, processor, date \
+                         and command; `{command}` makes one that does"
+                    )
+                });
+                push(&mut text, format_args!("{on}.\n\n{figures}"));
             }
             Err(_) => push(
                 &mut text,
@@ -58,11 +66,18 @@ pub(crate) fn text(folder: &Path) -> String {
     text
 }
 
-fn csv(kept: &str) -> String {
-    let (mut text, mut is_first) = (String::new(), true);
+/// What it was made on, if it is told, and the figures.
+type Told = (Option<String>, String);
+
+fn csv(kept: &str) -> Told {
+    let (mut on, mut text, mut is_first) = (None, String::new(), true);
     for line in kept.lines().filter(|line| !line.is_empty()) {
         // What a line of comment says goes before the table.
         if let Some(said) = line.strip_prefix('#') {
+            if said.starts_with(" Commit ") {
+                on = Some(said.trim().to_owned());
+                continue;
+            }
             push(&mut text, format_args!("{}\n\n", said.trim()));
             continue;
         }
@@ -74,14 +89,16 @@ fn csv(kept: &str) -> String {
         }
     }
     text.push('\n');
-    text
+    (on, text)
 }
 
-fn json(kept: &str, file: &str) -> String {
-    let value = serde_json::from_str(kept).unwrap_or_else(|error| panic!("{file} is no JSON: {error}"));
+fn json(kept: &str, file: &str) -> Told {
+    let mut value: Value =
+        serde_json::from_str(kept).unwrap_or_else(|error| panic!("{file} is no JSON: {error}"));
+    let told = value.as_object_mut().and_then(|fields| fields.shift_remove("conditions"));
     let mut text = String::new();
     part(&mut text, "", &value);
-    text
+    (told.and_then(|told| conditions::sentence(&told)), text)
 }
 
 /// Plain fields in a line, then tables, then what holds more of the kind, under its name.

@@ -1,6 +1,7 @@
 //! The tables, in markdown: one a subject, sorted, every row beside the best peer, and those of tellane that lose. The
 //! same on the terminal and on the page. Cold.
 
+use crate::conditions;
 use crate::run::{Case, Figures, Flows, OURS, Run};
 use crate::subject;
 use std::fmt::Write;
@@ -9,11 +10,8 @@ use std::fmt::Write;
 pub(crate) fn head(run: &Run) -> String {
     let rounds = run.rows.first().map_or(0, |row| row.rounds);
     let runs = run.rates.first().map_or(0, |rate| rate.runs);
-    let on = &run.conditions;
-    format!(
-        "Commit {}, {}, {} x {}, load {} before and {} after, {}: `{}`, {rounds} rounds, {runs} runs of each rate.\n",
-        on.commit, on.rustc, on.processors, on.processor, on.load, on.load_after, on.date, on.command,
-    )
+    let on = conditions::sentence(&run.conditions).expect("a run says what it was made on");
+    format!("{on}, {rounds} rounds, {runs} runs of each rate.\n")
 }
 
 /// All subjects that have rows or rates.
@@ -31,37 +29,49 @@ pub(crate) fn subjects(run: &Run) -> String {
     text
 }
 
-/// tellane's rows and rates that a peer is quicker than, the worst first.
+/// A figure of a row or a rate, less is better, and what it is of beyond the row's name.
+type Price<'run> = (&'run Case, f64, &'static str);
+
+/// Ours that have a peer: how many times as much as the best peer, which, and to whom. `all` is of one subject and one
+/// kind of figure.
+fn beside_the_best<'run>(all: &[Price<'run>]) -> Vec<(f64, Price<'run>, &'run Case)> {
+    let rivals = all.iter().filter(|(case, ..)| case.is_rival());
+    let Some((best, least, _)) = rivals.min_by(|left, right| left.1.total_cmp(&right.1)) else {
+        return Vec::new();
+    };
+    let ours = all.iter().filter(|(case, ..)| case.is_ours());
+    ours.map(|ours| (ours.1 / least, *ours, *best)).collect()
+}
+
+/// tellane's rows and rates that a peer is quicker than, the worst first. A rate counts twice: by what it reaches, and by
+/// what all threads together pay.
 pub(crate) fn losers(run: &Run) -> String {
-    let (mut lost, mut beside) = (Vec::new(), 0);
+    let mut all = Vec::new();
     for subject in subject::ALL {
         let (rows, rates) = (run.rows_of(subject), run.rates_of(subject));
-        let best_row = rows.iter().find(|row| row.case.is_rival());
-        let best_rate = rates.iter().find(|rate| rate.case.is_rival());
-        let of_rows = best_row.into_iter().flat_map(|best| {
-            let ours = rows.iter().filter(|row| row.case.is_ours());
-            ours.map(move |row| (row.median / best.median, &row.case, &best.case))
-        });
-        let of_rates = best_rate.into_iter().flat_map(|best| {
-            let ours = rates.iter().filter(|rate| rate.case.is_ours());
-            ours.map(move |rate| (best.millions / rate.millions, &rate.case, &best.case))
-        });
-        for found in of_rows.chain(of_rates) {
-            beside += 1;
-            if found.0 > 1.0 {
-                lost.push(found);
-            }
-        }
+        let of_rows: Vec<_> = rows.iter().map(|row| (&row.case, row.median, "")).collect();
+        let of_rates: Vec<_> = rates.iter().map(|rate| (&rate.case, 1e3 / rate.millions, "")).collect();
+        let of_totals: Vec<_> =
+            rates.iter().filter_map(|rate| Some((&rate.case, rate.total()?, ": total CPU"))).collect();
+        all.extend([of_rows, of_rates, of_totals].iter().flat_map(|one| beside_the_best(one)));
     }
+    let beside = all.len();
+    let mut lost = all;
+    lost.retain(|(ratio, ..)| *ratio > 1.0);
     lost.sort_by(|left, right| right.0.total_cmp(&left.0));
-    let mut text =
-        format!("Of {beside} rows of tellane that have a peer, {} lose to the best one.\n", lost.len());
+    let mut text = format!(
+        "Of {beside} figures of tellane that have a peer's beside them, {} lose to the best one.\n",
+        lost.len()
+    );
     if !lost.is_empty() {
         text.push_str("\n| subject | row | ratio | to |\n|---|---|---:|---|\n");
     }
-    for (ratio, ours, best) in lost {
+    for (ratio, (ours, _, what), best) in lost {
         let (subject, how, rival, their) = (&ours.subject, &ours.how, &best.peer, &best.how);
-        push(&mut text, format_args!("| {subject} | {how} | {ratio:.2} **loses** | {rival}, {their} |\n"));
+        push(
+            &mut text,
+            format_args!("| {subject}{what} | {how} | {ratio:.2} **loses** | {rival}, {their} |\n"),
+        );
     }
     text
 }
@@ -115,9 +125,11 @@ fn table(rows: &[&Figures]) -> String {
 
 fn rates_table(rates: &[&Flows]) -> String {
     let best = rates.iter().find(|rate| rate.case.is_rival());
-    let mut text = String::from("| who | how | M/s | lost | memory grew by, MiB | background, ns a record |");
+    let mut text = String::from(
+        "| who | how | M/s | lost | memory grew by, MiB | background CPU, ns a record | total CPU, ns a record |",
+    );
     push(&mut text, format_args!(" {} |\n", beside(best.map(|best| &best.case))));
-    text.push_str("|---|---|---:|---:|---:|---:|---:|\n");
+    text.push_str("|---|---|---:|---:|---:|---:|---:|---:|\n");
     for rate in rates {
         let beside = against(best.map(|best| best.millions / rate.millions), &rate.case);
         let share = 100.0 * rate.lost as f64 / rate.made.max(1) as f64;
@@ -125,10 +137,11 @@ fn rates_table(rates: &[&Flows]) -> String {
         let (who, how, millions, background) =
             (peer(&rate.case), how(&rate.case), rate.millions, rate.background);
         let grew = rate.grew as f64 / 1024.0;
+        let total = rate.total().map_or_else(|| "-".to_owned(), |total| format!("{total:.2}"));
         push(
             &mut text,
             format_args!(
-                "| {who} | {how} | {millions:.1} | {lost} | {grew:.1} | {background:.2} | {beside} |\n"
+                "| {who} | {how} | {millions:.1} | {lost} | {grew:.1} | {background:.2} | {total} | {beside} |\n"
             ),
         );
     }

@@ -140,6 +140,7 @@ pub(crate) fn rates(places: Vec<Place>, runs: usize, time: Duration) -> Vec<Flow
                 lost: sum(&flows, 4),
                 grew: flows.iter().map(|flow| number(&flow[5])).max().unwrap_or(0),
                 background: each(|flow| number::<f64>(&flow[6]) / number::<f64>(&flow[1])),
+                caller: Some(each(|flow| number::<f64>(&flow[7]) / number::<f64>(&flow[1]))),
                 runs,
             }
         })

@@ -1,8 +1,8 @@
 //! A run: what it was made on, and what every row and every rate came to. The JSON is this and nothing else, so that a
 //! page can be made of it at any later time. Cold.
 
-use crate::machine::Conditions;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::Path;
 
 /// Who is no peer: the bare ideas.
@@ -64,14 +64,25 @@ pub(crate) struct Flows {
     /// Nanoseconds of processor time a record, beside the caller's.
     #[serde(rename = "background_ns")]
     pub(crate) background: f64,
+    /// The caller's; runs of before it was measured have none.
+    #[serde(rename = "caller_ns", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) caller: Option<f64>,
     pub(crate) runs: usize,
+}
+
+impl Flows {
+    /// Nanoseconds of processor time a record, on all threads.
+    pub(crate) fn total(&self) -> Option<f64> {
+        self.caller.map(|caller| caller + self.background)
+    }
 }
 
 /// All of it.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Run {
+    /// What it was made on and of (`conditions.rs`).
     #[serde(flatten)]
-    pub(crate) conditions: Conditions,
+    pub(crate) conditions: Value,
     pub(crate) rows: Vec<Figures>,
     pub(crate) rates: Vec<Flows>,
 }

@@ -43,7 +43,7 @@ pub(crate) fn serve(peer: usize) {
         say(&format!("row\t{}\t{}\t{}\t{}", row.subject, row.how, row.threads, row.weaker));
     }
     for rate in (PEERS[peer].rates)() {
-        say(&format!("rate\t{}\t{}\t1\t", rate.subject, rate.how));
+        say(&format!("rate\t{}\t{}\t1\t{}", rate.subject, rate.how, rate.weaker));
     }
     say("ready");
     for line in stdin().lock().lines() {
@@ -70,13 +70,14 @@ pub(crate) fn rate(peer: usize, number: usize, time: Duration) {
     let rate = (PEERS[peer].rates)().swap_remove(number);
     let flow = (rate.run)(time);
     say(&format!(
-        "flow\t{}\t{}\t{}\t{}\t{}\t{}",
+        "flow\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
         flow.calls,
         flow.took.as_nanos(),
         flow.made,
         flow.lost,
         flow.grew,
-        flow.background.as_nanos()
+        flow.background.as_nanos(),
+        flow.caller.as_nanos()
     ));
     end(0);
 }

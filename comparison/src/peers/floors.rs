@@ -44,7 +44,11 @@ fn log_linear_and_sum(value: u64) {
 fn span<const N: usize>(number: u32) {
     let start = ticks();
     let mut words = [u64::from(number); N];
-    (words[1], words[2]) = (start, ticks() - start);
+    // What is left of a span that only counts is how long it took.
+    words[0] ^= ticks() - start;
+    if N > 1 {
+        words[N - 1] = start;
+    }
     RING.with(|ring| {
         HEAD.with(|head| {
             let at = head.get();
@@ -135,21 +139,35 @@ pub(super) fn rows() -> Vec<Row> {
             }),
             counted_in_buckets,
         ),
-        something(
-            Row::one(subject::SPAN_CHILD, "2 raw clock readings, 4 words into a ring", SPANS, span::<4>),
-            head,
-        ),
-        something(
-            Row::two(subject::SPAN_CHILD_2T, "2 raw clock readings, 4 words into a ring", SPANS, span::<4>),
-            head,
-        ),
+        // As many words as tellane's record of such a span has: seven, two more an attribute, one if it only counts.
         something(
             Row::one(subject::SPAN_ROOT, "2 raw clock readings, 7 words into a ring", SPANS, span::<7>),
             head,
         ),
+        something(
+            Row::one(subject::SPAN_CHILD, "2 raw clock readings, 7 words into a ring", SPANS, span::<7>),
+            head,
+        ),
+        something(
+            Row::two(subject::SPAN_CHILD_2T, "2 raw clock readings, 7 words into a ring", SPANS, span::<7>),
+            head,
+        ),
+        something(
+            Row::one(subject::SPAN_TREE, "2 raw clock readings, 7 words into a ring", SPANS, span::<7>),
+            head,
+        ),
+        something(
+            Row::one(subject::SPAN_UNSAMPLED, "2 raw clock readings, 1 word into a ring", SPANS, span::<1>),
+            head,
+        ),
         Row::batch(subject::ASYNC_POLL, "a bare poll", CALLS, |calls| poll(calls, pending())),
         something(
-            Row::one(subject::SPAN_ATTRIBUTES, "2 raw clock readings, 8 words into a ring", SPANS, span::<8>),
+            Row::one(
+                subject::SPAN_ATTRIBUTES,
+                "2 raw clock readings, 11 words into a ring",
+                SPANS,
+                span::<11>,
+            ),
             head,
         ),
     ]

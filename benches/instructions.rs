@@ -1,17 +1,18 @@
 //! One hot call, made so many times, for callgrind to count: `ci/instructions.sh` runs one process a call.
 //!
 //! `instructions NAME CALLS` makes the calls inside [`measured`], the only function whose events are counted; `--list`
-//! prints the names, `--clock` what the calls take time from. The aggregator is held up meanwhile, so that it leaves the simulated caches alone; the rings have
-//! room for all. Without arguments (`cargo test --benches`) every call is made and its result asserted; nothing is timed.
+//! prints the names, `--clock` what the calls take time from, `--conditions` what they were counted on. The aggregator is
+//! held up meanwhile, so that it leaves the simulated caches alone; the rings have room for all. Without arguments (`cargo test --benches`) every call is made and its result asserted; nothing is timed.
 
 mod support;
 
 use std::hint::black_box;
 use std::sync::{MutexGuard, OnceLock};
+use std::task::{Context, Poll, Waker};
 use support::{DEADLINE, Gate, NEVER, balanced, caught_up, gated, values};
 use tellane::{
-    Config, Kind, LazyCounter, LazyHistogram, LazyTimer, Outcome, Telemetry, Tracer, counter, histogram,
-    timer,
+    Config, Counter, Family, InSpan, Kind, LazyCounter, LazyHistogram, LazyTimer, Outcome, Telemetry, Tracer,
+    counter, histogram, timer,
 };
 
 static HITS: LazyCounter = counter!("hits_total", "A counter in a static.");
@@ -22,24 +23,45 @@ static WORK: LazyTimer = timer!("worked", "A timer in a static.");
 const FIRST: u32 = 100;
 
 /// The calls, in an order in which one process can make them all: what is not installed comes before what is.
-const CALLS: [(&str, fn(u32)); 27] = [
+const CALLS: [(&str, fn(u32)); 35] = [
     ("empty loop", |calls| made(calls, |_| ())),
     ("not installed: counter inc", |calls| made(calls, |_| HITS.inc())),
     ("not installed: histogram record", |calls| made(calls, |number| SIZES.record(u64::from(number)))),
     ("not installed: timer", |calls| made(calls, |_| drop(WORK.start()))),
     ("counter inc", counter_inc),
     ("counter inc in a static", counter_static),
-    ("counter inc by 2 labels", counter_family),
+    ("counter inc by 2 labels", |calls| {
+        counter_family(calls, ["GET", "/shop/7/items"], |family, [_, route]| {
+            family.with(["GET", black_box(route)]).inc();
+        });
+    }),
+    ("counter inc by 2 variable labels", |calls| {
+        counter_family(calls, ["GET", "/shop/7/items"], |family, [method, route]| {
+            family.with([black_box(method), black_box(route)]).inc();
+        });
+    }),
+    ("counter inc by 2 variable labels over 24 bytes", |calls| {
+        let labels = ["GET, after having been asked twice", "/shop/7/items/of-a-rather-long-name"];
+        counter_family(calls, labels, |family, [method, route]| {
+            family.with([black_box(method), black_box(route)]).inc();
+        });
+    }),
+    ("counter inc in a fixed family", counter_fixed),
     ("gauge set", gauge_set),
     ("histogram record into the ring", |calls| histogram_record(calls, 0)),
     ("histogram record flat out", |calls| histogram_record(calls, 1 << 15)),
+    ("histogram record_f64", histogram_float),
+    ("histogram record in a sampled span", histogram_in_span),
     ("timer", |calls| timed(calls, true)),
     ("span root", |calls| span(calls, Config::default(), false)),
     ("span child", |calls| span(calls, Config::default(), true)),
     ("span child with 2 attributes", span_attributes),
+    ("span child with an event", span_event),
+    ("span owned", span_owned),
     ("span unsampled", |calls| span(calls, Config { sampling: 0.0, ..Config::default() }, false)),
     ("span held", |calls| span(calls, holding(), false)),
     ("span shed", span_shed),
+    ("poll of a future in a span", poll_in_span),
     ("log with 2 fields", log_fields),
     ("log below the level", log_off),
     ("off: counter inc (goes on)", off_counter),
@@ -66,11 +88,19 @@ fn main() {
     match &arguments[..] {
         [list] if list == "--list" => CALLS.iter().for_each(|(name, _)| println!("{name}")),
         [clock] if clock == "--clock" => println!("{}", support::start(Config::default()).clock_source()),
+        [asked, command] if asked == "--conditions" => {
+            let here = support::conditions::now(env!("CARGO_MANIFEST_DIR"), &["benches"], command);
+            println!(
+                "{}",
+                support::conditions::sentence(&here).expect("commit, compiler and processor are known")
+            );
+        }
         [name, calls] => {
             let (_, run) = CALLS.iter().find(|(known, _)| known == name).expect("a name that --list prints");
             run(calls.parse().expect("a number of calls"));
         }
         _ => {
+            assert!(!CALLS.iter().any(|(name, _)| name.contains(',')), "the record is a CSV");
             CALLS.iter().for_each(|(_, run)| run(FIRST));
             println!("{} calls give what they should", CALLS.len());
         }
@@ -146,15 +176,31 @@ fn counter_static(calls: u32) {
 
 /// One combination: the hash is seeded anew in each process, and with more of them the look-up would meet others' places
 /// now and then.
-fn counter_family(calls: u32) {
-    let route = String::from("/shop/7/items");
+fn counter_family(calls: u32, labels: [&str; 2], call: impl Fn(&Family<Counter, 2>, &[String; 2])) {
+    let texts = labels.map(String::from);
     held(Config::default(), |held| {
         let family =
             held.telemetry.counter("served_total").family(["method", "route"]).expect("a fresh name");
-        made(calls, |_| family.with(["GET", black_box(&route)]).inc());
+        made(calls, |_| call(&family, &texts));
         let snapshot = held.end(Kind::Sample).1;
-        let labels = [("method", "GET"), ("route", &*route)];
+        let labels = [("method", labels[0]), ("route", labels[1])];
         assert_eq!(snapshot.counter("served_total", &labels), Some(all(calls)));
+    });
+}
+
+fn counter_fixed(calls: u32) {
+    held(Config::default(), |held| {
+        let builder = held.telemetry.counter("cached_total");
+        let family = builder.fixed_family::<(bool, bool)>(["hit", "fresh"]).expect("a fresh name");
+        made(calls, |number| family.with((number & 1 == 0, number & 2 == 0)).inc());
+        let snapshot = held.end(Kind::Sample).1;
+        // Each of the four pairs in turn, from the first again where the counted calls begin.
+        let pairs = [("true", "true"), ("false", "true"), ("true", "false"), ("false", "false")];
+        for (pair, (hit, fresh)) in (0..4).zip(pairs) {
+            let times = |calls: u32| u64::from((calls + 3 - pair) / 4);
+            let count = snapshot.counter("cached_total", &[("hit", hit), ("fresh", fresh)]);
+            assert_eq!(count.unwrap_or(0), times(FIRST) + times(calls));
+        }
     });
 }
 
@@ -179,6 +225,32 @@ fn histogram_record(calls: u32, before: usize) {
         assert_eq!((samples.recorded, samples.aggregated), (expected, expected));
         let count = snapshot.histogram("latency_seconds", &[]).map(|view| view.count());
         assert_eq!(count, Some(expected));
+    });
+}
+
+fn histogram_float(calls: u32) {
+    held(Config::default(), |held| {
+        let histogram = held.telemetry.histogram("latency").seconds().register().expect("a fresh name");
+        made(calls, |_| histogram.record_f64(black_box(0.001)));
+        let snapshot = held.end(Kind::Sample).1;
+        let view = snapshot.histogram("latency_seconds", &[]).expect("it was registered");
+        assert_eq!(view.count(), all(calls));
+        assert!((view.sum() - 0.001 * all(calls) as f64).abs() < 1e-9, "{} seconds", view.sum());
+    });
+}
+
+/// The first sample of each power of two goes along as an exemplar; those of the counted calls are mostly later ones.
+fn histogram_in_span(calls: u32) {
+    let values = values();
+    held(Config::default(), |held| {
+        let histogram = held.telemetry.histogram("latency").seconds().register().expect("a fresh name");
+        let around = held.telemetry.tracer().span("around");
+        made(calls, |number| histogram.record(black_box(values[number as usize & 8191])));
+        drop(around);
+        let snapshot = held.end(Kind::Sample).1;
+        let view = snapshot.histogram("latency_seconds", &[]).expect("it was registered");
+        assert_eq!(view.count(), all(calls));
+        assert!(!view.exemplars().is_empty(), "the span is sampled");
     });
 }
 
@@ -227,6 +299,50 @@ fn span_attributes(calls: u32) {
         assert_eq!((spans.recorded, spans.aggregated), (all(calls) + 1, all(calls) + 1));
         let attributes: usize = snapshot.spans().map(|span| span.attributes.len()).sum();
         assert_eq!(attributes as u64, 2 * all(calls));
+    });
+}
+
+fn span_event(calls: u32) {
+    held(Config::default(), |held| {
+        let tracer = held.telemetry.tracer();
+        let around = tracer.span("around");
+        made(calls, |number| {
+            tracer.span("work").event("retry").set("attempt", number);
+        });
+        drop(around);
+        let (spans, snapshot) = held.end(Kind::Span);
+        assert_eq!((spans.recorded, spans.aggregated), (all(calls) + 1, all(calls) + 1));
+        let events: usize = snapshot.spans().map(|span| span.events.len()).sum();
+        assert_eq!(events as u64, all(calls));
+    });
+}
+
+fn span_owned(calls: u32) {
+    held(Config::default(), |held| {
+        let tracer = held.telemetry.tracer();
+        made(calls, |_| drop(tracer.owned("work")));
+        let (spans, snapshot) = held.end(Kind::Span);
+        assert_eq!((spans.recorded, spans.dropped.total()), (all(calls), 0));
+        assert_eq!(snapshot.span_durations("work").map(|view| view.count()), Some(all(calls)));
+    });
+}
+
+fn poll_in_span(calls: u32) {
+    held(Config::default(), |held| {
+        let tracer = held.telemetry.tracer();
+        let mut polls = 0;
+        let pending = std::future::poll_fn(|_| {
+            polls += 1;
+            Poll::<()>::Pending
+        });
+        let mut future = Box::pin(pending.in_span(tracer.owned("polled")));
+        let mut context = Context::from_waker(Waker::noop());
+        made(calls, |_| assert!(black_box(&mut future).as_mut().poll(&mut context).is_pending()));
+        drop(future);
+        assert_eq!(polls, all(calls));
+        let (spans, snapshot) = held.end(Kind::Span);
+        assert_eq!(spans.recorded, 1);
+        assert_eq!(snapshot.span_durations("polled").map(|view| view.count()), Some(1));
     });
 }
 

@@ -3,6 +3,7 @@
 #
 #   ci/instructions.sh              measures, and rewrites perf/record/instructions.csv; commit it with what changed it
 #   ci/instructions.sh --check      measures, and fails if a call takes over 5 % and over half an instruction more than there
+#   ci/instructions.sh --into FILE  measures into FILE, and leaves the record alone
 #   ci/instructions.sh --self-test  measures nothing: shows that the comparison fails where it must (--check does, too)
 #
 # The tool is callgrind, not cachegrind: both have the same simulated caches, but cachegrind counts the whole process,
@@ -49,7 +50,8 @@ measure() { # into the file $1
     printf '%s\0' "$program" "$at" "${names[at]}" "$calls"
   done | xargs -0 -n 4 -P "$(nproc)" bash -euc 'run "$@"' run
   {
-    echo "# clock $("$program" --clock), $(rustc --version), $(valgrind --version), by ci/instructions.sh"
+    echo "# clock $("$program" --clock), $(valgrind --version)"
+    echo "# $("$program" --conditions ci/instructions.sh)"
     echo "call,instructions,data_reads,data_writes,l1_instruction_misses,l1_data_read_misses,l1_data_write_misses"
     for at in "${!names[@]}"; do
       awk -v name="${names[at]}" -v n="$calls" '{
@@ -65,8 +67,8 @@ measure() { # into the file $1
 # machines whose kernels trust another one: then they are left out, and it says so.
 compare() {
   awk -F , '
-    /^#/ { sub(/^# clock /, ""); clock[++files] = $1; next }
-    /^call,/ { next }
+    /^# clock/ { sub(/^# clock /, ""); clock[++files] = $1; next }
+    /^#/ || /^call,/ { next }
     NR == FNR { old[$1] = $2; next }
     !($1 in old) { printf "%s: not in the record\n", $1; bad = 1; next }
     { seen[$1] = 1; more = $2 - old[$1] }
@@ -122,7 +124,7 @@ case ${1:-} in
     if compare "$record" "$scratch/now.csv"; then
       echo "$(grep -vc '^#\|^call,' "$record") calls take no more instructions than $record says"
     else
-      head -qn 1 "$record" "$scratch/now.csv" >&2
+      head -qn 2 "$record" "$scratch/now.csv" >&2
       echo "on purpose? then run ci/instructions.sh, and commit $record with what changed it" >&2
       exit 1
     fi
@@ -132,5 +134,6 @@ case ${1:-} in
     [ ! -e "$record" ] || compare "$record" "$scratch/now.csv" || true
     cp "$scratch/now.csv" "$record"
     ;;
-  *) sed -n '2,6p' "$0" >&2; exit 2 ;;
+  --into) measure "$2" ;;
+  *) sed -n '2,7p' "$0" >&2; exit 2 ;;
 esac

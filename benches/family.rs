@@ -1,4 +1,4 @@
-//! Families: the series of a label combination, looked up by its texts.
+//! Families: the series of a label combination, looked up by its texts, or by the numbers of its enums.
 
 #![allow(missing_docs)] // criterion's macros
 
@@ -14,6 +14,8 @@ fn family(criterion: &mut Criterion) {
     let one = telemetry.counter("answered_total").family(["status"]).expect("a fresh name");
     let two = telemetry.counter("served_total").family(["method", "route"]).expect("a fresh name");
     let sizes = telemetry.histogram("sizes").family(["method", "route"]).expect("a fresh name");
+    let fixed = telemetry.counter("cached_total").fixed_family::<(bool, bool)>(["hit", "fresh"]);
+    let fixed = fixed.expect("a fresh name");
     let routes: Vec<String> = (0..100).map(|number| format!("/shop/{number}/items")).collect();
     let mut at = 0;
     let mut route = || {
@@ -21,8 +23,8 @@ fn family(criterion: &mut Criterion) {
         black_box(&*routes[at])
     };
     let rest = || drop(caught_up(&telemetry));
-    let mut made = [0; 4];
-    let [answered, same, served, sized] = &mut made;
+    let mut made = [0; 5];
+    let [answered, same, served, cached, sized] = &mut made;
     let mut group = criterion.benchmark_group("family");
     group.bench_function("counter, 1 label", |bench| {
         counted(bench, answered, || one.with([black_box("200")]).inc());
@@ -33,14 +35,25 @@ fn family(criterion: &mut Criterion) {
     group.bench_function("counter, 2 labels, 100 series", |bench| {
         counted(bench, served, || two.with(["GET", route()]).inc());
     });
+    group.bench_function("counter, 2 enums", |bench| {
+        let mut number = 0_u32;
+        counted(bench, cached, || {
+            number = number.wrapping_add(1);
+            fixed.with((black_box(number) & 1 == 0, black_box(number) & 2 == 0)).inc();
+        });
+    });
     group.bench_function("histogram, 2 labels, 100 series", |bench| {
         in_bursts(bench, sized, BURST, rest, || sizes.with(["GET", route()]).record(black_box(7)));
     });
     group.finish();
     let snapshot = caught_up(&telemetry);
-    let [answered, same, served, sized] = made;
+    let [answered, same, served, cached, sized] = made;
     assert_eq!(snapshot.counter("answered_total", &[("status", "200")]), Some(answered));
+    // `/shop/cart` is none of the routes.
+    let cart = snapshot.counter("served_total", &[("method", "GET"), ("route", "/shop/cart")]);
+    assert_eq!(cart.unwrap_or(0), same);
     assert_eq!(total(&snapshot, "served_total"), same + served);
+    assert_eq!(total(&snapshot, "cached_total"), cached);
     assert_eq!(total(&snapshot, "sizes"), sized);
 }
 

@@ -6,13 +6,16 @@ mod support;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
+use std::task::{Context, Waker};
 use support::{DEADLINE, balanced, counted, start};
 use tellane::{
-    Config, Counter, Histogram, Kind, LazyCounter, LazyHistogram, LazyTimer, Tracer, counter, histogram,
-    timer,
+    Config, Counter, Family, FixedFamily, Histogram, InSpan, Kind, LazyCounter, LazyGauge, LazyHistogram,
+    LazyTimer, LazyUpDownCounter, Tracer, counter, gauge, histogram, timer, up_down_counter,
 };
 
 static HITS: LazyCounter = counter!("hits_total", "A counter that nobody installs.");
+static LEVEL: LazyGauge = gauge!("level", "A gauge that nobody installs.");
+static OPEN: LazyUpDownCounter = up_down_counter!("open", "One that goes up and down, and nobody installs.");
 static SIZES: LazyHistogram = histogram!("sizes", "A histogram that nobody installs.");
 static WORK: LazyTimer = timer!("worked", "A timer that nobody installs.");
 
@@ -22,23 +25,71 @@ fn off(criterion: &mut Criterion) {
     let latency = telemetry.histogram("latency").seconds().register().expect("a fresh name");
     let work = telemetry.timer("work").register().expect("a fresh name");
     let (tracer, log) = (telemetry.tracer(), telemetry.logger("bench"));
+    let level = telemetry.gauge("level").register().expect("a fresh name");
+    let open = telemetry.up_down_counter("open").register().expect("a fresh name");
+    let family = telemetry.counter("served_total").family(["method", "route"]).expect("a fresh name");
+    let fixed = telemetry.counter("cached_total").fixed_family::<(bool, bool)>(["hit", "fresh"]);
+    let fixed = fixed.expect("a fresh name");
     telemetry.switch().force_off();
-    let mut made = [0; 5];
-    let [calls, samples, timed, spans, logs] = &mut made;
+    let mut made = [0; 12];
+    let [calls, sets, ups, served, cached, samples, timed, spans, carrying, owned, polls, logs] = &mut made;
     let mut group = criterion.benchmark_group("off");
     group.bench_function("counter inc, which goes on", |bench| counted(bench, calls, || calls_total.inc()));
+    group.bench_function("gauge set, which goes on", |bench| {
+        let mut next = 0.0;
+        counted(bench, sets, || {
+            next += 1.0;
+            level.set(black_box(next));
+        });
+    });
+    group.bench_function("up-down-counter inc, which goes on", |bench| counted(bench, ups, || open.inc()));
+    group.bench_function("counter inc, 2 labels, which goes on", |bench| {
+        counted(bench, served, || family.with([black_box("GET"), black_box("/shop/cart")]).inc());
+    });
+    group.bench_function("counter inc, 2 enums, which goes on", |bench| {
+        counted(bench, cached, || fixed.with((black_box(true), black_box(false))).inc());
+    });
     group.bench_function("histogram record", |bench| {
         counted(bench, samples, || latency.record(black_box(1_234_567)));
     });
     group.bench_function("timer", |bench| counted(bench, timed, || drop(work.start())));
     group.bench_function("span", |bench| counted(bench, spans, || drop(tracer.span("root"))));
+    group.bench_function("span with 2 attributes", |bench| {
+        counted(bench, carrying, || {
+            let mut span = tracer.span("attributes");
+            span.set("number", black_box(7_u64));
+            span.set("method", black_box("GET"));
+        });
+    });
+    group.bench_function("owned span", |bench| counted(bench, owned, || drop(tracer.owned("owned"))));
+    let mut future = Box::pin(std::future::pending::<()>().in_span(tracer.owned("polled")));
+    let mut context = Context::from_waker(Waker::noop());
+    let mut pending = 0;
+    group.bench_function("poll of a future in a span", |bench| {
+        counted(bench, polls, || {
+            pending += u64::from(black_box(&mut future).as_mut().poll(&mut context).is_pending());
+        });
+    });
+    drop(future);
     group.bench_function("log, 2 fields", |bench| {
         counted(bench, logs, || tellane::info!(log, "order placed", number = black_box(7_u64), by = "web"));
     });
     group.finish();
     let end = telemetry.shutdown(DEADLINE);
-    let [calls, samples, timed, spans, logs] = made;
-    assert_eq!(telemetry.latest().counter("calls_total", &[]), Some(calls));
+    let [calls, sets, ups, served, cached, samples, timed, spans, carrying, owned, polls, logs] = made;
+    assert_eq!(pending, polls, "the future is polled all the same");
+    let last = telemetry.latest();
+    assert_eq!(last.counter("calls_total", &[]), Some(calls));
+    assert!(sets > 0 && last.gauge("level", &[]) >= Some(1.0));
+    assert_eq!(last.up_down_counter("open", &[]), Some(ups as i64));
+    let labels = [("method", "GET"), ("route", "/shop/cart")];
+    assert_eq!(last.counter("served_total", &labels).unwrap_or(0), served);
+    let enums = [("hit", "true"), ("fresh", "false")];
+    assert_eq!(last.counter("cached_total", &enums).unwrap_or(0), cached);
+    assert_eq!(last.histogram("latency_seconds", &[]).map_or(0, |view| view.count()), 0);
+    assert_eq!(last.histogram("work_seconds", &[]).map_or(0, |view| view.count()), 0);
+    assert_eq!(last.spans().count(), 0, "no span was kept");
+    let spans = spans + carrying + owned + 1; // and the one around the future
     for (kind, made) in [(Kind::Sample, samples + timed), (Kind::Span, spans), (Kind::Log, logs)] {
         let account = balanced(&end.ledger, kind);
         assert_eq!((account.recorded, account.switched_off), (made, made), "{kind:?}");
@@ -48,24 +99,51 @@ fn off(criterion: &mut Criterion) {
 fn not_there(criterion: &mut Criterion) {
     let mut made = 0;
     let mut group = criterion.benchmark_group("not installed");
+    group.bench_function("gauge set", |bench| counted(bench, &mut made, || LEVEL.set(black_box(7.0))));
+    group.bench_function("up-down-counter inc", |bench| counted(bench, &mut made, || OPEN.inc()));
     group.bench_function("counter inc", |bench| counted(bench, &mut made, || HITS.inc()));
     group
         .bench_function("histogram record", |bench| counted(bench, &mut made, || SIZES.record(black_box(7))));
     group.bench_function("timer", |bench| counted(bench, &mut made, || drop(WORK.start())));
     group.finish();
     let (counter, histogram, tracer) = black_box((Counter::noop(), Histogram::noop(), Tracer::noop()));
+    let (family, fixed) =
+        black_box((Family::<Counter, 2>::noop(), FixedFamily::<Counter, (bool, bool)>::noop()));
     let mut group = criterion.benchmark_group("noop");
     group.bench_function("counter inc", |bench| counted(bench, &mut made, || counter.inc()));
     group.bench_function("histogram record", |bench| {
         counted(bench, &mut made, || histogram.record(black_box(7)));
     });
-    group.bench_function("span", |bench| counted(bench, &mut made, || drop(tracer.span("noop"))));
+    group.bench_function("counter inc, 2 labels", |bench| {
+        counted(bench, &mut made, || family.with([black_box("GET"), black_box("/shop/cart")]).inc());
+    });
+    group.bench_function("counter inc, 2 enums", |bench| {
+        counted(bench, &mut made, || fixed.with((black_box(true), black_box(false))).inc());
+    });
+    let (mut spans, mut recorded) = (0, 0);
+    group.bench_function("span", |bench| {
+        counted(bench, &mut spans, || recorded += u64::from(tracer.span("noop").is_recorded()));
+    });
+    group.bench_function("owned span", |bench| {
+        counted(bench, &mut spans, || recorded += u64::from(tracer.owned("noop").is_recorded()));
+    });
     group.finish();
-    assert!(made > 0);
+    assert!(made > 0 && spans > 0);
+    assert_eq!((recorded, tracer.current()), (0, None), "no span, and none that is open");
     // An instance that is installed later hears nothing of what was said before.
     let telemetry = tellane::Telemetry::builder("bench").install().expect("the first one");
     HITS.inc();
-    assert_eq!(support::caught_up(&telemetry).counter("hits_total", &[]), Some(1));
+    OPEN.dec();
+    SIZES.record(7);
+    LEVEL.add(0.5);
+    drop(WORK.start());
+    let snapshot = support::caught_up(&telemetry);
+    assert_eq!(snapshot.counter("hits_total", &[]), Some(1));
+    assert_eq!(snapshot.up_down_counter("open", &[]), Some(-1));
+    assert_eq!(snapshot.gauge("level", &[]), Some(0.5));
+    let counts =
+        ["sizes", "worked_seconds"].map(|name| snapshot.histogram(name, &[]).map(|view| view.count()));
+    assert_eq!(counts, [Some(1), Some(1)]);
 }
 
 criterion_group!(benches, off, not_there);

@@ -1,11 +1,10 @@
-//! The cold side: snapshots, the text format, the encoding.
+//! The cold side: snapshots, what is made of them, scrapes.
 
 #![allow(missing_docs)] // criterion's macros
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use std::time::Duration;
-use tellane::record::{Decoder, Record, encode};
-use tellane::{Histogram, Telemetry, prometheus};
+use tellane::{Histogram, PointValue, Snapshot, Telemetry, prometheus};
 
 /// Long enough for any machine; nothing waits for it.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -29,16 +28,42 @@ fn snapshot(criterion: &mut Criterion) {
     let taken = telemetry.snapshot(DEADLINE).expect("the aggregator is idle");
     assert_eq!(taken.points().len(), 11_001);
     let mut group = criterion.benchmark_group("snapshot of 10,000 counters and 1,000 histograms");
+    let mut touches = 0;
     group.bench_function("little changed", |bench| {
         bench.iter(|| {
+            touches += 1;
             touched.record(1);
             telemetry.snapshot(DEADLINE)
         });
     });
+    let last = telemetry.snapshot(DEADLINE).expect("the aggregator is idle");
+    assert_eq!(last.histogram("touched", &[]).map(|view| view.count()), Some(touches));
     group.bench_function("text format", |bench| bench.iter(|| prometheus::render(&taken)));
     group.bench_function("merge", |bench| bench.iter(|| taken.merge(&taken)));
     group.finish();
     assert_eq!(prometheus::render(&taken).matches("\ncalls_total{").count(), 10_000);
+    let twice = taken.merge(&taken).expect("they are of one kind");
+    assert_eq!((counts(&taken), counts(&twice)), ((10_000, 100_000), (20_000, 200_000)));
+    assert_eq!(twice.points().len(), taken.points().len(), "the same series, with twice as much in them");
+    for number in ["0", "7", "999"] {
+        let view = |of: &Snapshot| {
+            let view =
+                of.histogram("latency_seconds", &[("number", number)]).expect("it was recorded").clone();
+            (view.count(), view.sum(), view.min(), view.max(), view.quantile(0.5))
+        };
+        let (once, both) = (view(&taken), view(&twice));
+        assert_eq!((both.0, both.1), (2 * once.0, 2.0 * once.1), "{number}");
+        assert_eq!((both.2, both.3, both.4), (once.2, once.3, once.4), "{number}");
+    }
+}
+
+/// What all counters have counted, and how many samples all histograms hold.
+fn counts(snapshot: &Snapshot) -> (u64, u64) {
+    snapshot.points().fold((0, 0), |(calls, samples), point| match point.value() {
+        PointValue::Counter(count) => (calls + count, samples),
+        PointValue::Histogram(view) => (calls, samples + view.count()),
+        _ => (calls, samples),
+    })
 }
 
 /// 1,000 histograms with eleven bounds and 100 samples each; the samples are in the snapshot when it returns.
@@ -107,25 +132,5 @@ fn scrapes(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn encoding(criterion: &mut Criterion) {
-    let records: Vec<_> = (0..1_000).map(|value| Record::Sample { series: 7, value }).collect();
-    let mut words = Vec::new();
-    records.iter().for_each(|record| encode(record, &mut words).expect("small ids"));
-    let mut group = criterion.benchmark_group("encoding");
-    group.throughput(Throughput::Elements(1_000));
-    group.bench_function("encode samples", |bench| {
-        bench.iter_batched_ref(
-            || Vec::with_capacity(1_000),
-            |words| records.iter().try_for_each(|record| encode(record, words)),
-            BatchSize::SmallInput,
-        );
-    });
-    group.bench_function("decode samples", |bench| {
-        bench.iter(|| Decoder::new(&words).filter(Result::is_ok).count())
-    });
-    group.finish();
-    assert!(Decoder::new(&words).map(Result::unwrap).eq(records));
-}
-
-criterion_group!(benches, snapshot, scrapes, encoding);
+criterion_group!(benches, snapshot, scrapes);
 criterion_main!(benches);

@@ -1,4 +1,4 @@
-//! Spans: roots, children, with what they carry; those that are not sampled, held, or shed.
+//! Spans: roots, children, with what they carry, around a future; those that are not sampled, held, or shed.
 
 #![allow(missing_docs)] // criterion's macros
 
@@ -6,8 +6,9 @@ mod support;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
+use std::task::{Context, Poll, Waker};
 use support::{BURST, DEADLINE, balanced, caught_up, counted, in_bursts, start};
-use tellane::{Config, Kind, Outcome};
+use tellane::{Config, InSpan, Kind, Outcome};
 
 fn on(criterion: &mut Criterion) {
     let telemetry = start(Config::default());
@@ -39,14 +40,30 @@ fn on(criterion: &mut Criterion) {
     group.bench_function("owned", |bench| {
         in_bursts(bench, owned, BURST, rest, || drop(tracer.owned("owned")));
     });
+    let (mut wanted, mut polls, mut inside) = (0, 0, 0);
+    let pending = std::future::poll_fn(|_| {
+        polls += 1;
+        Poll::<()>::Pending
+    });
+    let mut polled = Box::pin(pending.in_span(tracer.owned("polled")));
+    let mut context = Context::from_waker(Waker::noop());
+    group.bench_function("a poll of a future in a span", |bench| {
+        counted(bench, &mut wanted, || {
+            inside += u64::from(black_box(&mut polled).as_mut().poll(&mut context).is_pending());
+        });
+    });
+    drop(polled);
     group.finish();
+    assert_eq!((polls, inside), (wanted, wanted), "the future itself was polled each time");
+    assert_eq!(tracer.current(), None, "every poll has left its span");
     let spans = balanced(&telemetry.shutdown(DEADLINE).ledger, Kind::Span);
-    let all = made.iter().sum::<u64>() + 1;
+    let all = made.iter().sum::<u64>() + 2; // the one around the children, and the polled one
     assert_eq!((spans.recorded, spans.aggregated), (all, all));
     let last = telemetry.latest();
     let counts = ["root", "child", "attributes", "event", "owned"]
         .map(|name| last.span_durations(name).map_or(0, |view| view.count()));
     assert_eq!(counts, made);
+    assert_eq!(last.span_durations("polled").map(|view| view.count()), Some(1));
 }
 
 /// Faster than one core drains: some are shed and counted, and their durations count.

@@ -1,5 +1,6 @@
 //! What many threads reach together, flat out. With fewer processors than threads the point is that it does not
-//! collapse; two floors stand beside it, a shared `fetch_add`, which does, and a thread-local add.
+//! collapse; two floors stand beside it, a shared `fetch_add`, which does, and a thread-local add. What else ran on the
+//! machine stands there, too: threads that wait for a processor take longer, whatever they do.
 
 use crate::Extent;
 use crate::calls::{Account, Around, Call, Handles};
@@ -26,6 +27,13 @@ thread_local! {
 struct Done {
     calls: u64,
     processor_nanos: u64,
+}
+
+/// How long it took, and what all processors were busy with meanwhile, ours and others'.
+#[derive(Clone, Copy)]
+struct Course {
+    took: Duration,
+    busy: Duration,
 }
 
 /// A thread's loop: calls until it is told to stop.
@@ -59,6 +67,16 @@ fn processor_nanos(thread: &str) -> u64 {
     text.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
 }
 
+/// Time that all processors have worked, for whomever; none where the system does not say. In steps of 10 ms.
+fn busy() -> Duration {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let line = text.lines().next().unwrap_or_default().split_whitespace().skip(1);
+    let ticks: Vec<u64> = line.map(|ticks| ticks.parse().unwrap_or(0)).collect();
+    // user, nice, system, idle, waiting for devices, interrupts, soft interrupts; what follows is another's time.
+    let worked = [0, 1, 2, 5, 6].map(|at| ticks.get(at).copied().unwrap_or(0));
+    Duration::from_millis(10 * worked.iter().sum::<u64>())
+}
+
 /// The aggregators' threads, by their numbers, and the same of them.
 fn aggregators() -> BTreeMap<PathBuf, u64> {
     let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return BTreeMap::new() };
@@ -71,7 +89,7 @@ fn aggregators() -> BTreeMap<PathBuf, u64> {
 struct Row {
     name: &'static str,
     threads: u32,
-    took: Duration,
+    course: Course,
     done: Done,
     background_nanos: u64,
     account: Account,
@@ -84,9 +102,9 @@ pub(crate) fn run(extent: Extent) -> Vec<Value> {
         std::thread::available_parallelism().map_or(0, usize::from)
     );
     println!(
-        "| call | threads | M/s | ns a call on its thread | processor ns a call | and the aggregator's | aggregated | dropped | off |"
+        "| call | threads | M/s | ns a call on its thread | processor ns a call | and the aggregator's | processors busy with others | aggregated | dropped | off |"
     );
-    println!("|---|{}", "---:|".repeat(8));
+    println!("|---|{}", "---:|".repeat(9));
     let mut rows = Vec::new();
     let mut say = |row: Row| rows.push(row.say());
     for threads in [1, 2, 4, 8, 16] {
@@ -106,52 +124,57 @@ pub(crate) fn run(extent: Extent) -> Vec<Value> {
 }
 
 /// Runs `each` on so many threads for a while.
-fn together(threads: u32, time: Duration, each: impl Fn(FlatOut<'_>) + Sync) -> (Duration, Done) {
+fn together(threads: u32, time: Duration, each: impl Fn(FlatOut<'_>) + Sync) -> (Course, Done) {
     let (start, stop) = (Barrier::new(threads as usize + 1), AtomicBool::new(false));
     let sum = Mutex::new(Done::default());
-    let begun = std::thread::scope(|scope| {
+    let (begun, worked) = std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| each(FlatOut { start: &start, stop: &stop, sum: &sum }));
         }
         start.wait(); // they are all there
+        let worked = busy();
         let begun = Instant::now();
         start.wait(); // and go: from here on this thread may be made to wait for a processor
         std::thread::sleep(time);
         stop.store(true, Ordering::Relaxed); // they look again after a stride
-        begun
+        (begun, worked)
     });
-    (begun.elapsed(), sum.into_inner().expect("no thread panics"))
+    let course = Course { took: begun.elapsed(), busy: busy().saturating_sub(worked) };
+    (course, sum.into_inner().expect("no thread panics"))
 }
 
 fn floor(name: &'static str, threads: u32, extent: Extent, act: impl Fn(&AtomicU64) + Sync) -> Row {
     let shared = AtomicU64::new(0);
-    let (took, done) = together(threads, extent.time, |around| around.run(|_| act(&shared)));
+    let (course, done) = together(threads, extent.time, |around| around.run(|_| act(&shared)));
     let account = Account { recorded: done.calls, aggregated: done.calls, ..Account::default() };
-    Row { name, threads, took, done, background_nanos: 0, account }
+    Row { name, threads, course, done, background_nanos: 0, account }
 }
 
 fn measured(call: Call, threads: u32, extent: Extent) -> Row {
     let others = aggregators(); // that of the instance before goes a little after its shutdown
     let telemetry = Telemetry::builder("bench").start().expect("the defaults are valid");
     let handles = Handles::new(&telemetry);
-    let (took, done) = together(threads, extent.time, |around| call.hand_to(around, &handles));
+    let (course, done) = together(threads, extent.time, |around| call.hand_to(around, &handles));
     let own = aggregators().into_iter().filter(|(thread, _)| !others.contains_key(thread));
     let background_nanos = own.map(|(_, nanos)| nanos).sum();
     let end = telemetry.shutdown(DEADLINE);
     let account = call.check(done.calls, u64::from(threads), &end, &telemetry.latest());
-    Row { name: call.name(), threads, took, done, background_nanos, account }
+    Row { name: call.name(), threads, course, done, background_nanos, account }
 }
 
 impl Row {
     fn say(&self) -> Value {
-        let Self { name, threads, took, done, background_nanos, account } = self;
+        let Self { name, threads, course: Course { took, busy }, done, background_nanos, account } = self;
         let calls = done.calls.max(1) as f64;
         let per_call = |nanos: f64| (nanos / calls * 100.0).round() / 100.0;
         let rate = (calls / took.as_secs_f64() / 1e4).round() / 100.0;
         let on_its_thread = per_call(took.as_nanos() as f64 * f64::from(*threads));
         let (own, background) = (per_call(done.processor_nanos as f64), per_call(*background_nanos as f64));
+        let ours = Duration::from_nanos(done.processor_nanos + background_nanos);
+        let others = busy.saturating_sub(ours).as_secs_f64() / took.as_secs_f64();
+        let others = (others * 100.0).round() / 100.0;
         println!(
-            "| {name} | {threads} | {rate:.1} | {on_its_thread:.2} | {own:.2} | {background:.2} | {} | {} | {} |",
+            "| {name} | {threads} | {rate:.1} | {on_its_thread:.2} | {own:.2} | {background:.2} | {others:.2} | {} | {} | {} |",
             account.aggregated, account.dropped, account.switched_off
         );
         json!({
@@ -161,6 +184,7 @@ impl Row {
             "nanoseconds_per_call_on_its_thread": on_its_thread,
             "processor_nanoseconds_per_call": own,
             "aggregator_processor_nanoseconds_per_call": background,
+            "processors_busy_with_others": others,
             "records_made": account.recorded,
             "records_aggregated": account.aggregated,
             "records_dropped_and_counted": account.dropped,

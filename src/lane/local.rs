@@ -280,7 +280,10 @@ pub(crate) fn sample(recorder: &Recorder, value: u64) {
     if let Some(counts) = near.find(to.key) {
         // One look for all of: attached, to the right instance, not inside a span that wants exemplars, let through,
         // counted here.
-        return count(counts, recorder, value);
+        if !counts.add(to, value) {
+            sample_otherwise(recorder, value);
+        }
+        return;
     }
     let (at, lane) = HOT.with(|hot| (hot.sample_base.get() == to.base, hot.lane.get()));
     if !at {
@@ -293,14 +296,6 @@ pub(crate) fn sample(recorder: &Recorder, value: u64) {
         take_by_ring(lane, recorder, value);
     } else {
         skip(lane, Kind::Sample, gate);
-    }
-}
-
-/// Not inline: what is off must not pay for the registers it takes.
-#[inline(never)]
-fn count(counts: Counts<'_>, recorder: &Recorder, value: u64) {
-    if !counts.add(&recorder.to, value) {
-        sample_otherwise(recorder, value);
     }
 }
 

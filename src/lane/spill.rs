@@ -29,13 +29,15 @@ const TABLE: usize = 4;
 const HEAD: usize = 8;
 const KEY: usize = 0;
 const LEN: usize = 1;
-const SUM: usize = 2;
-/// Times that the sum ran over.
-const CARRY: usize = 3;
-const MIN: usize = 4;
-const MAX: usize = 5;
+/// Of the even values, and of the odd ones behind it: each addition waits for the one before it to the same word, some
+/// 8 cycles, which is as long as all the rest of a sample takes. 2.07 ns with one sum, 1.78 with two.
+const SUMS: usize = 2;
+/// Times that a sum ran over.
+const CARRY: usize = 4;
+const MIN: usize = 5;
+const MAX: usize = 6;
 /// `MAX - MIN`, so that one comparison asks for both. Read by the owner only.
-const SPREAD: usize = 6;
+const SPREAD: usize = 7;
 
 /// One lane's spill.
 #[derive(Debug)]
@@ -67,8 +69,9 @@ fn count_within(head: &[AtomicU64; HEAD], bucket: &AtomicU64, value: u64) {
     }
     // After the bucket, and Release pairs with the Acquire of `Slot::sum`: a sum that has been seen has no sample
     // outstanding, or the aggregator would take the slot for unchanged when the sample comes.
-    let sum = own(&head[SUM]).wrapping_add(value);
-    head[SUM].store(sum, Ordering::Release);
+    let at = SUMS + (value & 1) as usize;
+    let sum = own(&head[at]).wrapping_add(value);
+    head[at].store(sum, Ordering::Release);
     if sum < value {
         head[CARRY].store(head[CARRY].load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
@@ -179,7 +182,8 @@ impl Slot<'_> {
         Key(self.words[KEY].load(Ordering::Relaxed)).index()
     }
 
-    /// A sign that changes with every sample, after it is in its bucket: the sum, and for zeros their bucket.
+    /// A sign that changes with every sample, after it is in its bucket: the sum, and for zeros their bucket. It may
+    /// change as late as the sum's carry.
     pub(crate) fn sign(&self) -> (u128, u64) {
         (self.sum(), self.words[HEAD].load(Ordering::Relaxed))
     }
@@ -192,8 +196,11 @@ impl Slot<'_> {
     /// Sum so far, modulo 2^128. The carry is written after the sum it belongs to: a reading between the two is
     /// short by 2^64, and the next reading makes up for it.
     pub(crate) fn sum(&self) -> u128 {
-        let carry = self.words[CARRY].load(Ordering::Relaxed);
-        (u128::from(carry) << 64) | u128::from(self.words[SUM].load(Ordering::Acquire)) // pairs with `count_within`
+        let carry = u128::from(self.words[CARRY].load(Ordering::Relaxed)) << 64;
+        let sums = &self.words[SUMS..CARRY];
+        sums.iter().fold(carry, |sum, part| {
+            sum.wrapping_add(u128::from(part.load(Ordering::Acquire))) // pairs with `count_within`
+        })
     }
 
     /// The bucket counts so far.

@@ -132,6 +132,8 @@ pub(crate) mod plant {
         RelaxedTake,
         /// The consumer grants credit with Relaxed: words may be overwritten while they are being read.
         RelaxedGrant,
+        /// The consumer writes to the lines that it has read after it has granted credit for them.
+        LateClaim,
         /// The producer believes in one word more room than there is.
         RoomOffByOne,
         /// Cursors are compared without wrapping.

@@ -12,7 +12,7 @@ pub(crate) mod loom;
 #[cfg(feature = "tracing")]
 mod step;
 
-use super::{Counts, Desk, Directory, Distribution, Gate, Ids, Key, Lane, Marks, Near, Recorder};
+use super::{Desk, Directory, Distribution, Gate, Ids, Key, Lane, Marks, Near, Recorder};
 use crate::context::Carried;
 use crate::level::Level;
 use crate::record::{exemplar_words, layout};

@@ -19,7 +19,7 @@ pub(crate) use desk::{Desk, Ids, KnownName, Marks, Measures};
 pub(crate) use directory::{Directory, Limits};
 pub(crate) use fork::{forks, watch as watch_forks};
 pub(crate) use ring::{Consumer, Gate, Mode, Ring};
-pub(crate) use spill::{Commons, Counts, Near, Slot, Spill};
+pub(crate) use spill::{Commons, Near, Slot, Spill};
 
 use crate::record;
 use crate::stats::{Layout, Tally};

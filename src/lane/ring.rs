@@ -294,15 +294,22 @@ impl Consumer {
         let straight = &straight[..count.min(straight.len())];
         let wrapped = &wrapped[..count - straight.len()];
         into.extend(straight.iter().chain(wrapped).map(|word| word.load(Ordering::Relaxed)));
-        // Relaxed: ordered by the limit's Release, like our reads.
-        let first_words = straight.iter().step_by(LINE).chain(wrapped.iter().step_by(LINE));
-        first_words.for_each(|word| word.store(0, Ordering::Relaxed));
+        let claim = || {
+            let first_words = straight.iter().step_by(LINE).chain(wrapped.iter().step_by(LINE));
+            first_words.for_each(|word| word.store(0, Ordering::Relaxed)); // ordered by the limit's Release, like our reads
+        };
+        if !planted(Bug::LateClaim) {
+            claim();
+        }
         self.tail = self.tail.wrapping_add(count as u64);
         // Release pairs with the Acquire of `push`: our reads are done before the words are overwritten.
         let grant = if planted(Bug::RelaxedGrant) { Ordering::Relaxed } else { Ordering::Release };
         let (limit, sample_limit) = limits(self.tail, ring.words.len());
         ring.inbox.limit.store(limit, grant);
         ring.inbox.sample_limit.store(sample_limit, grant);
+        if planted(Bug::LateClaim) {
+            claim();
+        }
         count
     }
 }

@@ -12,7 +12,8 @@
 
 mod near;
 
-pub(crate) use near::{Counts, Near};
+use near::Counts;
+pub(crate) use near::Near;
 
 use super::{Distribution, Key};
 use crate::stats::Layout;

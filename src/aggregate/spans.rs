@@ -107,6 +107,9 @@ impl KeptSpans {
     /// Collects the spans of some traces from the latest.
     fn gather(&mut self, which: impl Fn(&SlowTrace) -> bool) {
         let mut wanted: Vec<_> = self.traces.iter_mut().filter(|trace| which(trace)).collect();
+        if wanted.is_empty() {
+            return; // the latest may be a million words
+        }
         let mut found = vec![(Vec::new(), 0); wanted.len()];
         for span in self.latest.spans() {
             for (trace, (spans, more)) in wanted.iter().zip(&mut found) {

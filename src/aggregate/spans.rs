@@ -14,7 +14,7 @@ const TRACES: usize = 8;
 const TRACE_WORDS: usize = 512;
 
 /// The latest spans, the slowest, and the slowest traces.
-type Shown = (Arc<[u64]>, Arc<[u64]>, Arc<[EncodedTrace]>);
+type Shown = (Arc<Vec<u64>>, Arc<[u64]>, Arc<[EncodedTrace]>);
 
 #[derive(Debug)]
 pub(super) struct KeptSpans {
@@ -136,8 +136,7 @@ impl KeptSpans {
             self.gather(|trace| trace.met.is_some()); // as far as they are there
         }
         let make = || {
-            let [older, newer] = self.latest.parts();
-            let latest = older.iter().chain(newer).copied().collect();
+            let latest = Arc::new(self.latest.parts().concat());
             let slowest = self.slowest.iter().flat_map(|(_, words)| words.iter().copied()).collect();
             let traces = self.traces.iter().map(|trace| trace.encoded.clone()).collect();
             (latest, slowest, traces)

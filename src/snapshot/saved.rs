@@ -125,7 +125,7 @@ impl Snapshot {
 /// The names of a batch's spans and keys, then its spans.
 fn put_spans(batch: &SpanBatch, words: &mut Vec<u64>) -> Result<(), EncodeError> {
     let instant = vec![batch.anchor.ticks, batch.anchor.unix_nanos, batch.scale.factor()];
-    for (id, part) in [(0, &batch.latest), (1, &batch.slowest)] {
+    for (id, part) in [(0, &batch.latest[..]), (1, &batch.slowest[..])] {
         encode(&Record::Figures { what: SPANS, id, words: instant.clone() }, words)?;
         let (mut names, mut keys) = (Vec::new(), Vec::new());
         for record in Decoder::new(part).filter_map(Result::ok) {
@@ -238,7 +238,7 @@ impl Reading {
             names: Names::Read(Arc::new(batch.names)),
             anchor: batch.anchor,
             scale: batch.scale,
-            latest: latest.into(),
+            latest: Arc::new(latest),
             slowest: slowest.into(),
             traces: Arc::new([]),
         });

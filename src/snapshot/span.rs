@@ -115,7 +115,7 @@ pub(crate) struct SpanBatch {
     pub(crate) anchor: Anchor,
     pub(crate) scale: Scale,
     /// The latest, oldest first.
-    pub(crate) latest: Arc<[u64]>,
+    pub(crate) latest: Arc<Vec<u64>>,
     /// The slowest, slowest first.
     pub(crate) slowest: Arc<[u64]>,
     /// The slowest traces, slowest first.

@@ -17,12 +17,25 @@ type Case = (&'static str, Kind, u64, Config, fn(&Telemetry, u64));
 
 fn drain(criterion: &mut Criterion) {
     let sparse = Config { sampling: 0.0, ..Config::default() };
-    let cases: [Case; 4] = [
+    let cases: [Case; 5] = [
         ("samples", Kind::Sample, WORDS as u64 / 2, Config::default(), |telemetry, count| {
             let histogram = telemetry.histogram("latency").seconds().register().expect("the same again");
             let values = values();
             values.iter().cycle().take(count as usize).for_each(|value| histogram.record(*value));
         }),
+        (
+            "samples of 4 series in turn",
+            Kind::Sample,
+            WORDS as u64 / 2,
+            Config::default(),
+            |telemetry, count| {
+                let histograms = ["a", "b", "c", "d"]
+                    .map(|name| telemetry.histogram(name).seconds().register().expect("the same again"));
+                let values = values();
+                let both = values.iter().cycle().zip(histograms.iter().cycle());
+                both.take(count as usize).for_each(|(value, histogram)| histogram.record(*value));
+            },
+        ),
         ("spans", Kind::Span, WORDS as u64 / 7, Config::default(), |telemetry, count| {
             let tracer = telemetry.tracer();
             (0..count).for_each(|_| drop(tracer.span("work")));

@@ -35,8 +35,8 @@ pub struct Config {
     /// How full the aggregator wants to find the fullest ring, between 0 and 1: fuller, and it sleeps less.
     /// Default 0.25.
     pub batch: f64,
-    /// The aggregator's shortest sleep: it sleeps so long or, if half of that would be too long, not at all. Default
-    /// 20 µs.
+    /// The aggregator's shortest sleep. If even 10 µs are too long, and this is no more than twice that, it does not sleep
+    /// at all. Default 20 µs.
     pub shortest_sleep: Duration,
     /// The aggregator's longest sleep. Default 10 ms.
     pub longest_sleep: Duration,
@@ -76,10 +76,10 @@ pub struct Config {
     pub exemplars: bool,
     /// After this long without a beat the aggregator counts as stalled, and the switch goes off. Default 1 s.
     pub stall_after: Duration,
-    /// Share of the spans of a pass that may be shed, from 0 to 1. Default 0.1.
+    /// Share of the spans of a millisecond, or of a pass that takes longer, that may be shed, from 0 to 1. Default 0.1.
     pub shed_share: f64,
-    /// Passes in a row above it before the switch degrades. Default 1,000.
-    pub shed_steps: u32,
+    /// How long in a row it may be exceeded before the switch degrades. Default 100 ms.
+    pub shed_after: Duration,
     /// Bytes set aside for lanes, histograms and kept spans, above which the switch goes off. Default 1 GiB.
     pub memory_cap: usize,
     /// First wait before a probe; doubled after each that fails. Default 1 s.
@@ -164,7 +164,7 @@ impl Default for Config {
             exemplars: true,
             stall_after: Duration::from_secs(1),
             shed_share: 0.1,
-            shed_steps: 1_000,
+            shed_after: Duration::from_millis(100),
             memory_cap: 1 << 30,
             retry: Duration::from_secs(1),
             retry_max: Duration::from_secs(60),
@@ -211,7 +211,11 @@ impl Config {
             (outcome(|outcome| !outcome.longest_wait.is_zero()), "outcome.longest_wait", "above zero"),
             (self.stall_after > self.longest_sleep, "stall_after", "longer than longest_sleep"),
             (share(self.shed_share), "shed_share", "from 0 to 1"),
-            (self.shed_steps > 0, "shed_steps", "above zero"),
+            (
+                !self.shed_after.is_zero() && self.shed_after < self.probe_lease,
+                "shed_after",
+                "above zero and shorter than probe_lease",
+            ),
             (!self.retry.is_zero(), "retry", "above zero"),
             (self.retry_max >= self.retry, "retry_max", "at least retry"),
             (!self.probe_lease.is_zero(), "probe_lease", "above zero"),

@@ -82,7 +82,7 @@ pub enum Cause {
     Stalled = 2,
     /// The aggregator failed more often than it may be restarted.
     Dead = 3,
-    /// Spans were shed above the threshold for several steps.
+    /// Spans were shed above the threshold, for longer than is allowed.
     Shedding = 4,
     /// The instance holds more memory than its cap.
     Memory = 5,

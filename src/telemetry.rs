@@ -201,13 +201,13 @@ impl Builder {
             pacing: Pacing {
                 shortest: config.shortest_sleep,
                 longest: config.longest_sleep,
-                target_permille: (config.batch * 1_000.0) as u32,
+                target_permille: (config.batch * 1_000.0).ceil() as u32,
                 present: config.longest_sleep,
             },
             flush_interval: config.flush_interval,
             thresholds: Thresholds {
                 shed_permille: (config.shed_share * 1_000.0) as u64,
-                shed_steps: config.shed_steps,
+                shed_after: config.shed_after,
                 memory_cap: config.memory_cap,
                 retry: config.retry,
                 retry_max: config.retry_max,

@@ -102,7 +102,7 @@ fn a_bad_configuration_is_refused_with_every_fault() {
         sampling: -0.1,
         stall_after: Duration::ZERO,
         shed_share: f64::INFINITY,
-        shed_steps: 0,
+        shed_after: Duration::ZERO,
         retry: Duration::ZERO,
         probe_lease: Duration::ZERO,
         ..Config::default()
@@ -122,7 +122,7 @@ fn a_bad_configuration_is_refused_with_every_fault() {
         "sampling",
         "stall_after",
         "shed_share",
-        "shed_steps",
+        "shed_after",
         "retry",
         "probe_lease",
     ];

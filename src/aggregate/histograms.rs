@@ -403,8 +403,8 @@ impl SlotSeen {
             more += difference;
         }
         histogram.count += more;
-        // After the buckets: the extremes cover what the buckets showed. The sum may lack the sample being counted
-        // just now; then the sign is another at the next look.
+        // After the buckets: the extremes cover what the buckets showed. The sum may lack samples that are being
+        // counted meanwhile, or have more of them; then the sign is another at the next look.
         let sum = slot.sum();
         histogram.sum = histogram.sum.wrapping_add(sum.wrapping_sub(self.sum));
         self.sum = sum;

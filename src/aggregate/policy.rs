@@ -8,10 +8,10 @@ use std::time::Duration;
 /// What the policy goes by.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Thresholds {
-    /// Share of the spans of a pass that may be shed, in 1/1,000.
+    /// Share of the spans between two looks that may be shed, in 1/1,000.
     pub(crate) shed_permille: u64,
-    /// Passes in a row above it before the switch degrades.
-    pub(crate) shed_steps: u32,
+    /// How long it may be exceeded before the switch degrades, and must not be before a probe ends well.
+    pub(crate) shed_after: Duration,
     pub(crate) memory_cap: usize,
     /// First wait before a probe; doubled after each probe that fails.
     pub(crate) retry: Duration,
@@ -26,35 +26,52 @@ pub(crate) struct Thresholds {
 #[derive(Debug)]
 pub(super) struct Policy {
     thresholds: Thresholds,
-    /// Passes in a row that shed too much.
-    shedding: u32,
-    /// Spans that wanted a place and that found none, as of the last pass.
+    /// The millisecond of the last look.
+    looked: Option<u64>,
+    /// Since when every look has found too much shed.
+    shedding: Option<u64>,
+    /// Spans that wanted a place and that found none, as of the last look.
     wanted: u64,
     shed: u64,
     probe: Option<Position>,
-    /// Good passes of the present probe.
+    /// Good looks of the present probe in a row, and since when.
     good: u32,
+    good_since: u64,
     /// Wait before the next probe.
     backoff: Duration,
 }
 
-/// Good passes that end a probe.
-const GOOD_STEPS: u32 = 8;
+/// Good looks that end a probe, at least.
+const GOOD_LOOKS: u32 = 8;
 
 impl Policy {
     pub(super) fn new(thresholds: Thresholds) -> Self {
         let backoff = thresholds.retry;
-        Self { thresholds, shedding: 0, wanted: 0, shed: 0, probe: None, good: 0, backoff }
+        Self {
+            thresholds,
+            looked: None,
+            shedding: None,
+            wanted: 0,
+            shed: 0,
+            probe: None,
+            good: 0,
+            good_since: 0,
+            backoff,
+        }
     }
 
-    /// After a pass that went through. `bytes` is what the instance holds.
-    pub(super) fn after_step(&mut self, directory: &Directory, bytes: usize) {
+    /// After a pass that went through; `bytes` says what the instance holds. Looks once a millisecond: passes may be 20 µs
+    /// apart, and a look goes by every lane and every histogram.
+    pub(super) fn after_step(&mut self, directory: &Directory, bytes: impl FnOnce() -> usize) {
         let now = directory.millis_at(directory.clock.ticks());
+        if self.looked.replace(now) == Some(now) {
+            return;
+        }
         let shed_too_much = self.shed_too_much(directory);
-        self.shedding = if shed_too_much { self.shedding.saturating_add(1) } else { 0 };
-        if bytes > self.thresholds.memory_cap {
+        self.shedding = shed_too_much.then(|| self.shedding.unwrap_or(now));
+        if bytes() > self.thresholds.memory_cap {
             self.trip(directory, State::Off, Cause::Memory, now);
-        } else if self.shedding >= self.thresholds.shed_steps {
+        } else if self.shedding.is_some_and(|since| self.is_long(now, since)) {
             self.trip(directory, State::Degraded, Cause::Shedding, now);
         } else {
             self.probe(directory, now, !shed_too_much);
@@ -82,12 +99,16 @@ impl Policy {
         more_shed > 0 && more_shed * 1_000 > more * self.thresholds.shed_permille
     }
 
+    fn is_long(&self, now: u64, since: u64) -> bool {
+        Duration::from_millis(now.saturating_sub(since)) >= self.thresholds.shed_after
+    }
+
     fn trip(&mut self, directory: &Directory, to: State, cause: Cause, now: u64) {
         let retry_at = now.saturating_add(self.backoff.as_millis() as u64);
         if directory.switch.trip(to, cause, now, retry_at) {
             self.after_failed_probe();
         }
-        self.shedding = 0;
+        self.shedding = None;
     }
 
     fn after_failed_probe(&mut self) {
@@ -96,7 +117,7 @@ impl Policy {
         }
     }
 
-    /// Begins a probe when it is due, and ends it after enough good passes.
+    /// Begins a probe when it is due, and ends it after enough good looks.
     fn probe(&mut self, directory: &Directory, now: u64, good: bool) {
         let switch = &directory.switch;
         if self.probe.is_some() && switch.position().state != State::Probing {
@@ -108,8 +129,12 @@ impl Policy {
         }
         match self.probe {
             Some(probe) => {
-                self.good = if good { self.good + 1 } else { 0 };
-                if self.good >= GOOD_STEPS && switch.settle(probe, now) {
+                if self.good == 0 {
+                    self.good_since = now;
+                }
+                self.good = if good { self.good.saturating_add(1) } else { 0 };
+                let enough = self.good >= GOOD_LOOKS && self.is_long(now, self.good_since);
+                if enough && switch.settle(probe, now) {
                     self.probe = None;
                     self.backoff = self.thresholds.retry;
                 }

@@ -128,7 +128,7 @@ impl Worker {
             if flush {
                 self.latest.store(Arc::new(step.snapshot()));
             }
-            policy.after_step(&self.directory, step.bytes());
+            policy.after_step(&self.directory, || step.bytes());
             step.keep_up();
             found
         }));

@@ -194,8 +194,8 @@ impl Slot<'_> {
         (self.words[MIN].load(Ordering::Relaxed), self.words[MAX].load(Ordering::Relaxed))
     }
 
-    /// Sum so far, modulo 2^128. The carry is written after the sum it belongs to: a reading between the two is
-    /// short by 2^64, and the next reading makes up for it.
+    /// Sum so far, modulo 2^128. A carry is not read at one with the sums it belongs to: a reading may be wrong by 2^64 for
+    /// each, and the next reading makes up for it.
     pub(crate) fn sum(&self) -> u128 {
         let carry = u128::from(self.words[CARRY].load(Ordering::Relaxed)) << 64;
         let sums = &self.words[SUMS..CARRY];

@@ -114,7 +114,7 @@ pub(crate) struct SpanBatch {
     pub(crate) names: Names,
     pub(crate) anchor: Anchor,
     pub(crate) scale: Scale,
-    /// The latest, oldest first.
+    /// The latest, oldest first. A vector, since they are moved here: a slice would be a copy of up to `kept_spans` words.
     pub(crate) latest: Arc<Vec<u64>>,
     /// The slowest, slowest first.
     pub(crate) slowest: Arc<[u64]>,

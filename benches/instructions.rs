@@ -11,8 +11,8 @@ use std::sync::{MutexGuard, OnceLock};
 use std::task::{Context, Poll, Waker};
 use support::{DEADLINE, Gate, NEVER, balanced, caught_up, gated, values};
 use tellane::{
-    Config, Counter, Family, InSpan, Kind, LazyCounter, LazyHistogram, LazyTimer, Outcome, Telemetry, Tracer,
-    counter, histogram, timer,
+    Config, Counter, Family, FixedFamily, InSpan, Kind, LazyCounter, LazyHistogram, LazyTimer, Outcome,
+    OwnedSpan, Telemetry, Tracer, counter, histogram, timer,
 };
 
 static HITS: LazyCounter = counter!("hits_total", "A counter in a static.");
@@ -23,7 +23,7 @@ static WORK: LazyTimer = timer!("worked", "A timer in a static.");
 const FIRST: u32 = 100;
 
 /// The calls, in an order in which one process can make them all: what is not installed comes before what is.
-const CALLS: [(&str, fn(u32)); 35] = [
+const CALLS: [(&str, fn(u32)); 42] = [
     ("empty loop", |calls| made(calls, |_| ())),
     ("not installed: counter inc", |calls| made(calls, |_| HITS.inc())),
     ("not installed: histogram record", |calls| made(calls, |number| SIZES.record(u64::from(number)))),
@@ -67,7 +67,10 @@ const CALLS: [(&str, fn(u32)); 35] = [
     ("off: counter inc (goes on)", off_counter),
     ("off: histogram record", off_histogram),
     ("off: timer", |calls| timed(calls, false)),
+    ("off: histogram record in a fixed family", off_histogram_fixed),
     ("off: span", off_span),
+    ("off: span owned", off_owned),
+    ("off: poll of a future in a span", off_poll),
     ("off: log with 2 fields", off_log),
     ("noop: counter inc", |calls| {
         let noop = black_box(tellane::Counter::noop());
@@ -80,6 +83,21 @@ const CALLS: [(&str, fn(u32)); 35] = [
     ("noop: span", |calls| {
         let noop = black_box(Tracer::noop());
         made(calls, |_| drop(noop.span("noop")));
+    }),
+    ("noop: span owned", |calls| {
+        let noop = black_box(Tracer::noop());
+        made(calls, |_| drop(noop.owned("noop")));
+    }),
+    ("noop: poll of a future in a span", |calls| {
+        assert_eq!(polled(calls, black_box(Tracer::noop()).owned("noop")), all(calls));
+    }),
+    ("noop: counter inc by 2 labels", |calls| {
+        let noop = black_box(Family::<Counter, 2>::noop());
+        made(calls, |_| noop.with(["GET", black_box("/shop/7/items")]).inc());
+    }),
+    ("noop: counter inc in a fixed family", |calls| {
+        let noop = black_box(FixedFamily::<Counter, (bool, bool)>::noop());
+        made(calls, |number| noop.with((number & 1 == 0, number & 2 == 0)).inc());
     }),
 ];
 
@@ -327,19 +345,23 @@ fn span_owned(calls: u32) {
     });
 }
 
+/// How often a future in this span was polled.
+fn polled(calls: u32, span: OwnedSpan) -> u64 {
+    let mut polls = 0;
+    let pending = std::future::poll_fn(|_| {
+        polls += 1;
+        Poll::<()>::Pending
+    });
+    let mut future = Box::pin(pending.in_span(span));
+    let mut context = Context::from_waker(Waker::noop());
+    made(calls, |_| assert!(black_box(&mut future).as_mut().poll(&mut context).is_pending()));
+    drop(future);
+    polls
+}
+
 fn poll_in_span(calls: u32) {
     held(Config::default(), |held| {
-        let tracer = held.telemetry.tracer();
-        let mut polls = 0;
-        let pending = std::future::poll_fn(|_| {
-            polls += 1;
-            Poll::<()>::Pending
-        });
-        let mut future = Box::pin(pending.in_span(tracer.owned("polled")));
-        let mut context = Context::from_waker(Waker::noop());
-        made(calls, |_| assert!(black_box(&mut future).as_mut().poll(&mut context).is_pending()));
-        drop(future);
-        assert_eq!(polls, all(calls));
+        assert_eq!(polled(calls, held.telemetry.tracer().owned("polled")), all(calls));
         let (spans, snapshot) = held.end(Kind::Span);
         assert_eq!(spans.recorded, 1);
         assert_eq!(snapshot.span_durations("polled").map(|view| view.count()), Some(1));
@@ -397,6 +419,17 @@ fn off_histogram(calls: u32) {
     });
 }
 
+fn off_histogram_fixed(calls: u32) {
+    held(Config::default(), |held| {
+        let builder = held.telemetry.histogram("latency").seconds();
+        let family = builder.fixed_family::<(bool, bool)>(["hit", "fresh"]).expect("a fresh name");
+        held.telemetry.switch().force_off();
+        made(calls, |number| family.with((number & 1 == 0, number & 2 == 0)).record(u64::from(number)));
+        let samples = held.end(Kind::Sample).0;
+        assert_eq!((samples.recorded, samples.switched_off), (all(calls), all(calls)));
+    });
+}
+
 fn off_span(calls: u32) {
     held(Config::default(), |held| {
         let tracer = held.telemetry.tracer();
@@ -404,6 +437,25 @@ fn off_span(calls: u32) {
         made(calls, |_| drop(tracer.span("off")));
         let spans = held.end(Kind::Span).0;
         assert_eq!((spans.recorded, spans.switched_off), (all(calls), all(calls)));
+    });
+}
+
+fn off_owned(calls: u32) {
+    held(Config::default(), |held| {
+        let tracer = held.telemetry.tracer();
+        held.telemetry.switch().force_off();
+        made(calls, |_| drop(tracer.owned("off")));
+        let spans = held.end(Kind::Span).0;
+        assert_eq!((spans.recorded, spans.switched_off), (all(calls), all(calls)));
+    });
+}
+
+fn off_poll(calls: u32) {
+    held(Config::default(), |held| {
+        held.telemetry.switch().force_off();
+        assert_eq!(polled(calls, held.telemetry.tracer().owned("off")), all(calls));
+        let spans = held.end(Kind::Span).0;
+        assert_eq!((spans.recorded, spans.switched_off), (1, 1));
     });
 }
 

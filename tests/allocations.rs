@@ -5,10 +5,13 @@
 mod counting;
 mod support;
 
+use std::future::pending;
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Waker};
 use std::time::Duration;
 use support::PATIENCE;
-use tellane::{Config, Kind, LazyCounter, LazyHistogram, LazyTimer, Reason, Sink, Telemetry};
+use tellane::{Config, InSpan, Kind, LazyCounter, LazyHistogram, LazyTimer, Reason, Sink, Telemetry};
 
 static HITS: LazyCounter = tellane::counter!("hits_total", "Hits.");
 static SIZES: LazyHistogram = tellane::histogram!("static_sizes", "Sizes.");
@@ -79,7 +82,7 @@ fn no_hot_call_allocates() {
         span.fail();
         drop(tracer.span("inside"));
     };
-    let calls: [(&str, &dyn Fn()); 24] = [
+    let calls: [(&str, &dyn Fn()); 26] = [
         ("counter", &|| counter.inc()),
         ("static counter", &|| HITS.add(2)),
         ("family of counters", &|| family.with(["GET", "/cart"]).inc()),
@@ -98,6 +101,16 @@ fn no_hot_call_allocates() {
         ("static timer", &|| WORK.start().discard()),
         ("span", &|| span(&tracer)),
         ("unsampled span", &|| span(&unsampled)),
+        ("owned span", &|| {
+            let mut span = tracer.owned("request");
+            span.set("path", "/etc/hosts");
+            let _inside = span.enter();
+            drop(tracer.span("inside"));
+        }),
+        ("a poll in an owned span", &|| {
+            let future = pin!(pending::<()>().in_span(tracer.owned("polled")));
+            assert!(future.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }),
         ("log, level off", &|| quiet(&log)),
         ("log", &|| loud(&log)),
         ("log, held back", &|| loud(&limited)),

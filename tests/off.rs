@@ -3,13 +3,23 @@
 
 mod support;
 
+use std::future::pending;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
+use std::task::{Context, Waker};
 use std::time::Duration;
 use support::{PATIENCE, assert_balanced};
-use tellane::{Clock, Config, Kind, State, Telemetry};
+use tellane::{
+    Clock, Config, InSpan, Kind, OwnedSpan, Reason, SpanContext, SpanKind, State, Telemetry, Tracer,
+};
 
 const CALLS: u64 = 1_000;
+
+/// A look at a future that is not done.
+fn poll(future: Pin<&mut impl Future<Output = ()>>) {
+    assert!(future.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+}
 
 #[test]
 fn while_it_is_off_no_call_reads_the_clock() {
@@ -53,24 +63,27 @@ fn while_it_is_off_no_call_reads_the_clock() {
         span.set("path", "/etc/hosts");
         span.set("bytes", 240_u64);
         span.fail();
-        (stopped, span.context())
+        let task = tracer.owned("task");
+        let contexts = (span.context(), task.context());
+        poll(pin!(pending::<()>().in_span(task)));
+        (stopped, contexts)
     };
     hold.store(true, Ordering::Relaxed);
     gate.wait();
 
-    // On, the count counts: two readings for a time, two for a span, none for anything else.
+    // On, the count counts: two readings for a time, two for each span, none for anything else.
     let start = hand.reads();
     (0..CALLS).for_each(|_| record());
     assert_eq!(hand.reads() - start, 0, "no time is asked for");
-    (0..CALLS).for_each(|_| assert!(matches!(measure(), (Some(_), Some(_)))));
-    assert_eq!(hand.reads() - start, 4 * CALLS);
+    (0..CALLS).for_each(|_| assert!(matches!(measure(), (Some(_), (Some(_), Some(_))))));
+    assert_eq!(hand.reads() - start, 6 * CALLS);
 
     switch.force_off();
     let off = hand.reads();
     let all = || {
         for _ in 0..CALLS {
             record();
-            assert!(matches!(measure(), (None, None)));
+            assert!(matches!(measure(), (None, (None, None))));
         }
     };
     all();
@@ -81,14 +94,14 @@ fn while_it_is_off_no_call_reads_the_clock() {
     assert_eq!(hand.reads() - off, 0, "on a thread that met everything while it was off");
     let ledger = telemetry.ledger();
     assert_eq!(ledger.kind(Kind::Sample).switched_off, 4 * CALLS, "a size and a time");
-    assert_eq!(ledger.kind(Kind::Span).switched_off, 2 * CALLS);
+    assert_eq!(ledger.kind(Kind::Span).switched_off, 4 * CALLS, "a request and a task");
     assert_eq!(hand.reads() - off, 0, "nor does the account");
 
     switch.release();
     assert_eq!(switch.state(), State::Healthy);
     let on = hand.reads();
-    (0..CALLS).for_each(|_| assert!(matches!(measure(), (Some(_), Some(_)))));
-    assert_eq!(hand.reads() - on, 4 * CALLS, "on again");
+    (0..CALLS).for_each(|_| assert!(matches!(measure(), (Some(_), (Some(_), Some(_))))));
+    assert_eq!(hand.reads() - on, 6 * CALLS, "on again");
     gate.wait();
 
     let report = telemetry.shutdown(PATIENCE);
@@ -96,7 +109,7 @@ fn while_it_is_off_no_call_reads_the_clock() {
     assert_balanced(&report.ledger);
     let (samples, spans) = (report.ledger.kind(Kind::Sample), report.ledger.kind(Kind::Span));
     assert_eq!((samples.recorded, samples.suppressed()), (7 * CALLS, 4 * CALLS));
-    assert_eq!((spans.recorded, spans.suppressed()), (4 * CALLS, 2 * CALLS));
+    assert_eq!((spans.recorded, spans.suppressed()), (8 * CALLS, 4 * CALLS));
     let last = telemetry.latest();
     // Counters and gauges count in every state.
     assert_eq!(last.counter("calls_total", &[]), Some(3 * CALLS));
@@ -131,4 +144,67 @@ fn what_is_counted_where_it_is_made_is_kept_out_too() {
     telemetry.switch().force_off();
     record();
     assert_eq!(counted(), (200 * CALLS, 2 * CALLS));
+}
+
+/// Spans begin in several ways, each with a look at the switch of its own: all keep to it, and to the account.
+#[test]
+fn however_a_span_begins_it_is_kept_out_and_counted_once() {
+    /// Says of a span what can be said of it: one that is off takes it, and does nothing.
+    fn live(mut span: OwnedSpan) -> Option<SpanContext> {
+        let context = span.context();
+        span.set("bytes", 240_u64);
+        span.event("retry").set("attempt", 2_u64);
+        assert_eq!(span.is_recorded(), context.is_some());
+        drop(span.enter());
+        span.fail_with("out of stock");
+        context
+    }
+    const WAYS: [fn(&Tracer) -> Option<SpanContext>; 6] = [
+        |tracer| tracer.span("work").context(),
+        |tracer| tracer.span_of("work", SpanKind::Server).context(),
+        |tracer| tracer.build("work").root().start().context(),
+        |tracer| live(tracer.owned("work")),
+        |tracer| live(tracer.owned_of("work", SpanKind::Client)),
+        |tracer| live(tracer.build("work").start_owned()),
+    ];
+    let telemetry = Telemetry::builder("off").start().expect("it starts");
+    let tracer = telemetry.tracer();
+    let spans = || {
+        let ledger = telemetry.ledger();
+        let spans = ledger.kind(Kind::Span);
+        (spans.recorded, spans.switched_off, spans.dropped.by(Reason::AfterShutdown))
+    };
+    // Each on a thread that is at the instance, and as the first call of one that is not.
+    let both = |way: fn(&Tracer) -> Option<SpanContext>, on: bool| {
+        assert_eq!(way(&tracer).is_some(), on);
+        std::thread::scope(|scope| {
+            let elsewhere = scope.spawn(|| way(&tracer).is_some()).join();
+            assert_eq!(elsewhere.expect("no panic"), on);
+        });
+    };
+    drop(tracer.owned("first"));
+    WAYS.iter().for_each(|way| both(*way, true));
+    assert_eq!(spans(), (13, 0, 0));
+    telemetry.switch().force_off();
+    for (way, so_far) in WAYS.iter().zip(0..) {
+        both(*way, false);
+        assert_eq!(spans(), (15 + 2 * so_far, 2 + 2 * so_far, 0), "way {so_far}");
+    }
+    // A future is polled as often as it likes: its span was kept out once.
+    let mut future = pin!(pending().in_span(tracer.owned("polled")));
+    (0..CALLS).for_each(|_| poll(future.as_mut()));
+    assert_eq!(spans(), (26, 13, 0));
+    // What has begun while it was on and ends while it is off is kept out as well.
+    telemetry.switch().release();
+    let begun = tracer.owned("begun");
+    assert!(begun.context().is_some());
+    telemetry.switch().force_off();
+    drop(begun);
+    assert_eq!(spans(), (27, 14, 0));
+    assert!(telemetry.shutdown(PATIENCE).finished);
+    for (way, so_far) in WAYS.iter().zip(0..) {
+        both(*way, false);
+        assert_eq!(spans(), (29 + 2 * so_far, 14, 2 + 2 * so_far), "way {so_far} after the end");
+    }
+    assert_balanced(&telemetry.ledger());
 }

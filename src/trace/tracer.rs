@@ -126,7 +126,7 @@ impl Tracer {
         // Inline is what a span costs that is off; the rest stands once. The span is made in each arm, not in a
         // closure: from there it would be copied.
         match local::desk_if_on(source.base.get(), Kind::Span) {
-            Some(Some(desk)) => Span::on_this_thread(source.start(desk, name, kind)),
+            Some(Some(desk)) => Span::on_this_thread(source.start::<true>(desk, name, kind)),
             Some(None) => Span::noop(),
             None => Span::on_this_thread(source.start_cold(Name::Literal(name), kind, Parent::Current, true)),
         }
@@ -141,6 +141,7 @@ impl Tracer {
     /// std::thread::scope(|scope| scope.spawn(move || drop(order)).join()).expect("no panic");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[inline]
     pub fn owned(&self, name: &'static str) -> OwnedSpan {
         self.owned_of(name, SpanKind::Internal)
     }
@@ -154,8 +155,14 @@ impl Tracer {
     /// assert!(request.is_recorded());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[inline]
     pub fn owned_of(&self, name: &'static str, kind: SpanKind) -> OwnedSpan {
-        self.begin(Name::Literal(name), kind, Parent::Current, false)
+        let Some(source) = &self.0 else { return OwnedSpan::noop() };
+        match local::desk_if_on(source.base.get(), Kind::Span) {
+            Some(Some(desk)) => source.start::<false>(desk, name, kind), // as in `span_of`
+            Some(None) => OwnedSpan::noop(),
+            None => source.start_cold(Name::Literal(name), kind, Parent::Current, false),
+        }
     }
 
     /// Begins a span with everything that can be said at its start: a name that is no literal, a parent from
@@ -206,9 +213,11 @@ impl Tracer {
 
     pub(super) fn begin(&self, name: Name<'_>, kind: SpanKind, parent: Parent, on_thread: bool) -> OwnedSpan {
         let Some(source) = &self.0 else { return OwnedSpan::noop() };
-        let started =
-            local::here(source.base.get(), |here| source.start_on(&here, name, kind, parent, on_thread));
-        started.unwrap_or_else(|| source.start_cold(name, kind, parent, on_thread))
+        match local::desk_if_on(source.base.get(), Kind::Span) {
+            Some(Some(desk)) => source.start_any(desk, name, kind, parent, on_thread), // as in `span_of`
+            Some(None) => OwnedSpan::noop(),
+            None => source.start_cold(name, kind, parent, on_thread),
+        }
     }
 
     pub(super) fn source(&self) -> Option<&Source> {
@@ -231,10 +240,30 @@ pub fn tracer() -> Tracer {
 }
 
 impl Source {
+    /// A span like most: of a literal's name, under the current one, on the thread or on none.
     #[inline(never)]
-    fn start(&self, desk: &Desk, name: &'static str, kind: SpanKind) -> OwnedSpan {
+    fn start<const ON_THREAD: bool>(&self, desk: &Desk, name: &'static str, kind: SpanKind) -> OwnedSpan {
         let known = desk.name(name, kind as u8).unwrap_or_else(|| self.meet(desk, name, kind));
-        self.open(desk, known, Parent::Current, true)
+        self.open(desk, known, Parent::Current, ON_THREAD)
+    }
+
+    /// Any span, on a thread whose desk at this instance this is, while the switch is on.
+    fn start_any(
+        &self,
+        desk: &Desk,
+        name: Name<'_>,
+        kind: SpanKind,
+        parent: Parent,
+        on_thread: bool,
+    ) -> OwnedSpan {
+        let known = match name {
+            Name::Literal(name) => desk.name(name, kind as u8).unwrap_or_else(|| self.meet(desk, name, kind)),
+            Name::Dynamic(name) => match self.registry.names.dynamic(name, kind) {
+                Some(known) => known,
+                None => local::aside(|| self.registry.dynamic_name(name, kind)),
+            },
+        };
+        self.open(desk, known, parent, on_thread)
     }
 
     #[inline(always)]
@@ -301,31 +330,6 @@ impl Source {
         Marks(marks.0 | Marks::REMOTE | (flags & Marks::RANDOM))
     }
 
-    /// On a thread that is at the instance.
-    fn start_on(
-        &self,
-        here: &local::Here<'_>,
-        name: Name<'_>,
-        kind: SpanKind,
-        parent: Parent,
-        on_thread: bool,
-    ) -> OwnedSpan {
-        if !here.lane.ring.lets_samples_through() {
-            here.skip_span();
-            return OwnedSpan::noop();
-        }
-        let known = match name {
-            Name::Literal(name) => {
-                here.desk.name(name, kind as u8).unwrap_or_else(|| self.meet(here.desk, name, kind))
-            }
-            Name::Dynamic(name) => match self.registry.names.dynamic(name, kind) {
-                Some(known) => known,
-                None => local::aside(|| self.registry.dynamic_name(name, kind)),
-            },
-        };
-        self.open(here.desk, known, parent, on_thread)
-    }
-
     /// A name that this thread has not met, or not lately.
     #[cold]
     #[inline(never)]
@@ -340,10 +344,10 @@ impl Source {
     #[inline(never)]
     fn start_cold(&self, name: Name<'_>, kind: SpanKind, parent: Parent, on_thread: bool) -> OwnedSpan {
         let directory = &self.registry.directory;
-        let start = |here: local::Here<'_>| self.start_on(&here, name, kind, parent, on_thread);
         let refused = match local::enter(directory) {
-            Ok(()) => match local::here(self.base.get(), start) {
-                Some(span) => return span,
+            Ok(()) => match local::desk_if_on(self.base.get(), Kind::Span) {
+                Some(Some(desk)) => return self.start_any(desk, name, kind, parent, on_thread),
+                Some(None) => return OwnedSpan::noop(),
                 None => Reason::TlsGone,
             },
             Err(reason) => reason,

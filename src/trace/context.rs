@@ -10,6 +10,7 @@ use crate::lane::{Ids, Key, Marks, local};
 use crate::series::{find, global};
 use crate::sync::{Arc, AtomicU32, Ordering};
 use std::marker::PhantomData;
+use std::num::NonZeroU64;
 
 /// A span to be the parent of others, with the trace state and the baggage that go along: to be taken to another
 /// thread, or over the wire. Cheap to clone.
@@ -207,8 +208,8 @@ impl Context {
     /// drop(nothing.attach());
     /// ```
     pub fn attach(&self) -> Attached {
-        if self.base != 0 {
-            return self.attach_at(self.base);
+        if let Some(base) = NonZeroU64::new(self.base) {
+            return self.attach_at(base);
         }
         let installed = global().map(Tracer::new);
         match (installed, local::present()) {
@@ -221,13 +222,14 @@ impl Context {
         }
     }
 
-    fn attach_at(&self, base: u64) -> Attached {
+    fn attach_at(&self, base: NonZeroU64) -> Attached {
         let inside = match &self.carried {
             None => Inside::at(base, self.ids),
             Some(carried) => {
-                let Some(registry) = find(Key(base).instance()) else { return Attached::nowhere() };
+                let Some(registry) = find(Key(base.get()).instance()) else { return Attached::nowhere() };
                 let entered = local::enter(&registry.directory).is_ok();
-                let place = || local::here(base, |here| here.enter_carrying(self.ids, Arc::clone(carried)));
+                let place =
+                    || local::here(base.get(), |here| here.enter_carrying(self.ids, Arc::clone(carried)));
                 entered.then(place).flatten().map(|place| Inside::placed(base, self.ids, place))
             }
         };
@@ -288,11 +290,12 @@ impl Tracer {
     /// ```
     pub fn attach(&self, context: &Context) -> Attached {
         let Some(source) = self.source() else { return Attached::nowhere() };
-        let base = source.base.get();
+        let base = source.base;
         let ids = context
             .ids_for(self)
             .unwrap_or(Ids { marks: Marks(context.ids.marks.0 & Marks::CARRIES), ..Ids::default() });
-        Context { base, ids, carried: context.carried.clone(), refused: Refused::default() }.attach_at(base)
+        Context { base: base.get(), ids, carried: context.carried.clone(), refused: Refused::default() }
+            .attach_at(base)
     }
 
     /// The context of an owned span: what to hand to those that are to be its children elsewhere. Trace state and

@@ -7,6 +7,7 @@ use crate::lane::{Ids, Marks, local};
 use crate::record::{At, Status};
 use crate::series::find;
 use std::marker::PhantomData;
+use std::num::NonZeroU64;
 
 /// An open span that may move between threads. It is nobody's parent until it is [entered](Self::enter), or until a
 /// future runs [in it](crate::InSpan::in_span). Ends when dropped, on whatever thread that is.
@@ -280,37 +281,39 @@ impl Annotation<'_> {
     }
 }
 
-/// A span's place on this thread's stack while it is entered.
+/// A span's place on this thread's stack while it is entered: what it takes to leave it, and no more. A poll keeps it
+/// where a panic finds it, in memory, and of a span that is off that is one word of nothing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Inside {
-    base: u64,
-    ids: Ids,
+    base: NonZeroU64,
+    span_id: u64,
     place: usize,
 }
 
 impl Inside {
     #[inline(always)]
     fn of(open: &Open) -> Option<Self> {
-        Self::at(open.base.get(), open.ids)
+        Self::at(open.base, open.ids)
     }
 
     /// Puts these ids on the stack of the thread's lane at the instance.
     #[inline(always)]
-    pub(super) fn at(base: u64, ids: Ids) -> Option<Self> {
-        let place = match local::here(base, |here| here.enter(ids)) {
+    pub(super) fn at(base: NonZeroU64, ids: Ids) -> Option<Self> {
+        let place = match local::here(base.get(), |here| here.enter(ids)) {
             Some(place) => place,
-            None => enter_cold(base, ids)?,
+            None => enter_cold(base.get(), ids)?,
         };
-        Some(Self { base, ids, place })
+        Some(Self::placed(base, ids, place))
     }
 
-    pub(super) fn placed(base: u64, ids: Ids, place: usize) -> Self {
-        Self { base, ids, place }
+    #[inline(always)]
+    pub(super) fn placed(base: NonZeroU64, ids: Ids, place: usize) -> Self {
+        Self { base, span_id: ids.span_id, place }
     }
 
     #[inline(always)]
     pub(super) fn leave(self) {
-        let left = local::here(self.base, |here| here.leave(self.place, self.ids.span_id));
+        let left = local::here(self.base.get(), |here| here.leave(self.place, self.span_id));
         if left.is_none() {
             leave_cold(self);
         }
@@ -330,10 +333,11 @@ fn enter_cold(base: u64, ids: Ids) -> Option<usize> {
 #[cold]
 #[inline(never)]
 fn leave_cold(inside: Inside) {
-    if let Some(registry) = find(crate::lane::Key(inside.base).instance())
+    let base = inside.base.get();
+    if let Some(registry) = find(crate::lane::Key(base).instance())
         && local::enter(&registry.directory).is_ok()
     {
-        local::here(inside.base, |here| here.leave(inside.place, inside.ids.span_id));
+        local::here(base, |here| here.leave(inside.place, inside.span_id));
     }
 }
 

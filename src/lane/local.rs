@@ -58,6 +58,9 @@ struct Hot {
     inside: Cell<bool>,
 }
 
+/// A thread-local with a destructor would be looked at twice at each call: whether it is there, and whether it still is.
+const _: () = assert!(!std::mem::needs_drop::<Hot>());
+
 thread_local! {
     static HOT: Hot = const { Hot::nowhere() };
     static SEATS: Seats = const { Seats(RefCell::new(Vec::new())) };

@@ -120,6 +120,15 @@ impl<H: Handle> Deref for Lazy<H> {
     }
 }
 
+impl<H> Lazy<H> {
+    /// Adds to the cell if this thread has it at hand. If not, says whether an instance may have it.
+    #[inline(always)]
+    fn must_go_on(&self, amount: u64) -> bool {
+        // Relaxed: a key is a number; the cell it leads to is this thread's own.
+        !local::add(Key(self.key.load(Ordering::Relaxed)), amount) && global().is_some()
+    }
+}
+
 impl<H: Handle> Lazy<H> {
     #[cold]
     #[inline(never)]
@@ -200,8 +209,7 @@ impl Lazy<Counter> {
     /// ```
     #[inline]
     pub fn add(&self, amount: u64) {
-        // Relaxed: a key is a number; the cell it leads to is this thread's own.
-        if !local::add(Key(self.key.load(Ordering::Relaxed)), amount) && global().is_some() {
+        if self.must_go_on(amount) {
             self.add_cold(amount);
         }
     }
@@ -212,6 +220,63 @@ impl Lazy<Counter> {
         let handle: &Counter = self;
         self.key.store(handle.0.key().0, Ordering::Relaxed);
         handle.add(amount);
+    }
+}
+
+impl Lazy<UpDownCounter> {
+    /// Adds one.
+    ///
+    /// ```
+    /// static WAITING: tellane::LazyUpDownCounter = tellane::up_down_counter!("waiting", "Customers waiting.");
+    /// let telemetry = tellane::Telemetry::builder("shop").install()?;
+    /// WAITING.inc();
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// Takes one away.
+    ///
+    /// ```
+    /// static WAITING: tellane::LazyUpDownCounter = tellane::up_down_counter!("waiting", "Customers waiting.");
+    /// let telemetry = tellane::Telemetry::builder("shop").install()?;
+    /// WAITING.dec();
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(-1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn dec(&self) {
+        self.add(-1);
+    }
+
+    /// Adds a difference.
+    ///
+    /// ```
+    /// static WAITING: tellane::LazyUpDownCounter = tellane::up_down_counter!("waiting", "Customers waiting.");
+    /// let telemetry = tellane::Telemetry::builder("shop").install()?;
+    /// WAITING.add(-3);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(-3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn add(&self, difference: i64) {
+        if self.must_go_on(difference as u64) {
+            self.add_cold(difference);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_cold(&self, difference: i64) {
+        let handle: &UpDownCounter = self;
+        self.key.store(handle.0.key().0, Ordering::Relaxed);
+        handle.add(difference);
     }
 }
 

@@ -80,7 +80,7 @@ pub(crate) enum Class {
 }
 
 impl Method {
-    const ALL: [Self; 4] = [Self::Get, Self::Put, Self::Post, Self::Delete];
+    pub(crate) const ALL: [Self; 4] = [Self::Get, Self::Put, Self::Post, Self::Delete];
 
     /// Its text.
     #[inline(always)]
@@ -90,7 +90,7 @@ impl Method {
 }
 
 impl Class {
-    const ALL: [Self; 4] = [Self::Fine, Self::Moved, Self::Refused, Self::Failed];
+    pub(crate) const ALL: [Self; 4] = [Self::Fine, Self::Moved, Self::Refused, Self::Failed];
 
     /// Its text.
     #[inline(always)]

@@ -10,7 +10,7 @@ use std::task::{Context, Waker};
 use support::{DEADLINE, balanced, counted, start};
 use tellane::{
     Config, Counter, Family, FixedFamily, Histogram, InSpan, Kind, LazyCounter, LazyGauge, LazyHistogram,
-    LazyTimer, LazyUpDownCounter, Tracer, counter, gauge, histogram, timer, up_down_counter,
+    LazyTimer, LazyUpDownCounter, Level, Logger, Tracer, counter, gauge, histogram, timer, up_down_counter,
 };
 
 static HITS: LazyCounter = counter!("hits_total", "A counter that nobody installs.");
@@ -30,10 +30,26 @@ fn off(criterion: &mut Criterion) {
     let family = telemetry.counter("served_total").family(["method", "route"]).expect("a fresh name");
     let fixed = telemetry.counter("cached_total").fixed_family::<(bool, bool)>(["hit", "fresh"]);
     let fixed = fixed.expect("a fresh name");
+    let by_text = telemetry.histogram("reply").bytes().family(["method", "route"]).expect("a fresh name");
     telemetry.switch().force_off();
     let mut next = 0.0;
-    let mut made = [0; 12];
-    let [calls, sets, ups, served, cached, samples, timed, spans, carrying, owned, polls, logs] = &mut made;
+    let mut made = [0; 14];
+    let [
+        calls,
+        sets,
+        ups,
+        served,
+        cached,
+        samples,
+        labelled,
+        timed,
+        spans,
+        carrying,
+        eventful,
+        owned,
+        polls,
+        logs,
+    ] = &mut made;
     let mut group = criterion.benchmark_group("off");
     group.bench_function("counter inc, which goes on", |bench| counted(bench, calls, || calls_total.inc()));
     group.bench_function("gauge set, which goes on", |bench| {
@@ -52,6 +68,9 @@ fn off(criterion: &mut Criterion) {
     group.bench_function("histogram record", |bench| {
         counted(bench, samples, || latency.record(black_box(1_234_567)));
     });
+    group.bench_function("histogram record, 2 labels", |bench| {
+        counted(bench, labelled, || by_text.with([black_box("GET"), black_box("/shop/cart")]).record(7));
+    });
     group.bench_function("timer", |bench| counted(bench, timed, || drop(work.start())));
     group.bench_function("span", |bench| counted(bench, spans, || drop(tracer.span("root"))));
     group.bench_function("span with 2 attributes", |bench| {
@@ -59,6 +78,11 @@ fn off(criterion: &mut Criterion) {
             let mut span = tracer.span("attributes");
             span.set("number", black_box(7_u64));
             span.set("method", black_box("GET"));
+        });
+    });
+    group.bench_function("span with an event", |bench| {
+        counted(bench, eventful, || {
+            tracer.span("events").event("retry").set("attempt", black_box(7_u64));
         });
     });
     group.bench_function("owned span", |bench| counted(bench, owned, || drop(tracer.owned("owned"))));
@@ -76,7 +100,22 @@ fn off(criterion: &mut Criterion) {
     });
     group.finish();
     let end = telemetry.shutdown(DEADLINE);
-    let [calls, sets, ups, served, cached, samples, timed, spans, carrying, owned, polls, logs] = made;
+    let [
+        calls,
+        sets,
+        ups,
+        served,
+        cached,
+        samples,
+        labelled,
+        timed,
+        spans,
+        carrying,
+        eventful,
+        owned,
+        polls,
+        logs,
+    ] = made;
     assert_eq!(pending, polls, "the future is polled all the same");
     let last = telemetry.latest();
     assert_eq!(last.counter("calls_total", &[]), Some(calls));
@@ -89,8 +128,8 @@ fn off(criterion: &mut Criterion) {
     assert_eq!(last.histogram("latency_seconds", &[]).map_or(0, |view| view.count()), 0);
     assert_eq!(last.histogram("work_seconds", &[]).map_or(0, |view| view.count()), 0);
     assert_eq!(last.spans().count(), 0, "no span was kept");
-    let spans = spans + carrying + owned + 1; // and the one around the future
-    for (kind, made) in [(Kind::Sample, samples + timed), (Kind::Span, spans), (Kind::Log, logs)] {
+    let spans = spans + carrying + eventful + owned + 1; // and the one around the future
+    for (kind, made) in [(Kind::Sample, samples + labelled + timed), (Kind::Span, spans), (Kind::Log, logs)] {
         let account = balanced(&end.ledger, kind);
         assert_eq!((account.recorded, account.switched_off), (made, made), "{kind:?}");
     }
@@ -127,7 +166,14 @@ fn not_there(criterion: &mut Criterion) {
     group.bench_function("owned span", |bench| {
         counted(bench, &mut spans, || recorded += u64::from(tracer.owned("noop").is_recorded()));
     });
+    let log = black_box(Logger::noop());
+    group.bench_function("log, 2 fields", |bench| {
+        counted(bench, &mut made, || {
+            tellane::info!(log, "order placed", number = black_box(7_u64), by = "web");
+        });
+    });
     group.finish();
+    assert!(!log.enabled(Level::Error));
     assert_eq!((recorded, tracer.current()), (0, None), "{spans} spans: none is there, none is open");
     // An instance that is installed later hears nothing of what was said before.
     let telemetry = tellane::Telemetry::builder("bench").install().expect("the first one");

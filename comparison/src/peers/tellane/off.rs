@@ -8,7 +8,8 @@ use crate::{subject, workload};
 use std::hint::black_box;
 use tellane::{
     Counter, Family, FixedFamily, InSpan, Kind, LazyCounter, LazyGauge, LazyHistogram, LazyTimer,
-    LazyUpDownCounter, PointValue, Telemetry, Tracer, counter, gauge, histogram, timer, up_down_counter,
+    LazyUpDownCounter, Level, Logger, PointValue, Telemetry, Tracer, counter, gauge, histogram, timer,
+    up_down_counter,
 };
 
 static HITS: LazyCounter = counter!("hits_total", "A counter in a static.");
@@ -49,13 +50,43 @@ pub(in crate::peers) fn not_installed() -> Vec<Row> {
         Row::batch(subject::OFF, "no-op tracer, a poll in an owned span", CALLS, |calls| {
             poll(calls, pending().in_span(noop().owned("off")))
         }),
+        Row::one(subject::OFF, "no-op logger, info!, 2 fields", CALLS, |number| {
+            tellane::info!(no_log(), "order placed", number = number, by = "web");
+        })
+        .checked(|_| unheard()),
     ]
+}
+
+/// One check for all of them, behind the last: an instance that is installed then has heard nothing of what was said
+/// before.
+fn unheard() -> u64 {
+    assert_eq!((noop().current(), no_log().enabled(Level::Error)), (None, false));
+    let telemetry = Telemetry::builder("late").install().expect("the first one");
+    (HITS.inc(), OPEN.dec(), DEPTH.add(0.5), SIZES.record(7));
+    drop(WORK.start());
+    let snapshot = telemetry.snapshot(DEADLINE).expect("the aggregator is idle");
+    assert_eq!(
+        (snapshot.counter("hits_total", &[]), snapshot.up_down_counter("open", &[])),
+        (Some(1), Some(-1))
+    );
+    assert_eq!(snapshot.gauge("depth", &[]), Some(0.5));
+    let count = |name| snapshot.histogram(name, &[]).map(|view| view.count());
+    assert_eq!((count("sizes"), count("worked_seconds")), (Some(1), Some(1)));
+    assert_eq!((snapshot.spans().count(), telemetry.ledger().kind(Kind::Log).recorded), (0, 0));
+    0
 }
 
 /// A tracer that nobody can see to be one that does nothing.
 #[inline(always)]
 fn noop() -> &'static Tracer {
     static NOOP: Tracer = Tracer::noop();
+    black_box(&NOOP)
+}
+
+/// The same of a logger.
+#[inline(always)]
+fn no_log() -> &'static Logger {
+    static NOOP: Logger = Logger::noop();
     black_box(&NOOP)
 }
 
@@ -74,16 +105,27 @@ fn suppressed(telemetry: Telemetry, kind: Kind) -> impl FnOnce() -> u64 {
 }
 
 fn skipped() -> Vec<Row> {
-    let (histograms, families, timers, logs) =
+    let mut rows = skipped_samples();
+    rows.extend(skipped_spans());
+    let logs = started("off");
+    let log = logs.logger("comparison");
+    rows.push(
+        Row::one(subject::OFF, "switched off, log, 2 fields", CALLS, move |number| {
+            tellane::info!(log, "order placed", number = number, by = "web");
+        })
+        .exact(suppressed(logs, Kind::Log)),
+    );
+    rows
+}
+
+fn skipped_samples() -> Vec<Row> {
+    let (histograms, families, texts, timers) =
         (started("off"), started("off"), started("off"), started("off"));
+    let labels = workload::labels();
+    let by_text = texts.histogram("latency").family(["method", "route"]).expect("a fresh name");
     let histogram = histograms.histogram("latency").register().expect("a fresh name");
     let family = families.histogram("latency").fixed_family(["method", "class"]).expect("a fresh name");
     let timer = timers.timer("work").register().expect("a fresh name");
-    let log = logs.logger("comparison");
-    let (plain, carrying, owned, polls) = (started("off"), started("off"), started("off"), started("off"));
-    let (span, attributes) = (plain.tracer(), carrying.tracer());
-    let (off_owned, off_polled) = (owned.tracer(), polls.tracer());
-    let polled = suppressed(polls, Kind::Span);
     vec![
         Row::one(subject::OFF, "switched off, histogram", CALLS, move |number| {
             histogram.record(u64::from(number));
@@ -94,10 +136,25 @@ fn skipped() -> Vec<Row> {
             family.with(kinds).record(u64::from(number));
         })
         .exact(suppressed(families, Kind::Sample)),
+        Row::one(subject::OFF, "switched off, histogram by 2 labels", CALLS, move |number| {
+            let (method, route) = workload::pair(labels, number);
+            by_text.with([method, route]).record(u64::from(number));
+        })
+        .exact(suppressed(texts, Kind::Sample)),
         Row::one(subject::OFF, "switched off, timer", CALLS, move |_| {
             let _running = timer.start();
         })
         .exact(suppressed(timers, Kind::Sample)),
+    ]
+}
+
+fn skipped_spans() -> Vec<Row> {
+    let (plain, carrying, eventful) = (started("off"), started("off"), started("off"));
+    let (owned, polls) = (started("off"), started("off"));
+    let (span, attributes, event) = (plain.tracer(), carrying.tracer(), eventful.tracer());
+    let (off_owned, off_polled) = (owned.tracer(), polls.tracer());
+    let polled = suppressed(polls, Kind::Span);
+    vec![
         Row::one(subject::OFF, "switched off, span", CALLS, move |_| {
             let _span = span.span("off");
         })
@@ -108,6 +165,10 @@ fn skipped() -> Vec<Row> {
             span.set("method", "GET");
         })
         .exact(suppressed(carrying, Kind::Span)),
+        Row::one(subject::OFF, "switched off, span with an event", CALLS, move |number| {
+            event.span("off").event("retry").set("attempt", number);
+        })
+        .exact(suppressed(eventful, Kind::Span)),
         Row::one(subject::OFF, "switched off, owned span", CALLS, move |_| drop(off_owned.owned("off")))
             .exact(suppressed(owned, Kind::Span)),
         // A future of its own in each batch.
@@ -118,10 +179,6 @@ fn skipped() -> Vec<Row> {
             assert_eq!(polled(), made.batches, "spans skipped, and made");
             0
         }),
-        Row::one(subject::OFF, "switched off, log, 2 fields", CALLS, move |number| {
-            tellane::info!(log, "order placed", number = number, by = "web");
-        })
-        .exact(suppressed(logs, Kind::Log)),
     ]
 }
 

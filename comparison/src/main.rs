@@ -1,9 +1,9 @@
 //! tellane beside its peers, in one run: what each call costs, what recording flat out costs, and what a scrape costs.
 //!
-//! `cargo run --release` is the full run, `-- --short` takes less than two minutes, `-- --smoke` runs two rounds for
-//! the checks of the results alone. `--json FILE` keeps all figures, `--only TEXT` takes the subjects whose names
-//! contain it, `--peer TEXT` the peers; `--help` tells. `--page PERF.md --from FILE` measures nothing, and makes the page's tables of
-//! figures that were kept. README.md says how it is done.
+//! `cargo run --release` is the full run, `-- --short` takes less than a minute once it is built, `-- --smoke` runs two
+//! rounds for the checks of the results alone. `--json FILE` keeps all figures, `--only TEXT` takes the subjects whose
+//! names contain it, `--peer TEXT` the peers; `--help` tells. `--page PERF.md --from FILE` measures nothing, and makes the
+//! page's tables of figures that were kept. README.md says how it is done.
 
 #![allow(clippy::disallowed_methods)] // the OS clock measures from outside
 
@@ -68,6 +68,7 @@ fn run(Measure { length, only, peer, json }: &Measure) -> ExitCode {
     }
     let run = run::Run { conditions: conditions::ended(begun), rows, rates };
     println!("{}\n{}\n{}", report::head(&run), report::subjects(&run), report::losers(&run));
+    println!("{}:\n\n{}", page::BEHIND_WEAKER, report::behind_weaker(&run));
     if let Some(path) = json {
         run.write(path);
     }

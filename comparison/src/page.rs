@@ -9,6 +9,9 @@ use std::path::Path;
 pub(crate) const BEGIN: &str = "<!-- figures -->";
 pub(crate) const END: &str = "<!-- end of figures -->";
 
+/// The heading of [`report::behind_weaker`].
+pub(crate) const BEHIND_WEAKER: &str = "Behind a row that promises less";
+
 /// Rewrites the page of a run that was kept in `from`. The other records are looked for beside the page, in
 /// `perf/record/`.
 pub(crate) fn write(page: &Path, from: &Path) {
@@ -34,6 +37,8 @@ fn figures(run: &Run, kept: &str, records: &Path) -> String {
     push(&mut text, format_args!("All figures: [{kept}](perf/record/{kept}).\n\n"));
     push(&mut text, format_args!("## The targets\n\n{}\n", verdict::table(run)));
     push(&mut text, format_args!("## Where tellane loses\n\n{}\n", report::losers(run)));
+    let weaker = report::behind_weaker(run);
+    push(&mut text, format_args!("### {BEHIND_WEAKER}\n\n{weaker}\n"));
     push(
         &mut text,
         format_args!(

@@ -32,20 +32,22 @@ pub(crate) fn subjects(run: &Run) -> String {
 /// A figure of a row or a rate, less is better, and what it is of beyond the row's name.
 type Price<'run> = (&'run Case, f64, &'static str);
 
-/// Ours that have a peer: how many times as much as the best peer, which, and to whom. `all` is of one subject and one
-/// kind of figure.
-fn beside_the_best<'run>(all: &[Price<'run>]) -> Vec<(f64, Price<'run>, &'run Case)> {
-    let rivals = all.iter().filter(|(case, ..)| case.is_rival());
-    let Some((best, least, _)) = rivals.min_by(|left, right| left.1.total_cmp(&right.1)) else {
+/// A figure of ours beside the best of others: how many times as much, which, and whose.
+type Beside<'run> = (f64, Price<'run>, &'run Case);
+
+/// Ours, each beside the best of those that `is_other` takes, if there is one. `all` is of one subject and one kind of
+/// figure.
+fn beside_the_best<'run>(all: &[Price<'run>], is_other: impl Fn(&Case) -> bool) -> Vec<Beside<'run>> {
+    let others = all.iter().filter(|(case, ..)| is_other(case));
+    let Some((best, least, _)) = others.min_by(|left, right| left.1.total_cmp(&right.1)) else {
         return Vec::new();
     };
     let ours = all.iter().filter(|(case, ..)| case.is_ours());
     ours.map(|ours| (ours.1 / least, *ours, *best)).collect()
 }
 
-/// tellane's rows and rates that a peer is quicker than, the worst first. A rate counts twice: by what it reaches, and by
-/// what all threads together pay.
-pub(crate) fn losers(run: &Run) -> String {
+/// The same over all subjects. A rate counts twice: by what it reaches, and by what all threads together pay.
+fn beside_all(run: &Run, is_other: impl Fn(&Case) -> bool) -> Vec<Beside<'_>> {
     let mut all = Vec::new();
     for subject in subject::ALL {
         let (rows, rates) = (run.rows_of(subject), run.rates_of(subject));
@@ -53,12 +55,23 @@ pub(crate) fn losers(run: &Run) -> String {
         let of_rates: Vec<_> = rates.iter().map(|rate| (&rate.case, 1e3 / rate.millions, "")).collect();
         let of_totals: Vec<_> =
             rates.iter().filter_map(|rate| Some((&rate.case, rate.total()?, ": total CPU"))).collect();
-        all.extend([of_rows, of_rates, of_totals].iter().flat_map(|one| beside_the_best(one)));
+        all.extend([of_rows, of_rates, of_totals].iter().flat_map(|one| beside_the_best(one, &is_other)));
     }
+    all
+}
+
+/// Those that are behind, the worst first.
+fn behind(mut all: Vec<Beside<'_>>) -> Vec<Beside<'_>> {
+    all.retain(|(ratio, ..)| *ratio > 1.0);
+    all.sort_by(|left, right| right.0.total_cmp(&left.0));
+    all
+}
+
+/// tellane's rows and rates that a peer is quicker than, the worst first.
+pub(crate) fn losers(run: &Run) -> String {
+    let all = beside_all(run, Case::is_rival);
     let beside = all.len();
-    let mut lost = all;
-    lost.retain(|(ratio, ..)| *ratio > 1.0);
-    lost.sort_by(|left, right| right.0.total_cmp(&left.0));
+    let lost = behind(all);
     let mut text = format!(
         "Of {beside} figures of tellane that have a peer's beside them, {} lose to the best one.\n",
         lost.len()
@@ -71,6 +84,28 @@ pub(crate) fn losers(run: &Run) -> String {
         push(
             &mut text,
             format_args!("| {subject}{what} | {how} | {ratio:.2} **loses** | {rival}, {their} |\n"),
+        );
+    }
+    text
+}
+
+/// tellane's rows and rates that are behind one that is nobody's best peer, since it promises less: what that is stands
+/// beside it.
+pub(crate) fn behind_weaker(run: &Run) -> String {
+    let lost = behind(beside_all(run, Case::is_weaker));
+    if lost.is_empty() {
+        return "No figure of tellane is behind a row that promises less.\n".to_owned();
+    }
+    let mut text = String::from(
+        "These rows are nobody's best peer, and are not among those above.\n\n\
+         | subject | row | ratio | to | in what that promises less |\n|---|---|---:|---|---|\n",
+    );
+    for (ratio, (ours, _, what), best) in lost {
+        let (subject, how, peer, their, less) =
+            (&ours.subject, &ours.how, &best.peer, &best.how, &best.weaker);
+        push(
+            &mut text,
+            format_args!("| {subject}{what} | {how} | {ratio:.2} | {peer}, {their} | {less} |\n"),
         );
     }
     text

@@ -28,6 +28,11 @@ impl Case {
         !self.is_ours() && self.peer != FLOOR && self.weaker.is_empty()
     }
 
+    /// Whether it is another's, and promises less.
+    pub(crate) fn is_weaker(&self) -> bool {
+        !self.is_ours() && self.peer != FLOOR && !self.weaker.is_empty()
+    }
+
     pub(crate) fn is_ours(&self) -> bool {
         self.peer == OURS
     }

@@ -78,6 +78,32 @@ fn a_slower_row_loses_to_the_best_peer_that_promises_as_much() {
 }
 
 #[test]
+fn a_row_that_promises_less_stands_in_a_list_of_its_own() {
+    let rows = vec![
+        row("tellane", "", 3.0),
+        row("contatori", "", 4.0),
+        row("prometheus", "one thread", 2.0),
+        row("micromegas", "unsummed", 2.5),
+        row("floor", "", 0.5),
+    ];
+    let all = run(rows, Vec::new());
+    assert!(!report::losers(&all).contains("**loses**"));
+    let text = report::behind_weaker(&all);
+    assert_eq!(line(&text, "| counter"), "| counter | inc | 1.50 | prometheus, inc | one thread |");
+    assert_eq!(text.matches("| counter |").count(), 1, "the best of them only: {text}");
+    let ahead = run(vec![row("tellane", "", 1.0), row("prometheus", "one thread", 2.0)], Vec::new());
+    assert!(report::behind_weaker(&ahead).starts_with("No figure"), "{}", report::behind_weaker(&ahead));
+    let mut weaker = rate("micromegas", 400.0, 0, 0.0);
+    weaker.case.weaker = "drops".into();
+    let text = report::behind_weaker(&run(Vec::new(), vec![rate("tellane", 200.0, 0, 0.0), weaker]));
+    assert_eq!(
+        line(&text, "| flat out, histogram |"),
+        "| flat out, histogram | inc | 2.00 | micromegas, inc | drops |"
+    );
+    assert!(text.contains("| flat out, histogram: total CPU | inc | 2.00 |"), "{text}");
+}
+
+#[test]
 fn a_rate_loses_by_what_it_reaches_and_by_what_all_threads_pay() {
     // 4 ns and 4 in the background, where the peer takes 5 in all.
     let rates = vec![rate("tellane", 250.0, 0, 4.0), rate("metriken", 200.0, 0, 0.0)];

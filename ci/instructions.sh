@@ -4,6 +4,7 @@
 #   ci/instructions.sh              measures, and rewrites perf/record/instructions.csv; commit it with what changed it
 #   ci/instructions.sh --check      measures, and fails if a call takes over 5 % and over half an instruction more than there
 #   ci/instructions.sh --into FILE  measures into FILE, and leaves the record alone
+#   ci/instructions.sh --ready      measures nothing: fails if valgrind is missing and cannot be installed
 #   ci/instructions.sh --self-test  measures nothing: shows that the comparison fails where it must (--check does, too)
 #
 # The tool is callgrind, not cachegrind: both have the same simulated caches, but cachegrind counts the whole process,
@@ -135,5 +136,6 @@ case ${1:-} in
     cp "$scratch/now.csv" "$record"
     ;;
   --into) measure "$2" ;;
-  *) sed -n '2,7p' "$0" >&2; exit 2 ;;
+  --ready) need_valgrind ;;
+  *) sed -n '2,8p' "$0" >&2; exit 2 ;;
 esac

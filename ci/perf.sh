@@ -83,6 +83,7 @@ check() {
 smoke() {
   local before root=$scratch/smoke
   before=$(cat PERF.md perf/record/* | cksum)
+  ci/instructions.sh --ready
   mkdir -p "$root/perf/record"
   cp PERF.md "$root"
   ci/comparison.sh --keep "$root/perf/record/smoke-comparison.json"
@@ -98,6 +99,7 @@ smoke() {
 
 case ${1:-} in
   '')
+    ci/instructions.sh --ready # what it needs is missed now, and not behind the whole comparison
     # By the date of the day on which it begins. Its tables are on the page; here they would scroll by.
     compare --json "../perf/record/$(date -u +%F)-comparison.json" >/dev/null
     other_records perf/record "" ""

@@ -73,8 +73,16 @@ impl From<KindLedger> for Account {
 }
 
 impl Call {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Counter, Self::Histogram, Self::Timer, Self::Child, Self::Attributes, Self::Log, Self::Family];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Counter,
+        Self::Histogram,
+        Self::Timer,
+        Self::Root,
+        Self::Child,
+        Self::Attributes,
+        Self::Log,
+        Self::Family,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -92,6 +92,7 @@ fn main() {
             "steps" => thread_by_step(count),
             "settings" => thread_by_setting(count, number),
             "series" => each_series(count, number),
+            "hot" => hot_histogram(count),
             _ => lanes(count),
         };
         println!("{figures}");
@@ -110,11 +111,15 @@ fn main() {
     print(&format!("a series ({series} of each; handles and texts included)"), Some(&each));
     let lanes = alone("lanes:0", threads);
     print("a lane without spill", Some(&vec![lanes.clone()]));
+    let hot = alone("hot:0", threads);
+    let parts = parts(&steps, &settings, &each, &hot);
+    print("the parts, allocated bytes, default settings", Some(&parts));
     if let Some(path) = after("--json") {
         let figures = json!({
             "conditions": conditions::ended(begun),
             "threads_measured": threads,
             "series_measured": series,
+            "parts": parts,
             "thread_by_step": steps,
             "thread_by_setting": settings,
             "series": each,
@@ -177,6 +182,8 @@ fn in_step(threads: usize, steps: &[Step<'_>]) -> Vec<Bytes> {
     })
 }
 
+const LONG_SPAN: &str = "first long span: its block";
+
 fn thread_by_step(threads: usize) -> Value {
     let config = Config { logs_per_second: None, ..Config::default() };
     let (telemetry, gate) = gated(config.clone());
@@ -202,7 +209,7 @@ fn thread_by_step(threads: usize) -> Value {
         ("first log record, 2 fields", "", &|| {
             tellane::info!(log, "order placed", number = 1_u64, by = "web")
         }),
-        ("first long span: its block", "span_limits", &long),
+        (LONG_SPAN, "span_limits", &long),
         ("the ring has gone round once", "ring_words", &|| {
             (0..spans).for_each(|_| drop(tracer.span("work")))
         }),
@@ -232,21 +239,27 @@ fn thread_by_step(threads: usize) -> Value {
     rows.collect()
 }
 
+/// The settings whose difference is a part.
+const DEFAULT: &str = "default: ring_words 32768, spill_bytes 524288";
+const EIGHT_RINGS: &str = "ring_words 262144";
+const NO_SPILL: &str = "spill_bytes 0";
+const MANY_COUNTERS: &str = "default, 10,000 counters";
+
 /// Settings, and how many counters there are.
 fn settings() -> [(&'static str, usize, Config); 7] {
     let default = Config::default;
     [
-        ("default: ring_words 32768, spill_bytes 524288", 1, default()),
+        (DEFAULT, 1, default()),
         ("ring_words 1024", 1, Config { ring_words: 1 << 10, ..default() }),
         ("ring_words 4096", 1, Config { ring_words: 1 << 12, ..default() }),
-        ("ring_words 262144", 1, Config { ring_words: 1 << 18, ..default() }),
-        ("spill_bytes 0", 1, Config { spill_bytes: 0, ..default() }),
+        (EIGHT_RINGS, 1, Config { ring_words: 1 << 18, ..default() }),
+        (NO_SPILL, 1, Config { spill_bytes: 0, ..default() }),
         (
             "ring_words 1024, spill_bytes 65536",
             1,
             Config { ring_words: 1 << 10, spill_bytes: 1 << 16, ..default() },
         ),
-        ("default, 10,000 counters", 10_000, default()),
+        (MANY_COUNTERS, 10_000, default()),
     ]
 }
 
@@ -279,6 +292,8 @@ fn thread_by_setting(threads: usize, number: usize) -> Value {
     })
 }
 
+const HISTOGRAM: &str = "histogram of 2 digits";
+
 /// A kind of series: its name, the settings that change what it takes, what makes `count` of them, what uses each once.
 struct Series {
     name: &'static str,
@@ -308,7 +323,7 @@ const SERIES: [Series; 7] = [
         },
     },
     Series {
-        name: "histogram of 2 digits",
+        name: HISTOGRAM,
         settings: "digits, highest",
         make: |telemetry, count| histograms(telemetry, count, 2),
     },
@@ -389,6 +404,105 @@ fn each_series(count: usize, number: usize) -> Value {
         "of_it_by_pipeline_bytes": said,
         "settings_that_change_it": settings,
     })
+}
+
+/// A histogram of 2 digits that is too hot for the ring of each thread: what it takes of the thread's spill, and what the
+/// aggregator keeps of that beside. The series itself is there before, and so is a snapshot of it.
+fn hot_histogram(threads: usize) -> Value {
+    let (telemetry, gate) = gated(Config { logs_per_second: None, ..Config::default() });
+    let hot = telemetry.histogram("hot").seconds().digits(2).register().expect("a fresh name");
+    let (values, settings) = (values(), Config::default());
+    let all = || values.iter().for_each(|value| hot.record(*value));
+    all();
+    let bytes = |telemetry: &Telemetry| settled(telemetry).pipeline().bytes as i64;
+    let (barrier, samples) = (Barrier::new(threads + 1), settings.ring_words + values.len());
+    let (said, kept) = std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                hot.record(values[0]); // its lane is there
+                barrier.wait();
+                barrier.wait();
+                values.iter().cycle().take(samples).for_each(|value| hot.record(*value));
+                barrier.wait();
+                barrier.wait();
+            });
+        }
+        barrier.wait();
+        let before = (bytes(&telemetry), Bytes::now());
+        let bar = gate.shut();
+        barrier.wait();
+        barrier.wait();
+        drop(bar);
+        let said = (bytes(&telemetry) - before.0) / threads as i64;
+        let kept = Bytes::each_since(before.1, threads).allocated;
+        barrier.wait();
+        (said, kept)
+    });
+    assert!(0 < kept && kept < said, "{kept} bytes are the aggregator's, of {said} in all");
+    let end = telemetry.shutdown(DEADLINE);
+    let count = telemetry.latest().histogram("hot_seconds", &[]).map(|view| view.count());
+    assert_eq!(count, Some(balanced(&end.ledger, Kind::Sample).recorded));
+    json!({ "of_the_spill": said - kept, "kept_by_the_aggregator": kept })
+}
+
+/// What lane, ring, cells, spill and histogram take, each by itself: differences of what was measured above, and how.
+fn parts(steps: &Value, settings: &[Value], series: &[Value], hot: &Value) -> Vec<Value> {
+    const THREAD: &str = "allocated_bytes_per_thread";
+    let of = |rows: &[Value], key: &str, name: &str, figure: &str| {
+        let row = rows.iter().find(|row| row[key] == name).expect("it was measured");
+        row[figure].as_i64().expect("a number of bytes")
+    };
+    let with = |name: &str| of(settings, "settings", name, THREAD);
+    // Eight rings instead of one.
+    let ring = (with(EIGHT_RINGS) - with(DEFAULT)) / 7;
+    let spill = with(DEFAULT) - with(NO_SPILL);
+    let steps = steps.as_array().expect("a row a step");
+    let whole = "allocated_bytes_when_recorded_drained_and_in_a_snapshot";
+    let parts: [(&str, i64, &str, &str); 8] = [
+        ("ring", ring, "a seventh of what 262,144 words take more", "ring_words"),
+        ("spill", spill, "what a thread without takes less", "spill_bytes"),
+        (
+            "lane, names and cells of a few counters included",
+            with(DEFAULT) - ring - spill,
+            "what is left of a thread's without ring and spill",
+            "lane_cap, idle_lanes: how many there are",
+        ),
+        (
+            "cells of 10,000 counters",
+            with(MANY_COUNTERS) - with(DEFAULT),
+            "what a thread with them takes more",
+            "series_cap, names_cap for those of bridges",
+        ),
+        (
+            "block of a long span or record",
+            of(steps, "step", LONG_SPAN, THREAD),
+            "the step of the first one; a thread keeps up to four",
+            "span_limits",
+        ),
+        (
+            "histogram of 2 digits that is too hot for a thread's ring",
+            hot["of_the_spill"].as_i64().expect("a number of bytes"),
+            "what `Pipeline::bytes` grows by, less the next line; of the spill, not beside it",
+            "digits, highest",
+        ),
+        (
+            "the same, what the aggregator keeps of it for each thread",
+            hot["kept_by_the_aggregator"].as_i64().expect("a number of bytes"),
+            "what is allocated as it is drained",
+            "digits, highest",
+        ),
+        (
+            "histogram of 2 digits, once for all threads",
+            of(series, "series", HISTOGRAM, whole),
+            "recorded, drained and in a snapshot",
+            "digits, highest",
+        ),
+    ];
+    let parts = parts.iter().map(|(part, bytes, how, settings)| {
+        assert!(*bytes > 0, "{part}: {bytes} bytes");
+        json!({ "part": part, "bytes": bytes, "measured_as": how, "settings_that_change_it": settings })
+    });
+    parts.collect()
 }
 
 /// All is drained, and older snapshots are gone.

@@ -62,7 +62,10 @@ pub(in crate::peers) fn not_installed() -> Vec<Row> {
 fn unheard() -> u64 {
     assert_eq!((noop().current(), no_log().enabled(Level::Error)), (None, false));
     let telemetry = Telemetry::builder("late").install().expect("the first one");
-    (HITS.inc(), OPEN.dec(), DEPTH.add(0.5), SIZES.record(7));
+    HITS.inc();
+    OPEN.dec();
+    DEPTH.add(0.5);
+    SIZES.record(7);
     drop(WORK.start());
     let snapshot = telemetry.snapshot(DEADLINE).expect("the aggregator is idle");
     assert_eq!(

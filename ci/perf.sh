@@ -5,7 +5,8 @@
 #   ci/perf.sh              everything: the comparison, then instructions, latencies and memory
 #   ci/perf.sh --short      the comparison alone, briefly, on the terminal; any other argument goes to the comparison, too
 #   ci/perf.sh --page       measures nothing: the tables of what was kept last
-#   ci/perf.sh --check      measures nothing: fails if the tables are not exactly what the kept records make of them
+#   ci/perf.sh --check      measures nothing: fails if the tables are not exactly what the kept records make of them, or
+#                           if the prose names a subject nowhere, in backticks, that misses its target or loses to a peer
 #   ci/perf.sh --self-test  measures nothing: shows that this check fails where it must (--check does, too)
 #   ci/perf.sh --smoke      the whole of it as briefly as it goes, in a copy: page and records stay as they are (CI)
 set -euo pipefail
@@ -28,12 +29,14 @@ other_records() {
   done
 }
 
+# The comparison that was kept last in the folder $1.
+kept_last() { find "$1/perf/record" -name '*-comparison.json' | sort | tail -n 1; }
+
 # The tables of the page in the folder $2, of the comparison that was kept last beside it. $1 is the build that makes them.
 page() {
-  local root kept
+  local root
   root=$(realpath "$2")
-  kept=$(find "$root/perf/record" -name '*-comparison.json' | sort | tail -n 1)
-  "$1" --page "$root/PERF.md" --from "$kept"
+  "$1" --page "$root/PERF.md" --from "$(kept_last "$root")"
 }
 
 copy() { # of page and records, in $1
@@ -76,6 +79,12 @@ check() {
     echo "the tables of PERF.md are what ci/perf.sh makes of perf/record"
   else
     echo "PERF.md differs from what perf/record makes of it (> above): run ci/perf.sh --page" >&2
+    return 1
+  fi
+  if compare_unhurried --unexplained "$PWD/PERF.md" --from "$(kept_last "$PWD")"; then
+    echo "the prose of PERF.md names each subject that misses its target or loses to a peer"
+  else
+    echo "PERF.md says nothing of the subjects above: name each in its prose, in backticks, and say why" >&2
     return 1
   fi
 }

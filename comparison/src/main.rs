@@ -3,7 +3,8 @@
 //! `cargo run --release` is the full run, `-- --short` takes less than a minute once it is built, `-- --smoke` runs two
 //! rounds for the checks of the results alone. `--json FILE` keeps all figures, `--only TEXT` takes the subjects whose
 //! names contain it, `--peer TEXT` the peers; `--help` tells. `--page PERF.md --from FILE` measures nothing, and makes the
-//! page's tables of figures that were kept. README.md says how it is done.
+//! page's tables of figures that were kept; `--unexplained PERF.md --from FILE` tells what of them the page's prose says
+//! nothing about. README.md says how it is done.
 
 #![allow(clippy::disallowed_methods)] // the OS clock measures from outside
 
@@ -39,6 +40,11 @@ fn main() -> ExitCode {
         Ok(Task::Serve(peer)) => worker::serve(peer),
         Ok(Task::Rate { peer, rate, time }) => worker::rate(peer, rate, time),
         Ok(Task::Page { page, from }) => page::write(&page, &from),
+        Ok(Task::Unexplained { page, from }) => {
+            let found = page::unexplained(&page, &from);
+            found.iter().for_each(|subject| println!("{subject}"));
+            return if found.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) };
+        }
         Ok(Task::Measure(measure)) => return run(&measure),
         Err(error) => {
             eprintln!("{error}\n\n{USAGE}");

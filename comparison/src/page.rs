@@ -3,7 +3,7 @@
 
 use crate::report::push;
 use crate::run::Run;
-use crate::{records, report, verdict};
+use crate::{records, report, subject, verdict};
 use std::path::Path;
 
 pub(crate) const BEGIN: &str = "<!-- figures -->";
@@ -11,6 +11,43 @@ pub(crate) const END: &str = "<!-- end of figures -->";
 
 /// The heading of [`report::behind_weaker`].
 pub(crate) const BEHIND_WEAKER: &str = "Behind a row that promises less";
+
+/// The subjects of a run that was kept in `from` which the page owes an explanation, with what of them.
+pub(crate) fn unexplained(page: &Path, from: &Path) -> Vec<String> {
+    let name = page.display();
+    let text = std::fs::read_to_string(page).unwrap_or_else(|error| panic!("{name} cannot be read: {error}"));
+    let prose = prose(&text).unwrap_or_else(|| panic!("{name} has not the marks {BEGIN}, {END}"));
+    without_a_word(&Run::read(from), prose)
+}
+
+/// What stands behind the tables.
+fn prose(page: &str) -> Option<&str> {
+    Some(page.split_once(BEGIN)?.1.split_once(END)?.1)
+}
+
+/// What misses a limit, does not hold a ratio or loses to the best peer, and is not named in the prose, in backticks. A
+/// name may go over the end of a line.
+pub(crate) fn without_a_word(run: &Run, prose: &str) -> Vec<String> {
+    let prose = prose.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut all = verdict::unfulfilled(run);
+    let lost = report::lost(run);
+    let mut found = Vec::new();
+    for subject in subject::ALL {
+        if lost.contains(&subject) {
+            all.push((subject, "loses to the best peer"));
+        }
+        let mut what: Vec<&str> = Vec::new();
+        for (_, one) in all.iter().filter(|(of, _)| *of == subject) {
+            if !what.contains(one) {
+                what.push(one);
+            }
+        }
+        if !what.is_empty() && !prose.contains(&format!("`{subject}`")) {
+            found.push(format!("`{subject}` {}", what.join(", ")));
+        }
+    }
+    found
+}
 
 /// Rewrites the page of a run that was kept in `from`. The other records are looked for beside the page, in
 /// `perf/record/`.

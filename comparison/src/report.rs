@@ -67,6 +67,11 @@ fn behind(mut all: Vec<Beside<'_>>) -> Vec<Beside<'_>> {
     all
 }
 
+/// The subjects of which a row or a rate of tellane's loses to the best peer.
+pub(crate) fn lost(run: &Run) -> Vec<&str> {
+    behind(beside_all(run, Case::is_rival)).iter().map(|(_, (ours, ..), _)| &*ours.subject).collect()
+}
+
 /// tellane's rows and rates that a peer is quicker than, the worst first.
 pub(crate) fn losers(run: &Run) -> String {
     let all = beside_all(run, Case::is_rival);

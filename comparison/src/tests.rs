@@ -1,6 +1,6 @@
 //! What a run is judged by, and what the page makes of it: runs of a few rows, made up here.
 
-use crate::page::{BEGIN, END, between_marks};
+use crate::page::{BEGIN, END, between_marks, unexplained, without_a_word};
 use crate::run::{Case, Figures, Flows, Run};
 use crate::{conditions, records, report, subject, verdict};
 use serde_json::{Value, json};
@@ -234,6 +234,50 @@ fn a_kept_run_is_read_as_it_was() {
     assert_eq!(report::head(&read), report::head(&kept));
     let head = "Commit abc1234, rustc 1.95.0, 2 x One, load 0.1 before and 1.1 after, 2026-11-25: `cargo run`, 3 rounds";
     assert!(report::head(&kept).starts_with(head), "{}", report::head(&kept));
+}
+
+#[test]
+fn what_misses_its_target_or_loses_is_to_be_named_in_the_prose() {
+    // The limit of 1.3 is missed, the ratios to floor (0.9) and prometheus (2.6) are held, and nobody is quicker.
+    let slow = || vec![row("tellane", "", 1.4), row("floor", "", 1.1), row("prometheus", "", 3.0)];
+    let found = |rows, prose| without_a_word(&run(rows, Vec::new()), prose);
+    assert_eq!(found(slow(), "counter"), ["`counter` misses its limit"], "no backticks");
+    assert_eq!(found(slow(), "`counter, 2 threads`"), ["`counter` misses its limit"], "another's name");
+    let twice = [slow(), slow()].concat();
+    assert_eq!(found(twice, ""), ["`counter` misses its limit"], "of two rows");
+    assert!(found(slow(), "The row `counter` is slow.").is_empty());
+    let floor = vec![row("tellane", "", 1.2), row("floor", "", 0.5), row("prometheus", "", 3.0)];
+    assert_eq!(found(floor, ""), ["`counter` does not hold its ratio to the floor"]);
+    let peer = vec![row("tellane", "", 1.2), row("floor", "", 1.1), row("prometheus", "", 1.3)];
+    assert_eq!(found(peer, ""), ["`counter` does not hold its ratio to the peer that its target names"]);
+    let lost = vec![row("tellane", "", 1.2), row("prometheus", "", 3.0), row("contatori", "", 1.0)];
+    assert_eq!(found(lost, ""), ["`counter` loses to the best peer"]);
+    let good = vec![row("tellane", "", 1.2), row("floor", "", 1.1), row("prometheus", "", 3.0)];
+    assert!(found(good, "").is_empty());
+    // Two at once, in one line; a name that goes over the end of a line is a name.
+    let rates = || vec![rate("tellane", 100.0, 0, 3.0), rate("metriken", 100.0, 0, 0.1)];
+    let both = without_a_word(&run(Vec::new(), rates()), "");
+    assert_eq!(both.len(), 1, "{both:?}");
+    assert!(both[0].starts_with("`flat out, histogram` misses its limit, does not hold"), "{both:?}");
+    assert!(both[0].ends_with("loses to the best peer"), "{both:?}");
+    assert!(without_a_word(&run(Vec::new(), rates()), "of `flat out,\nhistogram` that").is_empty());
+}
+
+#[test]
+fn a_name_counts_only_behind_the_tables() {
+    let folder = std::env::temp_dir().join(format!("prose-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder for a test");
+    let (page, from) = (folder.join("PERF.md"), folder.join("run.json"));
+    run(vec![row("tellane", "", 1.4)], Vec::new()).write(&from);
+    let found = |text: String| {
+        std::fs::write(&page, text).expect("a file for a test");
+        unexplained(&page, &from)
+    };
+    let before = found(format!("`counter`\n{BEGIN}\n`counter`\n{END}\n"));
+    let behind = found(format!("{BEGIN}\n{END}\nOf `counter`.\n"));
+    std::fs::remove_dir_all(&folder).expect("it was just made");
+    assert_eq!(before, ["`counter` misses its limit"]);
+    assert!(behind.is_empty(), "{behind:?}");
 }
 
 /// A folder of records, as `perf/record/`.

@@ -4,7 +4,6 @@
 //! The limit is a figure of one day's machine. The ratios it stood for then are asked of any machine: limit to floor,
 //! limit to peer, with floor and peer measured in the same run as tellane.
 
-use crate::report::push;
 use crate::run::{Case, FLOOR, Run};
 use crate::targets::{Bound, TARGETS, Target, Then};
 
@@ -153,13 +152,12 @@ struct Other {
 }
 
 impl Other {
-    /// The two cells of our ratio to it: what was asked, and what it is.
-    fn cells(&self, target: &Target, ours: Option<f64>, count: &mut Count) -> String {
+    /// The two cells of our ratio to it: what was asked, and what it is; and whether it is held.
+    fn cells(&self, target: &Target, ours: Option<f64>) -> (String, Asked) {
         let bound = target.most;
         let most = self.then.map(|then| target.asked(then));
         let ratio = ours.zip(self.now).map(|(ours, now)| bound.ratio(ours, now));
         let is_held = most.map(|most| ratio.map(|ratio| ratio <= most));
-        is_held.into_iter().for_each(|is_held| count.take(is_held));
         let asked = most.zip(self.then).map_or_else(
             || "-".to_owned(),
             |(most, then)| bound.show_ratio(most, &(bound.show_then(then) + &self.name)),
@@ -173,62 +171,94 @@ impl Other {
             || MISSING.to_owned(),
             |(ratio, now)| bound.show_ratio(ratio, &bound.show(now)) + verdict,
         );
-        format!("{asked} | {now}")
+        (format!("{asked} | {now}"), is_held)
     }
 }
 
-/// The table, and how many lines of it are met. One line for each way that tellane has to do the thing.
-pub(crate) fn table(run: &Run) -> String {
-    let (mut lines, mut limits, mut floors, mut peers) =
-        (String::new(), Count::default(), Count::default(), Count::default());
+/// Whether what is asked is held, if anything is asked, and if it can be told.
+type Asked = Option<Option<bool>>;
+
+/// One way that tellane has to do what a target is about, or none.
+struct Line {
+    text: String,
+    limit: Option<bool>,
+    floor: Asked,
+    peer: Asked,
+}
+
+/// The lines of a target: one for each way that tellane has to do the thing; where it has none, one that says so.
+fn lines(target: &Target, run: &Run) -> Vec<Line> {
+    let all = target.most.of(run, target.subject);
+    let floor = target.floor.map(|floor| {
+        let there = target.most.of(run, floor.subject);
+        let found = there.iter().find(|one| one.case.peer == FLOOR && one.case.how == floor.how);
+        Other { then: floor.then, now: found.map(|one| one.value), name: String::new() }
+    });
+    let peer = target.peer.map(|peer| {
+        let found = all.iter().find(|one| one.case.peer == peer.name && one.case.is_rival());
+        let name = format!(" ({})", peer.name);
+        Other { then: Some(peer.then), now: found.map(|one| one.value), name }
+    });
+    let best = all.iter().find(|one| one.case.is_rival());
+    let limit = target.most.limit(peer.as_ref().and_then(|peer| peer.now));
+    let ours: Vec<_> = all.iter().filter(|one| one.case.is_ours()).collect();
+    let ours = ours.iter().copied().map(Some).chain(ours.is_empty().then_some(None));
+    let line = |ours: Option<&Measured<'_>>| {
+        let value = ours.map(|ours| ours.value);
+        // A rate must be above its limit, a time below.
+        let is_near = value
+            .zip(limit)
+            .map(|(value, limit)| if target.most.is_rate() { value >= limit } else { value <= limit });
+        let is_whole = ours.is_none_or(|ours| ours.is_whole);
+        let verdict = match (is_near, is_whole) {
+            (Some(true), true) => "met",
+            (Some(true), false) => "**missed**: lost records, or memory that grew",
+            (Some(false), _) => "**missed**",
+            (None, _) => MISSING,
+        };
+        let now = value
+            .map_or_else(|| verdict.to_owned(), |value| format!("{}, {verdict}", target.most.show(value)));
+        let nobody = || ("- | -".to_owned(), None);
+        let (of_floor, floor) = floor.as_ref().map_or_else(nobody, |floor| floor.cells(target, value));
+        let (of_peer, peer) = peer.as_ref().map_or_else(nobody, |peer| peer.cells(target, value));
+        let best = value.zip(best).map(|(value, best)| {
+            let figure = format!("{} ({})", target.most.show(best.value), best.case.peer);
+            target.most.show_ratio(target.most.ratio(value, best.value), &figure)
+        });
+        let (case, how) = (target.case, ours.map_or("-", |ours| &ours.case.how));
+        let (most, best) = (target.most.words(target), best.unwrap_or_else(|| "-".into()));
+        let text = format!("| {case} | {how} | {most} | {now} | {of_floor} | {of_peer} | {best} |\n");
+        Line { text, limit: is_near.map(|is_near| is_near && is_whole), floor, peer }
+    };
+    ours.map(line).collect()
+}
+
+/// The subjects of the targets that are not fulfilled, each with what it is; one may come several times.
+pub(crate) fn unfulfilled(run: &Run) -> Vec<(&'static str, &'static str)> {
+    let mut all = Vec::new();
     for target in &TARGETS {
-        let all = target.most.of(run, target.subject);
-        let floor = target.floor.map(|floor| {
-            let there = target.most.of(run, floor.subject);
-            let found = there.iter().find(|one| one.case.peer == FLOOR && one.case.how == floor.how);
-            Other { then: floor.then, now: found.map(|one| one.value), name: String::new() }
-        });
-        let peer = target.peer.map(|peer| {
-            let found = all.iter().find(|one| one.case.peer == peer.name && one.case.is_rival());
-            let name = format!(" ({})", peer.name);
-            Other { then: Some(peer.then), now: found.map(|one| one.value), name }
-        });
-        let best = all.iter().find(|one| one.case.is_rival());
-        let limit = target.most.limit(peer.as_ref().and_then(|peer| peer.now));
-        let ours: Vec<_> = all.iter().filter(|one| one.case.is_ours()).collect();
-        // Where tellane has no row, one line says so.
-        for ours in ours.iter().copied().map(Some).chain(ours.is_empty().then_some(None)) {
-            let value = ours.map(|ours| ours.value);
-            // A rate must be above its limit, a time below.
-            let is_near = value
-                .zip(limit)
-                .map(|(value, limit)| if target.most.is_rate() { value >= limit } else { value <= limit });
-            let is_whole = ours.is_none_or(|ours| ours.is_whole);
-            limits.take(is_near.map(|is_near| is_near && is_whole));
-            let verdict = match (is_near, is_whole) {
-                (Some(true), true) => "met",
-                (Some(true), false) => "**missed**: lost records, or memory that grew",
-                (Some(false), _) => "**missed**",
-                (None, _) => MISSING,
-            };
-            let now = value.map_or_else(
-                || verdict.to_owned(),
-                |value| format!("{}, {verdict}", target.most.show(value)),
-            );
-            let nobody = || "- | -".to_owned();
-            let floor = floor.as_ref().map_or_else(nobody, |floor| floor.cells(target, value, &mut floors));
-            let peer = peer.as_ref().map_or_else(nobody, |peer| peer.cells(target, value, &mut peers));
-            let best = value.zip(best).map(|(value, best)| {
-                let figure = format!("{} ({})", target.most.show(best.value), best.case.peer);
-                target.most.show_ratio(target.most.ratio(value, best.value), &figure)
-            });
-            let (case, how) = (target.case, ours.map_or("-", |ours| &ours.case.how));
-            let (most, best) = (target.most.words(target), best.unwrap_or_else(|| "-".into()));
-            push(
-                &mut lines,
-                format_args!("| {case} | {how} | {most} | {now} | {floor} | {peer} | {best} |\n"),
+        for line in lines(target, run) {
+            let missed = line.limit == Some(false);
+            let (floor, peer) = (line.floor == Some(Some(false)), line.peer == Some(Some(false)));
+            all.extend(missed.then_some((target.subject, "misses its limit")));
+            all.extend(floor.then_some((target.subject, "does not hold its ratio to the floor")));
+            all.extend(
+                peer.then_some((target.subject, "does not hold its ratio to the peer that its target names")),
             );
         }
+    }
+    all
+}
+
+/// The table, and how many lines of it are met.
+pub(crate) fn table(run: &Run) -> String {
+    let (mut text, mut limits, mut floors, mut peers) =
+        (String::new(), Count::default(), Count::default(), Count::default());
+    for line in TARGETS.iter().flat_map(|target| lines(target, run)) {
+        limits.take(line.limit);
+        line.floor.into_iter().for_each(|is_held| floors.take(is_held));
+        line.peer.into_iter().for_each(|is_held| peers.take(is_held));
+        text.push_str(&line.text);
     }
     format!(
         "Limits: {}. Ratios to the floor: {}. Ratios to the peer that the target names: {}.\n\n\
@@ -238,7 +268,7 @@ pub(crate) fn table(run: &Run) -> String {
          floor and the same peer in this run is no greater. Background of less than {NONE} ns counts as that much in \
          ratios.\n\n\
          | target | by | tellane at most | now | to the floor, asked | to the floor, now | to the peer, asked | \
-         to the peer, now | to the best peer now |\n|---|---|---|---|---|---|---|---|---|\n{lines}",
+         to the peer, now | to the best peer now |\n|---|---|---|---|---|---|---|---|---|\n{text}",
         limits.words("met", "missed"),
         floors.words("held", "not"),
         peers.words("held", "not"),

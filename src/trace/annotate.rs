@@ -124,6 +124,7 @@ impl Open {
     }
 
     /// Begins a link; `None` if it is not kept.
+    #[inline(never)]
     pub(super) fn link(&mut self, to: SpanContext) -> Option<At> {
         if !self.is_recorded() {
             return None;
@@ -147,6 +148,7 @@ impl Open {
 
     /// Sets an attribute of the event or link that began at `at`, of which it has `set` already; returns where that
     /// stands now, and whether it was kept.
+    #[inline]
     pub(super) fn set_within(
         &mut self,
         at: At,

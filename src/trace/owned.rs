@@ -73,10 +73,12 @@ impl OwnedSpan {
     /// assert_eq!((&*order.events[0].name, order.events[0].attributes.len()), ("retry", 1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[inline]
     pub fn event(&mut self, name: &'static str) -> Annotation<'_> {
-        let at = self.0.as_mut().and_then(|open| open.event(name));
-        let left = self.0.as_ref().map_or(0, |open| open.left.event_attributes);
-        Annotation { span: self, at, left }
+        let Some(open) = &mut self.0 else { return Annotation { to: None, left: 0 } };
+        let at = open.event(name);
+        let left = open.left.event_attributes;
+        Annotation { to: at.map(|at| (open, at)), left }
     }
 
     /// Says that another span has to do with this one: of the requests that a batch answers, say.
@@ -93,10 +95,12 @@ impl OwnedSpan {
     /// assert_eq!(Some(batch.links[0].span_id), request.context().map(|context| context.span_id));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[inline]
     pub fn link(&mut self, to: SpanContext) -> Annotation<'_> {
-        let at = self.0.as_mut().and_then(|open| open.link(to));
-        let left = self.0.as_ref().map_or(0, |open| open.left.link_attributes);
-        Annotation { span: self, at, left }
+        let Some(open) = &mut self.0 else { return Annotation { to: None, left: 0 } };
+        let at = open.link(to);
+        let left = open.left.link_attributes;
+        Annotation { to: at.map(|at| (open, at)), left }
     }
 
     /// Says how it went. The last word counts.
@@ -257,8 +261,8 @@ impl Drop for OwnedSpan {
 /// ```
 #[derive(Debug)]
 pub struct Annotation<'a> {
-    span: &'a mut OwnedSpan,
-    at: Option<At>,
+    /// `None` if it is not kept.
+    to: Option<(&'a mut Open, At)>,
     /// Attributes that may still be set.
     left: u16,
 }
@@ -271,10 +275,11 @@ impl Annotation<'_> {
     /// span.event("retry").set("attempt", 2_u64);
     /// ```
     #[allow(clippy::return_self_not_must_use)] // most callers stop after the last one
+    #[inline]
     pub fn set<'v>(mut self, key: &'static str, value: impl Into<Attribute<'v>>) -> Self {
-        if let (Some(open), Some(at)) = (&mut self.span.0, self.at) {
-            let (at, kept) = open.set_within(at, self.left > 0, key, value.into());
-            self.at = Some(at);
+        if let Some((open, at)) = &mut self.to {
+            let (now_at, kept) = open.set_within(*at, self.left > 0, key, value.into());
+            *at = now_at;
             self.left -= u16::from(kept);
         }
         self

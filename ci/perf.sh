@@ -84,7 +84,7 @@ check() {
   if compare_unhurried --unexplained "$PWD/PERF.md" --from "$(kept_last "$PWD")"; then
     echo "the prose of PERF.md names each subject that misses its target or loses to a peer"
   else
-    echo "PERF.md says nothing of the subjects above: name each in its prose, in backticks, and say why" >&2
+    echo "PERF.md must name each subject above in its prose, in backticks, and say why (if none is named, see the error)" >&2
     return 1
   fi
 }

@@ -76,9 +76,10 @@ pub struct Config {
     pub exemplars: bool,
     /// After this long without a beat the aggregator counts as stalled, and the switch goes off. Default 1 s.
     pub stall_after: Duration,
-    /// Share of the spans of a millisecond, or of a pass that takes longer, that may be shed, from 0 to 1. Default 0.1.
+    /// Share of the spans that may be shed between two looks of the aggregator, a millisecond apart or, if it sleeps or is
+    /// busy for longer, so long; from 0 to 1. Default 0.1.
     pub shed_share: f64,
-    /// How long in a row it may be exceeded before the switch degrades. Default 100 ms.
+    /// How long in a row it may be exceeded before the switch degrades; a probe lasts as long, at least. Default 100 ms.
     pub shed_after: Duration,
     /// Bytes set aside for lanes, histograms and kept spans, above which the switch goes off. Default 1 GiB.
     pub memory_cap: usize,
@@ -86,7 +87,7 @@ pub struct Config {
     pub retry: Duration,
     /// Longest wait before a probe. Default 60 s.
     pub retry_max: Duration,
-    /// How long a probe may take before it counts as failed. Default 5 s.
+    /// How long a probe may take before it counts as failed; longer than `shed_after`, since a probe lasts as long. Default 5 s.
     pub probe_lease: Duration,
     /// Restarts of the aggregator in a row before it counts as dead. Default 5.
     pub restarts_max: u32,
@@ -211,14 +212,15 @@ impl Config {
             (outcome(|outcome| !outcome.longest_wait.is_zero()), "outcome.longest_wait", "above zero"),
             (self.stall_after > self.longest_sleep, "stall_after", "longer than longest_sleep"),
             (share(self.shed_share), "shed_share", "from 0 to 1"),
-            (
-                !self.shed_after.is_zero() && self.shed_after < self.probe_lease,
-                "shed_after",
-                "above zero and shorter than probe_lease",
-            ),
+            (!self.shed_after.is_zero(), "shed_after", "above zero"),
             (!self.retry.is_zero(), "retry", "above zero"),
             (self.retry_max >= self.retry, "retry_max", "at least retry"),
-            (!self.probe_lease.is_zero(), "probe_lease", "above zero"),
+            (
+                self.probe_lease > self.shed_after.saturating_add(self.longest_sleep)
+                    && self.probe_lease > self.longest_sleep.saturating_mul(9),
+                "probe_lease",
+                "longer than shed_after and longest_sleep together, and than nine times longest_sleep",
+            ),
         ];
         let broken = rules.into_iter().filter(|(holds, _, _)| !holds);
         broken.map(|(_, setting, rule)| ConfigFault { setting, rule }).collect()

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(crate) struct Thresholds {
     /// Share of the spans between two looks that may be shed, in 1/1,000.
     pub(crate) shed_permille: u64,
-    /// How long it may be exceeded before the switch degrades, and must not be before a probe ends well.
+    /// How long in a row it may be exceeded before the switch degrades; a probe that has not been for so long ends well.
     pub(crate) shed_after: Duration,
     pub(crate) memory_cap: usize,
     /// First wait before a probe; doubled after each probe that fails.
@@ -26,23 +26,26 @@ pub(crate) struct Thresholds {
 #[derive(Debug)]
 pub(super) struct Policy {
     thresholds: Thresholds,
-    /// The millisecond of the last look.
+    /// The millisecond of the last look, and passes since then.
     looked: Option<u64>,
+    passes: u32,
     /// Since when every look has found too much shed.
     shedding: Option<u64>,
     /// Spans that wanted a place and that found none, as of the last look.
     wanted: u64,
     shed: u64,
     probe: Option<Position>,
-    /// Good looks of the present probe in a row, and since when.
-    good: u32,
-    good_since: u64,
+    /// Looks of the present probe, and since when.
+    looks: u32,
+    probing: u64,
     /// Wait before the next probe.
     backoff: Duration,
 }
 
-/// Good looks that end a probe, at least.
-const GOOD_LOOKS: u32 = 8;
+/// Looks that a probe takes, at least.
+const LOOKS: u32 = 8;
+/// So many passes are worth a look even if the clock says it is the same millisecond: it may stand still.
+const PASSES: u32 = 64;
 
 impl Policy {
     pub(super) fn new(thresholds: Thresholds) -> Self {
@@ -50,12 +53,13 @@ impl Policy {
         Self {
             thresholds,
             looked: None,
+            passes: 0,
             shedding: None,
             wanted: 0,
             shed: 0,
             probe: None,
-            good: 0,
-            good_since: 0,
+            looks: 0,
+            probing: 0,
             backoff,
         }
     }
@@ -64,11 +68,14 @@ impl Policy {
     /// apart, and a look goes by every lane and every histogram.
     pub(super) fn after_step(&mut self, directory: &Directory, bytes: impl FnOnce() -> usize) {
         let now = directory.millis_at(directory.clock.ticks());
-        if self.looked.replace(now) == Some(now) {
+        self.passes += 1;
+        if self.looked == Some(now) && self.passes < PASSES {
             return;
         }
+        (self.looked, self.passes) = (Some(now), 0);
+        self.probing = self.probing.min(now); // a clock may go back
         let shed_too_much = self.shed_too_much(directory);
-        self.shedding = shed_too_much.then(|| self.shedding.unwrap_or(now));
+        self.shedding = shed_too_much.then(|| self.shedding.map_or(now, |since| since.min(now)));
         if bytes() > self.thresholds.memory_cap {
             self.trip(directory, State::Off, Cause::Memory, now);
         } else if self.shedding.is_some_and(|since| self.is_long(now, since)) {
@@ -117,7 +124,7 @@ impl Policy {
         }
     }
 
-    /// Begins a probe when it is due, and ends it after enough good looks.
+    /// Begins a probe when it is due, and ends it after enough looks.
     fn probe(&mut self, directory: &Directory, now: u64, good: bool) {
         let switch = &directory.switch;
         if self.probe.is_some() && switch.position().state != State::Probing {
@@ -129,21 +136,112 @@ impl Policy {
         }
         match self.probe {
             Some(probe) => {
-                if self.good == 0 {
-                    self.good_since = now;
-                }
-                self.good = if good { self.good.saturating_add(1) } else { 0 };
-                let enough = self.good >= GOOD_LOOKS && self.is_long(now, self.good_since);
-                if enough && switch.settle(probe, now) {
+                self.looks += 1;
+                // What a healthy switch tolerates, it must: shed too much now and then, but not all the time.
+                let enough = self.looks >= LOOKS && self.is_long(now, self.probing);
+                if good && enough && switch.settle(probe, now) {
                     self.probe = None;
                     self.backoff = self.thresholds.retry;
                 }
             }
             None => {
-                self.good = 0;
+                (self.looks, self.probing) = (0, now);
                 let lease_end = now.saturating_add(self.thresholds.lease.as_millis() as u64);
                 self.probe = switch.begin_probe(now, lease_end);
             }
         }
+    }
+}
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, MockClock};
+    use crate::lane::Limits;
+    use crate::stats::{Kind, Reason};
+
+    const THRESHOLDS: Thresholds = Thresholds {
+        shed_permille: 100,
+        shed_after: Duration::from_millis(100),
+        memory_cap: 1_000,
+        retry: Duration::from_secs(1),
+        retry_max: Duration::from_secs(60),
+        lease: Duration::from_secs(5),
+        restarts_max: 5,
+    };
+
+    struct Rig {
+        directory: Directory,
+        hand: MockClock,
+        policy: Policy,
+    }
+
+    fn rig() -> Rig {
+        let (clock, hand) = Clock::mock();
+        let limits = Limits { ring_words: 64, spill_words: 0, first_cells: 1, lanes: 1, idle: 0 };
+        let second = Duration::from_secs(1);
+        let directory = Directory::new((1 << 20) - 1, limits, clock, second, second);
+        Rig { directory, hand, policy: Policy::new(THRESHOLDS) }
+    }
+
+    impl Rig {
+        /// Passes for so many milliseconds, of which each `bad`th sheds half of its spans.
+        fn pass(&mut self, millis: u32, bad: u32) {
+            for milli in 1..=millis {
+                self.hand.advance(Duration::from_millis(1));
+                let tally = &self.directory.shared;
+                tally.shared_sent(Kind::Span);
+                if milli % bad == 0 {
+                    tally.shared_dropped(Kind::Span, Reason::RingFull);
+                }
+                self.policy.after_step(&self.directory, || 0);
+            }
+        }
+
+        fn state(&self) -> State {
+            self.directory.switch.position().state
+        }
+    }
+
+    #[test]
+    fn what_is_shed_all_the_time_degrades_and_what_is_shed_now_and_then_does_not() {
+        let mut rig = rig();
+        rig.pass(999, 2);
+        assert_eq!(rig.state(), State::Healthy);
+        rig.pass(100, 1);
+        assert_eq!(rig.state(), State::Healthy, "for 99 ms");
+        rig.pass(1, 1);
+        assert_eq!(rig.state(), State::Degraded);
+    }
+
+    #[test]
+    fn a_probe_asks_no_more_than_a_healthy_switch_does() {
+        let mut rig = rig();
+        rig.pass(101, 1);
+        assert_eq!(rig.state(), State::Degraded);
+        rig.pass(1_001, 1_000_000);
+        assert_eq!(rig.state(), State::Probing);
+        rig.pass(90, 3);
+        assert_eq!(rig.state(), State::Probing, "it takes as long as degrading");
+        rig.pass(20, 3);
+        assert_eq!(rig.state(), State::Healthy);
+    }
+
+    #[test]
+    fn a_probe_that_sheds_all_the_time_fails() {
+        let mut rig = rig();
+        rig.pass(101, 1);
+        rig.pass(1_001, 1_000_000);
+        assert_eq!(rig.state(), State::Probing);
+        rig.pass(110, 1);
+        assert_eq!(rig.state(), State::Degraded);
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_does_not_hide_the_memory() {
+        let mut rig = rig();
+        rig.policy.after_step(&rig.directory, || 0);
+        (0..PASSES).for_each(|_| rig.policy.after_step(&rig.directory, || 1_001));
+        assert_eq!(rig.state(), State::Off);
     }
 }

@@ -280,6 +280,7 @@ impl Histograms {
             histogram.add_all(block);
             return block.len();
         }
+        // A sample between two spans is not worth a call.
         let is_sample = |word: &u64| layout::kind(*word) == layout::KIND_SAMPLE;
         let mut known = match block.get(1..4) {
             Some(next) if next.iter().all(is_sample) => Self::add_fours(all, block),

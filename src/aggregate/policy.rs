@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(crate) struct Thresholds {
     /// Share of the spans between two looks that may be shed, in 1/1,000.
     pub(crate) shed_permille: u64,
-    /// How long in a row it may be exceeded before the switch degrades; a probe that has not been for so long ends well.
+    /// How long in a row it may be exceeded before the switch degrades; a probe lasts as long, at least.
     pub(crate) shed_after: Duration,
     pub(crate) memory_cap: usize,
     /// First wait before a probe; doubled after each probe that fails.

@@ -253,10 +253,9 @@ fn limits(tail: u64, capacity: usize) -> (u64, u64) {
     (tail.wrapping_add(capacity as u64), tail.wrapping_add((capacity as u64).div_ceil(2)))
 }
 
-/// The reader writes one word in so many, so that it owns each line that it has read. A producer gets a line that
-/// another core has written in the time of a miss, which the processor foresees; the line that both cores have merely
-/// read it must first take from the other's cache, and its stores wait behind that. PERF.md has what that
-/// makes: flat out, spans, up to four times as many.
+/// The reader writes one word in so many, so that each line that it has read is its own. A producer waits far longer for
+/// a line that both cores have read than for one that the other has written, and its stores wait in a queue behind that:
+/// up to four times as many spans flat out (PERF.md, "What was tried").
 const LINE: usize = 8;
 
 /// The reading end. The aggregator has one for each lane.

@@ -23,7 +23,7 @@ impl Tap {
     }
 
     #[inline(always)]
-    fn add(&self, amount: u64) {
+    pub(super) fn add(&self, amount: u64) {
         if !local::add(self.key, amount) {
             self.add_cold(amount);
         }

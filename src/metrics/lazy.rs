@@ -1,5 +1,6 @@
 //! Statics that record into the installed instance. Hot: one more load than a handle.
 
+use super::counter::Tap;
 use super::{
     Counter, CounterBuilder, Gauge, GaugeBuilder, Handle, Histogram, HistogramBuilder, Timer, TimerBuilder,
     UpDownCounter, UpDownCounterBuilder,
@@ -120,16 +121,24 @@ impl<H: Handle> Deref for Lazy<H> {
     }
 }
 
-impl<H> Lazy<H> {
-    /// Adds to the cell if this thread has it at hand. If not, says whether an instance may have it.
-    #[inline(always)]
-    fn must_go_on(&self, amount: u64) -> bool {
-        // Relaxed: a key is a number; the cell it leads to is this thread's own.
-        !local::add(Key(self.key.load(Ordering::Relaxed)), amount) && global().is_some()
-    }
-}
-
 impl<H: Handle> Lazy<H> {
+    /// Adds to a handle that is a tap.
+    #[inline(always)]
+    fn add_by(&self, tap: fn(&H) -> &Tap, amount: u64) {
+        // Relaxed: a key is a number; the cell it leads to is this thread's own.
+        if !local::add(Key(self.key.load(Ordering::Relaxed)), amount) && global().is_some() {
+            self.add_cold(tap, amount);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_cold(&self, tap: fn(&H) -> &Tap, amount: u64) {
+        let tap = tap(self);
+        self.key.store(tap.key().0, Ordering::Relaxed);
+        tap.add(amount);
+    }
+
     #[cold]
     #[inline(never)]
     fn first_use(&self) -> &H {
@@ -209,17 +218,7 @@ impl Lazy<Counter> {
     /// ```
     #[inline]
     pub fn add(&self, amount: u64) {
-        if self.must_go_on(amount) {
-            self.add_cold(amount);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn add_cold(&self, amount: u64) {
-        let handle: &Counter = self;
-        self.key.store(handle.0.key().0, Ordering::Relaxed);
-        handle.add(amount);
+        self.add_by(|counter| &counter.0, amount);
     }
 }
 
@@ -266,17 +265,7 @@ impl Lazy<UpDownCounter> {
     /// ```
     #[inline]
     pub fn add(&self, difference: i64) {
-        if self.must_go_on(difference as u64) {
-            self.add_cold(difference);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn add_cold(&self, difference: i64) {
-        let handle: &UpDownCounter = self;
-        self.key.store(handle.0.key().0, Ordering::Relaxed);
-        handle.add(difference);
+        self.add_by(|counter| &counter.0, difference as u64); // two's complement, as in the handle
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::aggregate::{
     Injection, Injector, Pacing, Request, Step, Thresholds, Worker, become_own_thread, is_own_thread,
 };
-use crate::clock::{Clock, deadline_in, has_passed};
+use crate::clock::{Clock, deadline_in, has_passed, left_until};
 use crate::config::Config;
 use crate::error::{SnapshotError, StartError};
 use crate::export::{Sink, Writer};
@@ -22,7 +22,7 @@ use crate::switch::{Override, State, Transition};
 use crate::sync::{Mutex, fixed};
 use crate::trace::Tracer;
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded, select};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,8 +39,8 @@ const REQUESTS: usize = 64;
 /// use std::time::Duration;
 /// let (shop, stock) = (tellane::Telemetry::builder("shop").start()?, tellane::Telemetry::builder("stock").start()?);
 /// shop.counter("orders_total").register()?.inc();
-/// assert_eq!(shop.snapshot(Duration::from_secs(1))?.counter("orders_total", &[]), Some(1));
-/// assert_eq!(stock.snapshot(Duration::from_secs(1))?.counter("orders_total", &[]), None);
+/// assert_eq!(shop.snapshot(Duration::from_secs(5))?.counter("orders_total", &[]), Some(1));
+/// assert_eq!(stock.snapshot(Duration::from_secs(5))?.counter("orders_total", &[]), None);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -54,6 +54,9 @@ struct Inner {
     step: Arc<Mutex<Step>>,
     latest: Arc<ArcSwap<Snapshot>>,
     requests: Sender<Request>,
+    /// Disconnected when the worker takes no more requests. One that is still in the channel then stays there, and its
+    /// asker would wait for an answer in vain.
+    answering: Receiver<()>,
     /// How far the sinks of the logs are, if there are any.
     mail: Option<Arc<Mail>>,
     /// Disconnected when the worker has ended, and the writer of the logs.
@@ -98,7 +101,7 @@ impl Builder {
     /// ```
     /// let telemetry = tellane::Telemetry::builder("shop").sampling(0.0).start()?;
     /// drop(telemetry.tracer().span("order"));
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.spans().count(), 0); // the span is not kept,
     /// assert_eq!(snapshot.span_durations("order").map(|taken| taken.count()), Some(1)); // its duration is
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -132,7 +135,7 @@ impl Builder {
     /// let (memory, kept) = Sink::memory(100);
     /// let telemetry = Telemetry::builder("shop").log_to(Sink::stderr(Format::Human)).log_to(memory).start()?;
     /// telemetry.logger("shop").info("open");
-    /// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(kept.records().len(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -188,6 +191,7 @@ impl Builder {
             (inbox, mail)
         });
         let (requests, asked) = bounded(REQUESTS);
+        let (answers, answering) = bounded(0);
         let (alive, ended) = bounded(0);
         let latest = Arc::new(ArcSwap::from_pointee(Snapshot::empty(self.service)));
         let step = Arc::new(Mutex::new(step));
@@ -197,6 +201,7 @@ impl Builder {
             step: Arc::clone(&step),
             latest: Arc::clone(&latest),
             requests: asked,
+            answers,
             ended: alive,
             pacing: Pacing {
                 shortest: config.shortest_sleep,
@@ -222,7 +227,7 @@ impl Builder {
         }
         worker.spawn().map_err(StartError::Thread)?;
         enlist(&registry);
-        Ok(Telemetry(Arc::new(Inner { registry, config, step, latest, requests, mail, ended })))
+        Ok(Telemetry(Arc::new(Inner { registry, config, step, latest, requests, answering, mail, ended })))
     }
 
     /// Starts an instance and makes it the global one, which statics record into. There is one for the life of the
@@ -335,7 +340,7 @@ impl Telemetry {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let orders = telemetry.counter("orders_total").help("Orders placed.").register()?;
     /// orders.inc();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.counter("orders_total", &[]), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -350,7 +355,7 @@ impl Telemetry {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let waiting = telemetry.up_down_counter("waiting").help("Customers waiting.").register()?;
     /// waiting.add(-2);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(-2));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -365,7 +370,7 @@ impl Telemetry {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let heat = telemetry.gauge("heat_celsius").help("Heat inside.").register()?;
     /// heat.set(21.5);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.gauge("heat_celsius", &[]), Some(21.5));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -380,7 +385,7 @@ impl Telemetry {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let reply = telemetry.histogram("reply").bytes().help("Size of replies.").register()?;
     /// reply.record(1_500);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.histogram("reply_bytes", &[]).and_then(|reply| reply.max()), Some(1_500.0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -395,7 +400,7 @@ impl Telemetry {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let packing = telemetry.timer("packing").help("Time to pack an order.").register()?;
     /// assert_eq!(packing.time(|| 40 + 2), 42);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.histogram("packing_seconds", &[]).map(|packing| packing.count()), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -410,7 +415,7 @@ impl Telemetry {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let tracer = telemetry.tracer();
     /// drop(tracer.span("order"));
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.spans().count(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -425,7 +430,7 @@ impl Telemetry {
     /// let (sink, kept) = tellane::Sink::memory(100);
     /// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).start()?;
     /// tellane::info!(telemetry.logger("shop::cart"), "checked out", items = 3);
-    /// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(&*kept.records()[0].target, "shop::cart");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -486,7 +491,7 @@ impl Telemetry {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let orders = telemetry.counter("orders_total").register()?;
     /// orders.inc();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// orders.inc(); // too late for this snapshot
     /// assert_eq!(snapshot.counter("orders_total", &[]), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -509,15 +514,21 @@ impl Telemetry {
             Err(SendTimeoutError::Timeout(_)) => return Err(SnapshotError::Deadline { after: deadline }),
             Err(SendTimeoutError::Disconnected(_)) => return Ok(self.latest()),
         }
-        match answer.recv_deadline(until) {
-            Ok(taken) => {
+        let taken = select! {
+            recv(answer) -> taken => taken.ok(),
+            recv(self.0.answering) -> _never_sent => answer.try_recv().ok(),
+            default(left_until(until)) => {
+                return Err(SnapshotError::Deadline { after: deadline });
+            }
+        };
+        match taken {
+            Some(taken) => {
                 self.0.wait_for_sinks(until);
                 Ok(taken)
             }
-            Err(RecvTimeoutError::Timeout) => Err(SnapshotError::Deadline { after: deadline }),
             // It shut down before it came to this request: the last snapshot is there.
-            Err(RecvTimeoutError::Disconnected) if self.0.registry.directory.is_closed() => Ok(self.latest()),
-            Err(RecvTimeoutError::Disconnected) => Err(SnapshotError::Ended),
+            None if self.0.registry.directory.is_closed() => Ok(self.latest()),
+            None => Err(SnapshotError::Ended),
         }
     }
 
@@ -525,7 +536,7 @@ impl Telemetry {
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(telemetry.latest().taken_at(), snapshot.taken_at());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -658,7 +669,8 @@ impl Drop for Inner {
         if self.registry.directory.is_forked() {
             // The last end of a channel takes the channel's lock when it is dropped, and in the child of a fork a
             // thread that is not there may hold it. So these are not the last.
-            std::mem::forget((self.requests.clone(), self.ended.clone(), Arc::clone(&self.step)));
+            let channels = (self.requests.clone(), self.answering.clone(), self.ended.clone());
+            std::mem::forget((channels, Arc::clone(&self.step)));
         }
     }
 }
@@ -742,7 +754,7 @@ impl Switch {
     /// telemetry.switch().force_off();
     /// orders.inc();
     /// sizes.record(3);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.counter("orders_total", &[]), Some(1));
     /// assert_eq!(snapshot.ledger().kind(tellane::Kind::Sample).switched_off, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -840,5 +852,41 @@ impl Switch {
             std::thread::sleep(LOOK.min(left));
             left = left.saturating_sub(LOOK);
         }
+    }
+}
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// The worker takes nothing more from the channel then, and the channel does not say so to whoever is in it.
+    #[test]
+    fn a_snapshot_that_is_asked_for_during_the_last_pass_is_the_last_one() {
+        let (arrive, arrived) = bounded(0);
+        let (release, released) = bounded::<()>(0);
+        let builder = Telemetry::builder("shop").inject(move |at| {
+            if at == Injection::Step && arrive.send(()).is_ok() {
+                let _free = released.recv();
+            }
+        });
+        let telemetry = builder.start().expect("it starts");
+        telemetry.counter("orders_total").register().expect("a good name").inc();
+        arrived.recv_timeout(PATIENCE).expect("a pass");
+        telemetry.0.requests.send(Request::Shutdown).expect("the worker holds the other end");
+        release.send(()).expect("the pass waits");
+        arrived.recv_timeout(PATIENCE).expect("the last pass");
+        let taken = std::thread::scope(|scope| {
+            let asker = scope.spawn(|| telemetry.snapshot(PATIENCE));
+            while telemetry.0.requests.is_empty() && !asker.is_finished() {
+                std::thread::yield_now();
+            }
+            drop((arrived, release));
+            asker.join().expect("no panic")
+        });
+        let taken = taken.expect("the last one, before the deadline");
+        assert_eq!(taken.counter("orders_total", &[]), Some(1));
+        assert_eq!(taken.taken_at(), telemetry.latest().taken_at());
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Worker {
     pub(crate) step: Arc<Mutex<Step>>,
     pub(crate) latest: Arc<ArcSwap<Snapshot>>,
     pub(crate) requests: Receiver<Request>,
+    /// Closed right behind the requests: whoever has one in there that was not answered sees that it will not be.
+    pub(crate) answers: Sender<()>,
     /// Closed by its drop: whoever waits for the end sees it, however it came.
     pub(crate) ended: Sender<()>,
     pub(crate) pacing: Pacing,
@@ -66,8 +68,9 @@ impl Worker {
         // The writer of the logs ends when it has written what it has, and with it the instance.
         self.step.lock().close_logs();
         // Who sees the end must find the requests closed. After a panic it does too: fields drop in their order.
-        let Self { requests, ended, .. } = self;
+        let Self { requests, answers, ended, .. } = self;
         drop(requests);
+        drop(answers);
         drop(ended);
     }
 

@@ -61,7 +61,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
 
     let snapshot = telemetry.snapshot(Duration::from_secs(5))?;
-    let spans: Vec<FinishedSpan> = snapshot.spans().collect();
+    let mut spans: Vec<FinishedSpan> = snapshot.spans().collect();
+    spans.sort_by_key(|span| span.start_unix_nanos); // those of several threads come in no order of time
     let mut children: HashMap<u64, Vec<&FinishedSpan>> = HashMap::new();
     spans.iter().for_each(|span| children.entry(span.parent_id.unwrap_or(0)).or_default().push(span));
     let roots = &children[&0];

@@ -59,9 +59,9 @@ impl Walk {
     }
 
     fn send(&mut self, path: PathBuf) -> bool {
+        QUEUE_DEPTH.add(1.0);
         let sent = self.queue.send(Job { file: self.files, path, waiting: QUEUE_WAIT.start() });
         self.files += 1;
-        QUEUE_DEPTH.set(self.queue.len() as f64);
         sent.is_ok()
     }
 }

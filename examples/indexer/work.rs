@@ -30,7 +30,7 @@ impl Worker<'_> {
     /// Works until the queue is empty and the walker gone.
     pub(crate) fn run(mut self, queue: &Receiver<Job>) {
         for job in queue {
-            QUEUE_DEPTH.set(queue.len() as f64);
+            QUEUE_DEPTH.sub(1.0);
             job.waiting.stop();
             self.file(job.file, &job.path);
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// ```
 /// let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// telemetry.counter("orders_total").register()?.add(2);
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// for point in snapshot.points() {
 ///     println!("{} {:?} {:?}", point.name(), point.labels().collect::<Vec<_>>(), point.value());
 /// }
@@ -40,7 +40,7 @@ pub struct Snapshot {
 /// use tellane::PointValue;
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// telemetry.gauge("load").register()?.set(0.5);
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.value("load", &[]), Some(&PointValue::Gauge(0.5)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -62,7 +62,7 @@ pub enum PointValue {
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// telemetry.histogram("basket_items").register()?.record(3); // gives this thread a lane
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let pipeline = snapshot.pipeline();
 /// assert_eq!((pipeline.state, pipeline.lanes, pipeline.restarts), (tellane::State::Healthy, 1, 0));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -128,7 +128,7 @@ impl Default for Pipeline {
 /// use tellane::{MetricKind, PointValue, Unit};
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// telemetry.counter("sent_total").help("Bytes sent.").label("by", "web").register()?.add(7);
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let point = snapshot.points().next().expect("one series");
 /// assert_eq!((point.name(), point.help()), ("sent_total", "Bytes sent."));
 /// assert_eq!((point.kind(), point.unit()), (MetricKind::Counter, Unit::None));
@@ -148,7 +148,7 @@ impl<'a> Point<'a> {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.timer("packing").register()?;
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let point = snapshot.points().next().expect("one series");
     /// assert_eq!(point.name(), "packing_seconds");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -162,7 +162,7 @@ impl<'a> Point<'a> {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.gauge("load").help("Share of time at work.").register()?;
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let point = snapshot.points().next().expect("one series");
     /// assert_eq!(point.help(), "Share of time at work.");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -176,7 +176,7 @@ impl<'a> Point<'a> {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.timer("packing").register()?;
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let point = snapshot.points().next().expect("one series");
     /// assert_eq!(point.kind(), tellane::MetricKind::Histogram);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -190,7 +190,7 @@ impl<'a> Point<'a> {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.timer("packing").register()?;
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let point = snapshot.points().next().expect("one series");
     /// assert_eq!(point.unit(), tellane::Unit::Seconds);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -204,7 +204,7 @@ impl<'a> Point<'a> {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.counter("orders_total").label("by", "web").register()?;
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let point = snapshot.points().next().expect("one series");
     /// assert_eq!(point.labels().collect::<Vec<_>>(), [("by", "web")]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -218,7 +218,7 @@ impl<'a> Point<'a> {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.timer("packing").bounds(&[0.1, 1.0]).register()?;
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let point = snapshot.points().next().expect("one series");
     /// assert_eq!(point.bounds(), [0.1, 1.0]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -232,7 +232,7 @@ impl<'a> Point<'a> {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.counter("orders_total").register()?.add(2);
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let point = snapshot.points().next().expect("one series");
     /// assert_eq!(point.value(), &tellane::PointValue::Counter(2));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -262,7 +262,7 @@ impl Snapshot {
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.service(), "shop");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -274,7 +274,7 @@ impl Snapshot {
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert!(snapshot.taken_at() > std::time::UNIX_EPOCH);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -289,7 +289,7 @@ impl Snapshot {
     /// # let (clock, hand) = tellane::Clock::mock();
     /// # let telemetry = tellane::Telemetry::builder("shop").clock(clock).start()?;
     /// hand.advance(Duration::from_millis(20));
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.uptime(), Duration::from_millis(20));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -303,7 +303,7 @@ impl Snapshot {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.gauge("load").register()?.set(0.5);
     /// telemetry.counter("orders_total").register()?.inc();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.points().map(|point| point.name()).collect::<Vec<_>>(), ["load", "orders_total"]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -317,7 +317,7 @@ impl Snapshot {
     /// use tellane::PointValue;
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.counter("orders_total").label("by", "web").register()?.add(2);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.value("orders_total", &[("by", "web")]), Some(&PointValue::Counter(2)));
     /// assert_eq!(snapshot.value("orders_total", &[]), None); // another series, which there is not
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -338,7 +338,7 @@ impl Snapshot {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.counter("orders_total").register()?.add(2);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.counter("orders_total", &[]), Some(2));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -354,7 +354,7 @@ impl Snapshot {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.up_down_counter("waiting").register()?.add(-2);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(-2));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -370,7 +370,7 @@ impl Snapshot {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.gauge("load").register()?.set(0.5);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.gauge("load", &[]), Some(0.5));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -386,7 +386,7 @@ impl Snapshot {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.histogram("basket_items").register()?.record(3);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let items = snapshot.histogram("basket_items", &[]).expect("registered");
     /// assert_eq!((items.count(), items.max()), (1, Some(3.0)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -404,7 +404,7 @@ impl Snapshot {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// drop(telemetry.tracer().span("order"));
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.span_durations("order").map(|taken| taken.count()), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -425,15 +425,16 @@ impl Snapshot {
         all
     }
 
-    /// The latest finished spans, oldest first; [`Config::kept_spans`](crate::Config::kept_spans) says how many words
-    /// of them are kept.
+    /// The latest finished spans, in the order in which the aggregator took them: those of one thread as they ended,
+    /// those of several threads ring by ring, whatever the time ([`FinishedSpan::start_unix_nanos`] sorts them).
+    /// [`Config::kept_spans`](crate::Config::kept_spans) says how many words of them are kept.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let tracer = telemetry.tracer();
     /// drop(tracer.span("order"));
     /// drop(tracer.span("payment"));
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let names: Vec<_> = snapshot.spans().map(|span| span.name.to_string()).collect();
     /// assert_eq!(names, ["order", "payment"]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -453,7 +454,7 @@ impl Snapshot {
     /// let slow = tracer.span("slow");
     /// hand.advance(Duration::from_millis(20)); // a mock clock's hand
     /// drop(slow);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(&*snapshot.slowest_spans()[0].name, "slow");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -468,7 +469,7 @@ impl Snapshot {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.histogram("basket_items").register()?.record(3);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.ledger().total().aggregated, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -483,7 +484,7 @@ impl Snapshot {
     /// let config = Config { sampling: 0.0, outcome: Some(Outcome::default()), ..Config::default() };
     /// let telemetry = Telemetry::builder("shop").config(config).start()?;
     /// telemetry.tracer().span("order").fail();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.decisions().error, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -495,7 +496,7 @@ impl Snapshot {
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.pipeline().state, tellane::State::Healthy);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -509,7 +510,7 @@ impl Snapshot {
     /// static ORDERS: tellane::LazyCounter = tellane::counter!("orders-total", "Orders placed.");
     /// let telemetry = tellane::Telemetry::builder("shop").install()?;
     /// ORDERS.inc(); // a metric name has no hyphen: nothing is counted
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.faults()[0].name, "orders-total");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

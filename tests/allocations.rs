@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
-use support::PATIENCE;
+use support::{PATIENCE, patient};
 use tellane::{Config, InSpan, Kind, LazyCounter, LazyHistogram, LazyTimer, Reason, Sink, Telemetry};
 
 static HITS: LazyCounter = tellane::counter!("hits_total", "Hits.");
@@ -37,14 +37,8 @@ fn the_count_counts() {
 
 #[test]
 fn no_hot_call_allocates() {
-    let config = Config {
-        ring_words: 1 << 10,
-        series_cap: 4,
-        label_value_max: 8,
-        stall_after: PATIENCE,
-        logs_per_second: None,
-        ..Config::default()
-    };
+    let config =
+        Config { ring_words: 1 << 10, series_cap: 4, label_value_max: 8, logs_per_second: None, ..patient() };
     let builder = Telemetry::builder("hot").config(config);
     let builder = builder.log_to(Sink::memory(10).0);
     let builder = builder.inject(|_| drop(GATE.lock().unwrap_or_else(PoisonError::into_inner)));

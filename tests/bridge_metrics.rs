@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use support::{PATIENCE, assert_balanced, assert_whole};
+use support::{PATIENCE, assert_balanced, assert_whole, patient};
 use tellane::bridge::metrics::Recorder;
 use tellane::{Config, Kind, MetricKind, PointValue, Reason, RegisterError, Snapshot, Telemetry};
 
@@ -152,7 +152,7 @@ fn absolute_raises_and_never_lowers() {
 fn threads_lose_nothing() {
     const THREADS: u64 = 4;
     const ROUNDS: u64 = 5_000;
-    let telemetry = Telemetry::builder("threads").start().expect("it starts");
+    let telemetry = Telemetry::builder("threads").config(patient()).start().expect("it starts");
     let recorders = [Recorder::new(&telemetry), Recorder::new(&telemetry)];
     std::thread::scope(|scope| {
         for thread in 0..THREADS {

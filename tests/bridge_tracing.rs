@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tellane::bridge::tracing::{Events, Layer, Subscriber};
 use tellane::testing::Kit;
@@ -454,8 +454,12 @@ fn errors_fail_their_span_where_that_is_asked_for() {
     }
 }
 
+/// Whoever asks what each call site's interest is, asks for the whole process: two at once may leave an old answer.
+static INTERESTS: Mutex<()> = Mutex::new(());
+
 #[test]
 fn levels_change_while_it_runs() {
+    let _alone = INTERESTS.lock().unwrap_or_else(PoisonError::into_inner);
     for (way, kit, dispatch) in ways() {
         let telemetry = kit.telemetry();
         let act = || drop(tracing::debug_span!(target: "shop::cart", "detail").entered());
@@ -531,6 +535,7 @@ fn what_is_switched_off_is_counted_and_no_more() {
 /// `tower-http` knows `tracing`, and nothing of tellane.
 #[test]
 fn another_crate_speaks_through_it() {
+    let _alone = INTERESTS.lock().unwrap_or_else(PoisonError::into_inner);
     use tower::{Layer as _, ServiceExt};
     use tower_http::trace::TraceLayer;
 

@@ -37,7 +37,8 @@ impl Write for Chatty {
 fn installed_it_hears_the_process_but_not_itself() {
     let lines = Arc::new(AtomicU64::new(0));
     let sink = Sink::writer(Format::Logfmt, Box::new(Chatty(Arc::clone(&lines))));
-    let config = Config { logs_per_second: None, ..Config::default() };
+    // A machine that stands still for a second is no reason to leave lines out.
+    let config = Config { logs_per_second: None, stall_after: PATIENCE, ..Config::default() };
     let telemetry = Telemetry::builder("process").config(config).log_to(sink).start().expect("it starts");
     Subscriber::new(&telemetry).install().expect("the first one");
 

@@ -146,7 +146,7 @@ fn shutdown_gets_past_what_cannot_be_folded() {
 
 #[test]
 fn a_dead_aggregator_switches_off_and_comes_back() {
-    let broken = Arc::new(AtomicBool::new(true));
+    let broken = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&broken);
     let telemetry = Telemetry::builder("dead")
         .config(Config { stall_after: PATIENCE, ..quick() })
@@ -158,6 +158,7 @@ fn a_dead_aggregator_switches_off_and_comes_back() {
         .start()
         .expect("it starts");
     let mut switch = telemetry.switch();
+    broken.store(true, Ordering::Relaxed); // from here on, the subscription misses nothing
     eventually("it is off", || switch.state() == State::Off);
     assert!(telemetry.snapshot(PATIENCE).is_err());
     let (counter, sizes) = (

@@ -4,16 +4,17 @@
 //! std has such locks of its own: starting and ending a thread takes one, and so does `std::process::exit`. A child
 //! that was forked while another thread held it hangs there, with or without tellane. So children end by the C
 //! library's exit, and no thread starts or ends while a child is forked that is to start threads: one test after the
-//! other, in one function.
+//! other, in one function. The C library has one, too: its exit looks through the loaded libraries under the lock that a
+//! thread takes for the first use of a thread-local with a destructor. So a child leaves just before that.
 #![cfg(unix)]
 #![allow(unsafe_code)] // fork, and what goes with it
 
 mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
-use support::{PATIENCE, assert_balanced, eventually};
+use support::{PATIENCE, assert_balanced, eventually, patient};
 use tellane::{Config, Kind, RegisterError, SnapshotError, State, Telemetry};
 
 #[derive(Clone, Copy)]
@@ -22,6 +23,18 @@ enum Exit {
     Now,
     /// As a program does that returns from main: exit handlers, and this thread's destructors.
     Normal,
+}
+
+/// What a child ends with; below zero in the parent.
+static CODE: AtomicI32 = AtomicI32::new(-1);
+
+/// The exit handler that is asked last, after this thread's destructors.
+extern "C" fn leave() {
+    let code = CODE.load(Ordering::Relaxed);
+    if code >= 0 {
+        // SAFETY: ends this process and nothing else.
+        unsafe { libc::_exit(code) }
+    }
 }
 
 /// Forks, has the child check something, and waits for its verdict: its exit status, 0 if the check held.
@@ -40,8 +53,11 @@ fn in_child(exit: Exit, check: impl FnOnce() -> bool) -> i32 {
         match exit {
             // SAFETY: ends this process and nothing else.
             Exit::Now => unsafe { libc::_exit(code) },
-            // SAFETY: as above, after the exit handlers and this thread's destructors.
-            Exit::Normal => unsafe { libc::exit(code) },
+            Exit::Normal => {
+                CODE.store(code, Ordering::Relaxed);
+                // SAFETY: as above, after the exit handlers and this thread's destructors.
+                unsafe { libc::exit(code) }
+            }
         }
     }
     let mut status = 0;
@@ -62,7 +78,7 @@ fn in_child(exit: Exit, check: impl FnOnce() -> bool) -> i32 {
 }
 
 fn start() -> Telemetry {
-    let config = Config { flush_interval: Duration::from_millis(10), ..Config::default() };
+    let config = Config { flush_interval: Duration::from_millis(10), ..patient() };
     Telemetry::builder("parent").config(config).start().expect("it starts")
 }
 
@@ -94,12 +110,17 @@ fn amid_traffic(telemetry: &Telemetry, churn: bool, forks: impl FnOnce()) -> u64
             })
             .collect();
         scope.spawn(|| {
+            let mut looks = 0;
             while !done.load(Ordering::Relaxed) {
                 let _timed_out = telemetry.snapshot(Duration::from_millis(1));
                 telemetry.ledger();
                 telemetry.faults();
                 telemetry.switch().force_on();
                 telemetry.switch().release();
+                looks += 1;
+                if looks == 1 {
+                    started.fetch_add(1, Ordering::Relaxed);
+                }
             }
         });
         let come_and_go = || {
@@ -113,7 +134,7 @@ fn amid_traffic(telemetry: &Telemetry, churn: bool, forks: impl FnOnce()) -> u64
             scope.spawn(come_and_go);
         }
         telemetry.snapshot(PATIENCE).expect("the aggregator's thread has started");
-        eventually("all threads record", || started.load(Ordering::Relaxed) == 4);
+        eventually("all threads have started", || started.load(Ordering::Relaxed) == 5);
         let forked = catch_unwind(AssertUnwindSafe(forks));
         done.store(true, Ordering::Relaxed);
         let made = recording.into_iter().map(|thread| thread.join().expect("no panic")).sum();
@@ -214,6 +235,8 @@ fn a_new_instance_works_in_the_child() {
 
 #[test]
 fn forks() {
+    // SAFETY: the handler touches nothing but a static. It is the first of this program, and handlers run last first.
+    assert_eq!(unsafe { libc::atexit(leave) }, 0);
     a_new_instance_works_in_the_child();
     the_last_handle_may_be_dropped_in_the_child();
     a_child_records_in_vain_and_never_hangs();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Waker};
 use std::time::Duration;
-use support::{PATIENCE, assert_balanced};
+use support::{PATIENCE, assert_balanced, patient};
 use tellane::{
     Clock, Config, InSpan, Kind, OwnedSpan, Reason, SpanContext, SpanKind, State, Telemetry, Tracer,
 };
@@ -122,10 +122,8 @@ fn while_it_is_off_no_call_reads_the_clock() {
 /// What is counted in a lane is found without a look at the switch: so nothing may be found there while it is off.
 #[test]
 fn what_is_counted_where_it_is_made_is_kept_out_too() {
-    let telemetry = Telemetry::builder("off")
-        .config(Config { ring_words: 64, ..Config::default() })
-        .start()
-        .expect("it starts");
+    let telemetry =
+        Telemetry::builder("off").config(Config { ring_words: 64, ..patient() }).start().expect("it starts");
     let sizes = telemetry.histogram("sizes").register().expect("a good name");
     let record = || (0..CALLS).for_each(|size| sizes.record(size));
     let counted = || {

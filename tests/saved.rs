@@ -1,10 +1,10 @@
 //! Saved snapshots: what goes out comes back, and any other bytes are refused.
 
-use proptest::prelude::*;
-use std::time::Duration;
-use tellane::{Kind, MetricKind, ReadError, Snapshot, Status, Telemetry, Unit, prometheus};
+mod support;
 
-const SECOND: Duration = Duration::from_secs(1);
+use proptest::prelude::*;
+use support::PATIENCE;
+use tellane::{Kind, MetricKind, ReadError, Snapshot, Status, Telemetry, Unit, prometheus};
 
 fn filled() -> (Telemetry, std::sync::Arc<Snapshot>) {
     let telemetry = Telemetry::builder("shöp \\ \u{1f}").start().unwrap();
@@ -32,7 +32,7 @@ fn filled() -> (Telemetry, std::sync::Arc<Snapshot>) {
     drop(span);
     drop(tracer.span("send"));
     telemetry.histogram("fine_too").register().unwrap().record_f64(f64::NAN);
-    let snapshot = telemetry.snapshot(SECOND).unwrap();
+    let snapshot = telemetry.snapshot(PATIENCE).unwrap();
     (telemetry, snapshot)
 }
 

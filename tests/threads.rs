@@ -5,7 +5,7 @@ mod support;
 
 use std::cell::RefCell;
 use std::sync::Barrier;
-use support::{PATIENCE, assert_balanced, eventually};
+use support::{PATIENCE, assert_balanced, eventually, patient};
 use tellane::{Config, Counter, Histogram, Kind, Reason, Telemetry, Tracer};
 
 fn start(config: Config) -> Telemetry {
@@ -15,7 +15,7 @@ fn start(config: Config) -> Telemetry {
 #[test]
 fn ten_thousand_short_threads_share_a_few_lanes() {
     const THREADS: u64 = 10_000;
-    let telemetry = start(Config { ring_words: 256, spill_bytes: 0, idle_lanes: 4, ..Config::default() });
+    let telemetry = start(Config { ring_words: 256, spill_bytes: 0, idle_lanes: 4, ..patient() });
     let counter = telemetry.counter("calls_total").register().expect("a good name");
     let sizes = telemetry.histogram("sizes").register().expect("a good name");
     let tracer = telemetry.tracer();
@@ -48,7 +48,7 @@ fn ten_thousand_short_threads_share_a_few_lanes() {
 #[test]
 fn no_lane_is_kept_and_still_nothing_is_lost() {
     const THREADS: u64 = 2_000;
-    let telemetry = start(Config { ring_words: 64, idle_lanes: 0, ..Config::default() });
+    let telemetry = start(Config { ring_words: 64, idle_lanes: 0, ..patient() });
     let (counter, sizes, tracer) = (
         telemetry.counter("calls_total").register().expect("a good name"),
         telemetry.histogram("sizes").register().expect("a good name"),
@@ -89,7 +89,7 @@ fn no_lane_is_kept_and_still_nothing_is_lost() {
 fn over_the_cap_metrics_stay_exact_and_spans_are_dropped_by_name() {
     const THREADS: u64 = 20;
     const ROUNDS: u64 = 2_500; // more than the calls after which a refused thread asks again
-    let telemetry = start(Config { lane_cap: 2, ..Config::default() });
+    let telemetry = start(Config { lane_cap: 2, ..patient() });
     let counter = telemetry.counter("calls_total").register().expect("a good name");
     let sizes = telemetry.histogram("sizes").register().expect("a good name");
     let timer = telemetry.timer("work").register().expect("a good name");
@@ -154,7 +154,7 @@ thread_local! {
 
 #[test]
 fn recording_from_thread_local_destructors_is_counted_in_either_order() {
-    let telemetry = start(Config::default());
+    let telemetry = start(patient());
     let late = || Late {
         counter: telemetry.counter("late_total").register().expect("a good name"),
         sizes: telemetry.histogram("sizes").register().expect("a good name"),
@@ -193,7 +193,7 @@ fn recording_from_thread_local_destructors_is_counted_in_either_order() {
 
 #[test]
 fn a_thread_that_first_records_after_shutdown_is_told_apart() {
-    let telemetry = start(Config::default());
+    let telemetry = start(patient());
     let sizes = telemetry.histogram("sizes").register().expect("a good name");
     let tracer = telemetry.tracer();
     assert!(telemetry.shutdown(PATIENCE).finished);

@@ -106,7 +106,7 @@ pub struct Config {
 /// let mut order = telemetry.tracer().span("order");
 /// (0..5_u64).for_each(|number| order.set("number", number));
 /// order.end();
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.spans().next().map(|order| order.attributes_dropped), Some(3));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

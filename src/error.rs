@@ -204,7 +204,7 @@ impl std::error::Error for SnapshotError {}
 /// let (here, there) = (tellane::Telemetry::builder("a").start()?, tellane::Telemetry::builder("b").start()?);
 /// here.gauge("load").register()?.set(0.5);
 /// there.histogram("load").register()?.record(1);
-/// let (here, there) = (here.snapshot(Duration::from_secs(1))?, there.snapshot(Duration::from_secs(1))?);
+/// let (here, there) = (here.snapshot(Duration::from_secs(5))?, there.snapshot(Duration::from_secs(1))?);
 /// assert_eq!(here.merge(&there).err(), Some(MergeError::Mismatch { name: "load".into() }));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -21,7 +21,7 @@
 //!     wait.time(|| orders.inc());
 //! }
 //!
-//! let snapshot = telemetry.snapshot(Duration::from_secs(1))?;
+//! let snapshot = telemetry.snapshot(Duration::from_secs(5))?;
 //! println!("{}", tellane::Report(&snapshot));
 //! assert_eq!(snapshot.counter("orders_total", &[]), Some(1_000));
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -38,7 +38,7 @@ use proc_macro::TokenStream;
 /// let shop = Shop { tracer: telemetry.tracer() };
 /// assert_eq!(shop.order(2, &[3, 4], "4111 1111"), 14);
 ///
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let spans: Vec<_> = snapshot.spans().collect();
 /// assert_eq!(spans.iter().map(|span| &*span.name).collect::<Vec<_>>(), ["look up price", "order"]);
 /// assert_eq!(spans[0].parent_id, Some(spans[1].span_id));
@@ -85,7 +85,7 @@ use proc_macro::TokenStream;
 ///
 /// let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// assert!(parse(&telemetry.tracer(), "three").is_err());
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.spans().next().map(|span| span.status), Some(Status::Error));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -120,7 +120,7 @@ use proc_macro::TokenStream;
 /// let runtime = tokio::runtime::Builder::new_current_thread().build()?;
 /// assert_eq!(runtime.block_on(load(tracer.clone(), 7)), 8);
 /// assert!(runtime.block_on(boxed(&tracer)).is_err());
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let names: Vec<_> = snapshot.spans().map(|span| span.name.to_string()).collect();
 /// assert_eq!(names, ["read", "load", "boxed"]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -200,7 +200,7 @@ pub fn observed(args: TokenStream, item: TokenStream) -> TokenStream {
 /// let requests =
 ///     telemetry.counter("requests_total").fixed_family::<(Method, Outcome)>(["method", "outcome"])?;
 /// requests.with((Method::Get, Outcome::NotFound)).inc();
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let labels = [("method", "GET"), ("outcome", "not_found")];
 /// assert_eq!(snapshot.counter("requests_total", &labels), Some(1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -30,7 +30,7 @@ const SHORT: usize = 512;
 /// Bridge::install(&telemetry)?;
 /// log::info!(target: "shop::cart", "{} items", 3);
 /// log::debug!(target: "shop::cart", "not at this level");
-/// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let records = kept.records();
 /// assert_eq!((records.len(), records[0].level, &*records[0].target), (1, Level::Info, "shop::cart"));
 /// assert_eq!(records[0].message.to_string(), "3 items");

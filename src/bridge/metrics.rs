@@ -14,7 +14,7 @@
 //! metrics::gauge!("load").set(0.5);
 //! metrics::histogram!("queue.wait").record(Duration::from_millis(250));
 //!
-//! let snapshot = telemetry.snapshot(Duration::from_secs(1))?;
+//! let snapshot = telemetry.snapshot(Duration::from_secs(5))?;
 //! assert_eq!(snapshot.counter("orders_placed_total", &[("by", "web")]), Some(2));
 //! assert_eq!(snapshot.counter("orders_placed_total", &[]), Some(1));
 //! assert_eq!(snapshot.gauge("load", &[]), Some(0.5));
@@ -99,7 +99,7 @@ use shelf::Shelf;
 /// metrics::with_local_recorder(&Recorder::new(&telemetry), || {
 ///     metrics::counter!("orders").increment(3);
 /// });
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.counter("orders_total", &[]), Some(3));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -121,7 +121,7 @@ impl Recorder {
     /// for recorder in &recorders {
     ///     metrics::with_local_recorder(recorder, || metrics::counter!("orders").increment(1));
     /// }
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.counter("orders_total", &[]), Some(2));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -141,7 +141,7 @@ impl Recorder {
     /// let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// Recorder::install(&telemetry)?;
     /// metrics::counter!("orders").increment(1);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.counter("orders_total", &[]), Some(1));
     /// assert_eq!(Recorder::install(&telemetry), Err(InstallError::AlreadyInstalled));
     /// # Ok::<(), Box<dyn std::error::Error>>(())

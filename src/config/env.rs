@@ -14,9 +14,11 @@ impl Config {
     /// ```
     /// use tellane::Config;
     /// let mut config = Config::default();
-    /// let faults = config.read_env(|name| std::env::var(name).ok());
-    /// assert!(faults.is_empty());
+    /// for fault in config.read_env(|name| std::env::var(name).ok()) {
+    ///     eprintln!("{fault}");
+    /// }
     ///
+    /// let mut config = Config::default();
     /// let given = |name: &str| match name {
     ///     "OTEL_TRACES_SAMPLER" => Some("parentbased_traceidratio".to_owned()),
     ///     "OTEL_TRACES_SAMPLER_ARG" => Some("0.1".to_owned()),

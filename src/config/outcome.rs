@@ -21,7 +21,7 @@ use std::time::Duration;
 /// let tracer = telemetry.tracer();
 /// drop(tracer.span("went well"));
 /// tracer.span("went wrong").fail();
-/// let snapshot = telemetry.snapshot(Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(Duration::from_secs(5))?;
 /// let kept: Vec<_> = snapshot.spans().map(|span| span.name.to_string()).collect();
 /// assert_eq!(kept, ["went wrong"]);
 /// assert_eq!((snapshot.decisions().error, snapshot.decisions().uninteresting), (1, 1));

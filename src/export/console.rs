@@ -10,7 +10,7 @@ use std::fmt::{self, Display, Formatter};
 /// ```
 /// let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// telemetry.histogram("basket_items").register()?.record(3);
-/// let report = tellane::Report(&*telemetry.snapshot(std::time::Duration::from_secs(1))?).to_string();
+/// let report = tellane::Report(&*telemetry.snapshot(std::time::Duration::from_secs(5))?).to_string();
 /// assert!(report.contains("basket_items"));
 /// assert!(report.ends_with("ledger recorded=1 aggregated=1 dropped=0 suppressed=0 in_flight=0\n"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -3,7 +3,7 @@
 //! ```
 //! let telemetry = tellane::Telemetry::builder("shop").start()?;
 //! telemetry.counter("orders_total").help("Orders placed.").label("kind", "web").register()?.add(2);
-//! let text = tellane::prometheus::render(&*telemetry.snapshot(std::time::Duration::from_secs(1))?);
+//! let text = tellane::prometheus::render(&*telemetry.snapshot(std::time::Duration::from_secs(5))?);
 //! assert!(text.contains("# TYPE orders_total counter\norders_total{kind=\"web\"} 2\n"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -31,7 +31,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// telemetry.gauge("load").help("Share of time at work.").register()?.set(0.5);
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let text = tellane::prometheus::render(&snapshot);
 /// assert!(text.contains("# HELP load Share of time at work.\n# TYPE load gauge\nload 0.5\n"));
 /// assert!(text.contains("tellane_dropped_total"));

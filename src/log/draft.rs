@@ -27,7 +27,7 @@ pub(crate) const CAUSES: [&str; 4] = ["error.cause", "error.cause.2", "error.cau
 ///     draft.set(key, count);
 /// }
 /// draft.say("sold");
-/// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(kept.records()[0].fields.len(), 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -94,7 +94,7 @@ impl<'a> LogDraft<'a> {
     /// let mut draft = log.at(Level::Warn);
     /// draft.set_error(&std::io::Error::other("no paper"));
     /// draft.say("the receipt was not printed");
-    /// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(&*kept.records()[0].fields[0].0, "error");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

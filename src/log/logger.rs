@@ -109,7 +109,7 @@ impl Logger {
     /// let (sink, kept) = tellane::Sink::memory(10);
     /// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).start()?;
     /// telemetry.logger("shop").info("open");
-    /// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(&*kept.records()[0].message, "open");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -158,7 +158,7 @@ impl Logger {
     /// let (sink, kept) = tellane::Sink::memory(10);
     /// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).start()?;
     /// telemetry.logger("shop").at(Level::Warn).with("left", 3).say("stock is low");
-    /// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(&*kept.records()[0].fields[0].0, "left");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -173,7 +173,7 @@ impl Logger {
     /// let (sink, kept) = tellane::Sink::memory(10);
     /// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).start()?;
     /// telemetry.logger("shop").exception(&std::io::Error::other("the till is on fire"));
-    /// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(&*kept.records()[0].message, "the till is on fire");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -192,7 +192,7 @@ impl Logger {
     /// let (sink, kept) = tellane::Sink::memory(10);
     /// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).start()?;
     /// telemetry.logger("shop").error_with(&std::io::Error::other("no paper"), "the receipt was not printed");
-    /// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let record = &kept.records()[0];
     /// assert_eq!((&*record.fields[0].0, record.fields[0].1.to_string()), ("error", "no paper".to_owned()));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -214,7 +214,7 @@ impl Logger {
 /// let (sink, kept) = tellane::Sink::memory(10);
 /// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).install()?;
 /// tellane::logger("shop").info("open");
-/// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(kept.records().len(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -30,7 +30,7 @@ macro_rules! debug {
 /// let log = telemetry.logger("shop::cart");
 /// let (items, method) = (3, String::from("card"));
 /// tellane::info!(log, "checked out", items = items, "payment.method" = &method);
-/// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(kept.records()[0].fields[1].1.to_string(), "card");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

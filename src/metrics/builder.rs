@@ -93,7 +93,7 @@ macro_rules! builder {
             /// ```
             /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
             /// telemetry.counter("orders_total").help("Orders placed.").register()?;
-            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
             /// assert_eq!(snapshot.points().next().map(|point| point.help()), Some("Orders placed."));
             /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
@@ -107,7 +107,7 @@ macro_rules! builder {
             /// ```
             /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
             /// telemetry.counter("orders_total").label("by", "web").register()?.inc();
-            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
             /// assert_eq!(snapshot.counter("orders_total", &[("by", "web")]), Some(1));
             /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
@@ -123,7 +123,7 @@ macro_rules! builder {
             /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
             /// let orders = telemetry.counter("orders_total").series_cap(1).family(["town"])?;
             /// ["Leith", "Perth", "Oban"].map(|town| orders.with([town]).inc());
-            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
             /// assert_eq!(snapshot.counter("orders_total", &[("town", "Leith")]), Some(1));
             /// assert_eq!(snapshot.counter("orders_total", &[("town", "__overflow__")]), Some(2));
             /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -141,7 +141,7 @@ macro_rules! builder {
             /// let same = telemetry.counter("orders_total").register()?;
             /// orders.inc();
             /// same.inc();
-            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
             /// assert_eq!(snapshot.counter("orders_total", &[]), Some(2));
             /// assert!(telemetry.gauge("orders_total").register().is_err()); // it is a counter
             /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -159,7 +159,7 @@ macro_rules! builder {
             /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
             /// let orders = telemetry.counter("orders_total").label("by", "web").family(["town"])?;
             /// orders.with(["Leith"]).inc();
-            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
             /// assert_eq!(snapshot.counter("orders_total", &[("town", "Leith"), ("by", "web")]), Some(1));
             /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
@@ -177,7 +177,7 @@ macro_rules! builder {
             /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
             /// let lookups = telemetry.counter("lookups_total").fixed_family::<(bool,)>(["cached"])?;
             /// lookups.with((true,)).inc();
-            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
             /// assert_eq!(snapshot.counter("lookups_total", &[("cached", "true")]), Some(1));
             /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
@@ -202,7 +202,7 @@ builder!(
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let sent = telemetry.counter("sent").bytes().help("Bytes sent.").label("by", "web").register()?;
     /// sent.add(1_500);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.counter("sent_bytes_total", &[("by", "web")]), Some(1_500));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -215,7 +215,7 @@ builder!(
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let held = telemetry.up_down_counter("held").bytes().help("Bytes held.").register()?;
     /// held.add(1_500);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.up_down_counter("held_bytes", &[]), Some(1_500));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -228,7 +228,7 @@ builder!(
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let age = telemetry.gauge("age").seconds().help("Age of the oldest order.").register()?;
     /// age.set(2.5);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.gauge("age_seconds", &[]), Some(2.5));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -241,7 +241,7 @@ builder!(
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let reply = telemetry.histogram("reply").bytes().digits(3).highest(1 << 30).help("Size of replies.").register()?;
     /// reply.record(1_500);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.histogram("reply_bytes", &[]).and_then(|reply| reply.quantile(0.5)), Some(1_500.0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -255,7 +255,7 @@ builder!(
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let batch = telemetry.timer("batch").longest(Duration::from_secs(86_400)).help("Time of a batch.").register()?;
     /// batch.record(Duration::from_secs(7_200));
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.histogram("batch_seconds", &[]).and_then(|batch| batch.max()), Some(7_200.0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -275,7 +275,7 @@ macro_rules! plain {
             /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
             /// telemetry.counter("sent").bytes().register()?.add(1_500);
             /// telemetry.gauge("held").bytes().register()?.set(64.0);
-            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
             /// assert_eq!(snapshot.counter("sent_bytes_total", &[]), Some(1_500));
             /// assert_eq!(snapshot.gauge("held_bytes", &[]), Some(64.0));
             /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -291,7 +291,7 @@ macro_rules! plain {
             /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
             /// telemetry.counter("worked").seconds().register()?.add(60);
             /// telemetry.gauge("age").seconds().register()?.set(2.5);
-            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
             /// assert_eq!(snapshot.counter("worked_seconds_total", &[]), Some(60));
             /// assert_eq!(snapshot.gauge("age_seconds", &[]), Some(2.5));
             /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -346,7 +346,7 @@ macro_rules! shaped {
             /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
             /// let packing = telemetry.timer("packing").digits(3).register()?;
             /// [2_002, 2_004].map(|millis| packing.record(Duration::from_millis(millis)));
-            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+            /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
             /// let packing = snapshot.histogram("packing_seconds", &[]).expect("registered");
             /// assert_eq!(packing.buckets().len(), 2); // two digits would not tell them apart
             /// assert!(telemetry.timer("other").digits(6).register().is_err());
@@ -365,7 +365,7 @@ macro_rules! shaped {
             /// ```
             /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
             /// telemetry.timer("packing").bounds(&[0.5, 2.0]).register()?.record(std::time::Duration::from_secs(1));
-            /// let text = tellane::prometheus::render(&*telemetry.snapshot(std::time::Duration::from_secs(1))?);
+            /// let text = tellane::prometheus::render(&*telemetry.snapshot(std::time::Duration::from_secs(5))?);
             /// assert!(text.contains("packing_seconds_bucket{le=\"0.5\"} 0\npacking_seconds_bucket{le=\"2\"} 1\n"));
             /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
@@ -390,7 +390,7 @@ impl HistogramBuilder<'_> {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.histogram("wait").seconds().register()?.record(2_000_000); // nanoseconds
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.histogram("wait_seconds", &[]).and_then(|wait| wait.max()), Some(0.002));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -403,7 +403,7 @@ impl HistogramBuilder<'_> {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.histogram("reply").bytes().register()?.record(1_500);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.histogram("reply_bytes", &[]).and_then(|reply| reply.max()), Some(1_500.0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -418,7 +418,7 @@ impl HistogramBuilder<'_> {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let items = telemetry.histogram("basket_items").highest(100).register()?;
     /// [3, 1_000].map(|count| items.record(count));
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.histogram("basket_items", &[]).and_then(|items| items.max()), Some(100.0));
     /// assert_eq!(snapshot.ledger().clamped(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -437,7 +437,7 @@ impl HistogramBuilder<'_> {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let price = telemetry.histogram("price").scale(100.0).register()?; // two decimals
     /// price.record_f64(2.456);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.histogram("price", &[]).and_then(|price| price.max()), Some(2.46));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -464,7 +464,7 @@ impl TimerBuilder<'_> {
     /// use std::time::Duration;
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.timer("batch").longest(Duration::from_secs(1)).register()?.record(Duration::from_secs(9));
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.histogram("batch_seconds", &[]).and_then(|batch| batch.max()), Some(1.0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

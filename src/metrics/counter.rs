@@ -45,7 +45,7 @@ impl Tap {
 /// let orders = telemetry.counter("orders_total").help("Orders placed.").register()?;
 /// orders.inc();
 /// orders.add(2);
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.counter("orders_total", &[]), Some(3));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -59,7 +59,7 @@ impl Counter {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let nothing = telemetry.counter("no name").register().unwrap_or(tellane::Counter::noop());
     /// nothing.inc();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.points().len(), 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -73,7 +73,7 @@ impl Counter {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let orders = telemetry.counter("orders_total").register()?;
     /// orders.inc();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.counter("orders_total", &[]), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -88,7 +88,7 @@ impl Counter {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let orders = telemetry.counter("orders_total").register()?;
     /// orders.add(3);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.counter("orders_total", &[]), Some(3));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -106,7 +106,7 @@ impl Counter {
 /// let waiting = telemetry.up_down_counter("waiting").help("Customers waiting.").register()?;
 /// waiting.add(3);
 /// std::thread::scope(|scope| scope.spawn(|| waiting.add(-2)).join()).expect("no panic");
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -120,7 +120,7 @@ impl UpDownCounter {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let nothing = telemetry.up_down_counter("no name").register().unwrap_or(tellane::UpDownCounter::noop());
     /// nothing.inc();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.points().len(), 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -134,7 +134,7 @@ impl UpDownCounter {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let waiting = telemetry.up_down_counter("waiting").register()?;
     /// waiting.add(-3);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(-3));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -149,7 +149,7 @@ impl UpDownCounter {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let waiting = telemetry.up_down_counter("waiting").register()?;
     /// waiting.inc();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -164,7 +164,7 @@ impl UpDownCounter {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let waiting = telemetry.up_down_counter("waiting").register()?;
     /// waiting.dec();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(-1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -41,7 +41,7 @@ pub(crate) fn handle_of<H: Handle>(series: &Series, registry: &Registry) -> H {
 /// }
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// first::<Counter>(&telemetry.counter("orders_total").family(["town"])?).inc();
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.counter("orders_total", &[("town", "first")]), Some(1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -97,7 +97,7 @@ handles! {
 /// let requests = telemetry.counter("requests_total").help("Requests.").family(["method", "route"])?;
 /// requests.with(["GET", "/cart"]).inc();
 /// requests.with(["GET", "/cart"]).inc();
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.counter("requests_total", &[("method", "GET"), ("route", "/cart")]), Some(2));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -132,7 +132,7 @@ impl<H: Handle, const N: usize> Family<H, N> {
     /// let orders = telemetry.counter("orders_total").family(["town", "by"])?;
     /// let leith = orders.with(["Leith", "web"]).clone(); // kept for a loop: no lookup any more
     /// (0..3).for_each(|_| leith.inc());
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.counter("orders_total", &[("town", "Leith"), ("by", "web")]), Some(3));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

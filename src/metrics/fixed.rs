@@ -35,7 +35,7 @@ use std::sync::OnceLock;
 /// let requests = telemetry.counter("requests_total").fixed_family::<(Class, bool)>(["class", "cached"])?;
 /// requests.with((Class::Fine, true)).inc();
 /// requests.with((Class::Failed, false)).add(2);
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.counter("requests_total", &[("class", "2xx"), ("cached", "true")]), Some(1));
 /// assert_eq!(snapshot.counter("requests_total", &[("class", "5xx"), ("cached", "false")]), Some(2));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -85,7 +85,7 @@ impl<H: Handle, L: LabelSet> FixedFamily<H, L> {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let lookups = telemetry.counter("lookups_total").fixed_family::<(bool,)>(["cached"])?;
     /// lookups.with((true,)).inc();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.counter("lookups_total", &[("cached", "true")]), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

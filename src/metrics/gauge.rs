@@ -10,7 +10,7 @@ use crate::sync::{Arc, AtomicU64, Ordering};
 /// heat.set(180.0);
 /// heat.add(2.5);
 /// heat.sub(0.5);
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.gauge("heat_celsius", &[]), Some(182.0));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -24,7 +24,7 @@ impl Gauge {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let nothing = telemetry.gauge("no name").register().unwrap_or(tellane::Gauge::noop());
     /// nothing.set(0.5);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.points().len(), 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -42,7 +42,7 @@ impl Gauge {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let load = telemetry.gauge("load").register()?;
     /// load.set(0.5);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.gauge("load", &[]), Some(0.5));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -59,7 +59,7 @@ impl Gauge {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let load = telemetry.gauge("load").register()?;
     /// load.add(1.5);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.gauge("load", &[]), Some(1.5));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -78,7 +78,7 @@ impl Gauge {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let load = telemetry.gauge("load").register()?;
     /// load.sub(1.5);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.gauge("load", &[]), Some(-1.5));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -21,7 +21,7 @@ const CORRECTIONS_MAX: u64 = 10_000;
 /// wait.record_duration(Duration::from_millis(250));
 /// wait.record_f64(0.75);
 /// wait.record_f64(f64::NAN); // rejected and counted
-/// let snapshot = telemetry.snapshot(Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(Duration::from_secs(5))?;
 /// let waited = snapshot.histogram("wait_seconds", &[]).expect("registered above");
 /// assert_eq!((waited.count(), waited.sum(), waited.max()), (2, 1.0, Some(0.75)));
 /// assert_eq!(snapshot.ledger().kind(tellane::Kind::Sample).dropped.by(tellane::Reason::Invalid), 1);
@@ -66,7 +66,7 @@ impl Histogram {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let nothing = telemetry.histogram("no name").register().unwrap_or(tellane::Histogram::noop());
     /// nothing.record(3);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.points().len(), 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -80,7 +80,7 @@ impl Histogram {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let wait = telemetry.histogram("wait").seconds().register()?;
     /// wait.record(250_000_000); // nanoseconds
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.histogram("wait_seconds", &[]).and_then(|wait| wait.max()), Some(0.25));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -97,7 +97,7 @@ impl Histogram {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let wait = telemetry.histogram("wait").seconds().register()?;
     /// wait.record_duration(std::time::Duration::from_millis(250));
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.histogram("wait_seconds", &[]).and_then(|wait| wait.max()), Some(0.25));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -113,7 +113,7 @@ impl Histogram {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let wait = telemetry.histogram("wait").seconds().register()?;
     /// [0.25, -1.0].map(|seconds| wait.record_f64(seconds));
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.histogram("wait_seconds", &[]).map(|wait| wait.count()), Some(1));
     /// assert_eq!(snapshot.ledger().total().dropped.by(tellane::Reason::Invalid), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -28,7 +28,7 @@ use std::sync::OnceLock;
 /// HITS.inc(); // not installed yet: nothing happens
 /// let telemetry = tellane::Telemetry::builder("cache").install()?;
 /// HITS.inc();
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.counter("hits_total", &[]), Some(1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -58,7 +58,7 @@ struct Definition {
 /// static ORDERS: tellane::LazyCounter = tellane::counter!("orders_total", "Orders placed.");
 /// let telemetry = tellane::Telemetry::builder("shop").install()?;
 /// ORDERS.inc();
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.counter("orders_total", &[]), Some(1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -69,7 +69,7 @@ pub type LazyCounter = Lazy<Counter>;
 /// static WAITING: tellane::LazyUpDownCounter = tellane::up_down_counter!("waiting", "Customers waiting.");
 /// let telemetry = tellane::Telemetry::builder("shop").install()?;
 /// WAITING.dec();
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(-1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -80,7 +80,7 @@ pub type LazyUpDownCounter = Lazy<UpDownCounter>;
 /// static LOAD: tellane::LazyGauge = tellane::gauge!("load", "Share of time at work.");
 /// let telemetry = tellane::Telemetry::builder("shop").install()?;
 /// LOAD.set(0.5);
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.gauge("load", &[]), Some(0.5));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -91,7 +91,7 @@ pub type LazyGauge = Lazy<Gauge>;
 /// static ITEMS: tellane::LazyHistogram = tellane::histogram!("items", "Items in a basket.");
 /// let telemetry = tellane::Telemetry::builder("shop").install()?;
 /// ITEMS.record(3);
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.histogram("items", &[]).map(|items| items.count()), Some(1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -102,7 +102,7 @@ pub type LazyHistogram = Lazy<Histogram>;
 /// static PACKING: tellane::LazyTimer = tellane::timer!("packing", "Time to pack an order.");
 /// let telemetry = tellane::Telemetry::builder("shop").install()?;
 /// PACKING.time(|| 40 + 2);
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.histogram("packing_seconds", &[]).map(|taken| taken.count()), Some(1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -165,7 +165,7 @@ impl<H: Handle> Lazy<H> {
     /// static SENT: tellane::LazyCounter = tellane::counter!("sent_total", "Bytes sent.").bytes();
     /// let telemetry = tellane::Telemetry::builder("shop").install()?;
     /// SENT.add(1_500);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.counter("sent_bytes_total", &[]), Some(1_500));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -180,7 +180,7 @@ impl<H: Handle> Lazy<H> {
     /// static AGE: tellane::LazyGauge = tellane::gauge!("age", "Age of the oldest order.").seconds();
     /// let telemetry = tellane::Telemetry::builder("shop").install()?;
     /// AGE.set(2.5);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.gauge("age_seconds", &[]), Some(2.5));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -197,7 +197,7 @@ impl Lazy<Counter> {
     /// static ORDERS: tellane::LazyCounter = tellane::counter!("orders_total", "Orders placed.");
     /// let telemetry = tellane::Telemetry::builder("shop").install()?;
     /// ORDERS.inc();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.counter("orders_total", &[]), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -212,7 +212,7 @@ impl Lazy<Counter> {
     /// static ORDERS: tellane::LazyCounter = tellane::counter!("orders_total", "Orders placed.");
     /// let telemetry = tellane::Telemetry::builder("shop").install()?;
     /// ORDERS.add(3);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.counter("orders_total", &[]), Some(3));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -229,7 +229,7 @@ impl Lazy<UpDownCounter> {
     /// static WAITING: tellane::LazyUpDownCounter = tellane::up_down_counter!("waiting", "Customers waiting.");
     /// let telemetry = tellane::Telemetry::builder("shop").install()?;
     /// WAITING.inc();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -244,7 +244,7 @@ impl Lazy<UpDownCounter> {
     /// static WAITING: tellane::LazyUpDownCounter = tellane::up_down_counter!("waiting", "Customers waiting.");
     /// let telemetry = tellane::Telemetry::builder("shop").install()?;
     /// WAITING.dec();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(-1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -259,7 +259,7 @@ impl Lazy<UpDownCounter> {
     /// static WAITING: tellane::LazyUpDownCounter = tellane::up_down_counter!("waiting", "Customers waiting.");
     /// let telemetry = tellane::Telemetry::builder("shop").install()?;
     /// WAITING.add(-3);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(-3));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -335,7 +335,7 @@ static_macro! { $
     /// HITS.inc(); // not installed yet: nothing happens
     /// let telemetry = tellane::Telemetry::builder("cache").install()?;
     /// HITS.inc();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.counter("hits_total", &[("kind", "read")]), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

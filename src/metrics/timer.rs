@@ -14,7 +14,7 @@ use std::time::Duration;
 ///     let _running = packing.start(); // recorded when dropped
 /// }
 /// packing.start().discard(); // not recorded
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.histogram("packing_seconds", &[]).map(|packing| packing.count()), Some(2));
 /// # assert_eq!(box_size, 42);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -58,7 +58,7 @@ impl Timer {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let packing = telemetry.timer("packing").register()?;
     /// assert_eq!(packing.time(|| 40 + 2), 42);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.histogram("packing_seconds", &[]).map(|packing| packing.count()), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -74,7 +74,7 @@ impl Timer {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let packing = telemetry.timer("packing").register()?;
     /// packing.record(std::time::Duration::from_millis(250));
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.histogram("packing_seconds", &[]).and_then(|packing| packing.max()), Some(0.25));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -91,7 +91,7 @@ impl Timer {
 /// let packing = telemetry.timer("packing").register()?;
 /// let watch = packing.start();
 /// std::thread::scope(|scope| scope.spawn(|| drop(watch)).join()).expect("no panic");
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.histogram("packing_seconds", &[]).map(|packing| packing.count()), Some(1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -126,7 +126,7 @@ impl Stopwatch<'_> {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let packing = telemetry.timer("packing").register()?;
     /// packing.start().discard();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.histogram("packing_seconds", &[]).map(|packing| packing.count()), Some(0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

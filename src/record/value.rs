@@ -7,7 +7,7 @@
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// telemetry.tracer().span("order").set_status(Status::Ok);
 /// drop(telemetry.tracer().span("payment"));
-/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let statuses: Vec<_> = snapshot.spans().map(|span| span.status).collect();
 /// assert_eq!(statuses, [Status::Ok, Status::Unset]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -30,7 +30,7 @@ pub enum Status {
 /// use tellane::SpanKind;
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// drop(telemetry.tracer().span_of("GET /cart", SpanKind::Server));
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.spans().next().map(|span| span.kind), Some(SpanKind::Server));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -92,7 +92,7 @@ impl SpanKind {
 /// use tellane::Value;
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// telemetry.tracer().span("order").set("items", 3_u64);
-/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let order = snapshot.spans().next().expect("just ended");
 /// let (key, value) = &order.attributes[0];
 /// assert_eq!((&**key, value), ("items", &Value::U64(3)));

@@ -25,7 +25,7 @@ const COUNTERS_MAX: usize = 1 << 31;
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// telemetry.gauge("load").register()?;
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.points().next().map(|point| point.kind()), Some(tellane::MetricKind::Gauge));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -47,7 +47,7 @@ pub enum MetricKind {
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// telemetry.histogram("reply").bytes().register()?;
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let point = snapshot.points().next().expect("one series");
 /// assert_eq!((point.name(), point.unit()), ("reply_bytes", tellane::Unit::Bytes));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

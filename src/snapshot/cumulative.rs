@@ -54,7 +54,7 @@ impl HistogramView {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// # let sizes = telemetry.histogram("basket_items").register()?;
     /// [1, 2, 3, 10].map(|items| sizes.record(items));
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
     /// assert_eq!(view.cumulative(&[2.0, 5.0, 20.0]).collect::<Vec<_>>(), [2, 3, 4]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())

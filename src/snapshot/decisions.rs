@@ -14,7 +14,7 @@
 /// let telemetry = Telemetry::builder("shop").config(config).start()?;
 /// drop(telemetry.tracer().span("order"));
 /// telemetry.tracer().span("order").fail();
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let decisions = snapshot.decisions();
 /// assert_eq!((decisions.traces_kept(), decisions.traces_dropped()), (1, 1));
 /// assert_eq!((decisions.spans_kept, decisions.spans_dropped, decisions.spans_held), (1, 1, 0));

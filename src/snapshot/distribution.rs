@@ -15,7 +15,7 @@ use crate::stats::Layout;
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// let sizes = telemetry.histogram("basket_items").register()?;
 /// (1..=100).for_each(|items| sizes.record(items));
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
 /// assert_eq!((view.count(), view.sum(), view.mean()), (100, 5_050.0, Some(50.5)));
 /// assert_eq!((view.min(), view.quantile(0.99), view.max()), (Some(1.0), Some(99.0), Some(100.0)));
@@ -94,7 +94,7 @@ impl HistogramView {
     /// sizes.record(1); // outside of any span
     /// let order = telemetry.tracer().span("order");
     /// sizes.record(3);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let exemplars = snapshot.histogram("basket_items", &[]).expect("registered").exemplars();
     /// assert_eq!((exemplars.len(), exemplars[0].value), (1, 3.0));
     /// assert_eq!(Some(exemplars[0].trace_id), order.context().map(|ids| ids.trace_id));
@@ -114,7 +114,7 @@ impl HistogramView {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// # let sizes = telemetry.histogram("basket_items").register()?;
     /// [1, 2, 3, 10].map(|items| sizes.record(items));
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
     /// assert_eq!(view.count(), 4);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -129,7 +129,7 @@ impl HistogramView {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// # let sizes = telemetry.histogram("basket_items").register()?;
     /// [1, 2, 3, 10].map(|items| sizes.record(items));
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
     /// assert_eq!(view.sum(), 16.0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -144,7 +144,7 @@ impl HistogramView {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let packing = telemetry.timer("packing").register()?;
     /// packing.record(std::time::Duration::from_millis(2));
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let view = snapshot.histogram("packing_seconds", &[]).expect("registered");
     /// assert_eq!((view.sum(), view.sum_recorded()), (0.002, 2_000_000)); // seconds, nanoseconds
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -159,7 +159,7 @@ impl HistogramView {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// # let sizes = telemetry.histogram("basket_items").register()?;
     /// [1, 2, 3, 10].map(|items| sizes.record(items));
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
     /// assert_eq!(view.min(), Some(1.0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -174,7 +174,7 @@ impl HistogramView {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// # let sizes = telemetry.histogram("basket_items").register()?;
     /// [1, 2, 3, 10].map(|items| sizes.record(items));
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
     /// assert_eq!(view.max(), Some(10.0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -189,7 +189,7 @@ impl HistogramView {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// # let sizes = telemetry.histogram("basket_items").register()?;
     /// [1, 2, 3, 10].map(|items| sizes.record(items));
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
     /// assert_eq!(view.mean(), Some(4.0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -205,7 +205,7 @@ impl HistogramView {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// # let sizes = telemetry.histogram("basket_items").register()?;
     /// [1, 2, 3, 10].map(|items| sizes.record(items));
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
     /// assert_eq!(view.quantile(0.5), Some(2.0));
     /// assert_eq!(view.quantile(1.5), None);
@@ -221,7 +221,7 @@ impl HistogramView {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let packing = telemetry.timer("packing").register()?;
     /// packing.record(std::time::Duration::from_millis(2));
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let view = snapshot.histogram("packing_seconds", &[]).expect("registered");
     /// assert_eq!(view.quantile_recorded(0.5), Some(2_000_000)); // nanoseconds
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -245,7 +245,7 @@ impl HistogramView {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// # let sizes = telemetry.histogram("basket_items").register()?;
     /// [1, 2, 3, 10].map(|items| sizes.record(items));
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
     /// let last = view.buckets().last();
     /// assert_eq!(last, Some((10.0, 10.0, 1))); // small numbers have buckets of their own
@@ -264,7 +264,7 @@ impl HistogramView {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// # let sizes = telemetry.histogram("basket_items").register()?;
     /// [1, 2, 3, 10].map(|items| sizes.record(items));
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
     /// assert_eq!((view.to_hdr().len(), view.to_hdr().value_at_quantile(0.5)), (4, 2));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -286,7 +286,7 @@ impl HistogramView {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// # let sizes = telemetry.histogram("basket_items").register()?;
     /// [1, 2, 3, 10].map(|items| sizes.record(items));
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let view = snapshot.histogram("basket_items", &[]).expect("registered");
     /// let mut reader = hdrhistogram::serialization::Deserializer::new();
     /// let read: hdrhistogram::Histogram<u64> = reader.deserialize(&mut &view.to_hdr_v2()[..])?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// telemetry.tracer().span("order").event("retry").set("attempt", 2_u64);
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let event = &snapshot.spans().next().expect("just ended").events[0];
 /// assert_eq!((&*event.name, event.attributes_dropped), ("retry", 0));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -33,7 +33,7 @@ pub struct SpanEvent {
 /// let tracer = telemetry.tracer();
 /// let request = tracer.owned("request").context().expect("on");
 /// tracer.span("batch").link(request);
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let link = &snapshot.spans().last().expect("just ended").links[0];
 /// assert_eq!((link.trace_id, link.sampled), (request.trace_id, true));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -60,7 +60,7 @@ pub struct SpanLink {
 /// let wait = telemetry.histogram("wait").seconds().register()?;
 /// let order = telemetry.tracer().span("order");
 /// wait.record(250_000_000);
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let example = snapshot.histogram("wait_seconds", &[]).expect("registered").exemplars()[0];
 /// assert_eq!((example.value, Some(example.span_id)), (0.25, order.context().map(|ids| ids.span_id)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -22,7 +22,7 @@ use crate::sync::{Arc, AtomicU64, Ordering};
 /// let (sink, kept) = Sink::memory(100);
 /// let telemetry = Telemetry::builder("shop").log_to(sink).start()?;
 /// tellane::warn!(telemetry.logger("shop::cart"), "stock is low", left = 3);
-/// telemetry.snapshot(std::time::Duration::from_secs(1))?; // waits for the sinks
+/// telemetry.snapshot(std::time::Duration::from_secs(5))?; // waits for the sinks
 /// let record = &kept.records()[0];
 /// assert_eq!((record.level, &*record.target, &*record.message), (Level::Warn, "shop::cart", "stock is low"));
 /// assert_eq!((&*record.fields[0].0, &record.fields[0].1), ("left", &Value::I64(3)));

@@ -15,8 +15,8 @@ impl Snapshot {
     /// for telemetry in [&here, &there] {
     ///     telemetry.counter("orders_total").register()?.add(2);
     /// }
-    /// let theirs = there.snapshot(Duration::from_secs(1))?;
-    /// let both = here.snapshot(Duration::from_secs(1))?.merge(&theirs)?;
+    /// let theirs = there.snapshot(Duration::from_secs(5))?;
+    /// let both = here.snapshot(Duration::from_secs(5))?.merge(&theirs)?;
     /// assert_eq!(both.counter("orders_total", &[]), Some(4));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -42,7 +42,7 @@ impl Snapshot {
     /// use tellane::Snapshot;
     /// let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.counter("orders_total").register()?.add(2);
-    /// let here = telemetry.snapshot(Duration::from_secs(1))?;
+    /// let here = telemetry.snapshot(Duration::from_secs(5))?;
     /// let there = Snapshot::from_bytes(&here.to_bytes()?)?; // on another machine
     /// assert_eq!(there.merge(&here)?.counter("orders_total", &[]), Some(4));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -99,7 +99,7 @@ impl Snapshot {
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let read = tellane::Snapshot::from_bytes(&snapshot.to_bytes()?)?;
     /// assert_eq!((read.service(), read.taken_at()), (snapshot.service(), snapshot.taken_at()));
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -17,7 +17,7 @@ use std::time::Duration;
 /// span.set("items", 3_u64);
 /// span.fail();
 /// drop(span);
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let span = snapshot.spans().next().expect("just ended");
 /// assert_eq!((&*span.name, span.parent_id, span.status), ("order", None, Status::Error));
 /// assert_eq!(span.attributes, [("items".into(), Value::U64(3))]);

@@ -21,7 +21,7 @@ use std::time::Duration;
 /// hand.advance(Duration::from_millis(20)); // a mock clock's hand
 /// payment.fail();
 /// drop((payment, order));
-/// let snapshot = telemetry.snapshot(Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(Duration::from_secs(5))?;
 /// let slowest = &snapshot.slowest_traces()[0];
 /// assert_eq!(slowest.to_string(), "order 20ms items=3\n  payment 20ms error\n");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -114,7 +114,7 @@ impl Snapshot {
     /// let order = tracer.span("order");
     /// drop(tracer.span("payment"));
     /// drop(order);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let slowest = &snapshot.slowest_traces()[0];
     /// assert_eq!((&*slowest.root.name, &*slowest.spans[0].name), ("order", "payment"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -35,7 +35,7 @@ pub struct Ledger {
 /// sizes.record(3);
 /// telemetry.switch().force_off();
 /// sizes.record(4);
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let samples = snapshot.ledger().kind(tellane::Kind::Sample);
 /// assert_eq!((samples.recorded, samples.aggregated, samples.switched_off), (2, 1, 1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -182,7 +182,7 @@ impl Ledger {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.histogram("basket_items").register()?.record(3);
     /// drop(telemetry.tracer().span("order"));
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let total = snapshot.ledger().total();
     /// assert_eq!((total.recorded, total.aggregated), (2, 2)); // a sample and a span
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -196,7 +196,7 @@ impl Ledger {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.histogram("basket_items").highest(100).register()?.record(1_000);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.ledger().clamped(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -210,7 +210,7 @@ impl Ledger {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.histogram("basket_items").register()?.record(3);
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.ledger().coarse(), 0); // the ring had room
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -54,7 +54,7 @@ impl<'a> SpanBuilder<'a> {
     /// let order = tracer.owned("order");
     /// let parent = tracer.context_of(&order);
     /// tracer.build("payment").parent(&parent).start_owned().end();
-    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// # assert_eq!(snapshot.spans().next().and_then(|span| span.parent_id), order.context().map(|ids| ids.span_id));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

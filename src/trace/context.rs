@@ -28,7 +28,7 @@ use std::num::NonZeroU64;
 ///     });
 /// });
 /// # let ids = order.context();
-/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// # assert_eq!(snapshot.spans().next().expect("ended").parent_id, ids.map(|ids| ids.span_id));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -19,7 +19,7 @@ use std::task::{Context, Poll};
 /// }
 /// .in_span(tracer.owned("order"))
 /// # );
-/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// # let spans: Vec<_> = snapshot.spans().collect();
 /// # assert_eq!((&*spans[1].name, spans[0].parent_id), ("order", Some(spans[1].span_id)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -47,7 +47,7 @@ pub trait InSpan: Future + Sized {
     /// let payment = std::future::ready("12 pounds".parse::<u32>()).in_span_err(telemetry.tracer().owned("payment"));
     /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     /// assert!(runtime.block_on(payment).is_err());
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.spans().next().map(|span| span.status), Some(Status::Error));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

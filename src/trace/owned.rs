@@ -19,7 +19,7 @@ use std::num::NonZeroU64;
 /// let mut order = telemetry.tracer().owned("order");
 /// order.set("items", 3_u64);
 /// std::thread::scope(|scope| scope.spawn(move || drop(order)).join()).expect("no panic");
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.spans().next().map(|span| span.name.to_string()), Some("order".into()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -68,7 +68,7 @@ impl OwnedSpan {
     /// let mut span = telemetry.tracer().span("order");
     /// span.event("retry").set("attempt", 2_u64);
     /// span.end();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let order = snapshot.spans().next().expect("just ended");
     /// assert_eq!((&*order.events[0].name, order.events[0].attributes.len()), ("retry", 1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -90,7 +90,7 @@ impl OwnedSpan {
     /// let mut batch = tracer.span("batch");
     /// batch.link(request.context().expect("on")).set("place", 1_u64);
     /// batch.end();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let batch = snapshot.spans().next().expect("just ended");
     /// assert_eq!(Some(batch.links[0].span_id), request.context().map(|context| context.span_id));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -111,7 +111,7 @@ impl OwnedSpan {
     /// let mut span = telemetry.tracer().span("order");
     /// span.set_status(Status::Ok);
     /// span.end();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.spans().next().map(|span| span.status), Some(Status::Ok));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -129,7 +129,7 @@ impl OwnedSpan {
     /// let mut span = telemetry.tracer().span("order");
     /// span.fail();
     /// span.end();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.spans().next().map(|span| span.status), Some(tellane::Status::Error));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -145,7 +145,7 @@ impl OwnedSpan {
     /// let mut span = telemetry.tracer().span("order");
     /// span.fail_with("out of stock");
     /// span.end();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let order = snapshot.spans().next().expect("just ended");
     /// assert_eq!(order.status_message.as_deref(), Some("out of stock"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -206,7 +206,7 @@ impl OwnedSpan {
     ///     drop(tracer.span("payment")); // its child
     /// }
     /// let ids = order.context();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.spans().next().expect("just ended").parent_id, ids.map(|ids| ids.span_id));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -221,7 +221,7 @@ impl OwnedSpan {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// telemetry.tracer().owned("order").end();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.spans().count(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -35,7 +35,7 @@ use std::ops::{Deref, DerefMut};
 /// payment.fail();
 /// drop(payment);
 /// drop(order);
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let spans: Vec<_> = snapshot.spans().collect();
 /// assert_eq!((&*spans[0].name, spans[0].status), ("payment", Status::Error));
 /// assert_eq!(spans[0].parent_id, Some(spans[1].span_id));
@@ -72,7 +72,7 @@ impl Span {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let span = telemetry.tracer().span("order");
     /// span.end();
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.spans().count(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -23,7 +23,7 @@ use std::num::NonZeroU64;
 ///     order.set("items", 3_u64);
 ///     let _payment = tracer.span("payment"); // a child: it starts while `order` is open on this thread
 /// }
-/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let names: Vec<_> = snapshot.spans().map(|span| span.name.to_string()).collect();
 /// assert_eq!(names, ["payment", "order"]); // in the order they ended
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -101,7 +101,7 @@ impl Tracer {
     ///     let _order = tracer.span("order");
     ///     let _payment = tracer.span("payment"); // a child of `order`; both end here
     /// }
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.spans().filter(|span| span.parent_id.is_some()).count(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -116,7 +116,7 @@ impl Tracer {
     /// use tellane::SpanKind;
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// drop(telemetry.tracer().span_of("GET /cart", SpanKind::Server));
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.spans().next().map(|span| span.kind), Some(SpanKind::Server));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -174,7 +174,7 @@ impl Tracer {
     /// let route = String::from("/cart");
     /// let name = format!("GET {route}"); // of limited number: names are kept
     /// drop(telemetry.tracer().build(&name).kind(SpanKind::Server).start());
-    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.spans().next().map(|span| span.name.to_string()), Some("GET /cart".into()));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -232,7 +232,7 @@ impl Tracer {
 /// let _nobody = tellane::tracer().span("too early");
 /// let telemetry = tellane::Telemetry::builder("shop").install()?;
 /// drop(tellane::tracer().span("order"));
-/// assert_eq!(telemetry.snapshot(std::time::Duration::from_secs(1))?.spans().count(), 1);
+/// assert_eq!(telemetry.snapshot(std::time::Duration::from_secs(5))?.spans().count(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn tracer() -> Tracer {

@@ -156,7 +156,7 @@ impl Subscriber {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// Subscriber::new(&telemetry).install()?;
     /// drop(tracing::info_span!("order").entered());
-    /// assert_eq!(telemetry.snapshot(std::time::Duration::from_secs(1))?.spans().count(), 1);
+    /// assert_eq!(telemetry.snapshot(std::time::Duration::from_secs(5))?.spans().count(), 1);
     /// assert!(Subscriber::new(&telemetry).install().is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

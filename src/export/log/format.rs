@@ -45,7 +45,7 @@ impl Format {
     /// let (sink, kept) = Sink::memory(10);
     /// let telemetry = Telemetry::builder("shop").log_to(sink).start()?;
     /// tellane::info!(telemetry.logger("shop"), "open", tills = 4);
-    /// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert!(Format::Logfmt.line(&kept.records()[0]).ends_with(" level=info target=shop msg=open tills=4"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -94,7 +94,7 @@ impl Sink {
     /// let path = std::env::temp_dir().join(format!("tellane-doc-{}.log", std::process::id()));
     /// let telemetry = Telemetry::builder("shop").log_to(Sink::file(&path, Rotation::default(), Format::Json)?).start()?;
     /// telemetry.logger("shop").info("open");
-    /// drop(telemetry);
+    /// assert!(telemetry.shutdown(std::time::Duration::from_secs(5)).finished);
     /// assert!(std::fs::read_to_string(&path)?.contains("\"message\":\"open\""));
     /// # std::fs::remove_file(&path)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -133,7 +133,7 @@ impl Sink {
     /// let telemetry = Telemetry::builder("shop").log_to(sink).start()?;
     /// let log = telemetry.logger("shop");
     /// (0..5_u64).for_each(|number| tellane::info!(log, "count", number = number));
-    /// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(kept.records().len(), 2);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -232,7 +232,7 @@ impl Lines {
 /// let (sink, kept) = tellane::Sink::memory(100);
 /// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).start()?;
 /// tellane::info!(telemetry.logger("shop"), "open");
-/// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+/// telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(&*kept.records()[0].message, "open");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -257,7 +257,7 @@ impl LogMemory {
     /// let (sink, kept) = tellane::Sink::memory(100);
     /// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).start()?;
     /// tellane::info!(telemetry.logger("shop"), "open");
-    /// telemetry.snapshot(std::time::Duration::from_secs(1))?;
+    /// telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!((kept.take().len(), kept.take().len()), (1, 0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -2,15 +2,14 @@
 
 #![allow(missing_docs)] // criterion's macros
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use std::time::Duration;
-use tellane::{Histogram, PointValue, Snapshot, Telemetry, prometheus};
+mod support;
 
-/// Long enough for any machine; nothing waits for it.
-const DEADLINE: Duration = Duration::from_secs(10);
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use support::{DEADLINE, start};
+use tellane::{Config, Histogram, PointValue, Snapshot, Telemetry, prometheus};
 
 fn full() -> Telemetry {
-    let telemetry = Telemetry::builder("bench").start().expect("the defaults are valid");
+    let telemetry = start(Config::default());
     let counters =
         telemetry.counter("calls_total").series_cap(10_000).family(["number"]).expect("a fresh name");
     (0..10_000).for_each(|number| counters.with([&number.to_string()]).inc());
@@ -68,7 +67,7 @@ fn counts(snapshot: &Snapshot) -> (u64, u64) {
 
 /// 1,000 histograms with eleven bounds and 100 samples each; the samples are in the snapshot when it returns.
 fn histograms() -> (Telemetry, Vec<Histogram>) {
-    let telemetry = Telemetry::builder("bench").start().expect("the defaults are valid");
+    let telemetry = start(Config::default());
     let bounds = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000].map(|micros| f64::from(micros) / 1e6);
     let family = telemetry.histogram("latency").seconds().bounds(&bounds).family(["number"]);
     let family = family.expect("a fresh name");
@@ -88,7 +87,7 @@ fn scrapes(criterion: &mut Criterion) {
         prometheus::render(&telemetry.snapshot(DEADLINE).expect("the aggregator is idle"))
     };
 
-    let telemetry = Telemetry::builder("bench").start().expect("the defaults are valid");
+    let telemetry = start(Config::default());
     let counters =
         telemetry.counter("calls_total").series_cap(10_000).family(["number"]).expect("a fresh name");
     (0..10_000).for_each(|number| counters.with([&number.to_string()]).inc());

@@ -61,9 +61,12 @@ pub(crate) fn flow(
     let resident = machine::resident();
     let (process, thread, start) = (machine::process_time(), machine::thread_time(), Instant::now());
     let mut made = 0;
-    while start.elapsed() < time {
+    loop {
         burst(calls);
         made += u64::from(calls);
+        if start.elapsed() >= time {
+            break;
+        }
     }
     let (took, own) = (start.elapsed(), machine::thread_time() - thread);
     let grew = (machine::resident() - resident).max(0);

@@ -1,7 +1,7 @@
 //! How much the aggregator takes out of full rings, on one core: it is held up while sixteen threads fill theirs, let
 //! go, and timed until a snapshot has seen it all.
 
-use super::DEADLINE;
+use super::{DEADLINE, settings};
 use crate::rate::{Flow, Rate};
 use crate::{subject, workload};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
@@ -52,7 +52,7 @@ fn drained(made: u64, lost: u64, took: Duration) -> Flow {
 fn held() -> (Telemetry, Arc<Mutex<()>>) {
     let gate = Arc::new(Mutex::new(()));
     let hook = Arc::clone(&gate);
-    let config = Config { ring_words: RING_WORDS, stall_after: Duration::from_secs(60), ..Config::default() };
+    let config = Config { ring_words: RING_WORDS, ..settings() };
     let telemetry = Telemetry::builder("drain")
         .config(config)
         .inject(move |at| {

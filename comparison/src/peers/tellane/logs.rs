@@ -1,13 +1,13 @@
 //! tellane's log records, in an instance without a limit of how many a second.
 
-use super::{DEADLINE, rest};
+use super::{DEADLINE, rest, settings};
 use crate::row::{CALLS, Row, SPANS};
 use crate::subject;
 use tellane::{Config, Kind, Telemetry};
 
 pub(in crate::peers) fn rows() -> Vec<Row> {
     let unlimited = || {
-        let config = Config { logs_per_second: None, ..Config::default() };
+        let config = Config { logs_per_second: None, ..settings() };
         Telemetry::builder("logs").config(config).start().expect("the settings are valid")
     };
     let (kept, quiet) = (unlimited(), unlimited());

@@ -1,6 +1,6 @@
 //! tellane's counters, families, histograms and timers.
 
-use super::{DEADLINE, rest, started, sum};
+use super::{DEADLINE, rest, settings, started, sum};
 use crate::peers::set_last;
 use crate::rate::{Rate, flow};
 use crate::row::{CALLS, CALLS_2T, Row, timed};
@@ -31,7 +31,7 @@ impl Label for Class {
 }
 
 pub(in crate::peers) fn rows() -> Vec<Row> {
-    let installed = Telemetry::builder("comparison").install().expect("the first one");
+    let installed = Telemetry::builder("comparison").config(settings()).install().expect("the first one");
     let mut rows = counter_rows(&installed);
     rows.extend(family_rows(&installed));
     rows.push(gauge_row(&installed));

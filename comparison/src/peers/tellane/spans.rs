@@ -1,6 +1,6 @@
 //! tellane's spans. An instance a row: its ledger says how many spans the row lost.
 
-use super::{DEADLINE, rest, started};
+use super::{DEADLINE, rest, settings, started};
 use crate::rate::{Rate, flow};
 use crate::row::{CALLS, Row, SPANS, pending, poll, timed};
 use crate::{subject, workload};
@@ -8,9 +8,12 @@ use tellane::{Config, InSpan, Kind, Outcome, Telemetry, Tracer};
 
 pub(in crate::peers) fn rows() -> Vec<Row> {
     let fresh = || started("spans");
-    let sparse = || Telemetry::builder("sparse").sampling(0.0).start().expect("the settings are valid");
+    let sparse = || {
+        let builder = Telemetry::builder("sparse").config(settings()).sampling(0.0);
+        builder.start().expect("the settings are valid")
+    };
     let held = || {
-        let config = Config { sampling: 0.0, outcome: Some(Outcome::default()), ..Config::default() };
+        let config = Config { sampling: 0.0, outcome: Some(Outcome::default()), ..settings() };
         Telemetry::builder("held").config(config).start().expect("the settings are valid")
     };
     vec![

@@ -40,6 +40,12 @@ pub(crate) fn deadline_in(wait: Duration) -> Instant {
     Instant::now() + wait.min(CENTURY)
 }
 
+/// A duration in nanoseconds; one of over five centuries is as long as can be.
+#[inline]
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// What is left of such a wait.
 pub(crate) fn left_until(end: Instant) -> Duration {
     end.saturating_duration_since(Instant::now())
@@ -140,7 +146,7 @@ impl Clock {
 
     /// A duration in this clock's ticks.
     pub(crate) fn ticks_in(&self, duration: Duration) -> u64 {
-        self.scale().ticks(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+        self.scale().ticks(nanos(duration))
     }
 
     /// What ticks mean in wall time just now.
@@ -150,7 +156,7 @@ impl Clock {
             Source::Mock(_) => ticks,
             _ => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+                nanos(since)
             }
         };
         Anchor { ticks, unix_nanos }
@@ -176,7 +182,7 @@ impl Source {
     fn slow_ticks(&self) -> u64 {
         match self {
             Self::Tsc(_) => tsc::read(),
-            Self::Os(start) => u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            Self::Os(start) => nanos(start.elapsed()),
             // Two numbers; nothing hangs on their order.
             Self::Mock(mock) => {
                 mock.reads.fetch_add(1, fixed::Ordering::Relaxed);
@@ -215,7 +221,7 @@ impl MockClock {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn advance(&self, by: Duration) {
-        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = nanos(by);
         self.0.now.fetch_add(nanos, fixed::Ordering::Relaxed);
     }
 

@@ -5,6 +5,7 @@ use super::fixed::FixedFamily;
 use super::label::LabelSet;
 use super::members::Members;
 use super::{Counter, Gauge, Histogram, Timer, UpDownCounter};
+use crate::clock::nanos;
 use crate::error::RegisterError;
 use crate::series::{Descriptor, MetricKind, Registry, Shape, Unit, duration_bounds};
 use crate::sync::Arc;
@@ -470,7 +471,7 @@ impl TimerBuilder<'_> {
     /// ```
     pub fn longest(mut self, longest: Duration) -> Self {
         if let Some(shape) = &mut self.shape {
-            shape.highest = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
+            shape.highest = nanos(longest);
         }
         self
     }

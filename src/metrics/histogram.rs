@@ -1,5 +1,6 @@
 //! Distributions of values. Hot: one word into the thread's ring, or one count into its spill.
 
+use crate::clock::nanos;
 use crate::lane::{Directory, Distribution, Recorder, local};
 use crate::stats::Reason;
 use crate::sync::Arc;
@@ -103,7 +104,7 @@ impl Histogram {
     /// ```
     #[inline]
     pub fn record_duration(&self, duration: Duration) {
-        self.record(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+        self.record(nanos(duration));
     }
 
     /// Records a number in the unit shown: seconds, bytes, or plain, rounded to the histogram's resolution. NaN, the

@@ -5,6 +5,7 @@ use super::{
     Counter, CounterBuilder, Gauge, GaugeBuilder, Handle, Histogram, HistogramBuilder, Timer, TimerBuilder,
     UpDownCounter, UpDownCounterBuilder,
 };
+use crate::clock::nanos;
 use crate::error::RegisterError;
 use crate::lane::{Key, local};
 use crate::series::{Registry, global};
@@ -13,6 +14,7 @@ use crate::sync::fixed::{AtomicU64, Ordering};
 use std::ops::Deref;
 use std::panic::Location;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// A handle in a static. Before [`install`](crate::Builder::install) it does nothing, at the price of two loads;
 /// then it registers itself at the first use. If it cannot be registered, it does nothing and
@@ -266,6 +268,50 @@ impl Lazy<UpDownCounter> {
     #[inline]
     pub fn add(&self, difference: i64) {
         self.add_by(|counter| &counter.0, difference as u64); // two's complement, as in the handle
+    }
+}
+
+impl Lazy<Histogram> {
+    /// Records an integer as it is: nanoseconds, bytes, or plain numbers.
+    ///
+    /// ```
+    /// static ITEMS: tellane::LazyHistogram = tellane::histogram!("items", "Items in a basket.");
+    /// let telemetry = tellane::Telemetry::builder("shop").install()?;
+    /// ITEMS.record(3);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
+    /// assert_eq!(snapshot.histogram("items", &[]).and_then(|items| items.max()), Some(3.0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn record(&self, value: u64) {
+        match self.handle.get() {
+            Some(histogram) => histogram.record(value),
+            None if global().is_none() => {}
+            // Not by way of the handle: all calls on the way are in tail position, and no register need be saved.
+            None => self.record_cold(value),
+        }
+    }
+
+    /// Records a duration. For histograms in seconds.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// static WAIT: tellane::LazyHistogram = tellane::histogram!("wait", "Time in the queue.").seconds();
+    /// let telemetry = tellane::Telemetry::builder("shop").install()?;
+    /// WAIT.record_duration(Duration::from_millis(250));
+    /// let snapshot = telemetry.snapshot(Duration::from_secs(5))?;
+    /// assert_eq!(snapshot.histogram("wait_seconds", &[]).and_then(|wait| wait.max()), Some(0.25));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn record_duration(&self, duration: Duration) {
+        self.record(nanos(duration));
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn record_cold(&self, value: u64) {
+        self.first_use().record(value);
     }
 }
 

@@ -16,7 +16,7 @@
 
 use super::span::{Names, ReadNames};
 use super::{HistogramView, Pipeline, PointValue, Snapshot, SpanBatch};
-use crate::clock::{Anchor, Scale};
+use crate::clock::{Anchor, Scale, nanos};
 use crate::record::{DecodeError, Decoder, EncodeError, Item, Record, Space, encode, from_bytes, to_bytes};
 use crate::series::{Descriptor, Identity, MetricKind, Shape, Unit};
 use crate::stats::{Kind, Layout};
@@ -55,7 +55,7 @@ impl Snapshot {
         let mut words = Vec::new();
         let mut put = |record: Record| encode(&record, &mut words);
         put(Record::Definition { space: Space::Service, id: 0, text: self.service.to_string() })?;
-        let uptime = u64::try_from(self.uptime.as_nanos()).unwrap_or(u64::MAX);
+        let uptime = nanos(self.uptime);
         put(Record::Figures { what: TAKEN, id: 0, words: vec![self.unix_nanos, uptime] })?;
         for (id, (identity, value)) in (0..).zip(self.catalogue.iter().zip(&self.values)) {
             put(Record::Definition { space: Space::Series, id, text: text_of(identity) })?;

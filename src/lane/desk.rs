@@ -31,6 +31,14 @@ pub(crate) struct Ids {
     pub(crate) marks: Marks,
 }
 
+impl Ids {
+    /// Whether they are a span's. A context without a span carries baggage only.
+    #[inline(always)]
+    pub(crate) fn is_span(&self) -> bool {
+        self.span_id != 0
+    }
+}
+
 /// What goes for a trace, as bits. The two lowest are those of W3C's `traceparent`; three of them stand in the flags of
 /// a span's record as they stand here, moved up ([`span_flags`](Self::span_flags)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -287,6 +295,24 @@ impl Desk {
         if depth == 0 { None } else { Some(self.open[(depth - 1).min(DEPTH - 1)].get()) }
     }
 
+    /// Where the next span would stand, and what it would stand in; `None` for one that is too deep to be kept.
+    #[inline(always)]
+    pub(crate) fn next(&self) -> Option<(usize, Option<Ids>)> {
+        let place = self.depth.get();
+        if place >= DEPTH {
+            return None;
+        }
+        Some((place, place.checked_sub(1).map(|around| self.open[around].get())))
+    }
+
+    /// Makes a span the innermost, at the place that [`next`](Self::next) has just named.
+    #[inline(always)]
+    pub(crate) fn enter_at(&self, place: usize, span: Ids) {
+        debug_assert_eq!(place, self.depth.get());
+        self.open[place].set(span);
+        self.depth.set(place + 1);
+    }
+
     /// Makes a span the innermost; returns its place.
     #[inline(always)]
     pub(crate) fn enter(&self, span: Ids) -> usize {
@@ -369,6 +395,12 @@ impl Desk {
     #[inline(always)]
     pub(crate) fn name(&self, text: &'static str, kind: u8) -> Option<KnownName> {
         self.names.find(text, kind)
+    }
+
+    /// The same, if that takes but one look.
+    #[inline(always)]
+    pub(crate) fn name_at_once(&self, text: &'static str, kind: u8) -> Option<&Cell<KnownName>> {
+        self.names.find_at_once(text, kind).map(|there| &there.known)
     }
 
     /// The key's number, if this thread has met this very text.

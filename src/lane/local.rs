@@ -555,6 +555,23 @@ impl Here<'_> {
         pushed
     }
 
+    /// The same; but `false`, too, if the record would lie across the end of the ring: see
+    /// [`Ring::push_span_at_once`](super::Ring::push_span_at_once).
+    #[inline(always)]
+    pub(crate) fn push_span_at_once<const N: usize>(
+        &self,
+        words: impl Fn() -> [u64; N],
+        items: &[u64],
+    ) -> bool {
+        let tally = &self.lane.tally;
+        let sent = || tally.sent(Kind::Span);
+        let pushed = self.lane.ring.push_span_at_once(own_head(), words, [items], sent);
+        if pushed {
+            tally.beside(N + items.len());
+        }
+        pushed
+    }
+
     /// Writes a log record; `false` if there is no room. The less it matters, the more room it leaves to others.
     #[inline(always)]
     pub(crate) fn push_log<const N: usize, const M: usize>(
@@ -621,21 +638,7 @@ impl Here<'_> {
         let nanos = nanos.min(layout::SAMPLE_MAX); // the highest value of all duration histograms of spans
         let word = layout::sample(series, nanos);
         if !HOT.with(|hot| lane.ring.push_sample(&hot.head, [word])) {
-            self.count_duration(series, nanos);
-        }
-    }
-
-    /// The same where the ring has no room.
-    #[cold]
-    #[inline(never)]
-    fn count_duration(&self, series: u32, nanos: u64) {
-        let Some(to) = self.directory.distributions.get(series as usize) else {
-            self.lane.tally.dropped(Kind::Sample, Reason::Corrupt); // as if the aggregator had met it
-            return;
-        };
-        let near = self.lane.spill.near.find(to.key);
-        if !near.is_some_and(|counts| counts.add(to, nanos)) {
-            spill(self.lane, to, self.directory, nanos);
+            count_duration(lane, self.directory, series, nanos);
         }
     }
 
@@ -649,6 +652,20 @@ impl Here<'_> {
     #[inline(always)]
     pub(crate) fn skip_log(&self) {
         skip(self.lane, Kind::Log, self.lane.ring.gate());
+    }
+}
+
+/// A span's duration for which the ring has no room. Not given a [`Here`], which would have to lie in memory for it.
+#[cold]
+#[inline(never)]
+fn count_duration(lane: &Lane, directory: &Directory, series: u32, nanos: u64) {
+    let Some(to) = directory.distributions.get(series as usize) else {
+        lane.tally.dropped(Kind::Sample, Reason::Corrupt); // as if the aggregator had met it
+        return;
+    };
+    let near = lane.spill.near.find(to.key);
+    if !near.is_some_and(|counts| counts.add(to, nanos)) {
+        spill(lane, to, directory, nanos);
     }
 }
 

@@ -140,7 +140,7 @@ impl Ring {
     /// Writes a sample's record; `false` if there is no room for it. Producer only, with its own `head`.
     #[inline(always)]
     pub(crate) fn push_sample<const N: usize>(&self, head: &OwnCopy, words: [u64; N]) -> bool {
-        self.push(&self.inbox.sample_limit, 0, head, || words, [], || ())
+        self.push::<_, _, true>(&self.inbox.sample_limit, 0, head, || words, [], || ())
     }
 
     /// Writes a span's record, in as many parts as it lies in; `false` if there is no room for it. Producer only, with
@@ -154,7 +154,20 @@ impl Ring {
         items: [&[u64]; M],
         count: impl FnOnce(),
     ) -> bool {
-        self.push(&self.inbox.limit, 0, head, words, items, count)
+        self.push::<_, _, true>(&self.inbox.limit, 0, head, words, items, count)
+    }
+
+    /// The same; but `false`, too, if the record would lie across the end of the ring. So no call is made from here, and
+    /// no register need be saved for one.
+    #[inline(always)]
+    pub(crate) fn push_span_at_once<const N: usize, const M: usize>(
+        &self,
+        head: &OwnCopy,
+        words: impl Fn() -> [u64; N],
+        items: [&[u64]; M],
+        count: impl FnOnce(),
+    ) -> bool {
+        self.push::<_, _, false>(&self.inbox.limit, 0, head, words, items, count)
     }
 
     /// Writes a record that leaves so many words of room to those that matter more.
@@ -167,7 +180,7 @@ impl Ring {
         items: [&[u64]; M],
         count: impl FnOnce(),
     ) -> bool {
-        self.push(&self.inbox.limit, reserve, head, || words, items, count)
+        self.push::<_, _, true>(&self.inbox.limit, reserve, head, || words, items, count)
     }
 
     /// The slots of a record that does not wrap: its first `N`, and those of its items. Most do not, and then need no
@@ -195,9 +208,9 @@ impl Ring {
         }
     }
 
-    /// Writes one record and publishes it, whole.
+    /// Writes one record and publishes it, whole; across the end of the ring only if it may.
     #[inline(always)]
-    fn push<const N: usize, const M: usize>(
+    fn push<const N: usize, const M: usize, const AROUND: bool>(
         &self,
         limit: &AtomicU64,
         reserve: u64,
@@ -216,6 +229,10 @@ impl Ring {
         if room + i64::from(planted(Bug::RoomOffByOne)) < (needed + reserve) as i64 {
             return false;
         }
+        let straight = self.straight::<N>(from, needed);
+        if !AROUND && straight.is_none() {
+            return false;
+        }
         let to = from.wrapping_add(needed);
         let mut count = Some(count);
         if !planted(Bug::CountAfterPublish)
@@ -228,10 +245,10 @@ impl Ring {
         if planted(Bug::EarlyPublish) {
             self.head.store(to, publish);
         }
-        match self.straight::<N>(from, needed) {
+        match straight {
             // Relaxed: ordered by the head's Release.
             Some((own, mut rest)) => {
-                own.iter().zip(words()).for_each(|(slot, word)| slot.store(word, Ordering::Relaxed));
+                own.iter().enumerate().for_each(|(at, slot)| slot.store(words()[at], Ordering::Relaxed));
                 for part in more {
                     rest.iter().zip(part).for_each(|(slot, word)| slot.store(*word, Ordering::Relaxed));
                     rest = rest.get(part.len()..).unwrap_or_default();

@@ -159,8 +159,8 @@ impl Tracer {
             }
             let known = here.desk.name(name, kind as u8);
             let known = known.unwrap_or_else(|| source.meet(here.desk, name, kind));
-            let birth = source.birth(here.desk, known, under.into());
-            Conceived::Span(birth, here.directory.clock.ticks())
+            let lineage = source.lineage(here.desk, Parent::from(under).on(here.desk));
+            Conceived::Span(source.birth(known, lineage), here.directory.clock.ticks())
         })
     }
 

@@ -48,20 +48,38 @@ pub(super) struct Open {
 pub(crate) struct Birth<'a> {
     pub(super) base: NonZeroU64,
     pub(super) known: KnownName,
+    pub(super) lineage: Lineage,
+    pub(super) limits: &'a SpanLimits,
+}
+
+/// Where a span stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lineage {
     pub(super) ids: Ids,
     /// 0 for a root.
     pub(super) parent_id: u64,
     /// Of its record, beside its kind.
     pub(super) flags: u64,
-    pub(super) limits: &'a SpanLimits,
+}
+
+impl Lineage {
+    #[inline(always)]
+    pub(super) fn of_child(span_id: u64, parent: Ids) -> Self {
+        let ids = Ids { span_id, marks: parent.marks.inherited(), ..parent };
+        Self { ids, parent_id: parent.span_id, flags: parent.marks.span_flags() }
+    }
+
+    #[inline(always)]
+    pub(super) fn of_root(ids: Ids) -> Self {
+        Self { ids, parent_id: 0, flags: Marks(ids.marks.0 | Marks::REMOTE).span_flags() }
+    }
 }
 
 impl Open {
     /// `start` is in ticks.
     #[inline(always)]
-    pub(super) fn new(birth: Birth<'_>, place: usize, start: u64) -> Self {
-        let Birth { base, known, ids, parent_id, flags, limits } = birth;
-        let was_panicking = std::thread::panicking();
+    pub(super) fn new(birth: Birth<'_>, place: usize, was_panicking: bool, start: u64) -> Self {
+        let Birth { base, known, lineage: Lineage { ids, parent_id, flags }, limits } = birth;
         Self {
             base,
             header: layout::header_more(known.header, 0, flags, 0),
@@ -82,7 +100,8 @@ impl Open {
 
     /// A span that no lane will carry, for this reason: only its duration is counted.
     pub(super) fn laneless(birth: Birth<'_>, reason: Reason, start: u64) -> Self {
-        Self { laneless: Some(reason), unusual: true, ..Self::new(birth, DETACHED, start) }
+        let open = Self::new(birth, DETACHED, std::thread::panicking(), start);
+        Self { laneless: Some(reason), unusual: true, ..open }
     }
 
     /// Whether what is set on it may be kept.
@@ -120,31 +139,68 @@ impl Open {
     /// Called once, by the guard's drop.
     #[inline(never)]
     pub(super) fn end(&mut self) {
-        if self.unusual || std::thread::panicking() {
+        if self.unusual {
             self.end_unusual();
-        } else if local::here(self.base.get(), |here| self.end_here(&here, [self.items.inline()])).is_none() {
+        } else if local::here(self.base.get(), |here| self.end_at_once(&here)).is_none() {
             self.end_cold();
         }
     }
 
-    /// On a thread that is at its instance, with its items in as many parts as they lie in.
+    /// What is usual makes no call from here, and what is not is called last: so no register need be saved.
     #[inline(always)]
+    fn end_at_once(&self, here: &local::Here<'_>) {
+        let Some(clock) = here.directory.clock.quick() else { return self.end_in_full() };
+        let now = clock.ticks();
+        here.leave(self.place, self.ids.span_id);
+        let duration = now.saturating_sub(self.start);
+        if self.is_recorded() && here.lane.ring.lets_spans_through() {
+            let items = self.items.inline();
+            if !here.push_span_at_once(|| self.head(items.len(), duration), items) {
+                self.push_in_full(duration);
+            }
+        } else {
+            self.end_unrecorded(here, duration);
+        }
+    }
+
+    /// By any clock.
+    #[inline(never)]
+    fn end_in_full(&self) {
+        local::here(self.base.get(), |here| self.end_long_here(&here));
+    }
+
+    /// Across the end of the ring, or shed.
+    #[cold]
+    #[inline(never)]
+    fn push_in_full(&self, duration: u64) {
+        local::here(self.base.get(), |here| self.push(&here, [self.items.inline()], duration));
+    }
+
+    /// The first words of its record, if so many of items follow.
+    #[inline(always)]
+    fn head(&self, items: usize, duration: u64) -> [u64; layout::SPAN_WORDS] {
+        let header = layout::header_more(self.header, items, 0, 0);
+        span_head(header, [self.start, duration], self.ids.trace_id, [self.ids.span_id, self.parent_id])
+    }
+
+    /// On a thread that is at its instance, with its items in as many parts as they lie in.
     fn end_here<const M: usize>(&self, here: &local::Here<'_>, items: [&[u64]; M]) {
         let now = here.directory.clock.ticks();
         here.leave(self.place, self.ids.span_id);
         let duration = now.saturating_sub(self.start);
         if self.is_recorded() && here.lane.ring.lets_spans_through() {
-            let length = items.iter().fold(0, |length, part| length + part.len());
-            let header = layout::header_more(self.header, length, 0, 0);
-            let head = || {
-                let ids = [self.ids.span_id, self.parent_id];
-                span_head(header, [self.start, duration], self.ids.trace_id, ids)
-            };
-            if !here.push_span(head, items) {
-                self.shed(here, layout::SPAN_WORDS + length, duration);
-            }
+            self.push(here, items, duration);
         } else {
             self.end_unrecorded(here, duration);
+        }
+    }
+
+    fn push<const M: usize>(&self, here: &local::Here<'_>, items: [&[u64]; M], duration: u64) {
+        let length = items.iter().fold(0, |length, part| length + part.len());
+        if !here.push_span(|| self.head(length, duration), items) {
+            // Its duration counts all the same.
+            here.shed_span(layout::SPAN_WORDS + length, self.start + duration);
+            here.push_duration(self.measures.durations(), here.directory.clock.scale().nanos(duration));
         }
     }
 
@@ -163,18 +219,10 @@ impl Open {
         here.push_duration(self.measures.durations(), here.directory.clock.scale().nanos(duration));
     }
 
-    /// A span of so many words that found no room: its duration counts all the same.
-    #[cold]
-    #[inline(never)]
-    fn shed(&self, here: &local::Here<'_>, words: usize, duration: u64) {
-        here.shed_span(words, self.start + duration);
-        here.push_duration(self.measures.durations(), here.directory.clock.scale().nanos(duration));
-    }
-
     /// A span with something about it that few have.
     #[cold]
     #[inline(never)]
-    fn end_unusual(&mut self) {
+    pub(super) fn end_unusual(&mut self) {
         if std::thread::panicking() && !self.was_panicking {
             self.mark(layout::FLAG_PANICKED);
             self.set_status(Status::Error);

@@ -248,7 +248,7 @@ impl Drop for OwnedSpan {
     #[inline]
     fn drop(&mut self) {
         if let Some(open) = &mut self.0 {
-            open.end();
+            if std::thread::panicking() { open.end_unusual() } else { open.end() }
         }
     }
 }

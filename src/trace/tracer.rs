@@ -1,16 +1,17 @@
 //! Starts spans. Hot on names that the thread has met before.
 
 use super::context::Context;
-use super::open::{Birth, DETACHED, Open};
+use super::open::{Birth, DETACHED, Lineage, Open};
 use super::owned::OwnedSpan;
 use super::span::{Span, SpanContext};
-use crate::clock::Clock;
+use crate::clock::{Clock, Quick};
 use crate::config::SpanLimits;
 use crate::lane::{Desk, Ids, Key, KnownName, Marks, Mode, local};
 use crate::record::SpanKind;
 use crate::series::{Registry, global};
 use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
+use std::cell::Cell;
 use std::num::NonZeroU64;
 
 /// Starts spans of one instance. Cheap to clone, works from any thread.
@@ -239,12 +240,84 @@ pub fn tracer() -> Tracer {
     global().map_or(Tracer::noop(), Tracer::new)
 }
 
+impl Parent {
+    /// What it comes to on a thread: the ids that the span will stand in.
+    #[inline(always)]
+    pub(super) fn on(self, desk: &Desk) -> Option<Ids> {
+        match self {
+            Self::Current => desk.current(),
+            Self::None => None,
+            Self::Given(ids) => Some(ids),
+        }
+    }
+}
+
 impl Source {
     /// A span like most: of a literal's name, under the current one, on the thread or on none.
     #[inline(never)]
     fn start<const ON_THREAD: bool>(&self, desk: &Desk, name: &'static str, kind: SpanKind) -> OwnedSpan {
-        let known = desk.name(name, kind as u8).unwrap_or_else(|| self.meet(desk, name, kind));
-        self.open(desk, known, Parent::Current, ON_THREAD)
+        // By itself: what is asked of std may be a call.
+        if std::thread::panicking() {
+            self.start_otherwise::<ON_THREAD>(desk, name, kind)
+        } else {
+            self.start_at_once::<ON_THREAD>(desk, name, kind)
+        }
+    }
+
+    /// What is usual makes no call from here, and what is not is called last: so few registers need be saved.
+    #[inline(never)]
+    fn start_at_once<const ON_THREAD: bool>(
+        &self,
+        desk: &Desk,
+        name: &'static str,
+        kind: SpanKind,
+    ) -> OwnedSpan {
+        let otherwise = Self::start_otherwise::<ON_THREAD>;
+        let Some(clock) = self.clock.quick() else { return otherwise(self, desk, name, kind) };
+        let Some(known) = desk.name_at_once(name, kind as u8) else {
+            return otherwise(self, desk, name, kind);
+        };
+        let Some((place, around)) = desk.next() else { return otherwise(self, desk, name, kind) };
+        let Some(parent) = around.filter(Ids::is_span) else {
+            if self.rate_limited {
+                return otherwise(self, desk, name, kind);
+            }
+            return self.start_root::<ON_THREAD>(desk, known, clock);
+        };
+        let lineage = Lineage::of_child(desk.span_id(), parent);
+        let place = if ON_THREAD {
+            desk.enter_at(place, lineage.ids); // its parent has seen to the samples
+            place
+        } else {
+            DETACHED
+        };
+        self.begun(known, lineage, place, false, clock.ticks())
+    }
+
+    /// In no span, under a name that was found at once, without a limit to the rate.
+    #[inline(never)]
+    fn start_root<const ON_THREAD: bool>(
+        &self,
+        desk: &Desk,
+        known: &Cell<KnownName>,
+        clock: Quick,
+    ) -> OwnedSpan {
+        let around = desk.current(); // baggage, if anything
+        let lineage = Lineage::of_root(self.root(desk, around, || true));
+        let place = if ON_THREAD { local::enter_span(desk, lineage.ids) } else { DETACHED };
+        self.begun(known, lineage, place, false, clock.ticks())
+    }
+
+    /// By any clock, under any name, however deep. What is usual so makes no call but in the last place, and saves few
+    /// registers.
+    #[inline(never)]
+    fn start_otherwise<const ON_THREAD: bool>(
+        &self,
+        desk: &Desk,
+        name: &'static str,
+        kind: SpanKind,
+    ) -> OwnedSpan {
+        self.start_any(desk, Name::Literal(name), kind, Parent::Current, ON_THREAD)
     }
 
     /// Any span, on a thread whose desk at this instance this is, while the switch is on.
@@ -268,47 +341,52 @@ impl Source {
 
     #[inline(always)]
     fn open(&self, desk: &Desk, known: KnownName, parent: Parent, on_thread: bool) -> OwnedSpan {
-        let birth = self.birth(desk, known, parent);
-        let place = if on_thread { local::enter_span(desk, birth.ids) } else { DETACHED };
-        OwnedSpan(Some(Open::new(birth, place, self.clock.ticks())))
+        let lineage = self.lineage(desk, parent.on(desk));
+        let place = if on_thread { local::enter_span(desk, lineage.ids) } else { DETACHED };
+        self.begun(&Cell::new(known), lineage, place, std::thread::panicking(), self.clock.ticks())
     }
 
     #[inline(always)]
-    pub(super) fn birth(&self, desk: &Desk, known: KnownName, parent: Parent) -> Birth<'_> {
-        let span_id = desk.span_id();
-        let parent = match parent {
-            Parent::Current => desk.current(),
-            Parent::None => None,
-            Parent::Given(ids) => Some(ids),
-        };
-        let (parent_id, flags, ids) = match parent {
-            // A context without a span carries baggage only.
-            Some(parent) if parent.span_id != 0 => {
-                let ids = Ids { span_id, marks: parent.marks.inherited(), ..parent };
-                (parent.span_id, parent.marks.span_flags(), ids)
-            }
-            around => {
-                let ids = self.root(desk, span_id, around);
-                (0, Marks(ids.marks.0 | Marks::REMOTE).span_flags(), ids)
-            }
-        };
-        Birth { base: self.base, known, ids, parent_id, flags, limits: &self.limits }
+    pub(super) fn birth(&self, known: KnownName, lineage: Lineage) -> Birth<'_> {
+        Birth { base: self.base, known, lineage, limits: &self.limits }
+    }
+
+    /// Where a span stands that is about to start in this. Only baggage may be around it, and no span.
+    #[inline(always)]
+    pub(super) fn lineage(&self, desk: &Desk, around: Option<Ids>) -> Lineage {
+        match around {
+            Some(parent) if parent.is_span() => Lineage::of_child(desk.span_id(), parent),
+            _ => Lineage::of_root(self.root(desk, around, || !self.rate_limited || self.is_admitted())),
+        }
+    }
+
+    /// The clock is read as late as may be; but what can be read behind it is, for fewer registers.
+    #[inline(always)]
+    fn begun(
+        &self,
+        known: &Cell<KnownName>,
+        lineage: Lineage,
+        place: usize,
+        was_panicking: bool,
+        start: u64,
+    ) -> OwnedSpan {
+        OwnedSpan(Some(Open::new(self.birth(known.get(), lineage), place, was_panicking, start)))
     }
 
     /// The ids of a new trace.
     #[inline(always)]
-    fn root(&self, desk: &Desk, span_id: u64, around: Option<Ids>) -> Ids {
-        let trace_id = desk.trace_id();
-        let low = trace_id as u64;
+    fn root(&self, desk: &Desk, around: Option<Ids>, admitted: impl FnOnce() -> bool) -> Ids {
+        let (span_id, trace_id) = (desk.span_id(), desk.trace_id());
         let carries = around.map_or(0, |around| around.marks.0 & Marks::CARRIES);
-        Ids { trace_id, span_id, marks: Marks(self.decide(low).0 | carries) }
+        let by_ratio = self.samples(trace_id as u64);
+        let sampling = if by_ratio && admitted() { self.sampled } else { self.unsampled };
+        Ids { trace_id, span_id, marks: Marks(sampling.0 | carries) }
     }
 
-    /// Whether a new trace is sampled: by the low half of its id, and by the rate limit if there is one.
+    /// Whether a trace is sampled by its share, by the low half of its id.
     #[inline(always)]
-    fn decide(&self, low: u64) -> Marks {
-        let by_ratio = low < self.threshold || self.threshold == u64::MAX;
-        if by_ratio && (!self.rate_limited || self.is_admitted()) { self.sampled } else { self.unsampled }
+    fn samples(&self, low: u64) -> bool {
+        low < self.threshold || self.threshold == u64::MAX
     }
 
     #[cold]
@@ -320,12 +398,8 @@ impl Source {
     /// The marks of a trace that began in another process.
     pub(super) fn marks_of_remote(&self, trace_id: u128, flags: u8) -> Marks {
         let tracing = &self.registry.tracing;
-        let sampled = if tracing.parent_based {
-            flags & Marks::SAMPLED != 0
-        } else {
-            let low = trace_id as u64;
-            low < self.threshold || self.threshold == u64::MAX
-        };
+        let sampled =
+            if tracing.parent_based { flags & Marks::SAMPLED != 0 } else { self.samples(trace_id as u64) };
         let marks = if sampled { self.sampled } else { self.unsampled };
         Marks(marks.0 | Marks::REMOTE | (flags & Marks::RANDOM))
     }
@@ -368,9 +442,7 @@ impl Source {
                         let birth = Birth {
                             base: self.base,
                             known,
-                            ids: Ids::default(),
-                            parent_id: 0,
-                            flags: 0, // there will be no record
+                            lineage: Lineage::default(), // there will be no record
                             limits: &self.limits,
                         };
                         return OwnedSpan(Some(Open::laneless(birth, refused, directory.clock.ticks())));

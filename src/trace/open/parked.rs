@@ -5,7 +5,7 @@
 //! whatever the program hands its spans round with; that orders the words too. Who does not keep to it reads numbers
 //! that belong to no span, and no more than that.
 
-use super::{Birth, DETACHED, Open};
+use super::{Birth, DETACHED, Lineage, Open};
 use crate::config::SpanLimits;
 use crate::lane::{Ids, Marks, Measures, local};
 use crate::record::{Block, Items, layout, span_head};
@@ -136,7 +136,7 @@ impl Parked {
     /// Lays down a span that has just begun.
     #[inline(always)]
     pub(crate) fn begin(&self, birth: Birth<'_>, start: u64) {
-        let Birth { base, known, ids, parent_id, flags, limits } = birth;
+        let Birth { base, known, lineage: Lineage { ids, parent_id, flags }, limits } = birth;
         let put = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
         let bits = u64::from(ids.marks.0) | (u64::from(std::thread::panicking()) << WAS_PANICKING);
         put(&self.base, base.get());

@@ -25,8 +25,8 @@ impl Open {
     #[inline(never)]
     fn set_text(&mut self, key: &'static str, text: &str) {
         match self.key_at_once(key) {
-            Some(number) if self.items.push_str_at_once(number, text, self.left.value) => {
-                self.left.attributes -= 1
+            Some(number) if self.items.push_str_at_once(number, text, self.room.left.value) => {
+                self.room.left.attributes -= 1
             }
             _ => self.set_text_slowly(key, text),
         }
@@ -35,7 +35,9 @@ impl Open {
     #[inline(never)]
     fn set_number(&mut self, key: &'static str, kind: u64, bits: u64) {
         match self.key_at_once(key) {
-            Some(number) if self.items.push_number_at_once(number, kind, bits) => self.left.attributes -= 1,
+            Some(number) if self.items.push_number_at_once(number, kind, bits) => {
+                self.room.left.attributes -= 1
+            }
             _ => self.set_number_slowly(key, kind, bits),
         }
     }
@@ -44,7 +46,7 @@ impl Open {
     /// saves no register for one.
     #[inline(always)]
     fn key_at_once(&self, key: &'static str) -> Option<u32> {
-        let may = self.is_recorded() && self.left.attributes > 0;
+        let may = self.is_recorded() && self.room.left.attributes > 0;
         if !may {
             return None;
         }
@@ -68,13 +70,13 @@ impl Open {
         if !self.is_recorded() {
             return;
         }
-        let most = usize::from(self.left.value);
-        let key = if self.left.attributes > 0 { key_number(self.base.get(), key) } else { None };
+        let most = usize::from(self.room.left.value);
+        let key = if self.room.left.attributes > 0 { key_number(self.base.get(), key) } else { None };
         if let Some(key) = key
             && (push(&mut self.items, key, most).is_ok()
                 || (self.grow() && push(&mut self.items, key, most).is_ok()))
         {
-            self.left.attributes -= 1;
+            self.room.left.attributes -= 1;
         } else {
             self.drop_attributes(1);
         }
@@ -83,8 +85,8 @@ impl Open {
     /// Adds to the items; if there is no room, once more with a block.
     #[inline(always)]
     fn keep<T>(&mut self, add: impl Fn(&mut Items, u16) -> Result<T, Full>) -> bool {
-        add(&mut self.items, self.left.value).is_ok()
-            || (self.grow() && add(&mut self.items, self.left.value).is_ok())
+        add(&mut self.items, self.room.left.value).is_ok()
+            || (self.grow() && add(&mut self.items, self.room.left.value).is_ok())
     }
 
     #[cold]
@@ -105,9 +107,9 @@ impl Open {
         }
         let begun = self.begin_event(name);
         match begun {
-            Some(_) => self.left.events -= 1,
+            Some(_) => self.room.left.events -= 1,
             None => {
-                self.events_dropped = self.events_dropped.saturating_add(1);
+                self.room.events_dropped = self.room.events_dropped.saturating_add(1);
                 self.unusual = true;
             }
         }
@@ -115,7 +117,7 @@ impl Open {
     }
 
     fn begin_event(&mut self, name: &'static str) -> Option<At> {
-        if self.left.events == 0 {
+        if self.room.left.events == 0 {
             return None;
         }
         let name = key_number(self.base.get(), name)?;
@@ -129,13 +131,13 @@ impl Open {
         if !self.is_recorded() {
             return None;
         }
-        let may = self.left.links > 0;
+        let may = self.room.left.links > 0;
         let begin = |items: &mut Items| items.begin_link(to.trace_id, to.span_id, to.sampled);
         let begun = if may { self.begin(begin) } else { None };
         match begun {
-            Some(_) => self.left.links -= 1,
+            Some(_) => self.room.left.links -= 1,
             None => {
-                self.links_dropped = self.links_dropped.saturating_add(1);
+                self.room.links_dropped = self.room.links_dropped.saturating_add(1);
                 self.unusual = true;
             }
         }
@@ -162,7 +164,7 @@ impl Open {
             return (at, false);
         };
         let before = self.items.len();
-        let most = self.left.value;
+        let most = self.room.left.value;
         let mut at = at;
         let mut pushed = push(&mut self.items, key, value, most);
         if pushed.is_err() && self.grow() {

@@ -29,10 +29,7 @@ pub(super) struct Open {
     /// Place on the thread's stack of open spans.
     pub(super) place: usize,
     measures: Measures,
-    /// What may still be set.
-    pub(super) left: SpanLimits,
-    pub(super) events_dropped: u16,
-    pub(super) links_dropped: u16,
+    pub(super) room: Room,
     /// Whether its end has more to look at than usual: an error, long items, no lane. One look in place of four.
     pub(super) unusual: bool,
     /// Whether the thread was unwinding already when it started.
@@ -49,7 +46,22 @@ pub(crate) struct Birth<'a> {
     pub(super) base: NonZeroU64,
     pub(super) known: KnownName,
     pub(super) lineage: Lineage,
-    pub(super) limits: &'a SpanLimits,
+    pub(super) room: &'a Room,
+}
+
+/// What may still be set on a span, and what was not kept. Two words together, copied by one load and one store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    pub(super) left: SpanLimits,
+    pub(super) events_dropped: u16,
+    pub(super) links_dropped: u16,
+}
+
+impl Room {
+    /// Of a span that nothing was set on.
+    pub(super) const fn of(limits: SpanLimits) -> Self {
+        Self { left: limits, events_dropped: 0, links_dropped: 0 }
+    }
 }
 
 /// Where a span stands.
@@ -79,7 +91,7 @@ impl Open {
     /// `start` is in ticks.
     #[inline(always)]
     pub(super) fn new(birth: Birth<'_>, place: usize, was_panicking: bool, start: u64) -> Self {
-        let Birth { base, known, lineage: Lineage { ids, parent_id, flags }, limits } = birth;
+        let Birth { base, known, lineage: Lineage { ids, parent_id, flags }, room } = birth;
         Self {
             base,
             header: layout::header_more(known.header, 0, flags, 0),
@@ -88,9 +100,7 @@ impl Open {
             parent_id,
             place,
             measures: known.measures,
-            left: *limits,
-            events_dropped: 0,
-            links_dropped: 0,
+            room: *room,
             unusual: false,
             was_panicking,
             laneless: None,
@@ -242,8 +252,9 @@ impl Open {
     /// With whatever items there may be.
     fn end_long_here(&self, here: &local::Here<'_>) {
         let (inline, block) = self.items.words();
-        let lost = layout::item(layout::TAG_LOST, 0, 0, self.events_dropped, self.links_dropped);
-        let lost: &[u64] = if self.events_dropped == 0 && self.links_dropped == 0 { &[] } else { &[lost] };
+        let Room { events_dropped, links_dropped, .. } = self.room;
+        let lost = layout::item(layout::TAG_LOST, 0, 0, events_dropped, links_dropped);
+        let lost: &[u64] = if events_dropped == 0 && links_dropped == 0 { &[] } else { &[lost] };
         self.end_here(here, [inline, block, lost]);
     }
 

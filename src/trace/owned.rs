@@ -77,7 +77,7 @@ impl OwnedSpan {
     pub fn event(&mut self, name: &'static str) -> Annotation<'_> {
         let Some(open) = &mut self.0 else { return Annotation { to: None, left: 0 } };
         let at = open.event(name);
-        let left = open.left.event_attributes;
+        let left = open.room.left.event_attributes;
         Annotation { to: at.map(|at| (open, at)), left }
     }
 
@@ -99,7 +99,7 @@ impl OwnedSpan {
     pub fn link(&mut self, to: SpanContext) -> Annotation<'_> {
         let Some(open) = &mut self.0 else { return Annotation { to: None, left: 0 } };
         let at = open.link(to);
-        let left = open.left.link_attributes;
+        let left = open.room.left.link_attributes;
         Annotation { to: at.map(|at| (open, at)), left }
     }
 

@@ -1,11 +1,10 @@
 //! Starts spans. Hot on names that the thread has met before.
 
 use super::context::Context;
-use super::open::{Birth, DETACHED, Lineage, Open};
+use super::open::{Birth, DETACHED, Lineage, Open, Room};
 use super::owned::OwnedSpan;
 use super::span::{Span, SpanContext};
 use crate::clock::{Clock, Quick};
-use crate::config::SpanLimits;
 use crate::lane::{Desk, Ids, Key, KnownName, Marks, Mode, local};
 use crate::record::SpanKind;
 use crate::series::{Registry, global};
@@ -43,7 +42,7 @@ pub(super) struct Source {
     /// The marks of a new trace that is sampled, and of one that is not.
     sampled: Marks,
     unsampled: Marks,
-    limits: SpanLimits,
+    room: Room,
     /// Whether new traces have a rate limit; saves the look into the registry for those that have none.
     rate_limited: bool,
 }
@@ -87,7 +86,7 @@ impl Tracer {
             threshold,
             sampled: tracing.sampled_marks(),
             unsampled: tracing.unsampled_marks(),
-            limits: tracing.span_limits,
+            room: Room::of(tracing.span_limits),
             rate_limited: tracing.rate_limit.is_some(),
         }))
     }
@@ -348,7 +347,7 @@ impl Source {
 
     #[inline(always)]
     pub(super) fn birth(&self, known: KnownName, lineage: Lineage) -> Birth<'_> {
-        Birth { base: self.base, known, lineage, limits: &self.limits }
+        Birth { base: self.base, known, lineage, room: &self.room }
     }
 
     /// Where a span stands that is about to start in this. Only baggage may be around it, and no span.
@@ -443,7 +442,7 @@ impl Source {
                             base: self.base,
                             known,
                             lineage: Lineage::default(), // there will be no record
-                            limits: &self.limits,
+                            room: &self.room,
                         };
                         return OwnedSpan(Some(Open::laneless(birth, refused, directory.clock.ticks())));
                     }

@@ -5,7 +5,7 @@
 //! whatever the program hands its spans round with; that orders the words too. Who does not keep to it reads numbers
 //! that belong to no span, and no more than that.
 
-use super::{Birth, DETACHED, Lineage, Open};
+use super::{Birth, DETACHED, Lineage, Open, Room};
 use crate::config::SpanLimits;
 use crate::lane::{Ids, Marks, Measures, local};
 use crate::record::{Block, Items, layout, span_head};
@@ -125,9 +125,10 @@ impl Parked {
         put(&self.parent_id, open.parent_id);
         put(&self.header, open.header);
         put(&self.measures, open.measures.word());
-        let SpanLimits { attributes, events, links, event_attributes, link_attributes, value } = open.left;
+        let SpanLimits { attributes, events, links, event_attributes, link_attributes, value } =
+            open.room.left;
         put(&self.left[0], four([attributes, events, links, event_attributes]));
-        put(&self.left[1], four([link_attributes, value, open.events_dropped, open.links_dropped]));
+        put(&self.left[1], four([link_attributes, value, open.room.events_dropped, open.room.links_dropped]));
         for (place, word) in self.frame.iter().zip(words) {
             put(place, *word);
         }
@@ -136,7 +137,7 @@ impl Parked {
     /// Lays down a span that has just begun.
     #[inline(always)]
     pub(crate) fn begin(&self, birth: Birth<'_>, start: u64) {
-        let Birth { base, known, lineage: Lineage { ids, parent_id, flags }, limits } = birth;
+        let Birth { base, known, lineage: Lineage { ids, parent_id, flags }, room } = birth;
         let put = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
         let bits = u64::from(ids.marks.0) | (u64::from(std::thread::panicking()) << WAS_PANICKING);
         put(&self.base, base.get());
@@ -148,7 +149,7 @@ impl Parked {
         put(&self.parent_id, parent_id);
         put(&self.header, layout::header_more(known.header, 0, flags, 0));
         put(&self.measures, known.measures.word());
-        let SpanLimits { attributes, events, links, event_attributes, link_attributes, value } = *limits;
+        let SpanLimits { attributes, events, links, event_attributes, link_attributes, value } = room.left;
         put(&self.left[0], four([attributes, events, links, event_attributes]));
         put(&self.left[1], four([link_attributes, value, 0, 0]));
     }
@@ -289,16 +290,18 @@ impl Parked {
             parent_id: get(&self.parent_id),
             place: DETACHED,
             measures: Measures::of(get(&self.measures)),
-            left: SpanLimits {
-                attributes: one(first, 0),
-                events: one(first, 1),
-                links: one(first, 2),
-                event_attributes: one(first, 3),
-                link_attributes: one(second, 0),
-                value: one(second, 1),
+            room: Room {
+                left: SpanLimits {
+                    attributes: one(first, 0),
+                    events: one(first, 1),
+                    links: one(first, 2),
+                    event_attributes: one(first, 3),
+                    link_attributes: one(second, 0),
+                    value: one(second, 1),
+                },
+                events_dropped: one(second, 2),
+                links_dropped: one(second, 3),
             },
-            events_dropped: one(second, 2),
-            links_dropped: one(second, 3),
             unusual: bit(UNUSUAL) || block.is_some(),
             was_panicking: bit(WAS_PANICKING),
             laneless: Reason::ALL.get(((bits >> LANELESS) & 0xFF).wrapping_sub(1) as usize).copied(),

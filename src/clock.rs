@@ -40,12 +40,6 @@ pub(crate) fn deadline_in(wait: Duration) -> Instant {
     Instant::now() + wait.min(CENTURY)
 }
 
-/// A duration in nanoseconds; one of over five centuries is as long as can be.
-#[inline]
-pub(crate) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// What is left of such a wait.
 pub(crate) fn left_until(end: Instant) -> Duration {
     end.saturating_duration_since(Instant::now())
@@ -54,6 +48,12 @@ pub(crate) fn left_until(end: Instant) -> Duration {
 /// Whether such an end has come.
 pub(crate) fn has_passed(end: Instant) -> bool {
     Instant::now() >= end
+}
+
+/// A duration in nanoseconds; one of over five centuries is as long as can be.
+#[inline]
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Ticks to nanoseconds as a 32.32 fixed point factor.

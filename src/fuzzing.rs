@@ -47,6 +47,17 @@ impl RingUnderTest {
         self.ring.push_span(&self.head, || head, [items], || self.counted.set(self.counted.get() + 1))
     }
 
+    /// The same, but `false`, too, if it would lie across the end of the ring.
+    pub fn push_span_at_once<const N: usize>(&self, head: [u64; N], items: &[u64]) -> bool {
+        let count = || self.counted.set(self.counted.get() + 1);
+        self.ring.push_span_at_once(&self.head, || head, [items], count)
+    }
+
+    /// Words published in all, from where its cursors start.
+    pub fn published(&self) -> u64 {
+        self.ring.published()
+    }
+
     /// Appends at most `most` words to `into` and says how many.
     pub fn take(&mut self, most: usize, into: &mut Vec<u64>) -> usize {
         self.consumer.take(&self.ring, most, into)

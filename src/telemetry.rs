@@ -512,7 +512,7 @@ impl Telemetry {
         match self.0.requests.send_deadline(Request::Snapshot(asker), until) {
             Ok(()) => {}
             Err(SendTimeoutError::Timeout(_)) => return Err(SnapshotError::Deadline { after: deadline }),
-            Err(SendTimeoutError::Disconnected(_)) => return Ok(self.latest()),
+            Err(SendTimeoutError::Disconnected(_)) => return Ok(self.last(until)),
         }
         let taken = select! {
             recv(answer) -> taken => taken.ok(),
@@ -527,9 +527,15 @@ impl Telemetry {
                 Ok(taken)
             }
             // It shut down before it came to this request: the last snapshot is there.
-            None if self.0.registry.directory.is_closed() => Ok(self.latest()),
+            None if self.0.registry.directory.is_closed() => Ok(self.last(until)),
             None => Err(SnapshotError::Ended),
         }
+    }
+
+    /// The snapshot of a pipeline that takes no more of them.
+    fn last(&self, until: std::time::Instant) -> Arc<Snapshot> {
+        self.0.wait_for_sinks(until);
+        self.latest()
     }
 
     /// The last snapshot taken, by request or on the flush interval. Never waits.

@@ -1,17 +1,44 @@
 //! Parents and children: programs made at random, against a tree kept by hand; and every way a span can end.
 
+mod support;
+
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
+use support::patient;
 use tellane::testing::Kit;
 use tellane::{
     Config, Context, FinishedSpan, InSpan, Kind, OwnedSpan, Span, SpanKind, SpanLimits, Status, Value,
 };
 
+/// Spans begin and end in two ways: by a clock that takes one instruction to read, in as few as may be; and by any other.
+/// A machine whose kernel does not keep its time by that counter has the second one only.
+fn kits() -> [Kit; 2] {
+    kits_with(Config::default())
+}
+
+fn kits_with(config: Config) -> [Kit; 2] {
+    let Config { shed_share, stall_after, .. } = patient();
+    let kit = Kit::on_system_clock(Config { shed_share, stall_after, ..config.clone() });
+    if kit.telemetry().clock_source() != "tsc" {
+        eprintln!("this machine's clock is {}: both ways are one here", kit.telemetry().clock_source());
+    }
+    [Kit::with(config), kit]
+}
+
 /// All kept spans, by their name. Names are unique in these tests.
 fn by_name(kit: &Kit) -> HashMap<String, FinishedSpan> {
     kit.spans().into_iter().map(|span| (span.name.to_string(), span)).collect()
+}
+
+/// All kept spans, by what was set on them as their number.
+fn by_number(kit: &Kit) -> HashMap<usize, FinishedSpan> {
+    let numbered = |span: FinishedSpan| match span.attributes[0].1 {
+        Value::U64(number) => (number as usize, span),
+        _ => panic!("{span:?}"),
+    };
+    kit.spans().into_iter().map(numbered).collect()
 }
 
 /// One step of a program that opens and closes spans.
@@ -66,8 +93,7 @@ impl Oracle {
     }
 }
 
-fn run(acts: &[Act]) -> (Kit, Oracle) {
-    let kit = Kit::new();
+fn run(acts: &[Act], kit: &Kit) -> Oracle {
     let tracer = kit.tracer();
     let mut oracle = Oracle::default();
     let (mut guards, mut owned): (Vec<(usize, Span)>, Vec<(usize, OwnedSpan)>) = (Vec::new(), Vec::new());
@@ -76,11 +102,13 @@ fn run(acts: &[Act]) -> (Kit, Oracle) {
             Act::Open => {
                 let number = oracle.begin();
                 oracle.stack.push(number);
-                guards.push((number, tracer.build(&number.to_string()).start()));
+                guards.push((number, tracer.span("guard")));
+                guards.last_mut().expect("it is there").1.set("number", number as u64);
             }
             Act::Own => {
                 let number = oracle.begin();
-                owned.push((number, tracer.build(&number.to_string()).start_owned()));
+                owned.push((number, tracer.owned("owned")));
+                owned.last_mut().expect("it is there").1.set("number", number as u64);
             }
             Act::Close(at) if !guards.is_empty() => {
                 let (number, guard) = guards.remove(at % guards.len());
@@ -100,20 +128,20 @@ fn run(acts: &[Act]) -> (Kit, Oracle) {
                 let (parent, span) = &owned[at % owned.len()];
                 oracle.parents.push(Some(*parent));
                 oracle.ended.push(true);
-                let name = (oracle.parents.len() - 1).to_string();
+                let number = (oracle.parents.len() - 1) as u64;
                 let inside = || {
                     let _inside = span.enter();
-                    drop(tracer.build(&name).start());
+                    tracer.span("inside").set("number", number);
                 };
                 if here {
                     inside();
                 } else {
                     std::thread::scope(|scope| {
                         let context = tracer.context_of(span);
-                        let (tracer, name) = (&tracer, &name);
+                        let tracer = &tracer;
                         let other = scope.spawn(move || {
                             let _attached = context.attach();
-                            drop(tracer.build(name).start());
+                            tracer.span("inside").set("number", number);
                         });
                         other.join().expect("no panic");
                     });
@@ -134,7 +162,7 @@ fn run(acts: &[Act]) -> (Kit, Oracle) {
         oracle.ended[number] = true;
         drop(span);
     });
-    (kit, oracle)
+    oracle
 }
 
 proptest! {
@@ -142,63 +170,66 @@ proptest! {
 
     #[test]
     fn random_programs_make_the_trees_that_they_should(acts in prop::collection::vec(act(), 0..60)) {
-        let (kit, oracle) = run(&acts);
-        let found = by_name(&kit);
-        let ids: HashMap<u64, usize> =
-            found.iter().map(|(name, span)| (span.span_id, name.parse().expect("a number"))).collect();
-        prop_assert_eq!(found.len(), oracle.ended.iter().filter(|ended| **ended).count());
-        for (number, parent) in oracle.parents.iter().enumerate().filter(|(number, _)| oracle.ended[*number]) {
-            let span = &found[&number.to_string()];
-            match parent {
-                None => {
-                    prop_assert_eq!(span.parent_id, None);
-                    prop_assert!(span.local_root);
-                }
-                // A parent that was leaked is in nobody's records, but its children name it all the same.
-                Some(parent) if !oracle.ended[*parent] => prop_assert!(span.parent_id.is_some()),
-                Some(parent) => {
-                    prop_assert_eq!(span.parent_id.and_then(|id| ids.get(&id)), Some(parent));
-                    prop_assert_eq!(span.trace_id, found[&parent.to_string()].trace_id);
-                    prop_assert!(!span.local_root);
+        for kit in kits() {
+            let oracle = run(&acts, &kit);
+            let found = by_number(&kit);
+            let ids: HashMap<u64, usize> = found.iter().map(|(number, span)| (span.span_id, *number)).collect();
+            prop_assert_eq!(found.len(), oracle.ended.iter().filter(|ended| **ended).count());
+            for (number, parent) in oracle.parents.iter().enumerate().filter(|(number, _)| oracle.ended[*number]) {
+                let span = &found[&number];
+                match parent {
+                    None => {
+                        prop_assert_eq!(span.parent_id, None);
+                        prop_assert!(span.local_root);
+                    }
+                    // A parent that was leaked is in nobody's records, but its children name it all the same.
+                    Some(parent) if !oracle.ended[*parent] => prop_assert!(span.parent_id.is_some()),
+                    Some(parent) => {
+                        prop_assert_eq!(span.parent_id.and_then(|id| ids.get(&id)), Some(parent));
+                        prop_assert_eq!(span.trace_id, found[parent].trace_id);
+                        prop_assert!(!span.local_root);
+                    }
                 }
             }
+            prop_assert_eq!(kit.end().kind(Kind::Span).aggregated as usize, found.len());
         }
-        prop_assert_eq!(kit.end().kind(Kind::Span).aggregated as usize, found.len());
     }
 }
 
 #[test]
 fn a_panic_fails_every_span_that_it_unwinds_through() {
-    let kit = Kit::new();
-    let tracer = kit.tracer();
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let _outer = tracer.span("outer");
-        let _inner = tracer.owned("inner");
-        panic!("as it happens");
-    }));
-    assert!(outcome.is_err());
-    drop(tracer.span("after"));
-    let found = kit.recorded();
-    for name in ["outer", "inner"] {
-        assert_eq!((found.span(name).status, found.span(name).panicked), (Status::Error, true), "{name}");
+    for kit in kits() {
+        let tracer = kit.tracer();
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let _outer = tracer.span("outer");
+            let _inner = tracer.owned("inner");
+            panic!("as it happens");
+        }));
+        assert!(outcome.is_err());
+        drop(tracer.span("after"));
+        let found = kit.recorded();
+        for name in ["outer", "inner"] {
+            assert_eq!((found.span(name).status, found.span(name).panicked), (Status::Error, true), "{name}");
+        }
+        assert_eq!((found.span("after").status, found.span("after").parent_id), (Status::Unset, None));
+        let labels = [("span_name", "inner"), ("span_kind", "SPAN_KIND_INTERNAL")];
+        assert_eq!(kit.counter("traces_span_metrics_errors_total", &labels), 1);
     }
-    assert_eq!((found.span("after").status, found.span("after").parent_id), (Status::Unset, None));
-    let labels = [("span_name", "inner"), ("span_kind", "SPAN_KIND_INTERNAL")];
-    assert_eq!(kit.counter("traces_span_metrics_errors_total", &labels), 1);
 }
 
 #[test]
-fn a_million_nested_spans_take_no_more_room() {
-    let kit = Kit::new();
-    let tracer = kit.tracer();
-    let depth: u64 = 1_000_000;
-    let mut open: Vec<Span> = (0..depth).map(|_| tracer.span("nested")).collect();
-    while let Some(innermost) = open.pop() {
-        drop(innermost);
+fn a_hundred_thousand_nested_spans_take_no_more_room() {
+    for kit in kits() {
+        let tracer = kit.tracer();
+        let depth: u64 = 100_000;
+        let mut open: Vec<Span> = (0..depth).map(|_| tracer.span("nested")).collect();
+        while let Some(innermost) = open.pop() {
+            drop(innermost);
+        }
+        assert_eq!(tracer.current(), None);
+        assert_eq!(kit.end().kind(Kind::Span).recorded, depth);
+        assert_eq!(kit.snapshot().span_durations("nested").map(|taken| taken.count()), Some(depth));
     }
-    assert_eq!(tracer.current(), None);
-    assert_eq!(kit.end().kind(Kind::Span).recorded, depth);
-    assert_eq!(kit.snapshot().span_durations("nested").map(|taken| taken.count()), Some(depth));
 }
 
 #[test]
@@ -260,32 +291,33 @@ fn ten_thousand_attributes_and_a_text_of_a_mebibyte() {
 
 #[test]
 fn an_owned_span_ends_where_it_is_dropped_and_keeps_its_parent() {
-    let kit = Kit::new();
-    let tracer = kit.tracer();
-    let outer = tracer.span("outer");
-    let mut moved = tracer.owned("moved");
-    moved.set("here", true);
-    let outer_id = outer.context().expect("on").span_id;
-    drop(outer);
-    let (to, from) = mpsc::channel();
-    std::thread::scope(|scope| {
-        let tracer = &tracer;
-        scope.spawn(move || {
-            let mut moved: OwnedSpan = from.recv().expect("it comes");
-            moved.set("there", true);
-            let inside = moved.enter();
-            drop(tracer.span("inside"));
-            drop(inside);
-            drop(tracer.span("outside"));
-            drop(moved);
+    for kit in kits() {
+        let tracer = kit.tracer();
+        let outer = tracer.span("outer");
+        let mut moved = tracer.owned("moved");
+        moved.set("here", true);
+        let outer_id = outer.context().expect("on").span_id;
+        drop(outer);
+        let (to, from) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let tracer = &tracer;
+            scope.spawn(move || {
+                let mut moved: OwnedSpan = from.recv().expect("it comes");
+                moved.set("there", true);
+                let inside = moved.enter();
+                drop(tracer.span("inside"));
+                drop(inside);
+                drop(tracer.span("outside"));
+                drop(moved);
+            });
+            to.send(moved).expect("it is awaited");
         });
-        to.send(moved).expect("it is awaited");
-    });
-    let found = kit.recorded();
-    assert_eq!(found.span("moved").parent_id, Some(outer_id));
-    assert_eq!(found.span("moved").attributes.len(), 2);
-    assert_eq!(found.span("inside").parent_id, Some(found.span("moved").span_id));
-    assert_eq!(found.span("outside").parent_id, None);
+        let found = kit.recorded();
+        assert_eq!(found.span("moved").parent_id, Some(outer_id));
+        assert_eq!(found.span("moved").attributes.len(), 2);
+        assert_eq!(found.span("inside").parent_id, Some(found.span("moved").span_id));
+        assert_eq!(found.span("outside").parent_id, None);
+    }
 }
 
 #[test]
@@ -365,8 +397,11 @@ fn head_sampling_keeps_its_share_and_decides_by_the_trace_id() {
 
 #[test]
 fn exemplars_name_the_span_they_were_recorded_in() {
-    let kit = Kit::new();
-    let unsampled = Kit::with(Config { sampling: 0.0, ..Config::default() });
+    let unsampled = kits_with(Config { sampling: 0.0, ..Config::default() });
+    kits().into_iter().zip(unsampled).for_each(|(kit, unsampled)| exemplars(&kit, &unsampled));
+}
+
+fn exemplars(kit: &Kit, unsampled: &Kit) {
     let sizes = kit.telemetry().histogram("sizes").register().expect("a good name");
     let others = unsampled.telemetry().histogram("sizes").register().expect("a good name");
     let (tracer, cold) = (kit.tracer(), unsampled.tracer());
@@ -391,6 +426,18 @@ fn exemplars_name_the_span_they_were_recorded_in() {
         let _cold = cold.span("cold"); // of the other instance: this thread comes back to ours by the sample
         wide.record(1 << 42);
     }
+    // Back at ours inside of what wants no exemplars, inside of what does.
+    let late = kit.telemetry().histogram("late").register().expect("a good name");
+    {
+        let _around = tracer.span("around");
+        let baggage = tellane::Baggage::empty().with("user", "alice").expect("a good key");
+        let aside = tracer.attach(&Context::default().with_baggage(baggage));
+        others.record(1);
+        late.record(1);
+        drop(aside);
+        let _child = tracer.span("inner");
+        late.record(1 << 20);
+    }
     let snapshot = kit.snapshot();
     let spans: HashMap<u64, String> =
         snapshot.spans().map(|span| (span.span_id, span.name.to_string())).collect();
@@ -405,6 +452,8 @@ fn exemplars_name_the_span_they_were_recorded_in() {
     found.sort_by(|a, b| a.0.total_cmp(&b.0));
     let large = [1_u64 << 42, 1 << 45, 1 << 50].map(|value| (value as f64, "large"));
     assert_eq!((found, view.count()), (large.to_vec(), 1_003));
+    let view = snapshot.histogram("late", &[]).expect("registered");
+    assert!(view.exemplars().iter().any(|found| spans[&found.span_id] == "inner"), "{:?}", view.exemplars());
     let nothing = unsampled.snapshot();
     assert_eq!(nothing.histogram("sizes", &[]).map(|view| view.exemplars().len()), Some(0));
     assert_eq!(nothing.ledger().kind(Kind::Exemplar).recorded, 0);
@@ -413,27 +462,35 @@ fn exemplars_name_the_span_they_were_recorded_in() {
 
 #[test]
 fn a_context_is_taken_to_another_thread_with_what_it_carries() {
-    let kit = Kit::new();
-    let tracer = kit.tracer();
-    let order = tracer.span("order");
-    let baggage = tellane::Baggage::empty().with("user", "alice").expect("a good key");
-    let attached = tracer.context().with_baggage(baggage).attach();
-    let context = Context::current();
-    assert_eq!(context.span(), order.context());
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            assert_eq!(Context::current().span(), None);
-            let _attached = context.attach();
-            let _child = tracer.span("child");
-            assert_eq!(tracer.context().baggage().get("user"), Some("alice"), "children inherit it");
+    for kit in kits() {
+        let tracer = kit.tracer();
+        let order = tracer.span("order");
+        let baggage = tellane::Baggage::empty().with("user", "alice").expect("a good key");
+        let attached = tracer.context().with_baggage(baggage).attach();
+        let context = Context::current();
+        assert_eq!(context.span(), order.context());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                assert_eq!(Context::current().span(), None);
+                let _attached = context.attach();
+                let _child = tracer.span("child");
+                assert_eq!(tracer.context().baggage().get("user"), Some("alice"), "children inherit it");
+            });
         });
-    });
-    drop(attached);
-    assert_eq!(Context::current().baggage().get("user"), None, "it ends with its guard");
-    drop(order);
-    let found = kit.recorded();
-    assert_eq!(found.span("child").parent_id, Some(found.span("order").span_id));
-    assert!(!found.span("child").local_root, "its parent is in this process");
+        drop(attached);
+        assert_eq!(Context::current().baggage().get("user"), None, "it ends with its guard");
+        drop(order);
+        drop(tracer.span("root")); // a name that is known
+        let baggage = tellane::Baggage::empty().with("user", "bob").expect("a good key");
+        {
+            let _attached = tracer.attach(&Context::default().with_baggage(baggage));
+            let _root = tracer.span("root");
+            assert_eq!(tracer.context().baggage().get("user"), Some("bob"), "and so does a root");
+        }
+        let found = kit.recorded();
+        assert_eq!(found.span("child").parent_id, Some(found.span("order").span_id));
+        assert!(!found.span("child").local_root, "its parent is in this process");
+    }
 }
 
 #[test]
@@ -446,7 +503,13 @@ fn a_request_from_elsewhere_goes_on_here() {
             ("baggage".to_owned(), "user=alice".to_owned()),
         ]))
     };
-    let kit = Kit::new();
+    kits().iter().for_each(|kit| goes_on(kit, &request));
+    let alone = Kit::with(Config { parent_based: false, ..Config::default() });
+    let _attached = alone.tracer().attach(&request("00"));
+    assert!(alone.tracer().span("by itself").is_sampled());
+}
+
+fn goes_on(kit: &Kit, request: &impl Fn(&str) -> Context) {
     let tracer = kit.tracer();
     {
         let _attached = tracer.attach(&request("01"));
@@ -478,9 +541,6 @@ fn a_request_from_elsewhere_goes_on_here() {
     assert!(span.local_root);
     assert_eq!(found.span("by builder").trace_state.as_deref(), Some("congo=t61"));
     assert!(found.spans().iter().all(|span| *span.name != *"not sampled there"));
-    let alone = Kit::with(Config { parent_based: false, ..Config::default() });
-    let _attached = alone.tracer().attach(&request("00"));
-    assert!(alone.tracer().span("by itself").is_sampled());
 }
 
 #[test]
@@ -561,19 +621,20 @@ fn a_future_that_is_dropped_ends_its_span_once_as_cancelled() {
 
 #[test]
 fn a_guard_leaked_in_a_poll_does_not_leak_into_other_tasks() {
-    let kit = Kit::new();
-    let tracer = kit.tracer();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let leaking = async {
-        std::mem::forget(tracer.span("leaked"));
-        tokio::task::yield_now().await;
-        drop(tracer.span("child"));
-    };
-    runtime.block_on(leaking.in_span(tracer.owned("task")));
-    drop(tracer.span("after"));
-    let found = kit.recorded();
-    assert_eq!(found.span("child").parent_id, Some(found.span("task").span_id));
-    assert_eq!(found.span("after").parent_id, None);
+    for kit in kits() {
+        let tracer = kit.tracer();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let leaking = async {
+            std::mem::forget(tracer.span("leaked"));
+            tokio::task::yield_now().await;
+            drop(tracer.span("child"));
+        };
+        runtime.block_on(leaking.in_span(tracer.owned("task")));
+        drop(tracer.span("after"));
+        let found = kit.recorded();
+        assert_eq!(found.span("child").parent_id, Some(found.span("task").span_id));
+        assert_eq!(found.span("after").parent_id, None);
+    }
 }
 
 #[test]

@@ -61,6 +61,9 @@ impl Walk {
     fn send(&mut self, path: PathBuf) -> bool {
         QUEUE_DEPTH.add(1.0);
         let sent = self.queue.send(Job { file: self.files, path, waiting: QUEUE_WAIT.start() });
+        if sent.is_err() {
+            QUEUE_DEPTH.sub(1.0); // nobody is left to take it
+        }
         self.files += 1;
         sent.is_ok()
     }

@@ -53,8 +53,8 @@ impl Pair {
         match operation % 8 {
             0 | 1 => self.sample::<1>(),
             2 => self.sample::<2>(),
-            3 => self.span::<7>(amount % 40),
-            4 => self.span::<1>(amount),
+            3 => self.span::<7>(amount % 40, false),
+            4 => self.span::<1>(amount, amount % 2 == 0),
             5 | 6 => self.take(amount),
             _ => self.ring.hand_over(),
         }
@@ -74,11 +74,19 @@ impl Pair {
         }
     }
 
-    fn span<const N: usize>(&mut self, items: usize) {
+    /// At once only if it does not lie across the end of the ring.
+    fn span<const N: usize>(&mut self, items: usize, at_once: bool) {
         let head: [u64; N] = std::array::from_fn(|_| self.fresh());
         let items: Vec<u64> = (0..items).map(|_| self.fresh()).collect();
-        let fits = self.queue.len() + N + items.len() <= self.capacity;
-        hold!(self.ring.push_span(head, &items), fits, "whether a span fits into the ring");
+        let words = N + items.len();
+        let straight = self.ring.published() as usize % self.capacity + words <= self.capacity;
+        let fits = self.queue.len() + words <= self.capacity && (straight || !at_once);
+        let pushed = if at_once {
+            self.ring.push_span_at_once(head, &items)
+        } else {
+            self.ring.push_span(head, &items)
+        };
+        hold!(pushed, fits, "whether a span fits into the ring");
         if fits {
             self.spans += 1;
             self.queue.extend(head.into_iter().chain(items));

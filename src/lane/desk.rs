@@ -295,6 +295,12 @@ impl Desk {
         if depth == 0 { None } else { Some(self.open[(depth - 1).min(DEPTH - 1)].get()) }
     }
 
+    /// Whether an open span has one of these marks.
+    #[cold]
+    pub(crate) fn any_has(&self, marks: u8) -> bool {
+        self.open.iter().take(self.depth.get()).any(|open| open.get().marks.has(marks))
+    }
+
     /// Where the next span would stand, and what it would stand in; `None` for one that is too deep to be kept.
     #[inline(always)]
     pub(crate) fn next(&self) -> Option<(usize, Option<Ids>)> {

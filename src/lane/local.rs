@@ -146,7 +146,7 @@ impl Hot {
         self.directory.set(&raw const *seat.directory);
         let base = Key::new(seat.directory.instance, 0).0;
         self.base.set(base);
-        let exemplary = seat.desk.current().is_some_and(|ids| ids.marks.has(Marks::EXAMPLES));
+        let exemplary = seat.desk.any_has(Marks::EXAMPLES);
         if exemplary { self.shut_samples() } else { self.open_samples(&seat.lane) }
     }
 

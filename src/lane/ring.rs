@@ -145,7 +145,8 @@ impl Ring {
 
     /// Writes a span's record, in as many parts as it lies in; `false` if there is no room for it. Producer only, with
     /// its own `head`. `count` runs before the record can be seen, so that what was aggregated was counted. `words` are
-    /// made where they are written, so that they need not lie in memory before.
+    /// made where they are written, so that they need not lie in memory before; they are asked for again for each, and
+    /// must be the same.
     #[inline(always)]
     pub(crate) fn push_span<const N: usize, const M: usize>(
         &self,
@@ -342,8 +343,8 @@ mod tests {
     enum Act {
         Sample,
         WideSample,
-        /// With so many words beside its head.
-        Span(usize),
+        /// With so many words beside its head; at once, if it does not lie across the end.
+        Span(usize, bool),
         Take(usize),
         /// The producer's end goes to another thread.
         HandOver,
@@ -353,7 +354,7 @@ mod tests {
         prop_oneof![
             4 => Just(Act::Sample),
             2 => Just(Act::WideSample),
-            2 => (0..40_usize).prop_map(Act::Span),
+            2 => (0..40_usize, any::<bool>()).prop_map(|(beside, at_once)| Act::Span(beside, at_once)),
             2 => (0..80_usize).prop_map(Act::Take),
             1 => Just(Act::HandOver),
         ]
@@ -394,11 +395,18 @@ mod tests {
                             queue.extend(words);
                         }
                     }
-                    Act::Span(beside) => {
+                    Act::Span(beside, at_once) => {
                         let words: Vec<u64> = fresh(3 + beside).collect();
                         let (first, items) = words.split_first_chunk::<3>().expect("there are three");
-                        let pushed = ring.push_span(&head, || *first, [items], || counted.set(counted.get() + 1));
-                        prop_assert_eq!(pushed, fits(words.len(), capacity), "whole, or not at all");
+                        let count = || counted.set(counted.get() + 1);
+                        let straight = (ring.published() as usize % capacity) + words.len() <= capacity;
+                        let pushed = if at_once {
+                            ring.push_span_at_once(&head, || *first, [items], count)
+                        } else {
+                            ring.push_span(&head, || *first, [items], count)
+                        };
+                        let may = fits(words.len(), capacity) && (straight || !at_once);
+                        prop_assert_eq!(pushed, may, "whole, or not at all");
                         if pushed {
                             spans += 1;
                             next += words.len() as u64;

@@ -426,7 +426,8 @@ impl Snapshot {
     }
 
     /// The latest finished spans, in the order in which the aggregator took them: those of one thread as they ended,
-    /// those of several threads ring by ring, whatever the time ([`FinishedSpan::start_unix_nanos`] sorts them).
+    /// those of several threads ring by ring, whatever the time ([`FinishedSpan::start_unix_nanos`] sorts them), and
+    /// those that were held for their trace's outcome when it was decided.
     /// [`Config::kept_spans`](crate::Config::kept_spans) says how many words of them are kept.
     ///
     /// ```

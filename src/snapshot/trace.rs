@@ -31,7 +31,7 @@ use std::time::Duration;
 pub struct Trace {
     /// The local root: it has no parent in this process.
     pub root: FinishedSpan,
-    /// The other spans of its trace, in the order they ended.
+    /// The other spans of its trace, in the order of [`Snapshot::spans`](crate::Snapshot::spans).
     pub spans: Vec<FinishedSpan>,
     /// Spans of it that there was no room for.
     pub more: usize,

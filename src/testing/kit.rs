@@ -31,7 +31,8 @@ const LOGS: usize = 1 << 17;
 #[derive(Debug)]
 pub struct Kit {
     telemetry: Telemetry,
-    clock: MockClock,
+    /// If it is a mock.
+    clock: Option<MockClock>,
     logs: LogMemory,
 }
 
@@ -66,15 +67,40 @@ impl Kit {
     /// If the settings cannot be used, or there is no thread to be had.
     #[track_caller]
     pub fn with(config: Config) -> Self {
-        Self::started(config, Builder::start)
+        let (clock, hand) = Clock::mock();
+        Self::started(clock, Some(hand), config, Builder::start)
+    }
+
+    /// An instance with these settings and the machine's own clock, for what is to take its real time: it runs as it
+    /// will in the program, to the last instruction.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tellane::{Config, testing::Kit};
+    /// let kit = Kit::on_system_clock(Config::default());
+    /// let order = kit.tracer().span("order");
+    /// std::thread::sleep(Duration::from_millis(2));
+    /// drop(order);
+    /// assert!(kit.span("order").duration >= Duration::from_millis(2));
+    /// ```
+    ///
+    /// # Panics
+    /// As [`with`](Self::with).
+    #[track_caller]
+    pub fn on_system_clock(config: Config) -> Self {
+        Self::started(Clock::system(), None, config, Builder::start)
     }
 
     #[track_caller]
-    fn started(config: Config, start: impl FnOnce(Builder) -> Result<Telemetry, StartError>) -> Self {
-        let (clock, hand) = Clock::mock();
+    fn started(
+        by: Clock,
+        clock: Option<MockClock>,
+        config: Config,
+        start: impl FnOnce(Builder) -> Result<Telemetry, StartError>,
+    ) -> Self {
         let (sink, logs) = Sink::memory(LOGS);
-        match start(Telemetry::builder("test").clock(clock).config(config).log_to(sink)) {
-            Ok(telemetry) => Self { telemetry, clock: hand, logs },
+        match start(Telemetry::builder("test").clock(by).config(config).log_to(sink)) {
+            Ok(telemetry) => Self { telemetry, clock, logs },
             Err(error) => panic!("the test's instance does not start: {error}"),
         }
     }
@@ -101,7 +127,10 @@ impl Kit {
     #[track_caller]
     pub fn installed() -> &'static Self {
         static INSTALLED: OnceLock<Kit> = OnceLock::new();
-        INSTALLED.get_or_init(|| Self::started(Config::default(), Builder::install))
+        INSTALLED.get_or_init(|| {
+            let (clock, hand) = Clock::mock();
+            Self::started(clock, Some(hand), Config::default(), Builder::install)
+        })
     }
 
     /// The instance, to be handed to what is tested.
@@ -139,7 +168,6 @@ impl Kit {
     /// The hand of its clock. A clock that stands still also fills what is limited per second
     /// ([`Config::logs_per_second`], [`Config::traces_per_second`]).
     ///
-    ///
     /// ```
     /// use std::time::Duration;
     /// let kit = tellane::testing::Kit::new();
@@ -148,8 +176,15 @@ impl Kit {
     /// drop(order);
     /// assert_eq!(kit.span("order").duration, Duration::from_millis(3));
     /// ```
+    ///
+    /// # Panics
+    /// If the kit is [on the system's clock](Self::on_system_clock), which nobody moves.
+    #[track_caller]
     pub fn clock(&self) -> &MockClock {
-        &self.clock
+        match &self.clock {
+            Some(clock) => clock,
+            None => panic!("this kit runs by the system's clock"),
+        }
     }
 
     /// Everything that was recorded before this call.

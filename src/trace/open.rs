@@ -146,7 +146,8 @@ impl Open {
         self.header = layout::header_more(self.header, 0, 0, more);
     }
 
-    /// Called once, by the guard's drop.
+    /// Called once, by the guard's drop, which has asked whether the thread unwinds: then it is
+    /// [`end_unusual`](Self::end_unusual).
     #[inline(never)]
     pub(super) fn end(&mut self) {
         if self.unusual {

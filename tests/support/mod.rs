@@ -1,7 +1,7 @@
 //! What several of these files need. Each is a crate of its own and uses its part.
 #![allow(dead_code)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tellane::{Config, Kind, Ledger, Snapshot};
 
 /// Long enough for a loaded machine; nothing waits this long unless it has failed.
@@ -15,14 +15,13 @@ pub(crate) fn patient() -> Config {
 
 /// Waits until something holds. The deadline is generous and only there to turn a hang into a failure.
 #[track_caller]
+#[allow(clippy::disallowed_methods)] // the deadline is for the test, from outside
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..PATIENCE.as_millis() {
-        if holds() {
-            return;
-        }
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "never came true: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
-    panic!("never came true: {what}");
 }
 
 /// The identity, at a quiescent point after shutdown: to the last record, with nothing on the way.

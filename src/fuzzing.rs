@@ -44,13 +44,17 @@ impl RingUnderTest {
 
     /// Pushes a span: its head, then its items; `false` if there was no room.
     pub fn push_span<const N: usize>(&self, head: [u64; N], items: &[u64]) -> bool {
-        self.ring.push_span(&self.head, || head, [items], || self.counted.set(self.counted.get() + 1))
+        self.push::<true, _>(head, items)
     }
 
     /// The same, but `false`, too, if it would lie across the end of the ring.
     pub fn push_span_at_once<const N: usize>(&self, head: [u64; N], items: &[u64]) -> bool {
+        self.push::<false, _>(head, items)
+    }
+
+    fn push<const AROUND: bool, const N: usize>(&self, head: [u64; N], items: &[u64]) -> bool {
         let count = || self.counted.set(self.counted.get() + 1);
-        self.ring.push_span_at_once(&self.head, || head, [items], count)
+        self.ring.push_span::<AROUND, _, _>(&self.head, || head, [items], count)
     }
 
     /// Words published in all, from where its cursors start.

@@ -218,10 +218,10 @@ fn a_panic_fails_every_span_that_it_unwinds_through() {
 }
 
 #[test]
-fn a_hundred_thousand_nested_spans_take_no_more_room() {
+fn a_million_nested_spans_take_no_more_room() {
     for kit in kits() {
         let tracer = kit.tracer();
-        let depth: u64 = 100_000;
+        let depth: u64 = 1_000_000;
         let mut open: Vec<Span> = (0..depth).map(|_| tracer.span("nested")).collect();
         while let Some(innermost) = open.pop() {
             drop(innermost);

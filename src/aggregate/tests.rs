@@ -244,7 +244,7 @@ fn corrupt_words_are_counted_and_skipped() {
     ];
     let mut expected = 0;
     for words in &framed {
-        assert!(lane.ring.push_span(&head, || [], [&words[..]], || ()));
+        assert!(lane.ring.push_span::<true, _, _>(&head, || [], [&words[..]], || ()));
         assert!(lane.ring.push_sample(&head, [layout::sample(0, 7)]));
         expected += 1;
     }
@@ -258,8 +258,10 @@ fn corrupt_words_are_counted_and_skipped() {
     let broken = [0, 0xF, layout::header(layout::KIND_SPAN, 0, 3, 0, 0)];
     for word in broken {
         let before = bench.ledger().kind(Kind::Sample).aggregated;
-        assert!(lane.ring.push_span(&head, || [layout::sample(0, 1), word], [], || ()));
-        (0..6_000).for_each(|_| assert!(lane.ring.push_span(&head, || [layout::sample(0, 1)], [], || ())));
+        assert!(lane.ring.push_span::<true, _, _>(&head, || [layout::sample(0, 1), word], [], || ()));
+        (0..6_000).for_each(|_| {
+            assert!(lane.ring.push_span::<true, _, _>(&head, || [layout::sample(0, 1)], [], || ()))
+        });
         bench.step.run();
         expected += 1;
         assert_eq!(corrupt(&bench), expected, "{word:#x}");
@@ -269,7 +271,7 @@ fn corrupt_words_are_counted_and_skipped() {
     }
     // A record that goes on where nothing was published.
     let endless = layout::header(layout::KIND_SPAN, 0, 4_095, 0, 0);
-    assert!(lane.ring.push_span(&head, || [endless], [], || ()));
+    assert!(lane.ring.push_span::<true, _, _>(&head, || [endless], [], || ()));
     bench.step.run();
     assert_eq!(corrupt(&bench), expected + 1);
     assert!(lane.ring.push_sample(&head, [layout::sample(0, 5)]));

@@ -19,6 +19,7 @@ impl Config {
     /// }
     ///
     /// let mut config = Config::default();
+    /// assert!(config.read_env(|_| None).is_empty()); // nothing is set
     /// let given = |name: &str| match name {
     ///     "OTEL_TRACES_SAMPLER" => Some("parentbased_traceidratio".to_owned()),
     ///     "OTEL_TRACES_SAMPLER_ARG" => Some("0.1".to_owned()),

@@ -540,34 +540,19 @@ pub(crate) struct Here<'a> {
 }
 
 impl Here<'_> {
-    /// Writes a span's record; `false` if there is no room.
+    /// Writes a span's record; `false` if there is no room, or none without going `AROUND` the ring's end: see
+    /// [`Ring::push_span`](super::Ring::push_span).
     #[inline(always)]
-    pub(crate) fn push_span<const N: usize, const M: usize>(
+    pub(crate) fn push_span<const AROUND: bool, const N: usize, const M: usize>(
         &self,
         words: impl Fn() -> [u64; N],
         items: [&[u64]; M],
     ) -> bool {
         let tally = &self.lane.tally;
-        let pushed = self.lane.ring.push_span(own_head(), words, items, || tally.sent(Kind::Span));
+        let sent = || tally.sent(Kind::Span);
+        let pushed = self.lane.ring.push_span::<AROUND, _, _>(own_head(), words, items, sent);
         if pushed {
             tally.beside(items.iter().fold(N, |words, part| words + part.len()));
-        }
-        pushed
-    }
-
-    /// The same; but `false`, too, if the record would lie across the end of the ring: see
-    /// [`Ring::push_span_at_once`](super::Ring::push_span_at_once).
-    #[inline(always)]
-    pub(crate) fn push_span_at_once<const N: usize>(
-        &self,
-        words: impl Fn() -> [u64; N],
-        items: &[u64],
-    ) -> bool {
-        let tally = &self.lane.tally;
-        let sent = || tally.sent(Kind::Span);
-        let pushed = self.lane.ring.push_span_at_once(own_head(), words, [items], sent);
-        if pushed {
-            tally.beside(N + items.len());
         }
         pushed
     }

@@ -46,7 +46,9 @@ fn singles(start: u64, capacity: usize) -> Vec<u64> {
     let theirs = Arc::clone(&ring);
     let producer = thread::spawn(move || {
         let head = OwnCopy::of(start);
-        (1..=3).filter(|record| theirs.push_span(&head, || [*record], [], || ())).collect::<Vec<u64>>()
+        (1..=3)
+            .filter(|record| theirs.push_span::<true, _, _>(&head, || [*record], [], || ()))
+            .collect::<Vec<u64>>()
     });
     let mut taken = Vec::new();
     for _ in 0..2 {
@@ -72,7 +74,7 @@ fn pieces() {
             let head = OwnCopy::of(3);
             let mut pushed = Vec::new();
             for (first, more) in PIECES {
-                if theirs.push_span(&head, || [first], [more], || ()) {
+                if theirs.push_span::<true, _, _>(&head, || [first], [more], || ()) {
                     pushed.push(first);
                 }
             }
@@ -107,7 +109,7 @@ fn whole(mut words: &[u64]) -> Vec<u64> {
 #[test]
 fn grant() {
     check("ring grant", 5_000, &[Bug::RelaxedGrant], || {
-        granted(2, |ring, head, record| ring.push_span(head, || [record], [], || ()))
+        granted(2, |ring, head, record| ring.push_span::<true, _, _>(head, || [record], [], || ()))
     });
 }
 
@@ -154,7 +156,7 @@ fn counted() {
         let producer = thread::spawn(move || {
             let head = OwnCopy::of(0);
             for record in 1..=3 {
-                their_ring.push_span(&head, || [record], [], || their_tally.sent(Kind::Span));
+                their_ring.push_span::<true, _, _>(&head, || [record], [], || their_tally.sent(Kind::Span));
             }
         });
         let mut taken = Vec::new();

@@ -140,35 +140,23 @@ impl Ring {
     /// Writes a sample's record; `false` if there is no room for it. Producer only, with its own `head`.
     #[inline(always)]
     pub(crate) fn push_sample<const N: usize>(&self, head: &OwnCopy, words: [u64; N]) -> bool {
-        self.push::<_, _, true>(&self.inbox.sample_limit, 0, head, || words, [], || ())
+        self.push::<true, _, _>(&self.inbox.sample_limit, 0, head, || words, [], || ())
     }
 
     /// Writes a span's record, in as many parts as it lies in; `false` if there is no room for it. Producer only, with
     /// its own `head`. `count` runs before the record can be seen, so that what was aggregated was counted. `words` are
     /// made where they are written, so that they need not lie in memory before; they are asked for again for each, and
-    /// must be the same.
+    /// must be the same. Not `AROUND`, it is `false`, too, for a record that would lie across the end of the ring: then
+    /// no call is made from here, and no register need be saved for one.
     #[inline(always)]
-    pub(crate) fn push_span<const N: usize, const M: usize>(
+    pub(crate) fn push_span<const AROUND: bool, const N: usize, const M: usize>(
         &self,
         head: &OwnCopy,
         words: impl Fn() -> [u64; N],
         items: [&[u64]; M],
         count: impl FnOnce(),
     ) -> bool {
-        self.push::<_, _, true>(&self.inbox.limit, 0, head, words, items, count)
-    }
-
-    /// The same; but `false`, too, if the record would lie across the end of the ring. So no call is made from here, and
-    /// no register need be saved for one.
-    #[inline(always)]
-    pub(crate) fn push_span_at_once<const N: usize, const M: usize>(
-        &self,
-        head: &OwnCopy,
-        words: impl Fn() -> [u64; N],
-        items: [&[u64]; M],
-        count: impl FnOnce(),
-    ) -> bool {
-        self.push::<_, _, false>(&self.inbox.limit, 0, head, words, items, count)
+        self.push::<AROUND, _, _>(&self.inbox.limit, 0, head, words, items, count)
     }
 
     /// Writes a record that leaves so many words of room to those that matter more.
@@ -181,7 +169,7 @@ impl Ring {
         items: [&[u64]; M],
         count: impl FnOnce(),
     ) -> bool {
-        self.push::<_, _, true>(&self.inbox.limit, reserve, head, || words, items, count)
+        self.push::<true, _, _>(&self.inbox.limit, reserve, head, || words, items, count)
     }
 
     /// The slots of a record that does not wrap: its first `N`, and those of its items. Most do not, and then need no
@@ -211,7 +199,7 @@ impl Ring {
 
     /// Writes one record and publishes it, whole; across the end of the ring only if it may.
     #[inline(always)]
-    fn push<const N: usize, const M: usize, const AROUND: bool>(
+    fn push<const AROUND: bool, const N: usize, const M: usize>(
         &self,
         limit: &AtomicU64,
         reserve: u64,
@@ -401,9 +389,9 @@ mod tests {
                         let count = || counted.set(counted.get() + 1);
                         let straight = (ring.published() as usize % capacity) + words.len() <= capacity;
                         let pushed = if at_once {
-                            ring.push_span_at_once(&head, || *first, [items], count)
+                            ring.push_span::<false, _, _>(&head, || *first, [items], count)
                         } else {
-                            ring.push_span(&head, || *first, [items], count)
+                            ring.push_span::<true, _, _>(&head, || *first, [items], count)
                         };
                         let may = fits(words.len(), capacity) && (straight || !at_once);
                         prop_assert_eq!(pushed, may, "whole, or not at all");

@@ -1,7 +1,7 @@
 //! The handle, and a record's way into the lane.
 
 use super::draft::LogDraft;
-use crate::lane::{Directory, Mode, local};
+use crate::lane::{Directory, Ids, Mode, local};
 use crate::level::Level;
 use crate::record::{Full, Items, layout, log_header};
 use crate::series::{Attribute, LogTarget, Registry, Site, global, more_room, push};
@@ -367,8 +367,7 @@ impl Source {
         dropped: u16,
     ) {
         let length = items.iter().map(|part| part.len()).sum::<usize>();
-        // A context without a span carries baggage only.
-        let span = here.desk.current().filter(|ids| ids.span_id != 0);
+        let span = here.desk.current().filter(Ids::is_span);
         let header =
             |words| log_header(self.target.id, words + length, level as u64, span.is_some(), dropped);
         let sent = match span {

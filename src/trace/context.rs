@@ -241,7 +241,7 @@ impl Context {
         let source = tracer.source()?;
         self.refused.count_at(source);
         let mut ids = self.ids;
-        if ids.span_id == 0 {
+        if !ids.is_span() {
             return None;
         }
         if self.base != source.base.get() {

@@ -161,14 +161,21 @@ impl Open {
     #[inline(always)]
     fn end_at_once(&self, here: &local::Here<'_>) {
         let Some(clock) = here.directory.clock.quick() else { return self.end_in_full() };
-        let now = clock.ticks();
+        let items = self.items.inline();
+        self.end_at(clock.ticks(), here, |duration| {
+            if !here.push_span::<false, _, _>(|| self.head(items.len(), duration), [items]) {
+                self.push_in_full(duration);
+            }
+        });
+    }
+
+    /// On a thread that is at its instance, now. `record` makes its record, if it is to have one.
+    #[inline(always)]
+    fn end_at(&self, now: u64, here: &local::Here<'_>, record: impl FnOnce(u64)) {
         here.leave(self.place, self.ids.span_id);
         let duration = now.saturating_sub(self.start);
         if self.is_recorded() && here.lane.ring.lets_spans_through() {
-            let items = self.items.inline();
-            if !here.push_span_at_once(|| self.head(items.len(), duration), items) {
-                self.push_in_full(duration);
-            }
+            record(duration);
         } else {
             self.end_unrecorded(here, duration);
         }
@@ -194,21 +201,10 @@ impl Open {
         span_head(header, [self.start, duration], self.ids.trace_id, [self.ids.span_id, self.parent_id])
     }
 
-    /// On a thread that is at its instance, with its items in as many parts as they lie in.
-    fn end_here<const M: usize>(&self, here: &local::Here<'_>, items: [&[u64]; M]) {
-        let now = here.directory.clock.ticks();
-        here.leave(self.place, self.ids.span_id);
-        let duration = now.saturating_sub(self.start);
-        if self.is_recorded() && here.lane.ring.lets_spans_through() {
-            self.push(here, items, duration);
-        } else {
-            self.end_unrecorded(here, duration);
-        }
-    }
-
+    /// With its items in as many parts as they lie in.
     fn push<const M: usize>(&self, here: &local::Here<'_>, items: [&[u64]; M], duration: u64) {
         let length = items.iter().fold(0, |length, part| length + part.len());
-        if !here.push_span(|| self.head(length, duration), items) {
+        if !here.push_span::<true, _, _>(|| self.head(length, duration), items) {
             // Its duration counts all the same.
             here.shed_span(layout::SPAN_WORDS + length, self.start + duration);
             here.push_duration(self.measures.durations(), here.directory.clock.scale().nanos(duration));
@@ -256,7 +252,8 @@ impl Open {
         let Room { events_dropped, links_dropped, .. } = self.room;
         let lost = layout::item(layout::TAG_LOST, 0, 0, events_dropped, links_dropped);
         let lost: &[u64] = if events_dropped == 0 && links_dropped == 0 { &[] } else { &[lost] };
-        self.end_here(here, [inline, block, lost]);
+        let now = here.directory.clock.ticks();
+        self.end_at(now, here, |duration| self.push(here, [inline, block, lost], duration));
     }
 
     /// The thread keeps the block for the next long span, whatever became of this one.

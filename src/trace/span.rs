@@ -121,7 +121,7 @@ pub struct SpanContext {
 
 impl SpanContext {
     pub(super) fn of(ids: Ids) -> Option<Self> {
-        (ids.span_id != 0).then_some(Self {
+        ids.is_span().then_some(Self {
             trace_id: ids.trace_id,
             span_id: ids.span_id,
             sampled: ids.marks.has(Marks::SAMPLED),

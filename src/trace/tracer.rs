@@ -271,15 +271,13 @@ impl Source {
         name: &'static str,
         kind: SpanKind,
     ) -> OwnedSpan {
-        let otherwise = Self::start_otherwise::<ON_THREAD>;
-        let Some(clock) = self.clock.quick() else { return otherwise(self, desk, name, kind) };
-        let Some(known) = desk.name_at_once(name, kind as u8) else {
-            return otherwise(self, desk, name, kind);
+        let usual = || Some((self.clock.quick()?, desk.name_at_once(name, kind as u8)?, desk.next()?));
+        let Some((clock, known, (place, around))) = usual() else {
+            return self.start_otherwise::<ON_THREAD>(desk, name, kind);
         };
-        let Some((place, around)) = desk.next() else { return otherwise(self, desk, name, kind) };
         let Some(parent) = around.filter(Ids::is_span) else {
             if self.rate_limited {
-                return otherwise(self, desk, name, kind);
+                return self.start_otherwise::<ON_THREAD>(desk, name, kind);
             }
             return self.start_root::<ON_THREAD>(desk, known, clock);
         };
@@ -307,8 +305,7 @@ impl Source {
         self.begun(known, lineage, place, false, clock.ticks())
     }
 
-    /// By any clock, under any name, however deep. What is usual so makes no call but in the last place, and saves few
-    /// registers.
+    /// By any clock, under any name, however deep.
     #[inline(never)]
     fn start_otherwise<const ON_THREAD: bool>(
         &self,
@@ -359,7 +356,8 @@ impl Source {
         }
     }
 
-    /// The clock is read as late as may be; but what can be read behind it is, for fewer registers.
+    /// `start` is in ticks. What it is known as, the base and the room are read behind the clock, so that no register
+    /// keeps them while it is read.
     #[inline(always)]
     fn begun(
         &self,
@@ -438,12 +436,7 @@ impl Source {
                 };
                 match named.map(|name| name.known) {
                     Some(known) => {
-                        let birth = Birth {
-                            base: self.base,
-                            known,
-                            lineage: Lineage::default(), // there will be no record
-                            room: &self.room,
-                        };
+                        let birth = self.birth(known, Lineage::default()); // there will be no record
                         return OwnedSpan(Some(Open::laneless(birth, refused, directory.clock.ticks())));
                     }
                     None => directory.shared.shared_dropped(Kind::Span, refused),

@@ -222,11 +222,11 @@ impl Parked {
             let head =
                 span_head(header, [start, duration], ids.trace_id, [ids.span_id, get(&self.parent_id)]);
             let pushed = if length == 0 {
-                here.push_span(|| head, [])
+                here.push_span::<true, _, _>(|| head, [])
             } else {
                 let words: ArrayVec<u64, { Items::FRAME }> =
                     self.frame.iter().take(length).map(get).collect();
-                here.push_span(|| head, [&words])
+                here.push_span::<true, _, _>(|| head, [&words])
             };
             if pushed {
                 return;

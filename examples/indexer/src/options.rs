@@ -80,5 +80,5 @@ fn default_root() -> PathBuf {
         home("CARGO_HOME", "").or_else(|| home("HOME", ".cargo")).or_else(|| home("USERPROFILE", ".cargo"));
     let sources = cargo.map(|cargo| cargo.join("registry/src"));
     let filled = sources.filter(|sources| fs::read_dir(sources).is_ok_and(|mut all| all.next().is_some()));
-    filled.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")))
+    filled.unwrap_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")))
 }

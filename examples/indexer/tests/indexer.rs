@@ -1,4 +1,4 @@
-//! The example `indexer` from outside: what it prints and writes, against a naive count of the same words.
+//! Runs the `indexer` program and compares its output with a naive count of the same words.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,13 +10,8 @@ use std::process::{Command, Output};
 const ON: u64 = 2;
 const ALL: u64 = 3;
 
-/// `cargo test` builds the examples beside the tests; `cargo test --test indexer` by itself does not.
 fn indexer(arguments: &[&str]) -> Output {
-    let test = std::env::current_exe().unwrap();
-    let name = format!("indexer{}", std::env::consts::EXE_SUFFIX);
-    let program = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
-    assert!(program.exists(), "{} is missing: `cargo build --example indexer` makes it", program.display());
-    Command::new(program).args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_indexer")).args(arguments).output().unwrap()
 }
 
 fn fresh_directory(name: &str) -> PathBuf {

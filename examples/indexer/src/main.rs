@@ -2,15 +2,12 @@
 //! loops; then the report, and what observation cost.
 //!
 //! ```text
-//! cargo run --release --example indexer -- [DIR]
+//! cargo run --release -p indexer -- [DIR]
 //! ```
 //!
 //! One thread walks the tree (`walk`) and feeds a bounded queue; the others read files, cut them into words (`work`)
 //! and merge these into a sharded map (`index`). `meters` has all that is measured. To see the cost, the same work is
 //! done several times, with telemetry on and off in turn.
-
-// The crate bans these from its own rooms, where loom stands in for them. A program that uses the crate need not care.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod index;
 mod meters;

@@ -177,6 +177,9 @@ fn the_reports_lines_cannot_be_forged() {
     span.fail();
     drop(span);
     let plain = Report(&plain.snapshot(PATIENCE).expect("a snapshot")).to_string();
+    for report in [&report, &plain] {
+        assert!(report.contains("\n    errors 1 (100.00 %)\n"), "{report}");
+    }
     assert_eq!(report.lines().count(), plain.lines().count(), "{report}");
     let last = report.lines().last().expect("a line");
     assert_eq!(last, "ledger recorded=2 aggregated=2 dropped=0 suppressed=0 in_flight=0");

@@ -1,8 +1,11 @@
 //! A snapshot for people: totals and rates, percentiles, slowest spans, the ledger.
 
+use super::escape;
+use crate::record::SpanKind;
 use crate::series::Unit;
-use crate::snapshot::{Decisions, FinishedSpan, HistogramView, Point, PointValue, Snapshot};
+use crate::snapshot::{Decisions, FinishedSpan, Point, PointValue, Snapshot};
 use crate::stats::Kind;
+use std::collections::HashMap;
 use std::fmt::{self, Display, Formatter};
 
 /// A plain text report of a snapshot, by `Display`. Its last line is the ledger's.
@@ -20,23 +23,27 @@ pub struct Report<'a>(pub &'a Snapshot);
 
 /// Slowest spans shown.
 const SLOWEST: usize = 5;
-/// What the durations of spans are called, and the label that tells them apart.
+/// Histogram of span durations.
 const SPAN_DURATIONS: &str = "traces_span_metrics_duration_seconds";
-const SPAN_NAME: &str = "span_name";
+/// Counter of failed spans. Its labels are those of [`SPAN_DURATIONS`].
+const SPAN_ERRORS: &str = "traces_span_metrics_errors_total";
+/// Columns of the names. A longer name is shown whole and pushes the figures of its own row to the right: names may
+/// come from another machine, and `format!` panics on a width above 65,535.
+const NAME_COLUMNS: usize = 100;
 
 impl Display for Report<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let snapshot = self.0;
         let uptime = shown(snapshot.uptime().as_secs_f64(), Unit::Seconds);
-        writeln!(f, "{} after {uptime}", Shown(snapshot.service()))?;
+        writeln!(f, "{} after {uptime}", escape::Plain(snapshot.service()))?;
         self.totals(f)?;
         let (spans, others): (Vec<_>, Vec<_>) = snapshot
             .points()
             .filter(|point| matches!(point.value(), PointValue::Histogram(view) if view.count() > 0))
             .partition(|point| point.name() == SPAN_DURATIONS);
         let width = width("distributions", others.iter().chain(&spans).map(|point| row_name(*point)));
-        self.distributions(f, "distributions", &others, width)?;
-        self.distributions(f, "spans", &spans, width)?;
+        self.distributions(f, "distributions", &others, width, &Errors::default())?;
+        self.distributions(f, "spans", &spans, width, &errors_of(snapshot))?;
         let slowest = snapshot.slowest_spans();
         if !slowest.is_empty() {
             writeln!(f, "\nslowest spans")?;
@@ -83,6 +90,7 @@ impl Report<'_> {
         heading: &str,
         points: &[Point<'_>],
         width: usize,
+        errors: &Errors<'_>,
     ) -> fmt::Result {
         if points.is_empty() {
             return Ok(());
@@ -96,20 +104,12 @@ impl Report<'_> {
                 write!(f, "{:>11}", value.map_or(String::new(), |value| shown(value, point.unit())))?;
             }
             writeln!(f)?;
-            self.errors(f, *point, view)?;
+            if let Some(failed) = errors.get(&sorted_labels(*point)) {
+                let share = 100.0 * *failed as f64 / view.count() as f64;
+                writeln!(f, "    errors {failed} ({share:.2} %)")?;
+            }
         }
         Ok(())
-    }
-
-    /// Below a span's durations: how many of them failed.
-    fn errors(&self, f: &mut Formatter<'_>, point: Point<'_>, view: &HistogramView) -> fmt::Result {
-        let Some((_, name)) = point.labels().find(|(label, _)| *label == SPAN_NAME) else { return Ok(()) };
-        match self.0.counter("traces_span_metrics_errors_total", &[(SPAN_NAME, name)]) {
-            Some(errors) if errors > 0 => {
-                writeln!(f, "    errors {errors} ({:.2} %)", 100.0 * errors as f64 / view.count() as f64)
-            }
-            _ => Ok(()),
-        }
     }
 
     /// What sampling by outcome came to, if there is anything to say.
@@ -183,12 +183,34 @@ impl Report<'_> {
     }
 }
 
+/// Spans that failed, by every label that their durations have, too: sorted, since a saved snapshot may have them in
+/// another order. A map, since a look-up in the snapshot goes through all span names.
+type Errors<'a> = HashMap<Vec<(&'a str, &'a str)>, u64>;
+
+fn errors_of(snapshot: &Snapshot) -> Errors<'_> {
+    let failed = snapshot.points().filter(|point| point.name() == SPAN_ERRORS);
+    failed
+        .filter_map(|point| match point.value() {
+            PointValue::Counter(failed) if *failed > 0 => Some((sorted_labels(point), *failed)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn sorted_labels(point: Point<'_>) -> Vec<(&str, &str)> {
+    let mut labels: Vec<_> = point.labels().collect();
+    labels.sort_unstable();
+    labels
+}
+
 fn span_line(f: &mut Formatter<'_>, span: &FinishedSpan) -> fmt::Result {
-    write!(f, "  {:>10}  {}", shown(span.duration.as_secs_f64(), Unit::Seconds), Shown(&span.name))?;
+    let mut attributes = String::new();
     for (key, value) in &span.attributes {
-        write!(f, " {}={}", Shown(key), Shown(&value.to_string()))?;
+        attributes.push(' ');
+        escape::pair(key, value, &mut attributes);
     }
-    writeln!(f)
+    let duration = shown(span.duration.as_secs_f64(), Unit::Seconds);
+    writeln!(f, "  {duration:>10}  {}{attributes}", escape::Plain(&span.name))
 }
 
 /// A series as `name{label="value"}`.
@@ -199,30 +221,34 @@ impl Display for Name<'_> {
         f.write_str(self.0.name())?;
         let mut open = "{";
         for (name, value) in self.0.labels() {
-            write!(f, "{open}{name}=\"{}\"", Shown(value))?;
+            let mut quoted = String::new();
+            escape::quoted(value, false, &mut quoted);
+            write!(f, "{open}{name}={quoted}")?;
             open = ",";
         }
         f.write_str(if open == "," { "}" } else { "" })
     }
 }
 
-/// A distribution's name in its row; for the durations of spans the span's alone.
+/// A distribution's name in its row: a span's name and kind for span durations, the series otherwise.
 fn row_name(point: Point<'_>) -> String {
-    match point.labels().find(|(label, _)| *label == SPAN_NAME) {
-        Some((_, span)) if point.name() == SPAN_DURATIONS => Shown(span).to_string(),
+    match span_row(point) {
+        Some(row) if point.name() == SPAN_DURATIONS => row,
         _ => Name(point).to_string(),
     }
 }
 
-/// Text from elsewhere on one line: control characters cannot forge another, nor colour the terminal.
-struct Shown<'a>(&'a str);
-
-impl Display for Shown<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|letter| {
-            if letter.is_control() { write!(f, "{}", letter.escape_default()) } else { write!(f, "{letter}") }
-        })
-    }
+/// `name` of an internal span, `name (kind)` of any other. No two rows are equal: an internal span whose own name ends
+/// in a parenthesis shows its kind, too.
+fn span_row(point: Point<'_>) -> Option<String> {
+    let [("span_kind", label), ("span_name", name)] = sorted_labels(point)[..] else { return None };
+    let kind = SpanKind::ALL.into_iter().find(|kind| kind.label() == label)?;
+    let name = escape::Plain(name).to_string();
+    Some(if kind == SpanKind::Internal && !name.ends_with(')') {
+        name
+    } else {
+        format!("{name} ({})", kind.name())
+    })
 }
 
 fn grouped(number: u64) -> String {
@@ -231,9 +257,10 @@ fn grouped(number: u64) -> String {
     groups.join(",")
 }
 
-/// Columns that a section's names take.
+/// Columns for the names of a section. A name above the cap does not count: it does not widen the rows of the others.
 fn width(heading: &str, names: impl Iterator<Item = impl AsRef<str>>) -> usize {
-    names.map(|name| name.as_ref().chars().count()).chain([heading.len()]).max().unwrap_or(0)
+    let columns = names.map(|name| name.as_ref().chars().count()).filter(|columns| *columns <= NAME_COLUMNS);
+    columns.chain([heading.len()]).max().unwrap_or(0)
 }
 
 fn shown(value: f64, unit: Unit) -> String {

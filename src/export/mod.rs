@@ -1,6 +1,7 @@
 //! Snapshots as text. Cold; reads snapshots and nothing else.
 
 mod console;
+mod escape;
 mod log;
 pub mod prometheus;
 

@@ -1,7 +1,7 @@
 //! A record as a line: for people, as logfmt, as JSON.
 
-use super::escape::{self, is_harmful};
 use super::time::rfc3339;
+use crate::export::escape::{self, is_harmful};
 use crate::level::Level;
 use crate::record::Value;
 use crate::snapshot::LogRecord;
@@ -100,13 +100,7 @@ fn logfmt(record: &LogRecord, into: &mut String) {
 fn pairs(record: &LogRecord, into: &mut String) {
     for (key, value) in &record.fields {
         into.push(' ');
-        escape::key(key, into);
-        into.push('=');
-        match value {
-            Value::Str(text) => escape::value(text, false, into),
-            Value::Cut(text) => escape::value(text, true, into),
-            other => drop(write!(into, "{other}")),
-        }
+        escape::pair(key, value, into);
     }
     if record.fields_dropped > 0 {
         let _written = write!(into, " fields_dropped={}", record.fields_dropped);

@@ -1,8 +1,10 @@
-//! Text that cannot do harm in a line. Every format writes every text through this file.
+//! Escaping of text from elsewhere, so that it cannot forge a line or change how a terminal shows it. Cold. The log
+//! formats and the report write every such text through this file; the Prometheus text has the escapes of its format.
 
-use std::fmt::Write;
+use crate::record::Value;
+use std::fmt::{self, Display, Formatter, Write};
 
-/// Whether a character could begin a line, move the cursor, paint, or turn the text around it: C0, DEL and C1
+/// True for a character that could begin a line, move the cursor, paint, or turn the text around it: C0, DEL and C1
 /// controls, U+2028 and U+2029, and the marks, embeddings, overrides and isolates of Unicode's bidirectional algorithm
 /// (UAX #9, table 4).
 pub(super) fn is_harmful(letter: char) -> bool {
@@ -18,19 +20,42 @@ fn escape(letter: char, into: &mut String) {
         '\n' => into.push_str("\\n"),
         '\r' => into.push_str("\\r"),
         '\t' => into.push_str("\\t"),
-        // All of them have at most four digits. A string takes what is written to it.
+        // All of them have at most four digits. Appending to a string cannot fail.
         letter => drop(write!(into, "\\u{:04x}", u32::from(letter))),
     }
 }
 
-/// As it is, but for what is harmful.
+/// Appends a text without quotes; only harmful characters are escaped.
 pub(super) fn plain(text: &str, into: &mut String) {
     for letter in text.chars() {
         if is_harmful(letter) { escape(letter, into) } else { into.push(letter) }
     }
 }
 
-/// In quotes, as JSON wants it.
+/// Shows a text as [`plain`] appends it.
+pub(super) struct Plain<'a>(pub(super) &'a str);
+
+impl Display for Plain<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut escaped = String::with_capacity(self.0.len());
+        plain(self.0, &mut escaped);
+        f.write_str(&escaped)
+    }
+}
+
+/// Appends an attribute or a field as `key=value`.
+pub(super) fn pair(key_text: &str, of: &Value, into: &mut String) {
+    key(key_text, into);
+    into.push('=');
+    match of {
+        Value::Str(text) => value(text, false, into),
+        Value::Cut(text) => value(text, true, into),
+        // Appending to a string cannot fail.
+        other => drop(write!(into, "{other}")),
+    }
+}
+
+/// Appends a text in quotes, with the escapes of JSON.
 pub(super) fn quoted(text: &str, cut: bool, into: &mut String) {
     into.push('"');
     for letter in text.chars() {
@@ -47,7 +72,7 @@ pub(super) fn quoted(text: &str, cut: bool, into: &mut String) {
     into.push('"');
 }
 
-/// In quotes if it needs them.
+/// Appends a text, in quotes only if it would otherwise end early.
 pub(super) fn value(text: &str, cut: bool, into: &mut String) {
     let needs =
         |letter: char| letter.is_whitespace() || matches!(letter, '"' | '\\' | '=') || is_harmful(letter);
@@ -61,7 +86,7 @@ pub(super) fn value(text: &str, cut: bool, into: &mut String) {
     }
 }
 
-/// A key: what would end it becomes an underscore.
+/// Appends a key; each character that would end it becomes an underscore.
 pub(super) fn key(text: &str, into: &mut String) {
     let ends =
         |letter: char| letter.is_whitespace() || matches!(letter, '"' | '\\' | '=') || is_harmful(letter);

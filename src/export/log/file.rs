@@ -1,15 +1,28 @@
-//! A file that begins anew when it has grown, and keeps so many of the old ones.
+//! A log file with a bound: it begins anew when it is full, and a number of old files is kept. Cold: only the thread of
+//! the sinks writes to it.
 //!
 //! Own code after a look at two crates: `tracing-appender` (0.2) rotates by time only, and `file-rotate` (0.8), which
 //! does by size, takes writes as done while its file could not be opened, so that records would be lost uncounted, and
 //! panics where a rename meets a file.
+//!
+//! Another program may move, delete or empty the file, and another process may write to it, too. So its size is not
+//! remembered: each write locks the file and looks at what the path leads to now. With the write itself these are four
+//! system calls for up to 32 KiB of lines.
 
+use super::lock::Lock;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// When a log file begins anew, and how many old ones are kept: the latest is `name.1`, the oldest `name.N`.
+/// Size at which a log file begins anew, and number of old files that are kept: the latest is `name.1`, the oldest
+/// `name.N`.
+///
+/// A rotation renames every old file that there is. It takes a few microseconds for each, so whoever keeps all files
+/// (`files: u32::MAX`) should choose `bytes` such that there are thousands of them, not millions.
+///
+/// A rotation that fails, because the directory is read-only for example, costs no record: the file grows above its
+/// bound, and each further write tries again to rotate it.
 ///
 /// ```
 /// let daily_enough = tellane::Rotation { bytes: 10 << 20, files: 3 };
@@ -17,7 +30,8 @@ use std::path::{Path, PathBuf};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// Bytes that a file may have. It has more only if a single write is larger. Default 100 MiB.
+    /// Bytes that a file may have, at most. Only a single line that is longer gets a file above the bound, which it has
+    /// to itself. Default 100 MiB.
     pub bytes: u64,
     /// Old files that are kept. Default 5.
     pub files: u32,
@@ -31,66 +45,165 @@ impl Default for Rotation {
 
 #[derive(Debug)]
 pub(super) struct RotatingFile {
+    /// Absolute, so that a program that changes its directory does not change the file.
     path: PathBuf,
     rotation: Rotation,
-    /// `None` after a failure to open it: the next write tries again.
-    file: Option<File>,
-    size: u64,
-    /// Whether the last byte was the end of a line: only there it may rotate.
-    whole: bool,
+    open: Open,
+    lock: Lock,
+}
+
+/// The file that lines go to, until the path leads to another.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    identity: Identity,
+    /// A pipe or a device is `false`: it has no size and is never moved.
+    is_ordinary: bool,
+    /// `true` if the last write ended a line. The file is rotated only there.
+    at_line_start: bool,
+}
+
+impl Open {
+    fn at(path: &Path) -> io::Result<Self> {
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        let metadata = file.metadata()?;
+        let is_ordinary = metadata.is_file();
+        // A line that a killed program left without its end must not swallow the next one. A pipe is not looked at:
+        // to read from it would take something out.
+        let is_cut = is_ordinary && metadata.len() > 0 && last_byte(path).is_ok_and(|last| last != b'\n');
+        let at_line_start = !is_cut || file.write_all(b"\n").is_ok();
+        Ok(Self { file, identity: identity(&metadata), is_ordinary, at_line_start })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.at_line_start = bytes[..written].last().map_or(self.at_line_start, |last| *last == b'\n');
+        Ok(written)
+    }
 }
 
 impl RotatingFile {
     pub(super) fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
-        let mut opened = Self { path: path.into(), rotation, file: None, size: 0, whole: true };
-        opened.reopen()?;
-        Ok(opened)
+        let path = std::path::absolute(path)?;
+        let open = Open::at(&path)?;
+        Ok(Self { path, rotation, open, lock: Lock::default() })
     }
 
-    fn reopen(&mut self) -> io::Result<&mut File> {
-        let file = OpenOptions::new().create(true).append(true).open(&self.path)?;
-        self.size = file.metadata()?.len();
-        Ok(self.file.insert(file))
-    }
-
-    fn old(&self, number: u32) -> PathBuf {
-        let mut name = OsString::from(&self.path);
-        name.push(format!(".{number}"));
-        name.into()
-    }
-
-    /// Moves every file one number on; the last one goes. A name that is not there is nothing to move.
-    fn rotate(&mut self) -> io::Result<()> {
-        self.file = None;
-        let there_is = |moved: io::Result<()>| match moved {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            other => other,
-        };
-        if self.rotation.files == 0 {
-            there_is(fs::remove_file(&self.path))?;
-        } else {
-            for number in (1..self.rotation.files).rev() {
-                there_is(fs::rename(self.old(number), self.old(number + 1)))?;
+    /// Writes whole lines, as many as fit, into the file that the path leads to. A file that cannot be rotated or
+    /// opened costs no line: the one that is open takes them.
+    fn write_locked(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Each round but the last meets a file that is full, or that was moved away while this one waited for it.
+        for _ in 0..ROUNDS {
+            let is_locked = self.lock.wait_for(&self.open.file);
+            let there = fs::metadata(&self.path).ok();
+            let Some(there) = there.filter(|there| identity(there) == self.open.identity) else {
+                let Ok(other) = Open::at(&self.path) else { break };
+                self.replace(other);
+                continue;
+            };
+            let fits = self.fitting(bytes, there.len());
+            if fits > 0 {
+                return self.open.write(&bytes[..fits]);
             }
-            there_is(fs::rename(&self.path, self.old(1)))?;
+            // Two programs that rotate one file at once would rotate it twice.
+            if !is_locked || self.rotate().is_err() {
+                break;
+            }
         }
-        self.reopen().map(drop)
+        self.open.write(bytes)
     }
+
+    fn replace(&mut self, other: Open) {
+        self.lock.release(&self.open.file);
+        self.open = other;
+    }
+
+    /// Moves the old files one number on, the full one to `name.1`, and begins a new one. An attempt that fails half-way
+    /// leaves a gap, which is where the next attempt begins: only the oldest file is ever overwritten.
+    fn rotate(&mut self) -> io::Result<()> {
+        // Of a link, the target is moved: the link is where somebody wants to find the file.
+        let base = fs::canonicalize(&self.path)?;
+        if self.rotation.files == 0 {
+            fs::remove_file(&base)?;
+        } else {
+            // Up to the first gap, not up to `files`: that may be 4 billion.
+            let is_taken = |number: &u32| fs::symlink_metadata(old(&base, *number)).is_ok();
+            let moved = (1..self.rotation.files).take_while(is_taken).last().unwrap_or(0);
+            for number in (1..=moved).rev() {
+                fs::rename(old(&base, number), old(&base, number + 1))?;
+            }
+            fs::rename(&base, old(&base, 1))?;
+        }
+        let new = Open::at(&self.path)?;
+        self.replace(new);
+        Ok(())
+    }
+
+    /// Bytes that have room in a file of this size, up to the end of a line. 0 if the file is to be rotated first.
+    fn fitting(&self, bytes: &[u8], size: u64) -> usize {
+        if !self.open.at_line_start {
+            return first_line(bytes); // the rest of a line that began here
+        }
+        let room = usize::try_from(self.rotation.bytes.saturating_sub(size)).unwrap_or(usize::MAX);
+        if bytes.len() <= room {
+            return bytes.len();
+        }
+        let whole = bytes[..room].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        if whole == 0 && size == 0 { first_line(bytes) } else { whole }
+    }
+}
+
+/// Files that one write may meet at its path, one after the other.
+const ROUNDS: usize = 16;
+
+/// The name of an old file.
+fn old(base: &Path, number: u32) -> PathBuf {
+    let mut name = OsString::from(base);
+    name.push(format!(".{number}"));
+    name.into()
+}
+
+/// The last byte of a file that is not empty.
+fn last_byte(path: &Path) -> io::Result<u8> {
+    let mut last = [0];
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last[0])
+}
+
+/// Length of the first line, its end included.
+fn first_line(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1)
+}
+
+/// Device and number of a file: equal for two names of one file.
+#[cfg(unix)]
+type Identity = (u64, u64);
+
+#[cfg(unix)]
+fn identity(file: &Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt;
+    (file.dev(), file.ino())
+}
+
+/// Time of creation, where std knows no number of a file.
+#[cfg(not(unix))]
+type Identity = Option<std::time::SystemTime>;
+
+#[cfg(not(unix))]
+fn identity(file: &Metadata) -> Identity {
+    file.created().ok()
 }
 
 impl Write for RotatingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.whole && self.size > 0 && self.size.saturating_add(bytes.len() as u64) > self.rotation.bytes {
-            self.rotate()?;
+        if !self.open.is_ordinary {
+            return self.open.write(bytes);
         }
-        let file = match &mut self.file {
-            Some(file) => file,
-            None => self.reopen()?,
-        };
-        let written = file.write(bytes)?;
-        self.size += written as u64;
-        self.whole = bytes[..written].last().map_or(self.whole, |last| *last == b'\n');
-        Ok(written)
+        let written = self.write_locked(bytes);
+        self.lock.release(&self.open.file);
+        written
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -6,6 +6,7 @@
 
 mod file;
 mod format;
+mod lock;
 mod sink;
 mod time;
 mod writer;

@@ -86,8 +86,12 @@ impl Sink {
         Self::lines(format, standard::error(), colour)
     }
 
-    /// A file, made if it is not there and appended to if it is; what it is rotated by is up to `rotation`. Nobody else
-    /// may rotate it.
+    /// A file, created if it does not exist and appended to if it does, and rotated as `rotation` says.
+    ///
+    /// Other programs may move, delete or empty the file: the next record goes to a new file at the path, or into the
+    /// room that is free again. Several processes may log to one file: on a local file system, each line stays whole,
+    /// the bound holds, and one of them rotates. A lock that another program holds on the file is waited for once, for
+    /// a second; then lines are written without it and the file is not rotated.
     ///
     /// ```
     /// use tellane::{Format, Rotation, Sink, Telemetry};
@@ -101,7 +105,8 @@ impl Sink {
     /// ```
     ///
     /// # Errors
-    /// If the file cannot be opened. What fails later is counted, and tried again with the next records.
+    /// The error of the operating system if the file cannot be opened. Records that cannot be written later are counted
+    /// as [`SinkFailed`](crate::Reason::SinkFailed), and the next ones are tried again.
     pub fn file(path: impl AsRef<Path>, rotation: Rotation, format: Format) -> io::Result<Self> {
         let file = RotatingFile::open(path.as_ref(), rotation)?;
         Ok(Self::lines(format, Box::new(file), false))

@@ -92,7 +92,7 @@ pub use snapshot::{
     Decisions, Exemplar, FinishedSpan, HistogramView, LogRecord, Pipeline, Point, PointValue, ReadError,
     Snapshot, SpanEvent, SpanLink, Trace,
 };
-pub use stats::{Drops, Kind, KindLedger, Ledger, Reason};
+pub use stats::{Drops, ExemplarLedger, Kind, KindLedger, Ledger, Reason};
 
 pub use export::{Format, LogMemory, Report, Rotation, Sink, prometheus};
 

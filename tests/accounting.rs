@@ -112,6 +112,8 @@ fn hammer(handles: &Handles, seed: u64, rounds: u64) -> Own {
         }
         let _child = handles.tracer.span("child");
         own.spans += 2;
+        handles.timer.time(|| random); // inside of a span: now and then with an exemplar
+        own.timed += 1;
     }
     own
 }
@@ -207,6 +209,8 @@ fn check_balance(threads: u64, spill_bytes: usize, lane_cap: usize) {
     assert_eq!(samples.dropped.by(Reason::Invalid), own.invalid);
     assert_eq!(samples.dropped.total(), own.invalid);
     assert_eq!(ledger.clamped(), own.clamped);
+    // Exemplars change none of the counts above; their own account is a part of the balance.
+    assert!(ledger.exemplars().offered > 0);
     // A span that was kept travels alone; the duration of any other is a sample of its own.
     let alone = own.spans - spans.aggregated;
     assert_eq!(samples.recorded, own.samples + own.invalid + own.timed + alone);

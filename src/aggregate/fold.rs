@@ -1,7 +1,7 @@
 //! Where records go, once they are read: counted, kept, or held. Called by the step with every record it reads; off
 //! every hot path, and yet what decides how much one core drains.
 
-use super::histograms::Histograms;
+use super::histograms::{Histograms, Place};
 use super::logs::LogPass;
 use super::outcome::{At, Held};
 use super::spans::KeptSpans;
@@ -55,6 +55,8 @@ pub(super) struct Folded {
     /// The present pass.
     at: At,
     pub(super) aggregated: [u64; KINDS],
+    /// Exemplars that histograms hold, and those that newer ones have replaced.
+    pub(super) exemplars: [u64; 2],
     /// Whether the instance has shut down: what is found now came too late.
     pub(super) late: bool,
 }
@@ -62,13 +64,23 @@ pub(super) struct Folded {
 /// No histogram has this number.
 const UNMET: u32 = u32::MAX;
 
-/// What the record that begins with this word counts as.
-pub(super) fn kind_of(first: u64) -> Kind {
-    match layout::kind(first) {
-        layout::KIND_SPAN => Kind::Span,
-        layout::KIND_LOG => Kind::Log,
-        layout::KIND_EXEMPLAR => Kind::Exemplar,
-        _ => Kind::Sample,
+/// The account that the words of a ring's next entry belong to. An exemplar has one of its own: the record is its
+/// sample, which travels on its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Account {
+    Records(Kind),
+    Exemplars,
+}
+
+impl Account {
+    /// The account of the entry that begins with this word.
+    pub(super) fn of(first: u64) -> Self {
+        match layout::kind(first) {
+            layout::KIND_SPAN => Self::Records(Kind::Span),
+            layout::KIND_LOG => Self::Records(Kind::Log),
+            layout::KIND_EXEMPLAR => Self::Exemplars,
+            _ => Self::Records(Kind::Sample),
+        }
     }
 }
 
@@ -85,6 +97,7 @@ impl Folded {
             held: None,
             at: At { pass: 0, ticks: 0 },
             aggregated: [0; KINDS],
+            exemplars: [0; 2],
             late: false,
         }
     }
@@ -110,6 +123,25 @@ impl Folded {
         self.aggregated[kind as usize] += records - lost;
         if lost > 0 {
             shared.shared_lost(kind, Reason::Corrupt, lost);
+        }
+    }
+
+    /// Books an entry that could not be read, or that nothing knows.
+    #[cold]
+    pub(super) fn lose(&mut self, account: Account) {
+        match account {
+            Account::Records(kind) => self.account(kind, 1, 1),
+            Account::Exemplars => self.registry.directory.shared.shared_exemplars_lost(1),
+        }
+    }
+
+    /// Hands an exemplar to its histogram.
+    fn exemplar(&mut self, record: Frame<'_>) {
+        let example = record.exemplar().ok().filter(|_| !self.late);
+        match example.and_then(|example| self.histograms.exemplify(example)) {
+            Some(Place::Free) => self.exemplars[0] += 1,
+            Some(Place::Taken) => self.exemplars[1] += 1,
+            None => self.lose(Account::Exemplars),
         }
     }
 
@@ -170,10 +202,11 @@ impl Folded {
         }
     }
 
-    /// A record that is neither a span nor a one-word sample.
+    /// An entry that is neither a span nor a one-word sample.
     #[inline(never)]
     pub(super) fn other(&mut self, record: Frame<'_>) {
         let header = record.header();
+        let Account::Records(kind) = Account::of(header) else { return self.exemplar(record) };
         let known = match layout::kind(header) {
             _ if self.late => true,
             layout::KIND_WIDE_SAMPLE => self.histograms.add(layout::id(header), record.words[1]),
@@ -184,12 +217,9 @@ impl Folded {
                 }
                 known
             }
-            layout::KIND_EXEMPLAR => {
-                record.exemplar().is_ok_and(|example| self.histograms.exemplify(example))
-            }
             _ => false, // definitions do not travel by ring
         };
-        self.account(kind_of(header), 1, u64::from(!known));
+        self.account(kind, 1, u64::from(!known));
     }
 
     /// The number of the histogram of a span name's durations.

@@ -48,6 +48,13 @@ const P99_SAMPLES: u64 = 100;
 /// Words that are looked at together: whether they are samples of one series.
 const BLOCK: usize = 64;
 
+/// The place that a new exemplar got: one that was free, or that of the oldest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Free,
+    Taken,
+}
+
 /// An exemplar, as it came: value and ticks, trace and span.
 type Example = record::Exemplar;
 
@@ -344,14 +351,15 @@ impl Histograms {
         histogram.and_then(Histogram::p99).is_some_and(|p99| value > p99)
     }
 
-    /// Keeps an exemplar in place of the older one of two; `false` if there is no such histogram.
-    pub(super) fn exemplify(&mut self, example: Example) -> bool {
+    /// Keeps an exemplar in place of the older one of two; `None` if there is no such histogram.
+    pub(super) fn exemplify(&mut self, example: Example) -> Option<Place> {
         self.meet();
-        let Some(histogram) = self.all.get_mut(example.series as usize) else { return false };
+        let histogram = self.all.get_mut(example.series as usize)?;
         let [latest, older] = histogram.exemplars.entry(example.value.leading_zeros()).or_default();
+        let place = if older.is_some() { Place::Taken } else { Place::Free };
         *older = latest.replace(example);
         histogram.exemplified = true;
-        true
+        Some(place)
     }
 
     /// Takes over all series' shared counts; returns how many samples.

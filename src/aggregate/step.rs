@@ -3,7 +3,7 @@
 #[cfg(all(test, tellane_loom))]
 mod loom;
 
-use super::fold::{Folded, Injection, Injector, kind_of};
+use super::fold::{Account, Folded, Injection, Injector};
 use super::histograms::SpillSeen;
 use super::outcome::{Held, Rules};
 use super::shown::Shown;
@@ -37,8 +37,8 @@ pub(crate) struct Step {
     /// Words copied out of a ring; those before `read` have been folded.
     words: Vec<u64>,
     read: usize,
-    /// What the last word read begins, should folding it fail.
-    in_hand: Option<Kind>,
+    /// The account of the entry that is being folded, should folding it panic.
+    in_hand: Option<Account>,
     /// The lane that is being drained: the words at hand are its own, and may end inside a record.
     draining: Option<usize>,
     /// Whether the rest of what that lane has published is given up.
@@ -168,8 +168,12 @@ impl Step {
     /// After a panic: the record in hand is counted as corrupt, and its lane is drained to the end first, since the
     /// words at hand may stop inside a record that goes on in that lane's ring.
     fn finish_broken_off(&mut self) {
-        if let Some(kind) = self.in_hand.take() {
-            self.registry.directory.shared.shared_lost(kind, Reason::Corrupt, 1);
+        match self.in_hand.take() {
+            Some(Account::Records(kind)) => {
+                self.registry.directory.shared.shared_lost(kind, Reason::Corrupt, 1);
+            }
+            Some(Account::Exemplars) => self.registry.directory.shared.shared_exemplars_lost(1),
+            None => {}
         }
         if let Some(at) = self.draining {
             self.fold();
@@ -238,7 +242,7 @@ impl Step {
                 layout::KIND_SPAN => match frame_of_span(first, rest) {
                     Ok(span) => {
                         *read += span.words.len();
-                        *in_hand = Some(Kind::Span);
+                        *in_hand = Some(Account::Records(Kind::Span));
                         folded.span(span);
                         *in_hand = None;
                     }
@@ -247,7 +251,7 @@ impl Step {
                 _ => match frame(rest) {
                     Ok(record) => {
                         *read += record.words.len();
-                        *in_hand = Some(kind_of(first));
+                        *in_hand = Some(Account::of(first));
                         folded.other(record);
                         *in_hand = None;
                     }
@@ -267,7 +271,7 @@ impl Step {
     /// what is published next.
     fn quarantine(&mut self) {
         let first = self.words.get(self.read).copied().unwrap_or_default();
-        self.folded.account(kind_of(first), 1, 1);
+        self.folded.lose(Account::of(first));
         self.read = self.words.len();
         self.lost = true;
         self.given_up = true;
@@ -281,6 +285,7 @@ impl Step {
             for kind in Kind::ALL {
                 directory.shared.shared_lost(kind, Reason::Corrupt, ledger.kind(kind).in_flight);
             }
+            directory.shared.shared_exemplars_lost(ledger.exemplars().in_flight());
         }
     }
 
@@ -292,6 +297,9 @@ impl Step {
             }
             // Release pairs with the Acquire of the ledger: who sees the count sees what was recorded before it.
             shown.store(count, Ordering::Release);
+        }
+        for (shown, count) in directory.exemplars.iter().zip(self.folded.exemplars) {
+            shown.store(count, Ordering::Release); // as above: who sees the count sees what was offered before it
         }
     }
 

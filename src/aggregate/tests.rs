@@ -67,6 +67,8 @@ fn assert_balanced(ledger: &Ledger) {
         let found = account.aggregated + account.dropped.total() + account.suppressed();
         assert_eq!((account.recorded, account.in_flight), (found, 0), "{kind:?}: {account:?}");
     }
+    let exemplars = ledger.exemplars();
+    assert_eq!(exemplars.offered, exemplars.kept + exemplars.replaced + exemplars.no_room, "{exemplars:?}");
 }
 
 #[test]
@@ -282,6 +284,37 @@ fn corrupt_words_are_counted_and_skipped() {
     bench.step.sweep();
     let samples = bench.ledger().kind(Kind::Sample);
     assert_eq!((samples.in_flight, samples.recorded), (0, samples.aggregated + samples.dropped.total()));
+}
+
+/// Exemplars that no histogram takes are no lost records: their own account shows them.
+#[test]
+fn exemplars_that_cannot_be_read_stand_in_their_own_account() {
+    let mut bench = bench(1 << 10, Injector::default());
+    let sizes = HistogramBuilder::new(&bench.registry, "sizes").register().unwrap();
+    sizes.record(0); // registers the series
+    let lane = bench.lane();
+    let head = OwnCopy::of(0);
+    let send = |words: &[u64]| {
+        let count = || lane.tally.exemplar_sent();
+        assert!(lane.ring.push_span::<true, _, _>(&head, || [], [words], count));
+        lane.tally.beside(words.len());
+    };
+    send(&record::exemplar_words(0, [7, 1, 2, 3, 4]));
+    send(&record::exemplar_words(999, [7, 1, 2, 3, 4])); // a series that is not there
+    send(&[layout::header(layout::KIND_EXEMPLAR, 0, 3, 0, 0), 7, 1]); // too short
+    bench.step.run();
+    // After the end, one more and one that cannot be framed, which takes along what follows it.
+    bench.registry.directory.close();
+    send(&record::exemplar_words(0, [9, 1, 2, 3, 4]));
+    send(&[layout::header(layout::KIND_EXEMPLAR, 0, 0, 0, 0)]);
+    send(&record::exemplar_words(0, [10, 1, 2, 3, 4]));
+    bench.step.sweep();
+    let ledger = bench.ledger();
+    let exemplars = ledger.exemplars();
+    assert_eq!(exemplars.to_string(), "exemplars offered=6 kept=1 replaced=0 no_room=5");
+    let total = ledger.total();
+    assert_eq!((total.recorded, total.aggregated, total.dropped.total()), (1, 1, 0), "the sample");
+    assert_balanced(&ledger);
 }
 
 #[test]

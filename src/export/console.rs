@@ -160,6 +160,14 @@ impl Report<'_> {
                 writeln!(f, "    dropped {} {}", reason.name(), grouped(lost))?;
             }
         }
+        let exemplars = ledger.exemplars();
+        if exemplars.offered > 0 {
+            let [offered, kept, replaced, no_room] = exemplars.to_words().map(grouped);
+            writeln!(
+                f,
+                "  exemplars {offered} offered, {kept} kept, {replaced} replaced, {no_room} without room"
+            )?;
+        }
         let remarks = [
             ("clamped", ledger.clamped()),
             ("coarse", ledger.coarse()),

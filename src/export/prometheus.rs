@@ -128,6 +128,7 @@ impl Text {
         for kind in Kind::ALL {
             self.own("tellane_in_flight", &[("kind", kind.name())], ledger.kind(kind).in_flight as f64);
         }
+        self.exemplars(snapshot);
         self.decisions(snapshot);
         self.head(
             "tellane_headers_refused_total",
@@ -173,6 +174,30 @@ impl Text {
         ] {
             self.head(name, help, kind);
             self.own(name, &[], value);
+        }
+    }
+
+    /// The account of exemplars. No figure by kind counts one.
+    fn exemplars(&mut self, snapshot: &Snapshot) {
+        let exemplars = snapshot.ledger().exemplars();
+        for (name, help, kind, count) in [
+            ("tellane_exemplars_offered_total", "Samples chosen as exemplars.", "counter", exemplars.offered),
+            ("tellane_exemplars_kept", "Exemplars that histograms hold.", "gauge", exemplars.kept),
+            (
+                "tellane_exemplars_replaced_total",
+                "Exemplars replaced by newer ones.",
+                "counter",
+                exemplars.replaced,
+            ),
+            (
+                "tellane_exemplars_no_room_total",
+                "Exemplars that got no place; their samples were counted.",
+                "counter",
+                exemplars.no_room,
+            ),
+        ] {
+            self.head(name, help, kind);
+            self.own(name, &[], count as f64);
         }
     }
 

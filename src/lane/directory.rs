@@ -46,6 +46,9 @@ pub(crate) struct Directory {
     pub(crate) distributions: boxcar::Vec<Arc<Distribution>>,
     /// Records aggregated, by kind. Written by the aggregator.
     pub(crate) aggregated: [AtomicU64; KINDS],
+    /// Exemplars that histograms hold, and those that newer ones have replaced. Written by the aggregator; both only
+    /// grow.
+    pub(crate) exemplars: [AtomicU64; 2],
     /// Counts the times at which exemplars begin anew, from 1. Written by the aggregator.
     pub(crate) epoch: AtomicU32,
     /// When the aggregator last came by, in ticks; 0 while there is none to wait for.
@@ -98,6 +101,7 @@ impl Directory {
             shared_cells: boxcar::Vec::new(),
             distributions: boxcar::Vec::new(),
             aggregated: std::array::from_fn(|_| AtomicU64::new(0)),
+            exemplars: [AtomicU64::new(0), AtomicU64::new(0)],
             epoch: AtomicU32::new(1),
             heartbeat: AtomicU64::new(0),
             started: clock.ticks(),
@@ -260,18 +264,19 @@ impl Directory {
         self.roster.lock().all.iter().map(|lane| lane.bytes()).sum()
     }
 
-    /// The account over all lanes. What is aggregated is read first: it was recorded before.
+    /// The account over all lanes. The aggregator's counts are read first: what they count was recorded before.
     pub(crate) fn ledger(&self) -> Ledger {
         let roster = self.roster.lock();
         let aggregated = || std::array::from_fn(|kind| self.aggregated[kind].load(Ordering::Acquire));
+        let exemplars = || std::array::from_fn(|count| self.exemplars[count].load(Ordering::Acquire));
         let lanes = roster.all.iter().map(|lane| (&*lane.tally, lane.samples()));
         // What was lost later stands in the shared tally: read before the lanes it was sent from.
         let tallies = std::iter::once((&self.shared, 0)).chain(lanes);
         if planted(Bug::LateLook) {
             let tallies: Vec<_> = tallies.collect();
-            return Ledger::of(aggregated(), tallies.into_iter());
+            return Ledger::of(aggregated(), exemplars(), tallies.into_iter());
         }
-        Ledger::of(aggregated(), tallies)
+        Ledger::of(aggregated(), exemplars(), tallies)
     }
 
     /// Spans that wanted a place in a ring, and those of them that found none. What the policy asks after each pass:

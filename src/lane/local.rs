@@ -347,11 +347,11 @@ fn send_exemplar(here: &Here<'_>, ids: Ids, to: &Distribution, value: u64) {
     let words = exemplar_words(to.series(), body);
     // Spans are worth more: exemplars leave them half of the ring.
     let reserve = here.lane.ring.capacity() as u64 / 2;
-    let sent = || tally.sent(Kind::Exemplar);
+    let sent = || tally.exemplar_sent();
     if here.lane.ring.push_leaving(reserve, own_head(), words, [], sent) {
         tally.beside(words.len());
     } else {
-        tally.dropped(Kind::Exemplar, Reason::RingFull);
+        tally.exemplar_without_room();
     }
 }
 

@@ -169,6 +169,34 @@ fn counted() {
     });
 }
 
+/// An exemplar that the consumer has was counted as offered, so its account never shows more kept than offered.
+#[test]
+fn exemplar_counted() {
+    check("count exemplar before publish", 100, &[Bug::CountAfterPublish, Bug::RelaxedPublish], || {
+        let (ring, tally) = (Arc::new(Ring::new(8, Mode::On)), Arc::new(Tally::default()));
+        let mut consumer = Consumer::new(&ring);
+        let (their_ring, their_tally) = (Arc::clone(&ring), Arc::clone(&tally));
+        let producer = thread::spawn(move || {
+            let head = OwnCopy::of(0);
+            for _ in 0..3 {
+                // Two words each, and half of the ring is not theirs: the third finds room only behind a grant.
+                if !their_ring.push_leaving(4, &head, [1, 2], [], || their_tally.exemplar_sent()) {
+                    their_tally.exemplar_without_room();
+                }
+            }
+        });
+        let mut taken = Vec::new();
+        for _ in 0..2 {
+            consumer.take(&ring, usize::MAX, &mut taken);
+            let (offered, no_room) = tally.read_exemplars();
+            assert!(offered - no_room >= taken.len() as u64 / 2, "{} words taken", taken.len());
+        }
+        producer.join().expect("the producer does not fail");
+        consumer.take(&ring, usize::MAX, &mut taken);
+        assert_eq!(tally.read_exemplars(), (3, 3 - taken.len() as u64 / 2), "offered, and without room");
+    });
+}
+
 /// Closing is for good, whatever a producer finds out about the aggregator at the same time.
 #[test]
 fn closed_for_good() {

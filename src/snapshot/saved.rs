@@ -11,6 +11,7 @@
 //! | 5 remarks | 0 | clamped, coarse |
 //! | 6 taken | 0 | Unix time and uptime in nanoseconds |
 //! | 7 spans | 0 the latest, 1 the slowest | ticks and Unix time of one instant, nanoseconds a tick in 32.32; the spans follow |
+//! | 8 exemplars | 0 | offered, kept, replaced, no room |
 //!
 //! A series' definition is its text form below: fields set apart by the unit separator, each escaped.
 
@@ -19,7 +20,7 @@ use super::{HistogramView, Pipeline, PointValue, Snapshot, SpanBatch};
 use crate::clock::{Anchor, Scale, nanos};
 use crate::record::{DecodeError, Decoder, EncodeError, Item, Record, Space, encode, from_bytes, to_bytes};
 use crate::series::{Descriptor, Identity, MetricKind, Shape, Unit};
-use crate::stats::{Kind, Layout};
+use crate::stats::{ExemplarLedger, Kind, Layout};
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,7 @@ const LEDGER: u16 = 4;
 const REMARKS: u16 = 5;
 const TAKEN: u16 = 6;
 const SPANS: u16 = 7;
+const EXEMPLARS: u16 = 8;
 /// Filled buckets in one record.
 const BUCKETS: usize = 2_000;
 /// Between the fields of a series' definition; ASCII's unit separator.
@@ -89,6 +91,8 @@ impl Snapshot {
         }
         let remarks = vec![self.ledger.clamped(), self.ledger.coarse()];
         put(Record::Figures { what: REMARKS, id: 0, words: remarks })?;
+        let exemplars = self.ledger.exemplars().to_words().to_vec();
+        put(Record::Figures { what: EXEMPLARS, id: 0, words: exemplars })?;
         for batch in &self.spans {
             put_spans(batch, &mut words)?;
         }
@@ -212,6 +216,10 @@ impl Reading {
                 account.ok_or(ReadError::Unexpected)?;
             }
             (REMARKS, &[clamped, coarse]) => self.snapshot.ledger.set_remarks(clamped, coarse),
+            (EXEMPLARS, &[offered, kept, replaced, no_room]) => {
+                let exemplars = ExemplarLedger::from_words([offered, kept, replaced, no_room]);
+                self.snapshot.ledger.set_exemplars(exemplars);
+            }
             (TAKEN, &[unix_nanos, uptime]) => {
                 self.snapshot.unix_nanos = unix_nanos;
                 self.snapshot.uptime = Duration::from_nanos(uptime);
@@ -368,7 +376,8 @@ fn unescape(field: &str) -> Option<String> {
 pub enum ReadError {
     /// They are no stream of records, or are cut off.
     Record(DecodeError),
-    /// A record stands where it has no meaning, or its figures contradict its definition.
+    /// A record stands where it has no meaning, or its figures contradict its definition: the bytes are damaged, or
+    /// another version of tellane saved them. Read them by the version that saved them.
     Unexpected,
 }
 
@@ -382,7 +391,10 @@ impl std::fmt::Display for ReadError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Record(error) => write!(f, "not a saved snapshot: {error}"),
-            Self::Unexpected => f.write_str("not a saved snapshot: a record stands where it has no meaning"),
+            Self::Unexpected => f.write_str(
+                "not a saved snapshot of this version: a record stands where it has no meaning; \
+                 damaged bytes, or another version of tellane wrote them",
+            ),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The public account: where every record went. Cold; made by adding up tallies.
 
+use super::exemplars::ExemplarLedger;
 use super::tally::{KINDS, Kind, LEVELS, REASONS, Reason, Tally};
 use crate::level::Level;
 
@@ -25,6 +26,7 @@ pub struct Ledger {
     clamped: u64,
     coarse: u64,
     logs_shed: [u64; LEVELS],
+    exemplars: ExemplarLedger,
 }
 
 /// One kind's account, in records.
@@ -231,6 +233,29 @@ impl Ledger {
         self.logs_shed[level as usize - 1]
     }
 
+    /// The account of exemplars, which are no records: none of the other figures counts one.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let sizes = telemetry.histogram("basket_items").register()?;
+    /// let order = telemetry.tracer().span("order");
+    /// sizes.record(3);
+    /// drop(order);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
+    /// let ledger = snapshot.ledger();
+    /// assert_eq!((ledger.exemplars().offered, ledger.exemplars().kept), (1, 1));
+    /// assert_eq!(ledger.total().recorded, 2); // the sample and the span
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn exemplars(&self) -> ExemplarLedger {
+        self.exemplars
+    }
+
+    /// Sets the account of exemplars, read from a saved snapshot.
+    pub(crate) fn set_exemplars(&mut self, exemplars: ExemplarLedger) {
+        self.exemplars = exemplars;
+    }
+
     /// Sets one kind's account from how it is saved; `None` if that is not how.
     pub(crate) fn set_kind(&mut self, kind: u32, words: &[u64]) -> Option<()> {
         let &[recorded, aggregated, switched_off, unsampled, in_flight, held_back, ref dropped @ ..] = words
@@ -256,10 +281,15 @@ impl Ledger {
         (self.clamped, self.coarse) = (clamped, coarse);
     }
 
-    /// Adds up tallies, and the samples in the rings beside them. `aggregated` must have been read before: then what
-    /// is aggregated was recorded.
-    pub(crate) fn of<'a>(aggregated: [u64; KINDS], tallies: impl Iterator<Item = (&'a Tally, u64)>) -> Self {
-        let mut ledger = Self::default();
+    /// Adds up tallies, and the samples in the rings beside them. What the aggregator published, `aggregated` and
+    /// `[kept, replaced]` of exemplars, must have been read before: then all of it was recorded.
+    pub(crate) fn of<'a>(
+        aggregated: [u64; KINDS],
+        [kept, replaced]: [u64; 2],
+        tallies: impl Iterator<Item = (&'a Tally, u64)>,
+    ) -> Self {
+        let mut ledger =
+            Self { exemplars: ExemplarLedger { kept, replaced, ..Default::default() }, ..Self::default() };
         for (tally, samples) in tallies {
             for kind in Kind::ALL {
                 let account = &mut ledger.kinds[kind as usize];
@@ -284,6 +314,9 @@ impl Ledger {
             }
             ledger.clamped += tally.read_clamped();
             ledger.coarse += tally.read_coarse();
+            let (offered, no_room) = tally.read_exemplars();
+            ledger.exemplars.offered += offered;
+            ledger.exemplars.no_room += no_room;
             for kind in Kind::ALL {
                 ledger.kinds[kind as usize].recorded += tally.read_sent(kind);
             }
@@ -310,6 +343,7 @@ impl std::ops::Add for &Ledger {
             logs_shed: std::array::from_fn(|level| {
                 self.logs_shed[level].saturating_add(other.logs_shed[level])
             }),
+            exemplars: self.exemplars.plus(other.exemplars),
         }
     }
 }
@@ -345,7 +379,10 @@ mod tests {
         own.switched_off(Kind::Sample);
         shared.shared_dropped(Kind::Span, Reason::TlsGone);
         shared.shared_sent(Kind::Sample);
-        let ledger = Ledger::of([4, 0, 0, 0], [(&own, 0), (&shared, 0)].into_iter());
+        (0..6).for_each(|_| own.exemplar_sent());
+        own.exemplar_without_room();
+        shared.shared_exemplars_lost(2);
+        let ledger = Ledger::of([4, 0, 0], [1, 2], [(&own, 0), (&shared, 0)].into_iter());
         let samples = ledger.kind(Kind::Sample);
         assert_eq!((samples.recorded, samples.switched_off, samples.in_flight), (7, 1, 2));
         let spans = ledger.kind(Kind::Span);
@@ -358,6 +395,10 @@ mod tests {
         let twice = &ledger + &ledger;
         assert_eq!(twice.total().recorded, 20);
         assert_eq!(twice.kind(Kind::Span).dropped.by(Reason::TlsGone), 2);
+        let exemplars = ledger.exemplars();
+        assert_eq!(exemplars.to_string(), "exemplars offered=7 kept=1 replaced=2 no_room=3");
+        assert_eq!((exemplars.in_flight(), twice.exemplars().in_flight()), (1, 2));
+        assert_eq!(twice.exemplars().to_words(), [14, 2, 4, 6]);
     }
 
     #[test]
@@ -367,12 +408,16 @@ mod tests {
         lane.clamped();
         lane.coarse();
         lane.dropped(Kind::Sample, Reason::Invalid);
+        lane.exemplar_sent();
+        lane.exemplar_without_room();
+        lane.shared_exemplars_lost(1);
         all.absorb(&lane);
         all.absorb(&lane);
-        let ledger = Ledger::of([0; KINDS], std::iter::once((&all, 0)));
+        let ledger = Ledger::of([0; KINDS], [0; 2], std::iter::once((&all, 0)));
         assert_eq!((ledger.clamped(), ledger.coarse()), (2, 2));
         assert_eq!(ledger.total().recorded, 4);
         assert_eq!(ledger.kind(Kind::Sample).dropped.by(Reason::Invalid), 2);
+        assert_eq!(ledger.exemplars().to_words(), [4, 0, 0, 4]);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 use crate::sync::{AtomicU64, Ordering};
 
 /// The kinds of record that travel through a lane. Counter and gauge cells are not among them: they are read in
-/// place, so there is no way on which one could be lost.
+/// place, so none can be lost on the way. Nor are exemplars: the sample is the record, and
+/// [`Ledger::exemplars`](crate::Ledger::exemplars) counts what became of its exemplar.
 ///
 /// ```
 /// use tellane::Kind;
@@ -28,12 +29,10 @@ pub enum Kind {
     Span = 1,
     /// A log record.
     Log = 2,
-    /// A sample's value once more, with the span it was recorded in.
-    Exemplar = 3,
 }
 
 /// Number of kinds.
-pub(crate) const KINDS: usize = 4;
+pub(crate) const KINDS: usize = 3;
 
 impl std::fmt::Display for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -48,7 +47,7 @@ impl Kind {
     /// use tellane::Kind;
     /// assert_eq!(Kind::ALL.first(), Some(&Kind::Sample));
     /// ```
-    pub const ALL: [Self; KINDS] = [Self::Sample, Self::Span, Self::Log, Self::Exemplar];
+    pub const ALL: [Self; KINDS] = [Self::Sample, Self::Span, Self::Log];
 
     /// The kind's name in metrics and reports.
     ///
@@ -60,7 +59,6 @@ impl Kind {
             Self::Sample => "sample",
             Self::Span => "span",
             Self::Log => "log",
-            Self::Exemplar => "exemplar",
         }
     }
 }
@@ -187,6 +185,12 @@ pub(crate) struct Tally {
     clamped: AtomicU64,
     /// Samples that kept only their power of two: past the spill cap, or from a thread without a lane.
     coarse: AtomicU64,
+    /// Exemplars that went into the ring.
+    exemplars_sent: AtomicU64,
+    /// Exemplars that were never sent: the ring had no room for them.
+    exemplars_no_room: AtomicU64,
+    /// Exemplars that were sent and that no histogram took.
+    exemplars_lost: AtomicU64,
 }
 
 impl Default for Tally {
@@ -203,6 +207,9 @@ impl Default for Tally {
             logs_shed: std::array::from_fn(|_| AtomicU64::new(0)),
             clamped: AtomicU64::new(0),
             coarse: AtomicU64::new(0),
+            exemplars_sent: AtomicU64::new(0),
+            exemplars_no_room: AtomicU64::new(0),
+            exemplars_lost: AtomicU64::new(0),
         }
     }
 }
@@ -279,6 +286,17 @@ impl Tally {
     pub(crate) fn coarse(&self) {
         bump(&self.coarse);
     }
+
+    /// Called before the exemplar is published, like [`sent`](Self::sent).
+    #[inline]
+    pub(crate) fn exemplar_sent(&self) {
+        bump(&self.exemplars_sent);
+    }
+
+    #[inline]
+    pub(crate) fn exemplar_without_room(&self) {
+        bump(&self.exemplars_no_room);
+    }
 }
 
 /// The writes of threads that share a tally.
@@ -314,6 +332,12 @@ impl Tally {
         self.clamped.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Exemplars were sent and no histogram took them.
+    #[cold]
+    pub(crate) fn shared_exemplars_lost(&self, exemplars: u64) {
+        self.exemplars_lost.fetch_add(exemplars, Ordering::Relaxed);
+    }
+
     /// Takes over the counts of a lane that is being retired.
     pub(crate) fn absorb(&self, other: &Self) {
         for (mine, theirs) in self.all().zip(other.all()) {
@@ -325,6 +349,7 @@ impl Tally {
         let arrays = self.sent.iter().chain(&self.switched_off);
         let arrays = arrays.chain(self.dropped.iter().flatten()).chain(self.lost.iter().flatten());
         let arrays = arrays.chain(&self.logs_shed);
+        let arrays = arrays.chain([&self.exemplars_sent, &self.exemplars_no_room, &self.exemplars_lost]);
         arrays.chain([&self.unsampled, &self.held_back, &self.clamped, &self.coarse])
     }
 }
@@ -367,5 +392,12 @@ impl Tally {
 
     pub(crate) fn read_coarse(&self) -> u64 {
         self.coarse.load(Ordering::Relaxed)
+    }
+
+    /// Exemplars offered, and those of them that got no place.
+    pub(crate) fn read_exemplars(&self) -> (u64, u64) {
+        let [sent, no_room, lost] = [&self.exemplars_sent, &self.exemplars_no_room, &self.exemplars_lost]
+            .map(|count| count.load(Ordering::Relaxed));
+        (sent + no_room, no_room + lost)
     }
 }

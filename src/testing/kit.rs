@@ -421,8 +421,8 @@ impl Kit {
         view.unwrap_or_else(|| panic!("no histogram {name}{labels:?} in {}", series(&taken)))
     }
 
-    /// Ends the instance, and asserts that of all that was recorded each record is accounted for: aggregated, dropped
-    /// for a reason, or left out on purpose.
+    /// Ends the instance, and asserts that each record is accounted for: aggregated, dropped for a reason, or left out
+    /// on purpose. Asserts the same of exemplars: kept, replaced, or without room.
     ///
     /// ```
     /// use tellane::{Config, Kind, testing::Kit};
@@ -432,11 +432,14 @@ impl Kit {
     /// ```
     ///
     /// # Panics
-    /// If a record is not, or the instance does not end within a minute.
+    /// If an account does not add up, or the instance does not end within a minute.
     #[track_caller]
     pub fn end(&self) -> Ledger {
         let end = self.telemetry.shutdown(PATIENCE);
         assert!(end.finished, "the aggregator has not ended");
+        let exemplars = end.ledger.exemplars();
+        let settled = exemplars.kept + exemplars.replaced + exemplars.no_room;
+        assert_eq!(exemplars.offered, settled, "{exemplars:?}");
         for kind in Kind::ALL {
             let account = end.ledger.kind(kind);
             let found = account.aggregated + account.dropped.total() + account.suppressed();

@@ -33,6 +33,8 @@ pub(crate) fn assert_balanced(ledger: &Ledger) {
         assert_eq!(account.recorded, found, "{kind:?}: {account:?}");
         assert_eq!(account.in_flight, 0, "{kind:?}: {account:?}");
     }
+    let exemplars = ledger.exemplars();
+    assert_eq!(exemplars.offered, exemplars.kept + exemplars.replaced + exemplars.no_room, "{exemplars:?}");
 }
 
 /// What must hold of any ledger, read at any moment.
@@ -43,6 +45,9 @@ pub(crate) fn assert_possible(ledger: &Ledger) {
         let found = account.aggregated + account.dropped.total() + account.suppressed();
         assert!(account.recorded >= found, "{kind:?}: {account:?}");
     }
+    let exemplars = ledger.exemplars();
+    let settled = exemplars.kept + exemplars.replaced + exemplars.no_room;
+    assert!(exemplars.offered >= settled, "{exemplars:?}");
 }
 
 /// What must hold of any snapshot: no histogram is torn.

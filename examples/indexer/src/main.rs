@@ -21,7 +21,7 @@ use index::{Frequency, Index};
 use meters::Meters;
 use options::{HELP, Options};
 use progress::{Progress, REFRESH};
-use report::{Findings, Totals};
+use report::{Findings, Suppressed, Totals};
 use std::error::Error;
 use std::io::{self, Write, stdout};
 use std::process::ExitCode;
@@ -64,6 +64,11 @@ impl Results {
     pub(crate) fn all_passes(&self) -> u64 {
         (1 + self.on.len() + self.off.len()) as u64
     }
+
+    /// Records of the passes with telemetry off: skipped on purpose.
+    fn suppressed(&self) -> u64 {
+        self.off.iter().map(|pass| pass.records).sum()
+    }
 }
 
 fn main() -> ExitCode {
@@ -105,10 +110,11 @@ fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     if *snapshot.ledger() != shutdown.ledger {
         text += &format!("{}\n", shutdown.ledger);
     }
-    print(&text)?;
-
     let total = shutdown.ledger.total();
     let lost = total.dropped.total();
+    text += &format!("{}\n", Suppressed { by_passes: results.suppressed(), total: total.suppressed() });
+    print(&text)?;
+
     if lost > 0 {
         eprintln!("indexer: {lost} records were dropped, by the reasons above");
     }

@@ -43,6 +43,27 @@ impl Totals {
     }
 }
 
+/// The last line, below the ledger: half of the records are suppressed there, since half of the passes ran with
+/// telemetry off. That is no loss and must not read like one.
+#[derive(Debug)]
+pub(crate) struct Suppressed {
+    /// Records of the passes with telemetry off.
+    pub(crate) by_passes: u64,
+    /// All suppressed records.
+    pub(crate) total: u64,
+}
+
+impl Display for Suppressed {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let passes = grouped(self.by_passes);
+        write!(f, "suppressed: the {passes} records of the passes with telemetry off, left out on purpose")?;
+        match self.total.saturating_sub(self.by_passes) {
+            0 => Ok(()),
+            others => write!(f, "; {} while tellane's switch was off by itself", grouped(others)),
+        }
+    }
+}
+
 /// Traces shown.
 const SLOWEST: usize = 3;
 

@@ -1,6 +1,7 @@
 //! What may be registered, started, merged and asked for, what is refused and how it says so; and that instances side
 //! by side do not meet.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tellane::testing::Kit;
 use tellane::{
@@ -191,6 +192,50 @@ fn snapshot_errors_say_what_happened() {
     ];
     assert_eq!(texts, expected);
     // That each occurs: Deadline and OwnThread in shutdown.rs, Forked in fork.rs, Ended in faults.rs.
+}
+
+/// A histogram is shown under three more names. Of two threads that register a name and one of these at once, one
+/// succeeds.
+#[test]
+fn a_histogram_and_a_name_derived_from_it_are_not_both_registered() {
+    const ROUNDS: usize = 20_000;
+    let kit = Kit::new();
+    let telemetry = kit.telemetry();
+    let arrived = AtomicUsize::new(0);
+    // Threads that a barrier wakes run one after the other: only threads that spin meet in the registry.
+    let meet = |round: usize| {
+        arrived.fetch_add(1, Ordering::SeqCst);
+        for spins in 1.. {
+            if arrived.load(Ordering::SeqCst) >= 2 * (round + 1) {
+                break;
+            }
+            if spins % 1_000 == 0 {
+                std::thread::yield_now(); // the other thread may have no core
+            }
+        }
+    };
+    let (histograms, derived) = std::thread::scope(|scope| {
+        let histograms = scope.spawn(|| {
+            let register = |round| {
+                let name = format!("wait_{round}");
+                meet(round);
+                telemetry.histogram(&name).register().is_ok()
+            };
+            (0..ROUNDS).map(register).collect::<Vec<bool>>()
+        });
+        let derived = scope.spawn(|| {
+            let register = |round| {
+                let name = format!("wait_{round}_{}", ["bucket", "sum", "count"][round % 3]);
+                meet(round);
+                telemetry.gauge(&name).register().is_ok()
+            };
+            (0..ROUNDS).map(register).collect::<Vec<bool>>()
+        });
+        (histograms.join().expect("no panic"), derived.join().expect("no panic"))
+    });
+    for round in 0..ROUNDS {
+        assert_ne!(histograms[round], derived[round], "round {round}: one of the two is registered");
+    }
 }
 
 #[test]

@@ -246,6 +246,9 @@ pub(crate) struct Registry {
     pub(crate) catalogue: boxcar::Vec<Arc<Series>>,
     /// By name, every set of label names there is; the first one speaks for the name.
     pub(super) metrics: DashMap<Arc<str>, Vec<Arc<Metric>>>,
+    /// Held while a name is checked and inserted. A histogram reserves three more names, which live in other shards of
+    /// `metrics`, so the lock of one shard cannot make the check and the insertion one step.
+    pub(super) naming: Mutex<()>,
     /// Series numbers are given out one at a time, and counters raised.
     pub(super) numbering: Mutex<()>,
     faults: Mutex<Vec<Fault>>,
@@ -278,6 +281,7 @@ impl Registry {
             names: Names::new(names_cap),
             catalogue: boxcar::Vec::new(),
             metrics: DashMap::new(),
+            naming: Mutex::new(()),
             numbering: Mutex::new(()),
             faults: Mutex::new(Vec::new()),
             tracing,
@@ -305,6 +309,7 @@ impl Registry {
         if self.directory.is_forked() {
             return Err(RegisterError::Forked);
         }
+        let _one_name_at_a_time = self.naming.lock();
         self.check_derived_names(&wanted)?;
         match self.metrics.entry(Arc::clone(&wanted.name)) {
             Entry::Occupied(there) => {
@@ -333,7 +338,8 @@ impl Registry {
         Arc::new(Metric { descriptor: Arc::new(wanted), set: 0, name: Arc::new(name) })
     }
 
-    /// A histogram is shown under three more names; nobody else may have them.
+    /// Refuses a histogram whose derived names are taken, and a metric whose name is derived from a histogram. The
+    /// caller holds `naming` until it has inserted the name.
     pub(super) fn check_derived_names(&self, wanted: &Descriptor) -> Result<(), RegisterError> {
         let name = &*wanted.name;
         for suffix in ["_bucket", "_sum", "_count"] {

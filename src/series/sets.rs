@@ -21,12 +21,6 @@ impl Registry {
         if self.directory.is_forked() {
             return Err(RegisterError::Forked);
         }
-        self.check_derived_names(&wanted)?;
-        // Before the entry is held: counting looks at every shard. Two at once may exceed the cap by one.
-        let is_known = self.metrics.contains_key(&wanted.name);
-        if !is_known && self.metrics.len() >= self.names.cap {
-            return Err(RegisterError::Exhausted);
-        }
         let names = wanted.labels.clone();
         let metric = self.set(wanted)?;
         let own = &metric.descriptor.labels;
@@ -42,6 +36,13 @@ impl Registry {
 
     /// The set with these label names, or the one that takes what has no room.
     fn set(&self, wanted: Descriptor) -> Result<Arc<Metric>, RegisterError> {
+        let _one_name_at_a_time = self.naming.lock();
+        self.check_derived_names(&wanted)?;
+        // Before the entry is held: counting locks every shard.
+        let is_known = self.metrics.contains_key(&wanted.name);
+        if !is_known && self.metrics.len() >= self.names.cap {
+            return Err(RegisterError::Exhausted);
+        }
         match self.metrics.entry(Arc::clone(&wanted.name)) {
             Entry::Occupied(mut there) => {
                 let sets = there.get_mut();

@@ -32,7 +32,6 @@ pub(crate) struct Found {
 pub(crate) struct Step {
     registry: Arc<Registry>,
     service: Arc<str>,
-    version: u64,
     lanes: Vec<Reader>,
     /// Words copied out of a ring; those before `read` have been folded.
     words: Vec<u64>,
@@ -81,7 +80,6 @@ impl Step {
         Self {
             anchor: registry.directory.clock.anchor(),
             service,
-            version: 0,
             lanes: Vec::new(),
             words: Vec::with_capacity(CHUNK + layout::WORDS_MAX),
             read: 0,
@@ -150,18 +148,27 @@ impl Step {
 
     pub(super) fn retire_surplus(&mut self) {
         let directory = self.directory();
-        while directory.retire(|lane| self.last_look(lane)) {}
+        let mut retiring = None;
+        while directory.retire(|lane| retiring = self.last_look(lane)) {
+            // Only now: should anything fail before, the lane is idle again, and its reader knows what it has read.
+            retiring.take().into_iter().for_each(|at| self.forget(at));
+        }
+    }
+
+    /// Drops the reader of a lane that is retired; the last reader moves to its place.
+    fn forget(&mut self, at: usize) {
+        self.lanes.swap_remove(at);
+        if let Some(moved) = self.lanes.get(at) {
+            moved.lane.reader.store(at, Ordering::Relaxed);
+        }
     }
 
     fn meet_lanes(&mut self, directory: &Directory) {
         let lanes = &mut self.lanes;
-        directory.roll_call(&mut self.version, |all| {
-            lanes.retain(|reader| all.iter().any(|lane| Arc::ptr_eq(lane, &reader.lane)));
-            for lane in all {
-                if !lanes.iter().any(|reader| Arc::ptr_eq(lane, &reader.lane)) {
-                    lanes.push(Reader::new(lane));
-                }
-            }
+        directory.roll_call(|lane| {
+            // Relaxed, here and above: only the aggregator reads and writes the index.
+            lane.reader.store(lanes.len(), Ordering::Relaxed);
+            lanes.push(Reader::new(&lane));
         });
     }
 
@@ -207,21 +214,19 @@ impl Step {
         drained
     }
 
-    /// A lane whose thread is gone and that nobody else will have. Under the roster's lock. Its thread may have come
-    /// and gone since the last roll call: then this is the first look as well.
-    fn last_look(&mut self, lane: &Arc<Lane>) {
-        let met = self.lanes.iter().position(|reader| Arc::ptr_eq(&reader.lane, lane));
-        let at = match met {
-            Some(at) => at,
-            None if planted(Bug::UnmetLane) => return,
-            None => {
-                self.lanes.push(Reader::new(lane));
-                self.lanes.len() - 1
-            }
-        };
+    /// Drains a lane whose thread is gone and that no other thread will have; returns its reader's index. The lane may
+    /// have come and gone since the last roll call. It joined before it became idle, so a roll call now meets it.
+    fn last_look(&mut self, lane: &Lane) -> Option<usize> {
+        if !planted(Bug::UnmetLane) {
+            self.meet_lanes(&self.directory());
+        }
+        let at = lane.reader.load(Ordering::Relaxed);
+        if at == Lane::UNMET {
+            return None;
+        }
         self.drain(at);
         self.take_spill(at);
-        self.lanes.swap_remove(at);
+        Some(at)
     }
 
     fn take_spill(&mut self, at: usize) {

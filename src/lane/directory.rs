@@ -64,9 +64,11 @@ pub(crate) struct Directory {
 pub(crate) struct Roster {
     all: Vec<Arc<Lane>>,
     idle: Vec<Arc<Lane>>,
+    /// Lanes that the aggregator has not met yet.
+    joined: Vec<Arc<Lane>>,
+    /// Lanes that are being built outside the lock; they count against the cap.
+    coming: usize,
     closed: bool,
-    /// Changes whenever a lane comes or goes.
-    version: u64,
 }
 
 /// A lane on its way out. Dropped before it is retired (a panic), it becomes idle again.
@@ -80,6 +82,17 @@ impl Drop for Surplus<'_> {
     fn drop(&mut self) {
         if !self.retired.get() {
             self.directory.hand_back(Arc::clone(&self.lane));
+        }
+    }
+}
+
+impl Roster {
+    /// Takes a lane off the list in constant time: the last lane moves to its place.
+    fn remove(&mut self, lane: &Lane) {
+        let place = lane.place.load(Ordering::Relaxed); // written under the roster's lock only
+        self.all.swap_remove(place);
+        if let Some(moved) = self.all.get(place) {
+            moved.place.store(place, Ordering::Relaxed);
         }
     }
 }
@@ -183,22 +196,33 @@ impl Directory {
         self.roster.lock().closed
     }
 
-    /// A lane for a new thread: an idle one, or a new one if the cap allows.
+    /// A lane for a new thread: an idle one, or a new one if the cap allows. A new lane is built without the lock:
+    /// its memory comes from the kernel, and other first touches must not wait for that.
     pub(crate) fn take_lane(&self) -> Result<Arc<Lane>, Reason> {
+        {
+            let mut roster = self.roster.lock();
+            if roster.closed {
+                return Err(Reason::AfterShutdown);
+            }
+            if let Some(lane) = roster.idle.pop() {
+                return Ok(lane);
+            }
+            if roster.all.len() + roster.coming >= self.limits.lanes {
+                return Err(Reason::TooManyThreads);
+            }
+            roster.coming += 1;
+        }
+        let lane = Lane::new(&self.limits, Mode::Off);
         let mut roster = self.roster.lock();
+        roster.coming -= 1;
         if roster.closed {
-            return Err(Reason::AfterShutdown);
+            return Err(Reason::AfterShutdown); // closed meanwhile: no lane joins any more
         }
-        if let Some(lane) = roster.idle.pop() {
-            return Ok(lane);
-        }
-        if roster.all.len() >= self.limits.lanes {
-            return Err(Reason::TooManyThreads);
-        }
-        let lane = Lane::new(&self.limits, self.mode());
+        lane.set_mode(self.mode()); // under the lock, as in `apply_mode`
+        lane.place.store(roster.all.len(), Ordering::Relaxed);
         roster.all.push(Arc::clone(&lane));
         if !planted(Bug::LostRegistration) {
-            roster.version += 1;
+            roster.joined.push(Arc::clone(&lane));
         }
         Ok(lane)
     }
@@ -208,13 +232,17 @@ impl Directory {
         self.roster.lock().idle.push(lane);
     }
 
-    /// The lanes, if they are others than those of `version`.
-    pub(crate) fn roll_call(&self, version: &mut u64, lanes: impl FnOnce(&[Arc<Lane>])) {
-        let roster = self.roster.lock();
-        if roster.version != *version {
-            *version = roster.version;
-            lanes(&roster.all);
-        }
+    /// Calls `meet` once for each lane that joined since the last call. The work is that of the new lanes, and the
+    /// lock is not held for it: ten thousand threads that start at once would otherwise wait for each other's roll calls.
+    pub(crate) fn roll_call(&self, meet: impl FnMut(Arc<Lane>)) {
+        let joined = std::mem::take(&mut self.roster.lock().joined);
+        joined.into_iter().for_each(meet);
+    }
+
+    /// Every lane on the roster.
+    #[cfg(all(test, not(tellane_loom)))]
+    pub(crate) fn lanes(&self) -> Vec<Arc<Lane>> {
+        self.roster.lock().all.clone()
     }
 
     /// Takes one surplus idle lane off the roster for good. Its thread is gone and no other will have it, but it may
@@ -230,8 +258,7 @@ impl Directory {
         let mut counts = vec![0; self.shared_cells.count()];
         lane.cells.add_to(0, &mut counts);
         let mut roster = self.roster.lock();
-        roster.all.retain(|other| !Arc::ptr_eq(other, lane));
-        roster.version += 1;
+        roster.remove(lane);
         for (index, count) in counts.into_iter().enumerate().filter(|(_, count)| *count != 0) {
             self.share_count(index, count);
         }
@@ -313,5 +340,51 @@ impl Directory {
         self.shared.shared_sent(Kind::Sample);
         self.shared.shared_coarse();
         commons.add(value);
+    }
+}
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+
+    fn directory(lanes: usize) -> Directory {
+        let limits = Limits { ring_words: 2, spill_words: 0, first_cells: 0, lanes, idle: 0 };
+        let (clock, _hand) = Clock::mock();
+        Directory::new(1, limits, clock, Duration::ZERO, Duration::ZERO)
+    }
+
+    /// The work of all roll calls together is that of the lanes that joined, however many there are already.
+    #[test]
+    fn a_roll_call_visits_the_lanes_that_are_new() {
+        const LANES: usize = 2_000;
+        let directory = directory(LANES);
+        let mut met = Vec::new();
+        for _ in 0..LANES {
+            let lane = directory.take_lane().expect("below the cap");
+            let before = met.len();
+            directory.roll_call(|lane| met.push(lane));
+            assert_eq!(met.len(), before + 1, "one lane is new, one lane is visited");
+            assert!(Arc::ptr_eq(&met[before], &lane));
+        }
+        directory.roll_call(|_| unreachable!("no lane is new"));
+        assert_eq!(directory.take_lane().err(), Some(Reason::TooManyThreads));
+    }
+
+    #[test]
+    fn a_lane_in_the_middle_is_retired_and_no_other() {
+        let directory = directory(5);
+        let lanes: Vec<_> = (0..5).map(|_| directory.take_lane().expect("below the cap")).collect();
+        let mut left: Vec<usize> = (0..5).collect();
+        for gone in [1, 4, 0, 2, 3] {
+            directory.hand_back(Arc::clone(&lanes[gone]));
+            assert!(directory.retire(|lane| assert!(Arc::ptr_eq(lane, &lanes[gone]))));
+            left.retain(|lane| *lane != gone);
+            let there = directory.lanes();
+            let is_there = |lane: &usize| there.iter().any(|other| Arc::ptr_eq(other, &lanes[*lane]));
+            assert!(
+                there.len() == left.len() && left.iter().all(is_there),
+                "{gone} is gone, {left:?} are left"
+            );
+        }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) use spill::{Commons, Near, Slot, Spill};
 use crate::record;
 use crate::stats::{Layout, Tally};
 use crate::sync::plant::{Bug, planted};
-use crate::sync::{Arc, Ordering, fence};
+use crate::sync::{Arc, AtomicUsize, Ordering, fence};
 use cells::Cells;
 use crossbeam_utils::CachePadded;
 
@@ -35,15 +35,24 @@ pub(crate) struct Lane {
     pub(crate) tally: CachePadded<Tally>,
     pub(crate) cells: Cells,
     pub(crate) spill: Spill,
+    /// Index in the roster. Written under the roster's lock.
+    place: AtomicUsize,
+    /// Index among the aggregator's readers, [`UNMET`](Self::UNMET) before its first roll call. The aggregator's own.
+    pub(crate) reader: AtomicUsize,
 }
 
 impl Lane {
+    /// No reader yet.
+    pub(crate) const UNMET: usize = usize::MAX;
+
     fn new(limits: &Limits, mode: Mode) -> Arc<Self> {
         Arc::new(Self {
             ring: Ring::new(limits.ring_words, mode),
             tally: CachePadded::new(Tally::default()),
             cells: Cells::new(limits.first_cells),
             spill: Spill::new(limits.spill_words),
+            place: AtomicUsize::new(0),
+            reader: AtomicUsize::new(Self::UNMET),
         })
     }
 

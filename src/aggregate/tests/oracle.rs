@@ -104,9 +104,8 @@ fn histograms_hold_what_a_list_of_values_holds() {
         }
         oracle.check(&mut bench)?;
         assert_balanced(&bench.ledger());
-        bench.registry.directory.roll_call(&mut 0, |lanes| {
-            ways[2].update(|spilled| spilled + lanes.iter().map(|lane| lane.spill.samples()).sum::<u64>());
-        });
+        let lanes = bench.registry.directory.lanes();
+        ways[2].update(|spilled| spilled + lanes.iter().map(|lane| lane.spill.samples()).sum::<u64>());
         ways[3].update(|shared| shared + bench.ledger().coarse());
         bench.registry.directory.close(); // or this thread would keep its place there
     });

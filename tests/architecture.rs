@@ -43,9 +43,10 @@ const NEVER: [(&str, &str); 3] = [("aggregate", "metrics"), ("aggregate", "trace
 const SHIM: [&str; 2] = ["sync.rs", "model.rs"];
 
 /// Files that may say `unsafe`, and why is in their heads.
-const UNSAFE: [&str; 7] = [
+const UNSAFE: [&str; 8] = [
     "sync.rs",
     "clock.rs",
+    "lane/desk.rs",
     "lane/local.rs",
     "lane/fork.rs",
     "lane/ring.rs",

@@ -164,6 +164,7 @@ struct Text<V: Copy> {
 const AS_SHIFT: u32 = 56;
 
 impl<V: Copy + Default> Met<V> {
+    #[cfg(all(test, not(tellane_loom)))]
     fn new() -> Self {
         Self { places: std::array::from_fn(|_| Text::default()), filled: Cell::new(0) }
     }
@@ -252,20 +253,39 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
+    /// A desk of a thread that has no span open and knows no text.
+    ///
+    /// It is built where it stays: as a value it would pass over the stack, twice its 20 KiB, four times that in a
+    /// debug build, and a first touch would abort on a thread with a small stack.
+    #[allow(unsafe_code)] // safe Rust builds a value before it moves it into its box
     pub(crate) fn new() -> Box<Self> {
-        Box::new(Self {
-            depth: Cell::new(0),
-            open: [const { Cell::new(Ids { trace_id: 0, span_id: 0, marks: Marks(0) }) }; DEPTH],
-            names: Met::new(),
-            keys: Met::new(),
-            carried: RefCell::new(Vec::new()),
-            examples: [const { Cell::new(0) }; EXAMPLES],
-            blocks: RefCell::new(Vec::with_capacity(BLOCKS)),
-            // std seeds this from the operating system, once a thread, and varies it each time; the process tells a fork's
-            // child apart.
-            seed: Cell::new(RandomState::new().hash_one(std::process::id())),
-            last_span: Cell::new(RandomState::new().hash_one(std::process::id())),
-        })
+        let mut desk = Box::<Self>::new_zeroed();
+        let at = desk.as_mut_ptr();
+        // SAFETY: `at` points to memory of the box, for all of a desk. The four fields written are those for which zeros
+        // are no value or the wrong one. All others are cells of integers, arrays of them, and plain structs of
+        // them, for which zeros are a value: no span, no text, no epoch.
+        let desk = unsafe {
+            (&raw mut (*at).carried).write(RefCell::new(Vec::new()));
+            (&raw mut (*at).blocks).write(RefCell::new(Vec::with_capacity(BLOCKS)));
+            // std seeds a `RandomState` from the operating system, once a thread, and varies it each time. The process
+            // id tells a fork's child apart.
+            (&raw mut (*at).seed).write(Cell::new(RandomState::new().hash_one(std::process::id())));
+            (&raw mut (*at).last_span).write(Cell::new(RandomState::new().hash_one(std::process::id())));
+            desk.assume_init()
+        };
+        // A new field fails to compile here, so that nobody adds one for which zeros are no value.
+        let Self {
+            depth: _,
+            open: _,
+            names: _,
+            keys: _,
+            carried: _,
+            examples: _,
+            blocks: _,
+            seed: _,
+            last_span: _,
+        } = &*desk;
+        desk
     }
 
     /// The id of a trace, never 0. Its low half is random, as sampling and W3C's flag want it; the high half is the state

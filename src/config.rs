@@ -91,7 +91,8 @@ pub struct Config {
     pub probe_lease: Duration,
     /// Restarts of the aggregator in a row before it counts as dead. Default 5.
     pub restarts_max: u32,
-    /// How long dropping the last handle may wait for the last records. Default 1 s.
+    /// How long dropping the last handle may wait for the last records; of the installed instance, for its flush.
+    /// Default 1 s.
     pub drop_deadline: Duration,
 }
 

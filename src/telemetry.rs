@@ -32,8 +32,11 @@ const REQUESTS: usize = 64;
 
 /// One telemetry pipeline: lanes, registry, aggregator. Clone it freely; several live side by side in one process.
 ///
-/// Dropping the last clone shuts the pipeline down, waiting at most [`Config::drop_deadline`]; handles that outlive it
-/// do nothing more than count what they drop.
+/// Dropping the last clone of an instance that was started with [`start`](Builder::start) shuts it down, waiting at
+/// most [`Config::drop_deadline`]; counters, tracers and loggers that outlive it only count what they drop.
+///
+/// The installed instance belongs to the process: dropping the last clone of what [`install`](Builder::install)
+/// returned flushes it, within the same deadline, and does not end it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,8 +47,23 @@ const REQUESTS: usize = 64;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "dropping the last handle shuts the pipeline down"]
-pub struct Telemetry(Arc<Inner>);
+#[must_use = "keep it until the end of `main`: dropping the last clone flushes, and ends an instance made by `start`"]
+pub struct Telemetry(Arc<Inner>, #[expect(dead_code, reason = "held for its drop")] Option<Arc<FlushOnDrop>>);
+
+/// The installed instance, for the life of the process. No handle's drop is the last one, so none shuts it down.
+static INSTALLED: std::sync::OnceLock<Arc<Inner>> = std::sync::OnceLock::new();
+
+/// Shared by the clones of what `install` returned; the last one to go flushes the instance.
+#[derive(Debug)]
+struct FlushOnDrop(Arc<Inner>);
+
+impl Drop for FlushOnDrop {
+    fn drop(&mut self) {
+        // A drop has nobody to tell. In the child of a fork, on the aggregator's own thread and after a shutdown there
+        // is nothing to flush, and this returns at once.
+        let _flushed = self.0.snapshot(self.0.config.drop_deadline);
+    }
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -227,17 +245,30 @@ impl Builder {
         }
         worker.spawn().map_err(StartError::Thread)?;
         enlist(&registry);
-        Ok(Telemetry(Arc::new(Inner { registry, config, step, latest, requests, answering, mail, ended })))
+        let inner = Inner { registry, config, step, latest, requests, answering, mail, ended };
+        Ok(Telemetry(Arc::new(inner), None))
     }
 
     /// Starts an instance and makes it the global one, which statics record into. There is one for the life of the
-    /// process: after its shutdown, statics count what they drop.
+    /// process.
+    ///
+    /// Keep the returned handle until the end of `main`. Its drop flushes: within [`Config::drop_deadline`], everything
+    /// recorded before is aggregated and log records are written. The drop does not end the instance, and statics go
+    /// on recording; [`Telemetry::installed`] returns another handle. Only [`Telemetry::shutdown`] ends it, and from
+    /// then on statics count what they drop. What is recorded after the last flush and before the end of the process
+    /// is not written.
     ///
     /// ```
-    /// use tellane::{StartError, Telemetry};
+    /// use tellane::{LazyCounter, StartError, Telemetry};
+    /// static ORDERS: LazyCounter = tellane::counter!("orders_total", "Orders placed.");
+    ///
     /// let telemetry = Telemetry::builder("shop").install()?;
     /// assert!(matches!(Telemetry::builder("shop").install(), Err(StartError::AlreadyInstalled)));
-    /// # drop(telemetry);
+    /// drop(telemetry); // flushes
+    /// ORDERS.inc(); // is counted all the same
+    /// let telemetry = Telemetry::installed().expect("installed above");
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
+    /// assert_eq!(snapshot.counter("orders_total", &[]), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -249,8 +280,14 @@ impl Builder {
         if crate::series::global().is_some() {
             return Err(StartError::AlreadyInstalled);
         }
-        let telemetry = self.start()?;
-        if install_global(&telemetry.0.registry) { Ok(telemetry) } else { Err(StartError::AlreadyInstalled) }
+        let Telemetry(inner, _) = self.start()?;
+        // Kept before statics can find it: from the first record on, no drop ends the instance.
+        INSTALLED.get_or_init(|| Arc::clone(&inner));
+        if !install_global(&inner.registry) {
+            return Err(StartError::AlreadyInstalled);
+        }
+        let flush = Arc::new(FlushOnDrop(Arc::clone(&inner)));
+        Ok(Telemetry(inner, Some(flush)))
     }
 
     fn parts(&self) -> (Arc<Registry>, Step) {
@@ -332,6 +369,21 @@ impl Telemetry {
             sinks: Vec::new(),
             injector: Injector::default(),
         }
+    }
+
+    /// Another handle to the installed instance, also when the one that [`install`](Builder::install) returned is gone;
+    /// `None` if nothing was installed. Dropping this handle neither flushes nor ends the instance.
+    ///
+    /// ```
+    /// use tellane::Telemetry;
+    /// assert!(Telemetry::installed().is_none());
+    /// let _ = Telemetry::builder("shop").install()?;
+    /// let telemetry = Telemetry::installed().expect("installed above");
+    /// assert!(telemetry.shutdown(std::time::Duration::from_secs(5)).finished);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn installed() -> Option<Self> {
+        INSTALLED.get().map(|inner| Self(Arc::clone(inner), None))
     }
 
     /// A counter: a count that only grows.
@@ -501,41 +553,7 @@ impl Telemetry {
     /// [`SnapshotError::Deadline`] if the aggregator does not answer in time: it is stalled, or there is more to drain
     /// than the deadline allows.
     pub fn snapshot(&self, deadline: Duration) -> Result<Arc<Snapshot>, SnapshotError> {
-        if self.0.registry.directory.is_forked() {
-            return Err(SnapshotError::Forked);
-        }
-        if is_own_thread() {
-            return Err(SnapshotError::OwnThread);
-        }
-        let until = deadline_in(deadline); // one for both waits
-        let (asker, answer) = bounded(1);
-        match self.0.requests.send_deadline(Request::Snapshot(asker), until) {
-            Ok(()) => {}
-            Err(SendTimeoutError::Timeout(_)) => return Err(SnapshotError::Deadline { after: deadline }),
-            Err(SendTimeoutError::Disconnected(_)) => return Ok(self.last(until)),
-        }
-        let taken = select! {
-            recv(answer) -> taken => taken.ok(),
-            recv(self.0.answering) -> _never_sent => answer.try_recv().ok(),
-            default(left_until(until)) => {
-                return Err(SnapshotError::Deadline { after: deadline });
-            }
-        };
-        match taken {
-            Some(taken) => {
-                self.0.wait_for_sinks(until);
-                Ok(taken)
-            }
-            // It shut down before it came to this request: the last snapshot is there.
-            None if self.0.registry.directory.is_closed() => Ok(self.last(until)),
-            None => Err(SnapshotError::Ended),
-        }
-    }
-
-    /// The snapshot of a pipeline that takes no more of them.
-    fn last(&self, until: std::time::Instant) -> Arc<Snapshot> {
-        self.0.wait_for_sinks(until);
-        self.latest()
+        self.0.snapshot(deadline)
     }
 
     /// The last snapshot taken, by request or on the flush interval. Never waits.
@@ -638,6 +656,45 @@ impl Telemetry {
 }
 
 impl Inner {
+    /// [`Telemetry::snapshot`].
+    fn snapshot(&self, deadline: Duration) -> Result<Arc<Snapshot>, SnapshotError> {
+        if self.registry.directory.is_forked() {
+            return Err(SnapshotError::Forked);
+        }
+        if is_own_thread() {
+            return Err(SnapshotError::OwnThread);
+        }
+        let until = deadline_in(deadline); // one for both waits
+        let (asker, answer) = bounded(1);
+        match self.requests.send_deadline(Request::Snapshot(asker), until) {
+            Ok(()) => {}
+            Err(SendTimeoutError::Timeout(_)) => return Err(SnapshotError::Deadline { after: deadline }),
+            Err(SendTimeoutError::Disconnected(_)) => return Ok(self.last(until)),
+        }
+        let taken = select! {
+            recv(answer) -> taken => taken.ok(),
+            recv(self.answering) -> _never_sent => answer.try_recv().ok(),
+            default(left_until(until)) => {
+                return Err(SnapshotError::Deadline { after: deadline });
+            }
+        };
+        match taken {
+            Some(taken) => {
+                self.wait_for_sinks(until);
+                Ok(taken)
+            }
+            // It shut down before it came to this request: the last snapshot is there.
+            None if self.registry.directory.is_closed() => Ok(self.last(until)),
+            None => Err(SnapshotError::Ended),
+        }
+    }
+
+    /// The snapshot of a pipeline that takes no more of them.
+    fn last(&self, until: std::time::Instant) -> Arc<Snapshot> {
+        self.wait_for_sinks(until);
+        self.latest.load_full()
+    }
+
     fn has_ended(&self) -> bool {
         matches!(self.ended.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected))
     }

@@ -5,9 +5,11 @@
 //! the transition. Who decides: the aggregator's policy, the caller by hand, and a producer whose ring is full while
 //! the aggregator's heart has stopped.
 
+mod changes;
 #[cfg(all(test, tellane_loom))]
 mod loom;
 
+use self::changes::{Changes, MILLIS_MAX};
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{AtomicU64, Ordering};
 
@@ -113,6 +115,11 @@ impl Cause {
         Self::LeaseExpired,
     ];
 
+    /// The cause in the low four bits of a word.
+    fn of_bits(bits: u64) -> Self {
+        Self::ALL.get((bits & 15) as usize).copied().unwrap_or(Self::Start)
+    }
+
     /// The cause's name in metrics and reports.
     ///
     /// ```
@@ -166,21 +173,29 @@ pub(crate) enum Override {
     Off = 2,
 }
 
-/// The word taken apart: state in bits 0..2, override in 2..4, cause in 4..8, and in 8..64 a time in milliseconds:
-/// when a probe may begin (degraded, off) or its lease ends (probing).
+/// The switch's word in parts: the state in bits 0..2, the override in 2..4, the cause in 4..8, the low half of the
+/// number of changes in 8..24, and a time in milliseconds in 24..64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) state: State,
     pub(crate) forced: Override,
     pub(crate) cause: Cause,
+    /// Changes made up to this position, modulo 65,536. A change numbers itself by the word that it replaces, so the log
+    /// cannot have another order than the word had.
+    pub(crate) number: u16,
+    /// In a degraded or switched-off state, the time before which no probe begins; in a probe, the end of its lease.
     pub(crate) until: u64,
 }
 
 impl Position {
     const fn pack(self) -> u64 {
-        // Longer than the word has room for is for ever.
-        let until = if self.until > UNTIL_MAX { UNTIL_MAX } else { self.until };
-        self.state as u64 | ((self.forced as u64) << 2) | ((self.cause as u64) << 4) | (until << 8)
+        // A wait that is longer than the word has room for (34 years) is for ever.
+        let until = if self.until > MILLIS_MAX { MILLIS_MAX } else { self.until };
+        self.state as u64
+            | ((self.forced as u64) << 2)
+            | ((self.cause as u64) << 4)
+            | ((self.number as u64) << 8)
+            | (until << 24)
     }
 
     fn unpack(word: u64) -> Self {
@@ -192,8 +207,9 @@ impl Position {
         Self {
             state: State::ALL[(word & 3) as usize],
             forced,
-            cause: Cause::ALL.get(((word >> 4) & 15) as usize).copied().unwrap_or(Cause::Start),
-            until: word >> 8,
+            cause: Cause::of_bits(word >> 4),
+            number: (word >> 8) as u16,
+            until: word >> 24,
         }
     }
 
@@ -207,10 +223,7 @@ impl Position {
     }
 }
 
-/// The greatest time that a position has room for: two million years.
-const UNTIL_MAX: u64 = u64::MAX >> 8;
-
-/// Transitions that the log remembers.
+/// Changes that the log remembers.
 #[cfg(not(tellane_loom))]
 pub(crate) const LOG: usize = 64;
 #[cfg(tellane_loom)]
@@ -220,22 +233,14 @@ pub(crate) const LOG: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Switch {
     word: AtomicU64,
-    /// Transitions so far.
-    made: AtomicU64,
-    /// The latest transitions, each marked with its number, so that a reader can tell one that is not written yet
-    /// or already overwritten.
-    log: [AtomicU64; LOG],
+    pub(crate) changes: Changes<LOG>,
 }
 
 impl Default for Switch {
     fn default() -> Self {
-        let start =
-            Position { state: State::Healthy, forced: Override::None, cause: Cause::Start, until: 0 }.pack();
-        Self {
-            word: AtomicU64::new(start),
-            made: AtomicU64::new(0),
-            log: std::array::from_fn(|_| AtomicU64::new(0)),
-        }
+        let (state, forced, cause) = (State::Healthy, Override::None, Cause::Start);
+        let start = Position { state, forced, cause, number: 0, until: 0 };
+        Self { word: AtomicU64::new(start.pack()), changes: Changes::default() }
     }
 }
 
@@ -243,11 +248,6 @@ impl Switch {
     pub(crate) fn position(&self) -> Position {
         // Acquire pairs with the Release half of `change`: who sees a state sees the reasons for it.
         Position::unpack(self.word.load(Ordering::Acquire))
-    }
-
-    /// Transitions made so far.
-    pub(crate) fn transitions(&self) -> u64 {
-        self.made.load(Ordering::Acquire)
     }
 
     /// A fault: to `to` (degraded or off), with a probe not before `retry_at`. Says whether this call made the
@@ -269,7 +269,7 @@ impl Switch {
     pub(crate) fn begin_probe(&self, now: u64, lease_end: u64) -> Option<Position> {
         let probing = |at: Position| {
             let due = matches!(at.state, State::Off | State::Degraded) && at.until <= now;
-            let until = lease_end.min(UNTIL_MAX); // as the word will have it: `settle` compares
+            let until = lease_end.min(MILLIS_MAX); // as the word will have it: `settle` compares
             due.then_some(Position { state: State::Probing, cause: Cause::Probe, until, ..at })
         };
         let begun = self.change(now, probing);
@@ -307,47 +307,30 @@ impl Switch {
         .is_some()
     }
 
-    /// One transition, if `next` wants one; the position it made, which may be gone already. AcqRel: whoever makes the next change sees what led to this one.
+    /// Makes one change, if `next` wants one, and returns the position that it made; that may be gone already.
     fn change(&self, now: u64, next: impl Fn(Position) -> Option<Position>) -> Option<Position> {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             let from = Position::unpack(word);
-            let to = next(from)?;
+            let to = Position { number: from.number.wrapping_add(1), ..next(from)? };
+            // Before the exchange: if that succeeds, the word has stood still, and so has the number that is next.
+            let number = self.changes.number_of(from.number);
+            let change =
+                Transition { from: from.effective(), to: to.effective(), cause: to.cause, at_millis: now };
             if planted(Bug::PlainSwitch) {
                 self.word.store(to.pack(), Ordering::Release);
-                self.note(from, to, now);
+                self.changes.note(number, change);
                 return Some(to);
             }
+            // AcqRel: the thread that makes the next change sees what led to this one.
             match self.word.compare_exchange_weak(word, to.pack(), Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
-                    self.note(from, to, now);
+                    self.changes.note(number, change);
                     return Some(to);
                 }
                 Err(current) => word = current,
             }
         }
-    }
-
-    fn note(&self, from: Position, to: Position, now: u64) {
-        let number = self.made.fetch_add(1, Ordering::AcqRel);
-        let entry = from.effective() as u64
-            | ((to.effective() as u64) << 2)
-            | ((to.cause as u64) << 4)
-            | (((number + 1) & 0xFFFF) << 8)
-            | (now << 24);
-        // Release pairs with the Acquire of `logged`.
-        self.log[number as usize % LOG].store(entry, Ordering::Release);
-    }
-
-    /// The transition of this number; `None` if it is not there yet or no more.
-    pub(crate) fn logged(&self, number: u64) -> Option<Transition> {
-        let entry = self.log[number as usize % LOG].load(Ordering::Acquire);
-        ((entry >> 8) & 0xFFFF == (number + 1) & 0xFFFF).then(|| Transition {
-            from: State::ALL[(entry & 3) as usize],
-            to: State::ALL[((entry >> 2) & 3) as usize],
-            cause: Cause::ALL.get(((entry >> 4) & 15) as usize).copied().unwrap_or(Cause::Start),
-            at_millis: entry >> 24,
-        })
     }
 }
 
@@ -367,7 +350,7 @@ mod tests {
         assert_eq!(switch.begin_probe(21, 100), None, "one probe at a time");
         assert!(switch.settle(probe, 30));
         assert_eq!(switch.position().effective(), State::Healthy);
-        let seen: Vec<_> = (0..switch.transitions()).filter_map(|number| switch.logged(number)).collect();
+        let seen: Vec<_> = (0..4).filter_map(|number| switch.changes.get(number)).collect();
         assert_eq!(
             seen.iter()
                 .map(|change| (change.from, change.to, change.cause, change.at_millis))
@@ -413,8 +396,8 @@ mod tests {
         for time in 0..LOG as u64 + 3 {
             switch.force(if time % 2 == 0 { Override::Off } else { Override::None }, time);
         }
-        assert_eq!((switch.logged(2), switch.logged(LOG as u64 + 3)), (None, None));
-        assert_eq!(switch.logged(3).map(|change| change.at_millis), Some(3));
+        assert_eq!((switch.changes.get(2), switch.changes.get(LOG as u64 + 3)), (None, None));
+        assert_eq!(switch.changes.get(3).map(|change| change.at_millis), Some(3));
     }
 
     #[test]
@@ -422,11 +405,38 @@ mod tests {
         for state in State::ALL {
             for forced in [Override::None, Override::On, Override::Off] {
                 for cause in Cause::ALL {
-                    let position = Position { state, forced, cause, until: 123_456_789 };
-                    assert_eq!(Position::unpack(position.pack()), position);
+                    for (number, until) in [(0, 0), (u16::MAX, 123_456_789), (1, MILLIS_MAX)] {
+                        let position = Position { state, forced, cause, number, until };
+                        assert_eq!(Position::unpack(position.pack()), position);
+                    }
                     assert!(!state.name().is_empty() && !cause.name().is_empty());
                 }
             }
+        }
+    }
+
+    /// What the subscription sees after six threads have flipped the switch: the latest changes, in the order in which
+    /// they were made.
+    #[test]
+    fn a_subscription_is_not_stuck_behind_a_late_writer() {
+        for _ in 0..20 {
+            let switch = Switch::default();
+            let made: u64 = std::thread::scope(|scope| {
+                let flip = || {
+                    let words = [Override::Off, Override::None].into_iter().cycle().take(20_000);
+                    words.map(|forced| u64::from(switch.force(forced, 1))).sum::<u64>()
+                };
+                let threads: Vec<_> = (0..6).map(|_| scope.spawn(flip)).collect();
+                threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+            });
+            let mut seen = 0;
+            let changes: Vec<_> = std::iter::from_fn(|| switch.changes.next(&mut seen)).collect();
+            assert_eq!((switch.changes.made(), seen), (made, made));
+            assert_eq!(changes.len() as u64, made.min(LOG as u64));
+            for pair in changes.windows(2) {
+                assert_eq!(pair[0].to, pair[1].from, "{changes:?}");
+            }
+            assert_eq!(changes.last().map(|change| change.to), Some(switch.position().effective()));
         }
     }
 }

@@ -154,6 +154,10 @@ pub(crate) mod plant {
         OthersLease,
         /// The switch is written with a plain store.
         PlainSwitch,
+        /// A change of the switch is numbered when it is noted, not when it is made.
+        NumberApart,
+        /// The log of the switch takes an entry however late its writer comes.
+        LateEntry,
         /// A slot is kept near without a look whether the switch has gone off meanwhile.
         BlindKeep,
         /// A closed lane can be given another mode.

@@ -603,7 +603,7 @@ impl Telemetry {
     pub fn switch(&self) -> Switch {
         Switch {
             registry: Arc::clone(&self.0.registry),
-            seen: self.0.registry.directory.switch.transitions(),
+            seen: self.0.registry.directory.switch.changes.made(),
         }
     }
 
@@ -806,7 +806,7 @@ impl Switch {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn changes(&self) -> u64 {
-        self.registry.directory.switch.transitions()
+        self.registry.directory.switch.changes.made()
     }
 
     /// Turns recording off, until [`release`](Self::release). Counters and gauges go on.
@@ -874,20 +874,7 @@ impl Switch {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn next_change(&mut self) -> Option<Transition> {
-        let switch = &self.registry.directory.switch;
-        let made = switch.transitions();
-        self.seen = self.seen.max(made.saturating_sub(crate::switch::LOG as u64));
-        while self.seen < made {
-            let change = switch.logged(self.seen);
-            if change.is_none() && switch.transitions() <= self.seen + crate::switch::LOG as u64 {
-                return None; // not overwritten, so it is being written just now
-            }
-            self.seen += 1;
-            if change.is_some() {
-                return change;
-            }
-        }
-        None
+        self.registry.directory.switch.changes.next(&mut self.seen)
     }
 
     /// Waits for the next change. It may be noticed up to 20 ms late: a producer that trips the switch makes no

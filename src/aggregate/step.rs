@@ -392,7 +392,7 @@ impl Step {
         let [traceparents_refused, tracestates_refused, baggage_members_refused] = tracing.headers.counts();
         Pipeline {
             state: directory.switch.position().effective(),
-            transitions: directory.switch.transitions(),
+            transitions: directory.switch.changes.made(),
             steps: self.steps,
             restarts: self.restarts,
             lanes,

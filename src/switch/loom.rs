@@ -5,11 +5,15 @@ use crate::model::check;
 use crate::sync::Arc;
 use ::loom::thread;
 
-/// Every change that was made is in the log, once.
+/// Every change that was made is in the log, once, in the order in which they were made.
 fn all_logged(switch: &Switch, made: u64) -> Vec<Transition> {
-    assert_eq!(switch.transitions(), made, "changes counted and made");
-    let logged: Vec<_> = (0..made).filter_map(|number| switch.logged(number)).collect();
+    assert_eq!(switch.changes.made(), made, "changes counted and made");
+    let mut seen = 0;
+    let logged: Vec<_> = std::iter::from_fn(|| switch.changes.next(&mut seen)).collect();
     assert_eq!(logged.len() as u64, made, "changes logged and made");
+    let before = std::iter::once(State::Healthy).chain(logged.iter().map(|change| change.to));
+    let after = logged.iter().map(|change| change.from).chain([switch.position().effective()]);
+    assert!(before.eq(after), "a change begins where the one before it ended: {logged:?}");
     logged
 }
 
@@ -114,7 +118,7 @@ fn no_lost_trip() {
 /// The caller's word and a fault do not undo each other.
 #[test]
 fn both_words_stand() {
-    check("switch override and trip", 10, &[Bug::PlainSwitch], || {
+    check("switch override and trip", 10, &[Bug::PlainSwitch, Bug::NumberApart], || {
         let switch = Arc::new(Switch::default());
         let caller = on_thread(&switch, |switch| u64::from(switch.force(Override::On, 1)));
         let other = on_thread(&switch, |switch| u64::from(switch.trip(State::Off, Cause::Stalled, 1, 9)));
@@ -123,5 +127,31 @@ fn both_words_stand() {
         assert_eq!((position.state, position.forced), (State::Off, Override::On));
         assert_eq!(made, 2);
         all_logged(&switch, made);
+    });
+}
+
+/// A change of the log's models: its time is its number.
+fn numbered(number: u64) -> Transition {
+    Transition { from: State::Healthy, to: State::Off, cause: Cause::Manual, at_millis: number }
+}
+
+/// A writer that is a whole log late does not hide the newer entry, and a subscription that reads all the while gets
+/// the changes in order, up to the last.
+#[test]
+fn late_writer() {
+    check("switch late writer", 25_000, &[Bug::LateEntry], || {
+        let changes = Arc::new(Changes::<2>::default());
+        let writer = |numbers: &'static [u64]| {
+            let changes = Arc::clone(&changes);
+            thread::spawn(move || numbers.iter().for_each(|number| changes.note(*number, numbered(*number))))
+        };
+        let writers = [writer(&[0]), writer(&[1, 2])];
+        let mut seen = 0;
+        let mut got: Vec<_> = changes.next(&mut seen).into_iter().collect();
+        writers.into_iter().for_each(|writer| writer.join().expect("no failure"));
+        got.extend(std::iter::from_fn(|| changes.next(&mut seen)));
+        let got: Vec<_> = got.iter().map(|change| change.at_millis).collect();
+        assert!(got.is_sorted() && got.ends_with(&[1, 2]), "{got:?}");
+        assert_eq!((seen, changes.made()), (3, 3));
     });
 }

@@ -1,0 +1,162 @@
+//! Log of the switch's latest changes, read by subscriptions. Cold. It takes no lock, because a producer that trips
+//! the switch writes to it.
+//!
+//! A change has its number from the switch's own word, so the log has the order in which the changes were made, however
+//! late a writer comes. A writer that is so late that its entry is out of date leaves the place to the newer entry.
+
+use super::{Cause, State, Transition};
+use crate::sync::plant::{Bug, planted};
+use crate::sync::{AtomicU64, Ordering};
+
+/// The greatest time that a word has room for, in milliseconds: 34 years.
+pub(super) const MILLIS_MAX: u64 = (1 << 40) - 1;
+
+/// The latest `LOG` changes.
+///
+/// An entry is one word: the state before in bits 0..2, the state after in 2..4, the cause in 4..8, the lap in 8..24,
+/// the time in milliseconds in 24..64. The lap tells an entry from the ones that had its place before.
+#[derive(Debug)]
+pub(crate) struct Changes<const LOG: usize> {
+    /// Changes made: no less than the numbers of all entries, from one.
+    made: AtomicU64,
+    entries: [AtomicU64; LOG],
+}
+
+impl<const LOG: usize> Default for Changes<LOG> {
+    fn default() -> Self {
+        Self { made: AtomicU64::new(0), entries: std::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+}
+
+impl<const LOG: usize> Changes<LOG> {
+    /// Changes made so far. Acquire pairs with the Release half of [`note`](Self::note).
+    pub(crate) fn made(&self) -> u64 {
+        self.made.load(Ordering::Acquire)
+    }
+
+    /// Full number of the next change, given its low half from the switch's word. The count lags behind the word by
+    /// one for each thread that has changed the word and has not noted its change yet: far less than a half holds.
+    pub(super) fn number_of(&self, low: u16) -> u64 {
+        if cfg!(tellane_loom) {
+            return low.into(); // models make few changes; the reading would only multiply their executions
+        }
+        let made = self.made();
+        made + u64::from(low.wrapping_sub(made as u16))
+    }
+
+    /// Writes down the change of this number, unless its place belongs to a newer one by now.
+    pub(super) fn note(&self, number: u64, change: Transition) {
+        let number =
+            if planted(Bug::NumberApart) { self.made.fetch_add(1, Ordering::AcqRel) } else { number };
+        let place = self.place(number);
+        let entry = Self::pack(number, change);
+        // The place is read before the count. So if a newer entry is there, the count shows it (the Acquire pairs with
+        // the Release of that entry), and if one comes after the count was read, the exchange fails. Equal words are
+        // no newer entry in disguise: 4 million changes would have to fall into one millisecond.
+        let mut there = place.load(Ordering::Acquire);
+        // AcqRel: a reader that sees the entry of a change sees it counted, since the count goes first.
+        let mut made = self.made.fetch_max(number + 1, Ordering::AcqRel);
+        if planted(Bug::LateEntry) {
+            return place.store(entry, Ordering::Release);
+        }
+        while made <= number + LOG as u64 {
+            match place.compare_exchange_weak(there, entry, Ordering::Release, Ordering::Acquire) {
+                Ok(_) => return,
+                Err(newer) => there = newer,
+            }
+            made = self.made();
+        }
+    }
+
+    /// The first change from number `seen` on that is still in the log; moves `seen` behind it. `None` if there is no
+    /// further change, or if the next one is being written at this moment.
+    pub(crate) fn next(&self, seen: &mut u64) -> Option<Transition> {
+        let made = self.made();
+        *seen = (*seen).max(made.saturating_sub(LOG as u64));
+        while *seen < made {
+            let change = self.get(*seen);
+            // Asked after the entry was read: an entry that was overwritten is found out of date here.
+            if change.is_none() && self.made() <= *seen + LOG as u64 {
+                return None;
+            }
+            *seen += 1;
+            if change.is_some() {
+                return change;
+            }
+        }
+        None
+    }
+
+    /// The change of this number; `None` before it is written and after it is overwritten.
+    pub(crate) fn get(&self, number: u64) -> Option<Transition> {
+        // Acquire pairs with the Release of `note`.
+        let entry = self.place(number).load(Ordering::Acquire);
+        (((entry >> 8) & 0xFFFF) as u16 == Self::lap(number)).then(|| Transition {
+            from: State::ALL[(entry & 3) as usize],
+            to: State::ALL[((entry >> 2) & 3) as usize],
+            cause: Cause::of_bits(entry >> 4),
+            at_millis: entry >> 24,
+        })
+    }
+
+    fn place(&self, number: u64) -> &AtomicU64 {
+        &self.entries[(number % LOG as u64) as usize]
+    }
+
+    /// Times that the log was gone round before this number, and one: zero is a place that was never written.
+    fn lap(number: u64) -> u16 {
+        (number / LOG as u64 + 1) as u16
+    }
+
+    fn pack(number: u64, change: Transition) -> u64 {
+        change.from as u64
+            | ((change.to as u64) << 2)
+            | ((change.cause as u64) << 4)
+            | (u64::from(Self::lap(number)) << 8)
+            | (change.at_millis.min(MILLIS_MAX) << 24)
+    }
+}
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+
+    fn change(at_millis: u64) -> Transition {
+        Transition { from: State::Healthy, to: State::Off, cause: Cause::Manual, at_millis }
+    }
+
+    #[test]
+    fn a_late_entry_leaves_its_place_to_the_newer_one() {
+        let changes = Changes::<4>::default();
+        (1..=8).for_each(|number| changes.note(number, change(number)));
+        changes.note(0, change(0)); // 8 changes late
+        let mut seen = 0;
+        let left: Vec<_> = std::iter::from_fn(|| changes.next(&mut seen)).map(|it| it.at_millis).collect();
+        assert_eq!((left, seen, changes.made()), (vec![5, 6, 7, 8], 9, 9));
+    }
+
+    #[test]
+    fn a_reader_waits_for_an_entry_that_is_still_to_come() {
+        let changes = Changes::<4>::default();
+        changes.note(1, change(1));
+        let mut seen = 0;
+        assert_eq!((changes.next(&mut seen), changes.made()), (None, 2));
+        changes.note(0, change(0));
+        let left: Vec<_> = std::iter::from_fn(|| changes.next(&mut seen)).map(|it| it.at_millis).collect();
+        assert_eq!(left, [0, 1]);
+    }
+
+    #[test]
+    fn numbers_go_on_beyond_what_the_word_has_room_for() {
+        let changes = Changes::<64>::default();
+        for number in 0..200_000_u64 {
+            assert_eq!(changes.number_of(number as u16), number);
+            changes.note(number, change(number));
+        }
+        assert_eq!(changes.number_of((200_000_u64 + 1_000) as u16), 201_000, "a thousand threads are late");
+        assert_eq!(changes.get(199_936).map(|it| it.at_millis), Some(199_936));
+        assert_eq!(changes.get(199_935), None);
+        changes.note(200_000, change(u64::MAX));
+        assert_eq!(changes.get(200_000).map(|it| it.at_millis), Some(MILLIS_MAX));
+    }
+}

@@ -5,6 +5,9 @@
 
 #![allow(clippy::disallowed_methods)] // the one place that may
 
+mod uptime;
+
+pub(crate) use self::uptime::Uptime;
 use crate::sync::{Arc, fixed};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

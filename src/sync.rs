@@ -158,6 +158,10 @@ pub(crate) mod plant {
         NumberApart,
         /// The log of the switch takes an entry however late its writer comes.
         LateEntry,
+        /// A clock that was set back is waited for.
+        WaitForClock,
+        /// The clock is read before the time that the reading is compared with.
+        EarlyReading,
         /// A slot is kept near without a look whether the switch has gone off meanwhile.
         BlindKeep,
         /// A closed lane can be given another mode.

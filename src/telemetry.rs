@@ -858,7 +858,7 @@ impl Switch {
         if directory.is_forked() {
             return;
         }
-        directory.switch.force(forced, directory.millis_at(directory.clock.ticks()));
+        directory.switch.force(forced, directory.uptime.millis());
         directory.apply_mode();
     }
 

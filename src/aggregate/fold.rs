@@ -103,7 +103,7 @@ impl Folded {
     }
 
     pub(super) fn begin_pass(&mut self, pass: u64) {
-        let ticks = if self.held.is_some() { self.registry.directory.clock.ticks() } else { 0 };
+        let ticks = if self.held.is_some() { self.registry.directory.uptime.ticks() } else { 0 };
         self.at = At { pass, ticks };
         self.logs.begin(&self.registry);
     }
@@ -256,7 +256,7 @@ impl Folded {
     }
 
     pub(super) fn awaits_a_pass(&self) -> bool {
-        self.held.as_ref().is_some_and(Held::awaits_a_pass)
+        self.logs.awaits_a_pass() || self.held.as_ref().is_some_and(Held::awaits_a_pass)
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -7,19 +7,29 @@ use crate::snapshot::{LogBatch, Outbox};
 use crate::stats::{Kind, Reason};
 use crate::sync::Ordering;
 use std::ops::Range;
+use std::time::Duration;
 
 /// Words of a batch, or one record more: what does not fit the queue is lost by batches.
 const BATCH_WORDS: usize = 1 << 14;
 
-/// What waits for the end of a pass.
+/// A clock that goes back by more than this has been set back; less is two cores that do not quite agree.
+const SET_BACK: Duration = Duration::from_millis(1);
+
+/// Log records that wait for the end of a pass.
 #[derive(Debug, Default)]
 pub(super) struct LogPass {
     outbox: Option<Outbox>,
     words: Vec<u64>,
-    /// Time in ticks, and where among the words.
+    /// Time in ticks, and the record's place in `words`. Those of earlier passes come first.
     records: Vec<(u64, Range<usize>)>,
-    /// When the pass began, in ticks: of what came later, some may be in lanes that were read before.
+    /// Records of earlier passes.
+    earlier: usize,
+    /// Start of the pass, in ticks: of the records that came later, some may be in lanes that were read before.
     began: u64,
+    /// The clock was set back, and records wait that were made after that.
+    awaits_a_pass: bool,
+    /// The clock at the end of the last pass, and what its ticks meant.
+    anchor: Option<Anchor>,
 }
 
 impl LogPass {
@@ -38,6 +48,7 @@ impl LogPass {
     }
 
     pub(super) fn begin(&mut self, registry: &Registry) {
+        self.earlier = self.records.len();
         if self.outbox.is_some() {
             self.began = registry.directory.clock.ticks();
         }
@@ -57,41 +68,56 @@ impl LogPass {
         true
     }
 
+    /// Tells a snapshot to make one more pass, for the records that were made before it.
+    pub(super) fn awaits_a_pass(&self) -> bool {
+        self.awaits_a_pass
+    }
+
     /// Whether somebody will read them: then they are counted when they have been written.
     pub(super) fn has_reader(&self) -> bool {
         self.outbox.is_some()
     }
 
-    /// Hands over what is sure to be in order; at the end, everything.
-    pub(super) fn hand_over(&mut self, registry: &Registry, anchor: Anchor, end: bool) {
+    /// Hands over the records that are sure to be in order; at the end, all of them.
+    ///
+    /// A record of an earlier pass is sure to be: every ring has been drained once more since. The clock does not enter
+    /// into it, so a clock that was set back holds nothing up.
+    pub(super) fn hand_over(&mut self, registry: &Registry, end: bool) {
         self.tell_of_held_back(registry, end);
-        let Some(outbox) = &self.outbox else { return };
-        if self.records.is_empty() {
+        if self.outbox.is_none() {
             return;
         }
-        // By time; those of one time stay as they came.
+        let mut earlier = std::mem::take(&mut self.earlier);
+        let clock = &registry.directory.clock;
+        let now = clock.anchor();
+        let before = self.anchor.replace(now).unwrap_or(now);
+        let latest = self.records.iter().map(|(at, _)| *at).fold(before.ticks.max(self.began), u64::max);
+        let set_back = now.ticks.saturating_add(clock.ticks_in(SET_BACK)) < latest;
+        if set_back {
+            // Records of before the step go first, dated as they would have been. A record that lies ahead of the
+            // clock is one of them. The others wait for the next pass: nothing says yet that they are in order.
+            let (mut old, new): (Vec<_>, Vec<_>) = std::mem::take(&mut self.records)
+                .into_iter()
+                .enumerate()
+                .partition(|(number, (at, _))| *number < earlier || *at > now.ticks);
+            old.sort_by_key(|(_, (at, _))| *at);
+            self.post(registry, old.iter().map(|(_, (_, place))| place), before);
+            self.records = new.into_iter().map(|(_, record)| record).collect();
+            (self.began, earlier) = (0, 0);
+        }
+        self.awaits_a_pass = set_back && !end && !self.records.is_empty();
+        for (at, _) in &mut self.records[..earlier] {
+            *at = self.began.min(*at);
+        }
+        // By time; records of one time stay as they came.
         self.records.sort_by_key(|(at, _)| *at);
-        let ready =
-            if end { self.records.len() } else { self.records.partition_point(|(at, _)| *at <= self.began) };
-        let mut batch = LogBatch { words: Vec::new(), records: 0, anchor };
-        let post = |batch: &mut LogBatch| {
-            let full = std::mem::replace(batch, LogBatch { words: Vec::new(), records: 0, anchor });
-            let records = full.records;
-            if let Err(reason) = outbox.post(full) {
-                registry.directory.shared.shared_lost(Kind::Log, reason, records);
-            }
-        };
-        for (_, at) in &self.records[..ready] {
-            batch.words.extend_from_slice(&self.words[at.clone()]);
-            batch.records += 1;
-            if batch.words.len() >= BATCH_WORDS {
-                post(&mut batch);
-            }
+        let is_ready = |(at, _): &(u64, Range<usize>)| end || *at <= self.began;
+        let ready = self.records.partition_point(is_ready);
+        self.post(registry, self.records[..ready].iter().map(|(_, place)| place), now);
+        if ready == 0 && !set_back {
+            return;
         }
-        if batch.records > 0 {
-            post(&mut batch);
-        }
-        // What came while the pass ran stays for the next.
+        // The records that came while the pass ran stay for the next.
         let mut left = Vec::new();
         let mut records = Vec::new();
         for (at, place) in self.records.drain(ready..) {
@@ -100,6 +126,29 @@ impl LogPass {
             records.push((at, start..left.len()));
         }
         (self.words, self.records) = (left, records);
+    }
+
+    /// Sends records to the writer of the sinks, in batches.
+    fn post<'a>(&self, registry: &Registry, places: impl Iterator<Item = &'a Range<usize>>, anchor: Anchor) {
+        let Some(outbox) = &self.outbox else { return };
+        let mut batch = LogBatch { words: Vec::new(), records: 0, anchor };
+        let post = |batch: &mut LogBatch| {
+            let full = std::mem::replace(batch, LogBatch { words: Vec::new(), records: 0, anchor });
+            let records = full.records;
+            if let Err(reason) = outbox.post(full) {
+                registry.directory.shared.shared_lost(Kind::Log, reason, records);
+            }
+        };
+        for place in places {
+            batch.words.extend_from_slice(&self.words[place.clone()]);
+            batch.records += 1;
+            if batch.words.len() >= BATCH_WORDS {
+                post(&mut batch);
+            }
+        }
+        if batch.records > 0 {
+            post(&mut batch);
+        }
     }
 
     /// One record for each statement whose second has ended and that had something held back in it.

@@ -67,15 +67,14 @@ impl Policy {
     /// After a pass that went through; `bytes` says what the instance holds. Looks once a millisecond: passes may be 20 µs
     /// apart, and a look goes by every lane and every histogram.
     pub(super) fn after_step(&mut self, directory: &Directory, bytes: impl FnOnce() -> usize) {
-        let now = directory.millis_at(directory.clock.ticks());
+        let now = directory.uptime.millis();
         self.passes += 1;
         if self.looked == Some(now) && self.passes < PASSES {
             return;
         }
         (self.looked, self.passes) = (Some(now), 0);
-        self.probing = self.probing.min(now); // a clock may go back
         let shed_too_much = self.shed_too_much(directory);
-        self.shedding = shed_too_much.then(|| self.shedding.map_or(now, |since| since.min(now)));
+        self.shedding = shed_too_much.then(|| self.shedding.unwrap_or(now));
         if bytes() > self.thresholds.memory_cap {
             self.trip(directory, State::Off, Cause::Memory, now);
         } else if self.shedding.is_some_and(|since| self.is_long(now, since)) {
@@ -87,7 +86,7 @@ impl Policy {
 
     /// After a pass that panicked, the `failures`th in a row.
     pub(super) fn after_panic(&mut self, directory: &Directory, failures: u32) {
-        let now = directory.millis_at(directory.clock.ticks());
+        let now = directory.uptime.millis();
         if failures > self.thresholds.restarts_max || self.probe.is_some() {
             self.trip(directory, State::Off, Cause::Dead, now);
         }
@@ -235,6 +234,44 @@ mod tests {
         assert_eq!(rig.state(), State::Probing);
         rig.pass(110, 1);
         assert_eq!(rig.state(), State::Degraded);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_makes_no_wait_longer() {
+        let mut rig = rig();
+        rig.hand.advance(Duration::from_secs(3_600));
+        rig.policy.after_step(&rig.directory, || 1_001);
+        assert_eq!(rig.state(), State::Off);
+        rig.hand.set(5);
+        rig.pass(1, 1_000_000); // sees the step
+        rig.pass(999, 1_000_000);
+        assert_eq!(rig.state(), State::Off, "a second is not over");
+        rig.pass(1, 1_000_000);
+        assert_eq!(rig.state(), State::Probing);
+        rig.hand.set(5);
+        rig.pass(110, 1_000_000);
+        assert_eq!(rig.state(), State::Healthy, "the probe takes as long as it would have");
+        rig.pass(50, 1);
+        rig.hand.set(5);
+        rig.pass(60, 1);
+        assert_eq!(rig.state(), State::Degraded, "what is shed all the time is found all the same");
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_hides_no_stopped_heart() {
+        let rig = rig();
+        rig.hand.advance(Duration::from_secs(3_600));
+        rig.directory.beat(rig.directory.clock.ticks());
+        let lane = rig.directory.take_lane().expect("there is one");
+        let suspect = || rig.directory.suspect_stall(&lane, rig.directory.clock.ticks());
+        rig.hand.set(5);
+        suspect();
+        rig.hand.advance(Duration::from_millis(999));
+        suspect();
+        assert_eq!(rig.state(), State::Healthy, "the wait for a beat begins when the step is seen");
+        rig.hand.advance(Duration::from_millis(1));
+        suspect();
+        assert_eq!(rig.state(), State::Off);
     }
 
     #[test]

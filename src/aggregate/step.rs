@@ -114,7 +114,7 @@ impl Step {
 
     /// Hands over every log record there is.
     pub(crate) fn finish_logs(&mut self) {
-        self.folded.logs.hand_over(&self.registry, self.anchor, true);
+        self.folded.logs.hand_over(&self.registry, true);
     }
 
     /// No log record is handed over any more.
@@ -139,7 +139,7 @@ impl Step {
         }
         self.retire_surplus();
         if !self.folded.late {
-            self.folded.logs.hand_over(&self.registry, self.anchor, false);
+            self.folded.logs.hand_over(&self.registry, false);
         }
         self.folded.end_pass(self.ending);
         self.publish(&directory);
@@ -358,6 +358,9 @@ impl Step {
         // From now on producers send new exemplars.
         directory.epoch.fetch_add(1, Ordering::Relaxed);
         let now = directory.clock.ticks();
+        if now < self.anchor.ticks {
+            self.anchor = directory.clock.anchor(); // the clock was set back since the last pass
+        }
         let mut sums = vec![0; directory.shared_cells.count()];
         directory.sum_cells(0, &mut sums);
         let (anchor, ticks) = (self.anchor, directory.clock.scale());
@@ -368,7 +371,7 @@ impl Step {
         Snapshot {
             service: Arc::clone(&self.service),
             unix_nanos: self.anchor.unix_nanos(now, scale),
-            uptime: Duration::from_millis(directory.millis_at(now)),
+            uptime: Duration::from_millis(directory.uptime.millis()),
             catalogue: self.shown.catalogue(),
             values,
             spans: vec![SpanBatch {

@@ -80,11 +80,12 @@ impl Worker {
         let clock = self.directory.clock.clone();
         let mut policy = Policy::new(self.thresholds);
         let mut failures = 0;
-        let mut flushed = clock.ticks();
+        let directory = Arc::clone(&self.directory);
+        let mut flushed = directory.uptime.ticks();
         loop {
-            self.directory.beat(clock.ticks());
-            let flush =
-                Duration::from_nanos(clock.nanos_between(flushed, clock.ticks())) >= self.flush_interval;
+            directory.beat(clock.ticks());
+            let since = clock.nanos_between(flushed, directory.uptime.ticks());
+            let flush = Duration::from_nanos(since) >= self.flush_interval;
             let sleep = match self.pass(&mut policy, flush) {
                 Ok(sleep) => {
                     failures = 0;
@@ -99,9 +100,9 @@ impl Worker {
                 }
             };
             if flush {
-                flushed = clock.ticks();
+                flushed = directory.uptime.ticks();
             }
-            self.directory.beat(clock.ticks());
+            directory.beat(clock.ticks());
             if self.directory.is_closed() {
                 // Shut down past a full queue of requests: see `Telemetry::shutdown`.
                 self.answer(Request::Shutdown);

@@ -5,7 +5,7 @@
 //! it is. Lanes beyond the number to keep are retired by the aggregator, which alone knows what has been read.
 
 use super::{Commons, Distribution, Lane, Mode, forks};
-use crate::clock::Clock;
+use crate::clock::{Clock, Uptime};
 use crate::stats::{KINDS, Kind, Ledger, Reason, Tally};
 use crate::switch::{Cause, State, Switch};
 use crate::sync::plant::{Bug, planted};
@@ -53,7 +53,8 @@ pub(crate) struct Directory {
     pub(crate) epoch: AtomicU32,
     /// When the aggregator last came by, in ticks; 0 while there is none to wait for.
     heartbeat: AtomicU64,
-    started: u64,
+    /// Time since the instance started; goes on when the clock goes back.
+    pub(crate) uptime: Uptime,
     stall_ticks: u64,
     retry: Duration,
     roster: Mutex<Roster>,
@@ -117,7 +118,7 @@ impl Directory {
             exemplars: [AtomicU64::new(0), AtomicU64::new(0)],
             epoch: AtomicU32::new(1),
             heartbeat: AtomicU64::new(0),
-            started: clock.ticks(),
+            uptime: Uptime::new(&clock),
             stall_ticks: clock.ticks_in(stall_after),
             retry,
             roster: Mutex::new(Roster::default()),
@@ -130,14 +131,9 @@ impl Directory {
         self.forks != forks()
     }
 
-    /// Milliseconds since the instance started.
-    pub(crate) fn millis_at(&self, ticks: u64) -> u64 {
-        self.clock.nanos_between(self.started, ticks) / 1_000_000
-    }
-
-    /// The aggregator was here. Relaxed: a time, nothing hangs on its order.
+    /// Records that the aggregator is alive. Relaxed: a time, nothing hangs on its order.
     pub(crate) fn beat(&self, ticks: u64) {
-        self.heartbeat.store(ticks, Ordering::Relaxed);
+        self.heartbeat.store(ticks.max(1), Ordering::Relaxed);
     }
 
     /// A producer found its ring full: if the aggregator's heart has stopped, the switch goes off, here and now for
@@ -145,11 +141,12 @@ impl Directory {
     #[cold]
     pub(crate) fn suspect_stall(&self, lane: &Lane, now: u64) {
         let beat = self.heartbeat.load(Ordering::Relaxed);
-        if beat == 0 || now.saturating_sub(beat) < self.stall_ticks {
+        // Wraps: a reading before the beat is looked at more closely.
+        if beat == 0 || now.wrapping_sub(beat) < self.stall_ticks || !self.has_stalled() {
             return;
         }
         self.reclaim_lease();
-        let millis = self.millis_at(now);
+        let millis = self.uptime.millis();
         let retry_at = millis.saturating_add(self.retry.as_millis() as u64);
         self.switch.trip(State::Off, Cause::Stalled, millis, retry_at);
         if self.switch.position().effective() == State::Off {
@@ -157,11 +154,25 @@ impl Directory {
         }
     }
 
+    /// Compares the heartbeat with a reading of its own, which is later than the beat unless the clock was set back. Then
+    /// the wait for the next beat begins anew: a heart that has stopped is found out `stall_ticks` later, not when the
+    /// clock has caught up.
+    fn has_stalled(&self) -> bool {
+        let beat = self.heartbeat.load(Ordering::Relaxed);
+        let now = self.clock.ticks();
+        if now < beat {
+            // Relaxed, as in `beat`. If the exchange fails, the heart has just beaten.
+            let _beaten =
+                self.heartbeat.compare_exchange(beat, now.max(1), Ordering::Relaxed, Ordering::Relaxed);
+        }
+        now.saturating_sub(beat) >= self.stall_ticks
+    }
+
     /// Ends a probe whose lease has run out, whoever began it: a worker that is stuck in its own probe cannot.
     pub(crate) fn reclaim_lease(&self) {
         let position = self.switch.position();
         if position.state == State::Probing {
-            let millis = self.millis_at(self.clock.ticks());
+            let millis = self.uptime.millis();
             self.switch.expire(millis, millis.saturating_add(self.retry.as_millis() as u64));
         }
     }

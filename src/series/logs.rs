@@ -68,6 +68,14 @@ pub(crate) struct Rate {
     target: AtomicU32,
 }
 
+/// Compares a reading with the second that began at `since`: over if it lies behind that second, or more than a second
+/// before it. Then the clock was set back; less is a thread that was slow to use its reading. Both are one comparison:
+/// the difference wraps.
+#[inline(always)]
+fn is_over(since: u64, now: u64, second: u64) -> bool {
+    now.wrapping_sub(since).wrapping_add(second) >= second.wrapping_mul(2)
+}
+
 /// Records of one statement that were held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HeldBack {
@@ -82,7 +90,7 @@ impl Rate {
     #[inline]
     fn admits(&self, now: u64, second: u64, limit: u32) -> bool {
         let since = self.since.load(Ordering::Relaxed);
-        if since == 0 || now.saturating_sub(since) >= second {
+        if since == 0 || is_over(since, now, second) {
             self.since.store(now, Ordering::Relaxed);
             self.let_through.store(1, Ordering::Relaxed);
             return true;
@@ -106,8 +114,7 @@ impl Rate {
         if self.held.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let over = now.saturating_sub(self.since.load(Ordering::Relaxed)) >= second;
-        if !over && !end {
+        if !is_over(self.since.load(Ordering::Relaxed), now, second) && !end {
             return None;
         }
         Some((self.target.load(Ordering::Relaxed), self.held.swap(0, Ordering::Relaxed)))
@@ -285,6 +292,29 @@ mod tests {
         assert!(db.lets(Level::Trace) && !logs.target("hyper").lets(Level::Debug));
         logs.set_levels("off,app::db=error").unwrap();
         assert!(db.lets(Level::Error) && !db.lets(Level::Warn) && !logs.target("x").lets(Level::Error));
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_begins_a_new_second() {
+        let (logs, hand, clock) = logs(Some(3));
+        let target = logs.target("app");
+        let admitted = |tries: u32| {
+            (0..tries).filter(|_| logs.admits(&target, Level::Warn, None, clock.ticks())).count()
+        };
+        hand.advance(Duration::from_secs(3_600));
+        assert_eq!(admitted(10), 3);
+        hand.set(5_000_000_000);
+        let held = HeldBack { target: target.id, level: Level::Warn, site: None, records: 7 };
+        assert_eq!(
+            logs.settle(clock.ticks(), false),
+            [held],
+            "the second that they were held back in is over"
+        );
+        assert_eq!(admitted(10), 3);
+        hand.set(4_900_000_000);
+        assert_eq!(admitted(10), 0, "a thread that is slow to use its reading begins no new second");
+        hand.advance(Duration::from_millis(1_100));
+        assert_eq!(admitted(10), 3);
     }
 
     #[test]

@@ -95,12 +95,16 @@ impl RateLimit {
         }
     }
 
-    /// Takes a token, if there is one.
+    /// Takes a token, if there is one. After the clock was set back, the bucket is full again.
     #[cold]
     pub(crate) fn admits(&self, clock: &Clock) -> bool {
-        let now = clock.ticks();
         // Relaxed: the bucket is one number, and guards no other memory.
         let taken = self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
+            // Read behind the bucket, whose time was made from a reading before it: an empty bucket is full again a
+            // second from now, unless the clock was set back. An eighth is left for cores that disagree.
+            let now = clock.ticks();
+            let latest = now.saturating_add(self.burst).saturating_add(self.burst / 8);
+            let full_at = if full_at > latest { now } else { full_at };
             let next = full_at.max(now).saturating_add(self.each);
             (next <= now.saturating_add(self.burst)).then_some(next)
         });
@@ -131,5 +135,22 @@ mod tests {
         hand.advance(Duration::from_secs(60));
         assert_eq!(admitted(50), 10, "what was not used is not saved up");
         assert_eq!(limit.refused(), 40 + 47 + 40);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_fills_the_bucket() {
+        let (clock, hand) = Clock::mock();
+        let limit = RateLimit::new(10, &clock);
+        let admitted = |tries: u32| (0..tries).filter(|_| limit.admits(&clock)).count();
+        hand.advance(Duration::from_secs(3_600));
+        assert_eq!(admitted(50), 10);
+        hand.set(5_000_000_000);
+        assert_eq!(admitted(50), 10, "an hour before");
+        hand.advance(Duration::from_millis(300));
+        assert_eq!(admitted(50), 3, "and by the rate from then on");
+        hand.set(5_200_000_000);
+        assert_eq!(admitted(50), 0, "a step of an eighth of a second may be two cores that disagree");
+        hand.advance(Duration::from_millis(1_500));
+        assert_eq!(admitted(50), 10);
     }
 }

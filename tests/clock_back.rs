@@ -1,0 +1,121 @@
+//! A clock that is set back, as a suspended machine or a restored one does: whatever waits goes on from there, at once.
+
+mod support;
+
+use std::time::Duration;
+use support::{PATIENCE, eventually};
+use tellane::testing::Kit;
+use tellane::{Clock, Config, Outcome, Telemetry};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: u64 = 3_600_000_000_000;
+
+/// The clock jumps forward, too, and the aggregator has done nothing wrong.
+fn patient() -> Config {
+    Config { stall_after: Duration::from_secs(1 << 30), ..Config::default() }
+}
+
+#[test]
+fn logs_are_written_at_once_and_in_the_order_of_their_making() {
+    let kit = Kit::with(patient());
+    let logger = kit.logger("app");
+    kit.clock().set(HOUR);
+    for round in 0..20_u64 {
+        // An hour forth, and back to where it was: the first record is of before the step.
+        kit.clock().set(2 * HOUR);
+        logger.info("before");
+        kit.clock().set(HOUR + round);
+        logger.info("after");
+        kit.clock().advance(Duration::from_nanos(1));
+        logger.info("later");
+        let logs = kit.logs();
+        let told: Vec<_> = logs.iter().skip(3 * round as usize).map(|log| &*log.message).collect();
+        assert_eq!(told, ["before", "after", "later"], "round {round}");
+    }
+    kit.end();
+    kit.assert_nothing_lost();
+}
+
+#[test]
+fn rates_begin_anew() {
+    let kit = Kit::with(Config { logs_per_second: Some(3), traces_per_second: Some(5), ..patient() });
+    let (logger, tracer) = (kit.logger("app"), kit.tracer());
+    let mut sampled = 0;
+    let mut written = 0;
+    for start in [3 * HOUR, 2 * HOUR, HOUR, HOUR / 3_600] {
+        kit.clock().set(start);
+        (0..10).for_each(|_| logger.info("hello"));
+        (0..10).for_each(|_| drop(tracer.span("order")));
+        (sampled, written) = (sampled + 5, written + 3);
+        let snapshot = kit.snapshot();
+        assert_eq!(snapshot.spans().count(), sampled, "from {start}");
+        assert_eq!(kit.logs().iter().filter(|log| &*log.message == "hello").count(), written, "from {start}");
+    }
+    kit.end();
+}
+
+#[test]
+fn uptime_goes_on_and_durations_are_never_negative() {
+    let kit = Kit::with(patient());
+    kit.clock().advance(10 * SECOND);
+    assert_eq!(kit.snapshot().uptime(), 10 * SECOND);
+    let tracer = kit.tracer();
+    let timer = kit.telemetry().timer("packing").register().expect("a good name");
+    let (local, owned, watch) = (tracer.span("local"), tracer.owned("owned"), timer.start());
+    kit.clock().set(1);
+    assert_eq!(watch.stop(), Some(Duration::ZERO));
+    drop((owned, local));
+    assert_eq!(kit.snapshot().uptime(), 10 * SECOND);
+    kit.clock().advance(5 * SECOND);
+    let snapshot = kit.snapshot();
+    assert_eq!(snapshot.uptime(), 15 * SECOND);
+    let durations: Vec<_> = snapshot.spans().map(|span| span.duration).collect();
+    assert_eq!(durations, [Duration::ZERO; 2]);
+    for name in ["local", "owned"] {
+        let view = snapshot.span_durations(name).expect("one each");
+        assert_eq!((view.count(), view.sum_recorded()), (1, 0), "{name}");
+    }
+    kit.end();
+}
+
+#[test]
+fn a_held_trace_waits_no_longer_than_it_would_have() {
+    let outcome = Outcome { slower_than_p99: false, longest_wait: 5 * SECOND, ..Outcome::default() };
+    let kit = Kit::with(Config { sampling: 0.0, outcome: Some(outcome), ..patient() });
+    let tracer = kit.tracer();
+    kit.clock().set(HOUR);
+    let root = tracer.build("open").root().start_owned();
+    {
+        let _inside = tracer.attach(&tracer.context_of(&root));
+        drop(tracer.span("child"));
+    }
+    assert_eq!(kit.snapshot().decisions().traces_held, 1);
+    kit.clock().set(1);
+    assert_eq!(kit.snapshot().decisions().traces_held, 1);
+    kit.clock().advance(6 * SECOND);
+    let decisions = kit.snapshot().decisions().clone();
+    assert_eq!((decisions.timed_out, decisions.traces_held), (1, 0));
+    drop(root);
+    kit.end();
+}
+
+#[test]
+fn the_latest_snapshot_is_renewed_by_the_interval() {
+    let (clock, hand) = Clock::mock();
+    let config = Config { flush_interval: 10 * SECOND, ..patient() };
+    let telemetry = Telemetry::builder("flush").config(config).clock(clock).start().expect("it starts");
+    let counter = telemetry.counter("calls_total").register().expect("a good name");
+    hand.set(HOUR);
+    eventually("it is renewed", || {
+        hand.advance(SECOND); // the worker may begin late
+        telemetry.latest().uptime() > 10 * SECOND
+    });
+    counter.inc();
+    let before = telemetry.snapshot(PATIENCE).expect("it answers").uptime();
+    hand.set(1);
+    let passed = telemetry.snapshot(PATIENCE).expect("it answers").uptime();
+    assert_eq!(passed, before);
+    hand.advance(11 * SECOND);
+    eventually("it is renewed again", || telemetry.latest().uptime() == passed + 11 * SECOND);
+    assert!(telemetry.shutdown(PATIENCE).finished);
+}

@@ -1,9 +1,10 @@
 //! Sampling by outcome through the public API: what is kept and why, what comes late, the caps, and that metrics of
 //! spans are exact whatever is dropped.
 
+use std::collections::HashMap;
 use std::time::Duration;
 use tellane::testing::Kit;
-use tellane::{Config, Decisions, MockClock, Outcome, Report, Snapshot, Tracer, prometheus};
+use tellane::{Config, Context, Decisions, MockClock, Outcome, Report, Snapshot, Tracer, prometheus};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -151,8 +152,37 @@ fn a_child_on_another_thread_that_ended_before_its_root_is_kept_with_it() {
 }
 
 #[test]
-fn what_comes_after_the_decision_goes_the_same_way() {
+fn a_second_call_in_one_trace_is_decided_by_its_own_outcome() {
     let (kit, tracer, _hand) = start(0.0, Outcome { errors: true, ..nothing() });
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    let headers = HashMap::from([("traceparent".to_owned(), parent.to_owned())]);
+    let call = |fails: bool| {
+        let _inside = tracer.attach(&Context::extract(&headers));
+        let mut root = tracer.span("called");
+        drop(tracer.span("inside"));
+        if fails {
+            root.fail();
+        }
+    };
+    call(false);
+    let snapshot = look(&kit);
+    assert_eq!((snapshot.decisions().uninteresting, snapshot.decisions().spans_dropped), (1, 2));
+    call(false);
+    let snapshot = look(&kit);
+    let decisions = snapshot.decisions();
+    assert_eq!((decisions.uninteresting, decisions.late_dropped), (1, 2), "one trace, counted once");
+    call(true);
+    let snapshot = look(&kit);
+    assert_eq!(names(&snapshot), ["inside", "called"]);
+    let decisions = snapshot.decisions();
+    assert_eq!((decisions.uninteresting, decisions.error, decisions.reconsidered), (1, 1, 1));
+    assert_eq!((decisions.late_kept, decisions.late_dropped, decisions.traces_held), (2, 2, 0));
+    kit.end();
+}
+
+#[test]
+fn what_comes_after_the_decision_is_kept_with_it_or_held_again() {
+    let (kit, tracer, hand) = start(0.0, Outcome { errors: true, ..nothing() });
     let pair = |fails: bool| {
         let mut root = tracer.span("root");
         if fails {
@@ -168,7 +198,11 @@ fn what_comes_after_the_decision_goes_the_same_way() {
     });
     let snapshot = look(&kit);
     let decisions = snapshot.decisions();
-    assert_eq!((decisions.late_kept, decisions.late_dropped), (1, 1));
+    assert_eq!((decisions.late_kept, decisions.late_dropped, decisions.traces_held), (1, 0, 1));
+    hand.advance(Outcome::default().longest_wait);
+    let snapshot = look(&kit);
+    let decisions = snapshot.decisions();
+    assert_eq!((decisions.late_kept, decisions.late_dropped, decisions.traces_held), (1, 1, 0));
     assert_eq!((decisions.traces_kept(), decisions.traces_dropped()), (1, 1), "decided once");
     assert_eq!(names(&snapshot), ["root", "late"]);
 }

@@ -4,6 +4,10 @@
 //!
 //! A local root met in one pass is decided at the end of the next: a child that ended before its root was published
 //! before the root was, if perhaps in a ring that had been drained already, and every ring is drained once more by then.
+//!
+//! A trace may have several local roots, one after the other: a service that is called twice in one trace. So spans that
+//! come after their trace was dropped are held again, until a local root of theirs ends. Spans that come after it was
+//! kept are kept.
 
 #[cfg(all(test, not(tellane_loom)))]
 mod tests;
@@ -102,6 +106,10 @@ impl Rules {
     }
 }
 
+// The orders of traces.
+const FIRST: usize = 0;
+const AGAIN: usize = 1;
+
 /// The status of a span that failed.
 const FAILED: u64 = 2;
 
@@ -123,7 +131,7 @@ fn mixed(trace_id: u128) -> u64 {
 pub(super) struct At {
     /// The number of the pass.
     pub(super) pass: u64,
-    /// The clock at its beginning.
+    /// Ticks of uptime at its beginning; these never go back.
     pub(super) ticks: u64,
 }
 
@@ -135,6 +143,8 @@ pub(super) type Keep<'a> = dyn FnMut(&Frame<'_>) + 'a;
 struct Waiting {
     /// Tells it from another one of the same id, before or after.
     serial: u64,
+    /// The trace was dropped before, and more of it has come since.
+    again: bool,
     /// The ticks at which its first span came in.
     since: u64,
     has_root: bool,
@@ -164,8 +174,9 @@ enum Fate {
 pub(super) struct Held {
     pub(super) rules: Rules,
     traces: HashMap<u128, Waiting>,
-    /// Serial and id, oldest first; with some that are decided already.
-    order: VecDeque<(u64, u128)>,
+    /// Serial and id, oldest first; with some that are decided already. Traces that are held for the first time, and
+    /// those held again. The latter go first when room is needed: some of them have no local root to come.
+    orders: [VecDeque<(u64, u128)>; 2],
     /// Pass, serial and id of those whose local root has ended.
     ended: VecDeque<(u64, u64, u128)>,
     serial: u64,
@@ -183,7 +194,7 @@ impl Held {
         Self {
             rules,
             traces: HashMap::new(),
-            order: VecDeque::new(),
+            orders: Default::default(),
             ended: VecDeque::new(),
             serial: 0,
             words: 0,
@@ -197,7 +208,7 @@ impl Held {
     pub(super) fn bytes(&self) -> usize {
         8 * self.room
             + self.traces.capacity() * size_of::<(u128, Waiting)>()
-            + self.order.capacity() * size_of::<(u64, u128)>()
+            + self.orders.iter().map(VecDeque::capacity).sum::<usize>() * size_of::<(u64, u128)>()
             + self.ended.capacity() * size_of::<(u64, u64, u128)>()
             + self.fates.capacity() * size_of::<(u128, Fate)>()
             + self.remembered.capacity() * size_of::<u128>()
@@ -216,10 +227,11 @@ impl Held {
     pub(super) fn take(&mut self, span: &Frame<'_>, at: At, above_p99: bool, keep: &mut Keep<'_>) {
         let id = trace_of(span);
         if !self.traces.contains_key(&id) {
-            if let Some(fate) = self.fates.get(&id).copied() {
-                return self.take_late(span, fate, keep);
+            match self.fates.get(&id).copied() {
+                Some(fate @ (Fate::Kept | Fate::Sampled)) => return self.keep_late(span, fate, keep),
+                Some(Fate::Dropped) => self.begin(id, at, true),
+                None => self.begin(id, at, false),
             }
-            self.begin(id, at);
         }
         let Some(trace) = self.traces.get_mut(&id) else { return };
         trace.found |= self.rules.look(span, above_p99);
@@ -235,56 +247,53 @@ impl Held {
         } else {
             self.decisions.spans_dropped += 1;
             self.decisions.spans_above_cap += 1;
+            self.decisions.late_dropped += u64::from(trace.again);
         }
         if is_root && !trace.has_root {
             trace.has_root = true;
             self.ended.push_back((at.pass, trace.serial, id));
         }
         while self.traces.len() > self.rules.traces || 8 * self.words > self.rules.bytes {
-            let Some(oldest) = self.oldest() else { break };
+            let Some(oldest) = self.oldest(AGAIN).or_else(|| self.oldest(FIRST)) else { break };
             self.decide(oldest, Cause::Evicted, keep);
         }
     }
 
-    fn begin(&mut self, id: u128, at: At) {
+    fn begin(&mut self, id: u128, at: At, again: bool) {
         self.serial += 1;
         let (serial, since) = (self.serial, at.ticks);
-        self.traces.insert(id, Waiting { serial, since, has_root: false, found: 0, spans: 0, words: vec![] });
+        let trace = Waiting { serial, again, since, has_root: false, found: 0, spans: 0, words: vec![] };
+        self.traces.insert(id, trace);
         self.decisions.traces_held += 1;
-        if self.order.len() > 2 * self.traces.len() + 64 {
-            let traces = &self.traces; // of each that is held, one more is decided: time to clear up
-            self.order.retain(|(serial, id)| traces.get(id).is_some_and(|trace| trace.serial == *serial));
+        let traces = &self.traces;
+        let order = &mut self.orders[usize::from(again)];
+        if order.len() > 2 * traces.len() + 64 {
+            // Of each that is held, one more is decided: time to clear up.
+            order.retain(|(serial, id)| traces.get(id).is_some_and(|trace| trace.serial == *serial));
         }
-        self.order.push_back((serial, id));
+        order.push_back((serial, id));
     }
 
-    fn take_late(&mut self, span: &Frame<'_>, fate: Fate, keep: &mut Keep<'_>) {
-        match fate {
-            Fate::Dropped => {
-                self.decisions.spans_dropped += 1;
-                self.decisions.late_dropped += 1;
-            }
-            Fate::Kept | Fate::Sampled => {
-                keep(span);
-                self.decisions.spans_kept += 1;
-                self.decisions.late_kept += u64::from(fate == Fate::Kept);
-            }
-        }
+    fn keep_late(&mut self, span: &Frame<'_>, fate: Fate, keep: &mut Keep<'_>) {
+        keep(span);
+        self.decisions.spans_kept += 1;
+        self.decisions.late_kept += u64::from(fate == Fate::Kept);
     }
 
     /// Takes a span of a sampled trace. If spans of it are held, since elsewhere it was not sampled, they are kept too.
     pub(super) fn take_sampled(&mut self, span: &Frame<'_>, keep: &mut Keep<'_>) {
         let id = trace_of(span);
-        match self.fates.get_mut(&id) {
-            Some(fate) => *fate = Fate::Sampled,
-            None => {
-                self.decisions.ratio += 1;
-                if let Some(trace) = self.remove(id) {
-                    self.release(&trace, keep);
-                }
-                self.remember(id, Fate::Sampled);
-            }
+        let fate = self.fates.get(&id).copied();
+        let mut was_dropped = fate == Some(Fate::Dropped);
+        if let Some(trace) = self.remove(id) {
+            was_dropped |= trace.again;
+            self.release(&trace, keep);
         }
+        if fate.is_none() || was_dropped {
+            self.decisions.ratio += 1;
+            self.decisions.reconsidered += u64::from(was_dropped);
+        }
+        self.remember(id, Fate::Sampled);
         keep(span);
         self.decisions.spans_kept += 1;
     }
@@ -300,33 +309,36 @@ impl Held {
                 self.decide(id, Cause::RootEnded, keep);
             }
         }
-        while let Some(id) = self.oldest() {
-            let Some(trace) = self.traces.get(&id) else { break };
-            // One whose root has just ended is decided at the next pass anyway.
-            if trace.has_root || at.ticks.saturating_sub(trace.since) < self.rules.longest_wait {
-                break;
+        for which in [FIRST, AGAIN] {
+            while let Some(id) = self.oldest(which) {
+                let Some(trace) = self.traces.get(&id) else { break };
+                // One whose root has just ended is decided at the next pass anyway.
+                if trace.has_root || at.ticks.saturating_sub(trace.since) < self.rules.longest_wait {
+                    break;
+                }
+                self.decide(id, Cause::TimedOut, keep);
             }
-            self.decide(id, Cause::TimedOut, keep);
         }
     }
 
     /// Decides everything by what is known: nothing more will come.
     pub(super) fn settle(&mut self, keep: &mut Keep<'_>) {
         self.ended.clear();
-        while let Some(id) = self.oldest() {
+        while let Some(id) = self.oldest(FIRST).or_else(|| self.oldest(AGAIN)) {
             let has_root = self.traces.get(&id).is_some_and(|trace| trace.has_root);
             self.decide(id, if has_root { Cause::RootEnded } else { Cause::TimedOut }, keep);
         }
     }
 
-    /// The trace that has been held for longest.
-    fn oldest(&mut self) -> Option<u128> {
+    /// The trace that has been held for longest, of the first or of the second order.
+    fn oldest(&mut self, which: usize) -> Option<u128> {
+        let Self { traces, orders, .. } = self;
         loop {
-            let (serial, id) = *self.order.front()?;
-            if self.traces.get(&id).is_some_and(|trace| trace.serial == serial) {
+            let (serial, id) = *orders[which].front()?;
+            if traces.get(&id).is_some_and(|trace| trace.serial == serial) {
                 return Some(id);
             }
-            self.order.pop_front();
+            orders[which].pop_front();
         }
     }
 
@@ -339,6 +351,7 @@ impl Held {
         Some(trace)
     }
 
+    /// Keeps what is held of a trace.
     fn release(&mut self, trace: &Waiting, keep: &mut Keep<'_>) {
         let mut rest = &trace.words[..];
         while let Ok(span) = frame(rest) {
@@ -346,6 +359,7 @@ impl Held {
             rest = &rest[span.words.len()..];
         }
         self.decisions.spans_kept += trace.spans;
+        self.decisions.late_kept += if trace.again { trace.spans } else { 0 };
     }
 
     fn decide(&mut self, id: u128, cause: Cause, keep: &mut Keep<'_>) {
@@ -364,23 +378,29 @@ impl Held {
                 Cause::TimedOut => (&mut decisions.timed_out, false),
             },
         };
-        *count += 1;
+        // A trace that is dropped again was counted when it was dropped at first.
+        *count += u64::from(kept || !trace.again);
         if kept {
+            decisions.reconsidered += u64::from(trace.again);
             self.release(&trace, keep);
         } else {
             decisions.spans_dropped += trace.spans;
+            decisions.late_dropped += if trace.again { trace.spans } else { 0 };
         }
         self.remember(id, if kept { Fate::Kept } else { Fate::Dropped });
     }
 
     fn remember(&mut self, id: u128, fate: Fate) {
+        if let Some(known) = self.fates.get_mut(&id) {
+            *known = fate;
+            return;
+        }
         if self.remembered.len() >= self.rules.traces.saturating_mul(4)
             && let Some(oldest) = self.remembered.pop_front()
         {
             self.fates.remove(&oldest);
         }
-        if self.fates.insert(id, fate).is_none() {
-            self.remembered.push_back(id);
-        }
+        self.fates.insert(id, fate);
+        self.remembered.push_back(id);
     }
 }

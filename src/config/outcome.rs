@@ -9,6 +9,10 @@ use std::time::Duration;
 /// Sampled traces are kept as they come, so [`Config::sampling`](crate::Config::sampling) is the share that is kept
 /// whatever happens. Metrics of spans are taken before all of this and are exact.
 ///
+/// A trace that was dropped may come back, as a service is called a second time in one trace. Its further spans are
+/// held again until their own local root ends, and kept or dropped by the same rules. A span that ends after its local
+/// root is held for [`longest_wait`](Self::longest_wait); such traces are the first to go when a cap is reached.
+///
 /// It knows of this process only: what other processes recorded of the same trace was decided there, and is not
 /// fetched.
 ///

@@ -123,6 +123,7 @@ impl Report<'_> {
             writeln!(f, "  {:<17}{:>13}", format!("{decision} {reason}"), grouped(count))?;
         }
         for (name, count) in [
+            ("reconsidered", decisions.reconsidered),
             ("held", decisions.traces_held),
             ("spans kept", decisions.spans_kept),
             ("spans dropped", decisions.spans_dropped),

@@ -228,6 +228,12 @@ impl Text {
         }
         for (name, help, kind, value) in [
             (
+                "tellane_traces_reconsidered_total",
+                "Traces dropped at first and kept for a later part.",
+                "counter",
+                decisions.reconsidered,
+            ),
+            (
                 "tellane_spans_above_cap_total",
                 "Spans dropped above the cap of their trace.",
                 "counter",

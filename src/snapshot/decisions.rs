@@ -3,10 +3,13 @@
 /// What became of the traces and spans of an instance that samples by [`Outcome`](crate::Outcome). Of one that does not,
 /// all is zero.
 ///
-/// Every trace is counted once, when it is decided: sampled ones when the first of their spans comes in. What comes of
-/// a trace after it was decided goes the same way and is counted as late; how many decisions are remembered is
-/// four times [`Outcome::traces`](crate::Outcome::traces), and a trace that was forgotten counts as another one. The
-/// counts are not part of a saved snapshot.
+/// Every trace is counted once, when it is decided: sampled ones when the first of their spans comes in. Spans that come
+/// after their trace was kept are kept. Spans that come after it was dropped are held again, until a local root of
+/// theirs ends: the service was called a second time in one trace. If they are kept, the trace counts as kept, too, and as
+/// [`reconsidered`](Self::reconsidered); if they are dropped, it is not counted again.
+///
+/// The decisions remembered are four times [`Outcome::traces`](crate::Outcome::traces); a trace that was forgotten
+/// counts as another one. The counts are not part of a saved snapshot.
 ///
 /// ```
 /// use tellane::{Config, Outcome, Telemetry};
@@ -41,13 +44,16 @@ pub struct Decisions {
     pub evicted: u64,
     /// Traces dropped because their local root did not end in time, or before the shutdown.
     pub timed_out: u64,
+    /// Traces that were dropped and kept afterwards, for a later part of them. They are among the traces dropped and among
+    /// the traces kept, so the traces decided are the sum of both less these.
+    pub reconsidered: u64,
     /// Spans kept: shown by snapshots as long as there is room.
     pub spans_kept: u64,
     /// Spans dropped. Their durations and errors are counted all the same.
     pub spans_dropped: u64,
     /// Of the spans dropped, those above the cap of a trace.
     pub spans_above_cap: u64,
-    /// Spans that came after their held trace was kept, and were kept.
+    /// Spans that came after their held trace was decided, and were kept.
     pub late_kept: u64,
     /// Spans that came after their trace was dropped, and were dropped.
     pub late_dropped: u64,
@@ -113,6 +119,7 @@ impl Decisions {
             uninteresting: self.uninteresting.saturating_add(other.uninteresting),
             evicted: self.evicted.saturating_add(other.evicted),
             timed_out: self.timed_out.saturating_add(other.timed_out),
+            reconsidered: self.reconsidered.saturating_add(other.reconsidered),
             spans_kept: self.spans_kept.saturating_add(other.spans_kept),
             spans_dropped: self.spans_dropped.saturating_add(other.spans_dropped),
             spans_above_cap: self.spans_above_cap.saturating_add(other.spans_above_cap),

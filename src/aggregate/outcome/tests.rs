@@ -82,6 +82,7 @@ fn made(traces: u8) -> impl Strategy<Value = Made> {
 /// A trace of the model.
 struct Open {
     trace: u8,
+    again: bool,
     since: u64,
     /// The pass that met its root, and the number of that span.
     root: Option<(u64, u64)>,
@@ -100,6 +101,10 @@ struct Model {
 
 impl Model {
     fn remember(&mut self, trace: u8, fate: Fate) {
+        if let Some((_, known)) = self.fates.iter_mut().find(|(known, _)| *known == trace) {
+            *known = fate;
+            return;
+        }
         if self.fates.len() == 4 * self.rules.traces {
             self.fates.remove(0);
         }
@@ -125,18 +130,26 @@ impl Model {
                 _ if cause == Cause::Evicted => Err(&mut told.evicted),
                 _ => Err(&mut told.timed_out),
             };
-        match count {
-            Ok(count) => {
+        match (count, open.again) {
+            (Ok(count), false) => *count += 1,
+            (Ok(count), true) => {
                 *count += 1;
-                self.keep(open.spans);
-                self.remember(open.trace, Fate::Kept);
+                told.reconsidered += 1;
+                told.late_kept += open.spans.len() as u64;
             }
-            Err(count) => {
+            (Err(count), false) => {
                 *count += 1;
-                self.told.spans_dropped += open.spans.len() as u64;
-                self.remember(open.trace, Fate::Dropped);
+                told.spans_dropped += open.spans.len() as u64;
+                return self.remember(open.trace, Fate::Dropped);
+            }
+            (Err(_), true) => {
+                told.spans_dropped += open.spans.len() as u64;
+                told.late_dropped += open.spans.len() as u64;
+                return self.remember(open.trace, Fate::Dropped);
             }
         }
+        self.keep(open.spans);
+        self.remember(open.trace, Fate::Kept);
     }
 
     fn take(&mut self, made: Made, at: At) {
@@ -144,33 +157,32 @@ impl Model {
         let open = self.open.iter().position(|open| open.trace == made.trace);
         match (open, fate) {
             (open, fate) if made.sampled => {
+                let mut dropped = fate.is_some_and(|fate| self.fates[fate].1 == Fate::Dropped);
                 if let Some(open) = open {
                     let open = self.open.remove(open);
+                    if open.again {
+                        dropped = true;
+                        self.told.late_kept += open.spans.len() as u64;
+                    }
                     self.keep(open.spans);
                 }
-                match fate {
-                    Some(fate) => self.fates[fate].1 = Fate::Sampled,
-                    None => {
-                        self.told.ratio += 1;
-                        self.remember(made.trace, Fate::Sampled);
-                    }
+                if dropped {
+                    self.told.reconsidered += 1;
                 }
+                if dropped || fate.is_none() {
+                    self.told.ratio += 1;
+                }
+                self.remember(made.trace, Fate::Sampled);
                 self.keep(vec![made.words()]);
             }
-            (None, Some(fate)) => match self.fates[fate].1 {
-                Fate::Dropped => {
-                    self.told.spans_dropped += 1;
-                    self.told.late_dropped += 1;
-                }
-                fate => {
-                    self.keep(vec![made.words()]);
-                    self.told.late_kept += u64::from(fate == Fate::Kept);
-                }
-            },
-            (open, _) => {
+            (None, Some(fate)) if self.fates[fate].1 != Fate::Dropped => {
+                self.keep(vec![made.words()]);
+                self.told.late_kept += u64::from(self.fates[fate].1 == Fate::Kept);
+            }
+            (open, fate) => {
                 let open = open.unwrap_or_else(|| {
-                    let (trace, since) = (made.trace, at.ticks);
-                    self.open.push(Open { trace, since, root: None, found: 0, spans: Vec::new() });
+                    let (trace, since, again) = (made.trace, at.ticks, fate.is_some());
+                    self.open.push(Open { trace, again, since, root: None, found: 0, spans: Vec::new() });
                     self.open.len() - 1
                 });
                 let open = &mut self.open[open];
@@ -180,12 +192,14 @@ impl Model {
                 } else {
                     self.told.spans_dropped += 1;
                     self.told.spans_above_cap += 1;
+                    self.told.late_dropped += u64::from(open.again);
                 }
                 if made.root {
                     open.root.get_or_insert((at.pass, made.number));
                 }
                 while self.open.len() > self.rules.traces || 8 * self.words() > self.rules.bytes {
-                    self.decide(0, Cause::Evicted);
+                    let again = self.open.iter().position(|open| open.again);
+                    self.decide(again.unwrap_or(0), Cause::Evicted);
                 }
             }
         }
@@ -205,12 +219,19 @@ impl Model {
                 self.decide(at, Cause::RootEnded);
             }
         }
-        while self.open.first().is_some_and(|open| open.root.is_none() && at.ticks - open.since >= 1_000) {
-            self.decide(0, Cause::TimedOut);
+        for again in [false, true] {
+            while let Some(first) = self.open.iter().position(|open| open.again == again) {
+                let open = &self.open[first];
+                if open.root.is_some() || at.ticks - open.since < 1_000 {
+                    break;
+                }
+                self.decide(first, Cause::TimedOut);
+            }
         }
     }
 
     fn settle(&mut self) {
+        self.open.sort_by_key(|open| open.again);
         while let Some(open) = self.open.first() {
             let cause = if open.root.is_some() { Cause::RootEnded } else { Cause::TimedOut };
             self.decide(0, cause);
@@ -287,7 +308,7 @@ proptest! {
             prop_assert!(held.bytes() >= 8 * room);
             prop_assert!(8 * held.words <= held.rules.bytes && held.traces.len() <= traces);
             prop_assert!(held.fates.len() <= 4 * traces && held.remembered.len() == held.fates.len());
-            prop_assert!(held.order.len() <= 2 * traces + 67);
+            prop_assert!(held.orders.iter().all(|order| order.len() <= 2 * traces + 67));
         }
         held.settle(&mut |span| kept.push(span.words.to_vec()));
         model.settle();
@@ -296,6 +317,41 @@ proptest! {
         let spans = held.decisions().spans_kept + held.decisions().spans_dropped;
         prop_assert_eq!((spans, held.decisions().spans_kept), (number, kept.len() as u64));
         prop_assert_eq!(sorted(kept), sorted(model.kept));
+    }
+
+    /// A service that is called several times in one trace. By what there is to know of each call alone: the first that
+    /// fails is kept, and all that comes after it; of the calls before it, nothing is.
+    #[test]
+    fn each_call_of_a_trace_is_decided_by_its_own_outcome(
+        calls in prop::collection::vec(prop::collection::vec(prop::bool::weighted(0.05), 1..6), 1..8),
+    ) {
+        let mut held = Held::new(rules());
+        let mut kept = Vec::new();
+        let mut keep = |span: &Frame<'_>| kept.push(span.words[5] - 1);
+        let (mut pass, mut number) = (1, 0);
+        let mut expected = Vec::new();
+        for spans in &calls {
+            let first = number;
+            for (at, fails) in spans.iter().enumerate() {
+                let root = at + 1 == spans.len();
+                let made = Made { number, root, fails: *fails, ..Made::default() };
+                held.take(&frame(&made.words()).unwrap(), At { pass, ticks: 0 }, false, &mut keep);
+                number += 1;
+            }
+            if !expected.is_empty() || spans.contains(&true) {
+                expected.extend(first..number);
+            }
+            for _ in 0..2 {
+                held.end_of_pass(At { pass, ticks: 0 }, &mut keep);
+                pass += 1;
+            }
+        }
+        let (told, failed) = (held.decisions(), calls.iter().position(|spans| spans.contains(&true)));
+        prop_assert_eq!((told.error, told.uninteresting), (failed.is_some().into(), (failed != Some(0)).into()));
+        prop_assert_eq!(told.reconsidered, failed.is_some_and(|call| call > 0).into());
+        prop_assert_eq!((told.spans_kept, told.spans_dropped), (expected.len() as u64, number - expected.len() as u64));
+        prop_assert_eq!((told.traces_held, told.spans_held), (0, 0));
+        prop_assert_eq!(kept, expected);
     }
 
     /// Lanes drained one after the other while others are published to: a root may be met before its child.

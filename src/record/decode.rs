@@ -62,6 +62,12 @@ impl Frame<'_> {
         layout::flags(self.header()) & layout::FLAG_LOCAL_ROOT != 0
     }
 
+    /// Whether it is a definition that goes on in the next record.
+    fn goes_on(&self) -> bool {
+        let header = self.header();
+        layout::kind(header) == layout::KIND_DEFINITION && layout::flags(header) & layout::FLAG_MORE != 0
+    }
+
     /// The record in full.
     pub(crate) fn record(&self) -> Result<Record, DecodeError> {
         let header = self.header();
@@ -166,9 +172,19 @@ impl Frame<'_> {
         })
     }
 
+    /// A definition whose text does not go on.
     fn definition(&self) -> Result<Record, DecodeError> {
+        match self.part()? {
+            Part { goes_on: true, .. } => Err(DecodeError::Unfinished),
+            Part { space, id, bytes, .. } => Ok(Record::Definition { space, id, text: utf8(bytes) }),
+        }
+    }
+
+    /// One record of a definition.
+    fn part(&self) -> Result<Part, DecodeError> {
         let header = self.header();
-        let space = match layout::flags(header) {
+        let flags = layout::flags(header);
+        let space = match flags & layout::FLAG_SPACE {
             1 => Space::SpanName,
             2 => Space::Key,
             3 => Space::Series,
@@ -177,12 +193,24 @@ impl Frame<'_> {
             6 => Space::Site,
             _ => return Err(DecodeError::BadFlags),
         };
+        if flags & !(layout::FLAG_SPACE | layout::FLAG_MORE) != 0 {
+            return Err(DecodeError::BadFlags);
+        }
+        let goes_on = flags & layout::FLAG_MORE != 0;
         let length = usize::from(layout::aux(header));
-        if 1 + length.div_ceil(8) != self.words.len() {
+        if 1 + length.div_ceil(8) != self.words.len() || (goes_on && length != layout::PART_BYTES) {
             return Err(DecodeError::BadLength { words: self.words.len() as u16 });
         }
-        Ok(Record::Definition { space, id: layout::id(header), text: text(&self.words[1..], length)? })
+        Ok(Part { space, id: layout::id(header), goes_on, bytes: text_bytes(&self.words[1..], length)? })
     }
+}
+
+/// One record of a definition: all of its text, or a part.
+struct Part {
+    space: Space,
+    id: u32,
+    goes_on: bool,
+    bytes: Vec<u8>,
 }
 
 /// Items, read one after the other, of a record of so many words.
@@ -295,13 +323,20 @@ fn plain_text(len: u16, rest: &mut Reading<'_>) -> Result<String, DecodeError> {
 
 /// Text of so many bytes. The caller has seen to it that the words hold them.
 fn text(words: &[u64], length: usize) -> Result<String, DecodeError> {
+    text_bytes(words, length).map(utf8)
+}
+
+fn text_bytes(words: &[u64], length: usize) -> Result<Vec<u8>, DecodeError> {
     let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     if bytes.get(length..).is_none_or(|rest| rest.iter().any(|byte| *byte != 0)) {
         return Err(DecodeError::BadItem);
     }
     bytes.truncate(length);
-    Ok(String::from_utf8(bytes)
-        .unwrap_or_else(|broken| String::from_utf8_lossy(broken.as_bytes()).into_owned()))
+    Ok(bytes)
+}
+
+fn utf8(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|broken| String::from_utf8_lossy(broken.as_bytes()).into_owned())
 }
 
 /// Reads records one after the other. After an error whose record could still be measured it goes on behind it;
@@ -345,6 +380,33 @@ impl<'a> Decoder<'a> {
     pub fn rest(&self) -> &'a [u64] {
         self.rest
     }
+
+    /// A definition that goes on, with the parts that follow it. Stops in front of a record that is no part of it.
+    #[cold]
+    fn joined(&mut self, first: Frame<'_>) -> Result<Record, DecodeError> {
+        let Part { space, id, mut goes_on, mut bytes } = first.part()?;
+        while goes_on {
+            let next = match frame(self.rest) {
+                Ok(next) if layout::kind(next.header()) == layout::KIND_DEFINITION => next,
+                Err(DecodeError::Truncated { missing }) => {
+                    self.rest = &[];
+                    return Err(DecodeError::Truncated { missing });
+                }
+                _ => return Err(DecodeError::Unfinished),
+            };
+            let part = next.part()?;
+            if (part.space, part.id) != (space, id) {
+                return Err(DecodeError::Unfinished);
+            }
+            if part.bytes.is_empty() {
+                return Err(DecodeError::BadLength { words: next.words.len() as u16 });
+            }
+            self.rest = &self.rest[next.words.len()..];
+            bytes.extend(part.bytes);
+            goes_on = part.goes_on;
+        }
+        Ok(Record::Definition { space, id, text: utf8(bytes) })
+    }
 }
 
 impl Iterator for Decoder<'_> {
@@ -357,7 +419,7 @@ impl Iterator for Decoder<'_> {
         match frame(self.rest) {
             Ok(frame) => {
                 self.rest = &self.rest[frame.words.len()..];
-                Some(frame.record())
+                Some(if frame.goes_on() { self.joined(frame) } else { frame.record() })
             }
             Err(error) => {
                 self.rest = &[];
@@ -424,6 +486,8 @@ pub enum DecodeError {
     BadFlags,
     /// An item has a tag, type or padding that has no meaning.
     BadItem,
+    /// The text of a definition goes on, but the next record is not a part of it.
+    Unfinished,
 }
 
 impl std::fmt::Display for DecodeError {
@@ -435,6 +499,7 @@ impl std::fmt::Display for DecodeError {
             Self::BadLength { words } => write!(f, "a record of this kind cannot have {words} words"),
             Self::BadFlags => f.write_str("a flag is set that has no meaning"),
             Self::BadItem => f.write_str("an item has a tag, type or padding that has no meaning"),
+            Self::Unfinished => f.write_str("the text of a definition goes on, but no part of it follows"),
         }
     }
 }

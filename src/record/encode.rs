@@ -192,15 +192,23 @@ pub(crate) const fn log_header(
     layout::header(layout::KIND_LOG, target, words, flags, fields_dropped)
 }
 
+/// A text of any length: what one record cannot hold goes on in the next.
 fn definition(space: u64, id: u32, text: &str, into: &mut Vec<u64>) -> Result<(), EncodeError> {
-    let words = 1 + text.len().div_ceil(8);
-    if words > layout::WORDS_MAX {
-        return Err(EncodeError::TooLong);
+    let id = checked_id(id)?;
+    let mut words = text_words(text);
+    let mut rest = text.len();
+    loop {
+        let bytes = rest.min(layout::PART_BYTES);
+        rest -= bytes;
+        let length = bytes.div_ceil(8);
+        let flags = space | if rest > 0 { layout::FLAG_MORE } else { 0 };
+        into.push(layout::header(layout::KIND_DEFINITION, id, 1 + length, flags, bytes as u16));
+        // A part that goes on ends with a whole word, so the next one begins with one.
+        into.extend(words.by_ref().take(length));
+        if rest == 0 {
+            return Ok(());
+        }
     }
-    let len = text.len() as u16; // at most 8 * 4,094
-    into.push(layout::header(layout::KIND_DEFINITION, checked_id(id)?, words, space, len));
-    into.extend(text_words(text));
-    Ok(())
 }
 
 fn figures(what: u16, id: u32, figures: &[u64], into: &mut Vec<u64>) -> Result<(), EncodeError> {
@@ -252,7 +260,8 @@ pub enum EncodeError {
     /// A series, name or key id is 2^20 or more, or figures say what is 2^12 or more. Ids that the registry hands out
     /// never are.
     IdTooLarge,
-    /// The record has more than 4,095 words, or a text more than 65,535 bytes: shorten or drop attributes.
+    /// A span, a log record or figures have more than 4,095 words, or one of their texts has more than 65,535 bytes:
+    /// shorten or drop attributes. The text of a definition may have any length.
     TooLong,
     /// An item says that something did not fit, and counts nothing.
     NothingLost,

@@ -53,6 +53,13 @@ pub(crate) const FLAG_HELD: u64 = 1 << 8;
 pub(crate) const FLAG_CANCELLED: u64 = 1 << 9;
 pub(crate) const FLAGS_SPAN: u64 = (1 << 10) - 1;
 
+/// The space of a definition.
+pub(crate) const FLAG_SPACE: u64 = 0b111;
+/// The text of a definition goes on in the next record.
+pub(crate) const FLAG_MORE: u64 = 1 << 3;
+/// Bytes of text in a definition that goes on: as many as fit, so that a text has one encoding.
+pub(crate) const PART_BYTES: usize = (WORDS_MAX - 1) * 8;
+
 pub(crate) const FLAG_LEVEL: u64 = 0b111;
 pub(crate) const FLAG_IN_SPAN: u64 = 1 << 3;
 pub(crate) const FLAGS_LOG: u64 = 0b1111;

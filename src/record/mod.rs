@@ -74,9 +74,12 @@
 //!
 //! A text is its bytes, eight a word, the last word filled up with zeros. The last item ends where the record does.
 //!
-//! A **definition** (kind 4): header (flags: 1 a span name, 2 an attribute key, 3 a series, 4 the service, 5 a log
-//! target, 6 a log statement; aux: length in bytes), then the text laid out as above. It says what an id means, so that
-//! a saved stream explains itself.
+//! A **definition** (kind 4): header (flags: bits 0..3 the space of the id: 1 span names, 2 attribute keys, 3 series,
+//! 4 the service, 5 log targets, 6 log statements; bit 3 as said below, others zero; aux: length in bytes), then the text
+//! laid out as above. Definitions give the text of an id, so that a saved stream explains itself.
+//!
+//! A text of more than 32,752 bytes takes several definitions of the same space and id, one behind the other. All but
+//! the last hold 32,752 bytes and have bit 3 set; the last holds the rest, at least one byte. They are one [`Record`].
 //!
 //! **Figures** (kind 5): header (flags: what they say, up to 4,095; aux 0), then any number of words. Saved snapshots
 //! are made of them; `snapshot/saved.rs` has the meanings. Neither definitions nor figures travel by ring.

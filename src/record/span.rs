@@ -28,13 +28,13 @@ pub enum Record {
     Exemplar(Exemplar),
     /// One log record.
     Log(Log),
-    /// What an id means.
+    /// The text of an id.
     Definition {
         /// Which ids it speaks of.
         space: Space,
         /// The id, below 2^20.
         id: u32,
-        /// Its text, at most 32,752 bytes when encoded; bytes that are no UTF-8 are replaced when decoded.
+        /// Its text, of any length; bytes that are not UTF-8 are replaced when decoded.
         text: String,
     },
     /// Numbers of a saved snapshot.

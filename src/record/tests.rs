@@ -169,6 +169,62 @@ fn golden_definitions() {
     check_definition(Space::Series, 0xF_FFFF, "http_get", &[0x0008_0030_02FF_FFF4, 0x7465_675F_7074_7468]);
 }
 
+/// A text that takes `parts` records, and its words.
+fn long_definition(parts: usize) -> (Record, Vec<u64>) {
+    // Letters of three bytes: the parts are cut inside of one.
+    let text = "€".repeat((parts - 1) * 32_752 / 3 + 1);
+    let record = Record::Definition { space: Space::Key, id: 7, text };
+    let words = words_of(&record);
+    (record, words)
+}
+
+#[test]
+fn a_long_text_goes_on_in_further_definitions() {
+    let text = format!("{}abc", "x".repeat(32_752));
+    let record = Record::Definition { space: Space::Series, id: 5, text };
+    let words = words_of(&record);
+    assert_eq!((words.len(), words[0]), (4_095 + 2, 0x7FF0_00BF_FF00_0054), "full, and it goes on");
+    assert_eq!(words[4_095..], [0x0003_0030_0200_0054, 0x63_6261]);
+    assert_eq!(Decoder::new(&words).collect::<Vec<_>>(), [Ok(record)]);
+    for parts in 1..5 {
+        let (record, words) = long_definition(parts);
+        let mut decoder = Decoder::new(&words);
+        assert_eq!((decoder.next(), decoder.next()), (Some(Ok(record)), None), "{parts} parts");
+    }
+    for bytes in [0, 1, 32_751, 32_752, 32_753, 65_503, 65_504, 65_505, 65_536] {
+        let record = Record::Definition { space: Space::Service, id: 0, text: "y".repeat(bytes) };
+        assert_eq!(first(&words_of(&record)), Ok(record), "{bytes} bytes");
+    }
+}
+
+#[test]
+fn parts_that_belong_to_nothing_are_refused() {
+    let (_, words) = long_definition(3);
+    let (first_part, others) = words.split_at(4_095);
+    let after = |other: &[u64]| first(&[first_part, other].concat());
+    let last = &others[4_095..];
+    let sample = words_of(&Record::Sample { series: 7, value: 1 });
+    assert_eq!(after(&sample), Err(DecodeError::Unfinished));
+    assert_eq!(
+        after(&words_of(&Record::Figures { what: 0, id: 7, words: vec![] })),
+        Err(DecodeError::Unfinished)
+    );
+    assert_eq!(after(&[last[0] ^ (1 << 4), last[1]]), Err(DecodeError::Unfinished), "of another id");
+    assert_eq!(after(&[last[0] ^ (1 << 36), last[1]]), Err(DecodeError::Unfinished), "of another space");
+    assert_eq!(after(&[0x0000_0020_0100_0074]), Err(DecodeError::BadLength { words: 1 }), "an empty part");
+    let short = [last[0] | (1 << 39), last[1]];
+    assert_eq!(after(&short), Err(DecodeError::BadLength { words: 2 }), "it goes on, but has room left");
+    assert_eq!(first(&short), Err(DecodeError::BadLength { words: 2 }));
+    assert_eq!(after(&[]), Err(DecodeError::Truncated { missing: 1 }));
+    assert_eq!(after(&others[..4_094]), Err(DecodeError::Truncated { missing: 1 }));
+    // The record behind a text that breaks off is read.
+    let broken = [first_part, &sample].concat();
+    let read: Vec<_> = Decoder::new(&broken).skip(1).collect();
+    assert_eq!(read, [Ok(Record::Sample { series: 7, value: 1 })]);
+    // A ring's reader frames record by record; a part alone is no record.
+    assert_eq!(frame(first_part).unwrap().record(), Err(DecodeError::Unfinished));
+}
+
 #[test]
 fn golden_figures() {
     check_golden(Record::Figures { what: 3, id: 1, words: vec![] }, &[0x0000_0030_0100_0015]);
@@ -316,6 +372,7 @@ fn errors_say_what_is_wrong() {
         (DecodeError::BadLength { words: 6 }, "a record of this kind cannot have 6 words"),
         (DecodeError::BadFlags, "a flag is set that has no meaning"),
         (DecodeError::BadItem, "an item has a tag, type or padding that has no meaning"),
+        (DecodeError::Unfinished, "the text of a definition goes on, but no part of it follows"),
     ];
     for (error, text) in shown {
         let error: Box<dyn std::error::Error> = Box::new(error);
@@ -365,7 +422,6 @@ fn what_does_not_fit_is_not_encoded() {
     refused(span_of(vec![Item::Message("x".repeat(65_536))]), EncodeError::TooLong);
     let long = Message::Text("x".repeat(40_000));
     refused(Record::Log(Log { message: long, ..Log::default() }), EncodeError::TooLong);
-    refused(define(0, "x".repeat(32_753)), EncodeError::TooLong);
     for longest in [
         span_with(vec![(0, Value::Bool(true)); 4_088]),
         span_with(vec![(0, Value::Str("x".repeat(32_696)))]),

@@ -139,17 +139,18 @@ impl Descriptor {
         })
     }
 
+    /// Whether kind, unit and precision are the same: all series of one name have them in common. Labels are each
+    /// set's own.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let precision = |metric: &Self| {
+            metric.shape.as_ref().map(|shape| (shape.digits, shape.highest, shape.scale.to_bits()))
+        };
+        (self.kind, self.unit, precision(self)) == (other.kind, other.unit, precision(other))
+    }
+
     /// What two registrations of one name must have in common.
     pub(crate) fn says(&self) -> String {
-        self.says_with(&self.labels)
-    }
-
-    /// What all series of one name have in common, whoever registered them: labels are each set's own.
-    pub(crate) fn says_of_all(&self) -> String {
-        self.says_with(&[])
-    }
-
-    fn says_with(&self, labels: &[Box<str>]) -> String {
+        let labels = &self.labels;
         let precision = self.shape.as_ref().map_or(String::new(), |shape| {
             format!(" of {} digits up to {} at scale {}", shape.digits, shape.highest, shape.scale)
         });

@@ -27,16 +27,19 @@ pub(super) fn full_name(name: &str, kind: MetricKind, unit: Unit) -> Result<Stri
 }
 
 pub(super) fn label_names(labels: &[&str]) -> Result<(), RegisterError> {
-    for (place, label) in labels.iter().enumerate() {
+    for label in labels {
         let reserved = label.starts_with("__") || ["le", "quantile"].contains(label);
         if !is_word(label, |byte| byte == b'_') || label.len() > NAME_MAX || reserved {
             return Err(RegisterError::BadLabel { label: (*label).to_owned() });
         }
-        if labels[..place].contains(label) {
-            return Err(RegisterError::DuplicateLabel { label: (*label).to_owned() });
-        }
     }
-    Ok(())
+    // Sorted, not compared one with each other: a saved snapshot may define thousands.
+    let mut sorted = labels.to_vec();
+    sorted.sort_unstable();
+    match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(RegisterError::DuplicateLabel { label: pair[0].to_owned() }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(all(test, not(tellane_loom)))]

@@ -5,6 +5,7 @@ mod tests;
 
 use super::{Exemplar, hdr_v2};
 use crate::stats::Layout;
+use std::sync::Arc;
 
 /// A histogram's state at the time of the snapshot. Numbers are in the unit shown: seconds, bytes, or plain.
 ///
@@ -297,26 +298,66 @@ impl HistogramView {
         hdr_v2::encode(self)
     }
 
-    /// Takes over another's samples; `false`, and nothing taken, if the precision differs.
+    /// All samples of some histograms together, as far as their precision is the first one's. Linear in their buckets:
+    /// absorbed one by one, each would copy all buckets of those before.
+    pub(crate) fn together(views: &[&Arc<Self>]) -> Option<Arc<Self>> {
+        let (first, others) = views.split_first()?;
+        if others.is_empty() {
+            return Some(Arc::clone(first));
+        }
+        let mut all = Self { filled: [].into(), ..(***first).clone() };
+        let mut filled = first.filled.to_vec();
+        for other in others {
+            if !all.is_as_precise_as(other) {
+                continue;
+            }
+            filled.extend(&other.filled);
+            all.add_totals(other);
+        }
+        all.filled = add_up(filled);
+        Some(Arc::new(all))
+    }
+
+    fn is_as_precise_as(&self, other: &Self) -> bool {
+        (self.layout, self.scale.to_bits()) == (other.layout, other.scale.to_bits())
+    }
+
+    /// Adds the samples of another histogram; `false`, and nothing is added, if its precision differs.
     pub(crate) fn absorb(&mut self, other: &Self) -> bool {
-        if (self.layout, self.scale.to_bits()) != (other.layout, other.scale.to_bits()) {
+        if !self.is_as_precise_as(other) {
             return false;
         }
+        if other.count > 0 {
+            self.add_totals(other);
+            self.filled = add_up([&*self.filled, &*other.filled].concat());
+        }
+        true
+    }
+
+    /// Adds all but the buckets.
+    fn add_totals(&mut self, other: &Self) {
         if other.count == 0 {
-            return true;
+            return; // its extremes mean nothing
         }
         if self.count == 0 {
             (self.min, self.max) = (u64::MAX, 0);
         }
-        let mut counts: std::collections::BTreeMap<u32, u64> = self.filled.iter().copied().collect();
-        for (index, count) in &other.filled {
-            let sum: &mut u64 = counts.entry(*index).or_default();
-            *sum = sum.saturating_add(*count);
-        }
-        self.filled = counts.into_iter().collect();
         self.count = self.count.saturating_add(other.count);
         self.sum = self.sum.saturating_add(other.sum);
         (self.min, self.max) = (self.min.min(other.min), self.max.max(other.max));
-        true
     }
+}
+
+/// The buckets by index, those of one index as one. The sort finds runs that are in order: merging the buckets of two
+/// histograms compares each bucket once.
+pub(crate) fn add_up(mut filled: Vec<(u32, u64)>) -> Box<[(u32, u64)]> {
+    filled.sort_by_key(|(index, _)| *index);
+    filled.dedup_by(|(index, count), (kept, sum)| {
+        let same = index == kept;
+        if same {
+            *sum = sum.saturating_add(*count);
+        }
+        same
+    });
+    filled.into_boxed_slice()
 }

@@ -2,7 +2,8 @@
 
 use super::{PointValue, Snapshot};
 use crate::error::MergeError;
-use crate::series::Identity;
+use crate::series::{Descriptor, Identity};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 impl Snapshot {
@@ -25,22 +26,33 @@ impl Snapshot {
     /// [`MergeError::Mismatch`] if a metric has another type, unit or precision there.
     pub fn merge(&self, other: &Self) -> Result<Self, MergeError> {
         let mut points: Vec<_> = self.catalogue.iter().cloned().zip(self.values.iter().cloned()).collect();
-        for (identity, theirs) in other.catalogue.iter().zip(&other.values) {
-            // One type, unit and precision a name, whatever the labels: the first one found speaks for all.
-            let first = self.catalogue.partition_point(|mine| mine.metric.name < identity.metric.name);
-            let same_name = self.catalogue.get(first).filter(|mine| mine.metric.name == identity.metric.name);
-            if same_name.is_some_and(|mine| mine.metric.says_of_all() != identity.metric.says_of_all()) {
-                return Err(MergeError::Mismatch { name: identity.metric.name.to_string() });
+        let mut first = 0;
+        let mut sets = LabelSets::default();
+        for (theirs, value) in other.catalogue.iter().zip(&other.values) {
+            // Both are sorted by name, so each is gone through once.
+            let name = &theirs.metric.name;
+            while self.catalogue.get(first).is_some_and(|mine| mine.metric.name < *name) {
+                first += 1;
             }
-            let aligned = self.aligned(first, identity);
-            let identity = aligned.as_ref().unwrap_or(identity);
-            match points.binary_search_by(|(mine, _)| mine.key().cmp(&identity.key())) {
-                Ok(at) => {
-                    add(&mut points[at].1, theirs, other.unix_nanos > self.unix_nanos);
-                }
-                Err(at) => points.insert(at, (Arc::clone(identity), theirs.clone())),
+            let same_name = self.catalogue.get(first).filter(|mine| mine.metric.name == *name);
+            // One kind, unit and precision a name, whatever the labels: the first series speaks for all.
+            if same_name.is_some_and(|mine| !mine.metric.is_like(&theirs.metric)) {
+                return Err(MergeError::Mismatch { name: name.to_string() });
             }
+            let aligned = same_name.and_then(|_| sets.aligned(&self.catalogue[first..], theirs));
+            points.push((aligned.unwrap_or_else(|| Arc::clone(theirs)), value.clone()));
         }
+        // The sort is stable and finds the two runs, so it compares each series about once. Of equal series, mine come
+        // first.
+        points.sort_by(|(one, _), (other, _)| one.key().cmp(&other.key()));
+        let theirs_is_later = other.unix_nanos > self.unix_nanos;
+        points.dedup_by(|(theirs, value), (mine, sum)| {
+            let same = theirs.key() == mine.key();
+            if same {
+                add(sum, value, theirs_is_later);
+            }
+            same
+        });
         let (catalogue, values): (Vec<_>, Vec<_>) = points.into_iter().unzip();
         Ok(Self {
             service: Arc::clone(&self.service),
@@ -54,23 +66,56 @@ impl Snapshot {
             pipeline: self.pipeline.clone(),
         })
     }
+}
 
-    /// The same series with its labels in the order that they have here, if that is another one. `first` is where the
-    /// name begins.
-    fn aligned(&self, first: usize, theirs: &Identity) -> Option<Arc<Identity>> {
-        let wanted = &theirs.metric.labels;
-        let same_name = self.catalogue.get(first..)?;
-        let same_name = same_name.iter().take_while(|mine| mine.metric.name == theirs.metric.name);
-        let mine = same_name.map(|mine| &mine.metric).find(|mine| {
-            mine.labels.len() == wanted.len() && mine.labels.iter().all(|label| wanted.contains(label))
-        })?;
-        if mine.labels == *wanted {
+/// The sets of label names under one metric name, each in the order that it has here.
+#[derive(Default)]
+struct LabelSets<'a> {
+    /// The name that they are of.
+    name: Option<&'a str>,
+    /// By label names, sorted.
+    known: HashMap<Vec<&'a str>, &'a Arc<Descriptor>>,
+}
+
+impl<'a> LabelSets<'a> {
+    /// The same series with its labels in the order that they have in `mine`, if that is another one. The name of
+    /// `theirs` begins there.
+    fn aligned(&mut self, mine: &'a [Arc<Identity>], theirs: &'a Identity) -> Option<Arc<Identity>> {
+        if theirs.metric.labels.len() < 2 {
+            return None; // there is one order only
+        }
+        if self.name != Some(&*theirs.metric.name) {
+            self.meet(mine, &theirs.metric.name);
+        }
+        let metric = *self.known.get(&sorted(&theirs.metric))?;
+        if metric.labels == theirs.metric.labels {
             return None;
         }
-        let value = |name| theirs.labels().find(|(label, _)| *label == name).map(|(_, value)| value.into());
-        let labels = mine.labels.iter().filter_map(|label| value(&**label)).collect();
-        Some(Arc::new(Identity { metric: Arc::clone(mine), labels }))
+        let values: HashMap<&str, &str> = theirs.labels().collect();
+        let labels =
+            metric.labels.iter().filter_map(|label| values.get(&**label).map(|value| Box::from(*value)));
+        Some(Arc::new(Identity { metric: Arc::clone(metric), labels: labels.collect() }))
     }
+
+    /// Collects the sets of a name, of which the first one with the same labels counts.
+    fn meet(&mut self, mine: &'a [Arc<Identity>], name: &'a str) {
+        self.name = Some(name);
+        self.known.clear();
+        let mut last: Option<&Arc<Descriptor>> = None;
+        for identity in mine.iter().take_while(|mine| *mine.metric.name == *name) {
+            // Most series of a name have one set of labels.
+            if last.is_none_or(|last| last.labels != identity.metric.labels) {
+                self.known.entry(sorted(&identity.metric)).or_insert(&identity.metric);
+            }
+            last = Some(&identity.metric);
+        }
+    }
+}
+
+fn sorted(metric: &Descriptor) -> Vec<&str> {
+    let mut labels: Vec<&str> = metric.labels.iter().map(|label| &**label).collect();
+    labels.sort_unstable();
+    labels
 }
 
 /// The caller has seen to it that both are of one kind.

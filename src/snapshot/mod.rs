@@ -9,6 +9,7 @@ mod decisions;
 mod distribution;
 mod events;
 mod hdr_v2;
+mod last_values;
 mod log;
 mod merge;
 mod saved;

@@ -6,7 +6,7 @@
 //! | what | id | words |
 //! |---|---|---|
 //! | 0 counter, 1 up-down-counter, 2 gauge | series | the value: u64, i64, or the bits of an f64 |
-//! | 3 histogram | series | minimum, maximum, sum (low, high), then index and count of the filled buckets; a histogram of more than 2,000 filled buckets goes on in further figures, whose first four words add nothing |
+//! | 3 histogram | series | minimum, maximum, sum (low, high), then index and count of the filled buckets, by index; a histogram of more than 2,000 filled buckets goes on in further figures, whose first four words add nothing |
 //! | 4 ledger | kind | recorded, aggregated, switched off, unsampled, in flight, held back, then drops by reason |
 //! | 5 remarks | 0 | clamped, coarse |
 //! | 6 taken | 0 | Unix time and uptime in nanoseconds |
@@ -14,13 +14,20 @@
 //! | 8 exemplars | 0 | offered, kept, replaced, no room |
 //!
 //! A series' definition is its text form below: fields set apart by the unit separator, each escaped.
+//!
+//! Saved snapshots come from other machines, and from whoever pretends to be one: reading takes time in proportion to
+//! the bytes, or to sorting them (`benches/hostile.rs` counts the instructions).
+
+mod histogram;
 
 use super::span::{Names, ReadNames};
-use super::{HistogramView, Pipeline, PointValue, Snapshot, SpanBatch};
+use super::{Pipeline, PointValue, Snapshot, SpanBatch};
 use crate::clock::{Anchor, Scale, nanos};
 use crate::record::{DecodeError, Decoder, EncodeError, Item, Record, Space, encode, from_bytes, to_bytes};
 use crate::series::{Descriptor, Identity, MetricKind, Shape, Unit};
-use crate::stats::{ExemplarLedger, Kind, Layout};
+use crate::stats::{ExemplarLedger, Kind};
+use histogram::PartialHistogram;
+use std::collections::HashSet;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +58,6 @@ impl Snapshot {
     /// ```
     ///
     /// # Errors
-    /// [`EncodeError::TooLong`] if a metric's help and labels have more than 32,752 bytes together;
     /// [`EncodeError::IdTooLarge`] if there are more than 2^20 series.
     pub fn to_bytes(&self) -> Result<Vec<u8>, EncodeError> {
         let mut words = Vec::new();
@@ -114,7 +120,8 @@ impl Snapshot {
     /// allocates more than a small multiple of their number.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ReadError> {
         let words = from_bytes(bytes)?;
-        let mut reading = Reading { snapshot: Self::empty("".into()), points: Vec::new(), names: None };
+        let snapshot = Self::empty("".into());
+        let mut reading = Reading { snapshot, points: Vec::new(), names: None, texts: HashSet::new() };
         let mut decoder = Decoder::new(&words);
         loop {
             let before = decoder.rest();
@@ -143,8 +150,9 @@ fn put_spans(batch: &SpanBatch, words: &mut Vec<u64>) -> Result<(), EncodeError>
             ids.dedup();
             for id in ids {
                 let text = if space == Space::Key { batch.names.key(id) } else { batch.names.span(id) };
-                let text = text.map_or(String::new(), |text| text.to_string());
-                encode(&Record::Definition { space, id, text }, words)?;
+                // Spans without a name are not shown, neither are attributes without a key: here or there.
+                let Some(text) = text else { continue };
+                encode(&Record::Definition { space, id, text: text.to_string() }, words)?;
             }
         }
         words.extend(part.iter());
@@ -168,9 +176,17 @@ fn keys_of(item: &Item, into: &mut Vec<u32>) {
 /// A snapshot being read.
 struct Reading {
     snapshot: Snapshot,
-    points: Vec<(Arc<Identity>, Option<PointValue>)>,
+    points: Vec<(Arc<Identity>, Option<ReadValue>)>,
     /// Names met since the last batch of spans began, and where its spans go.
     names: Option<Batch>,
+    /// Every name and key once, so that the same texts are known by their addresses (`last_values`).
+    texts: HashSet<Arc<str>>,
+}
+
+/// The value of a series so far.
+enum ReadValue {
+    Whole(PointValue),
+    Histogram(PartialHistogram),
 }
 
 struct Batch {
@@ -194,7 +210,9 @@ impl Reading {
             Record::Definition { space, id, text } => {
                 let names = &mut self.names.as_mut().ok_or(ReadError::Unexpected)?.names;
                 let of = if space == Space::Key { &mut names.keys } else { &mut names.spans };
-                of.insert(id, text.into());
+                let text = self.texts.get(&*text).cloned().unwrap_or_else(|| text.into());
+                self.texts.insert(Arc::clone(&text));
+                of.insert(id, text);
             }
             Record::Span(_) => self.names.as_mut().ok_or(ReadError::Unexpected)?.spans.extend(raw),
             Record::Figures { what, id, words } => self.figures(what, id, &words)?,
@@ -255,44 +273,46 @@ impl Reading {
     fn finish(mut self) -> Result<Snapshot, ReadError> {
         self.end_batch();
         self.points.sort_by(|(a, _), (b, _)| a.key().cmp(&b.key()));
-        let values: Option<Vec<_>> = self.points.iter().map(|(_, value)| value.clone()).collect();
-        let catalogue = Arc::new(self.points.into_iter().map(|(identity, _)| identity).collect());
+        for pair in self.points.windows(2) {
+            let [(one, _), (next, _)] = pair else { continue };
+            let (metric, other) = (&one.metric, &next.metric);
+            // A series stands here once, and all of one name are of one kind, or readers could not tell them apart.
+            if one.key() == next.key() || (metric.name == other.name && !metric.is_like(other)) {
+                return Err(ReadError::Unexpected);
+            }
+        }
+        let mut identities = Vec::with_capacity(self.points.len());
+        let mut values = Vec::with_capacity(self.points.len());
+        for (identity, value) in self.points {
+            values.push(match value.ok_or(ReadError::Unexpected)? {
+                ReadValue::Whole(value) => value,
+                ReadValue::Histogram(read) => PointValue::Histogram(Arc::new(read.finish())),
+            });
+            identities.push(identity);
+        }
+        let catalogue = Arc::new(identities.into_iter().collect());
         self.snapshot.pipeline = Pipeline::default();
-        Ok(Snapshot { catalogue, values: values.ok_or(ReadError::Unexpected)?, ..self.snapshot })
+        Ok(Snapshot { catalogue, values, ..self.snapshot })
     }
 }
 
-/// Sets a series' value, or adds to its histogram.
-fn point(identity: &Identity, value: &mut Option<PointValue>, what: u16, words: &[u64]) -> Option<()> {
+/// Sets the value of a series, or adds to its histogram.
+fn point(identity: &Identity, value: &mut Option<ReadValue>, what: u16, words: &[u64]) -> Option<()> {
     match (what, identity.metric.kind, words) {
-        (0, MetricKind::Counter, &[total]) => *value = Some(PointValue::Counter(total)),
-        (1, MetricKind::UpDownCounter, &[sum]) => *value = Some(PointValue::UpDownCounter(sum as i64)),
-        (2, MetricKind::Gauge, &[bits]) => *value = Some(PointValue::Gauge(f64::from_bits(bits))),
-        (HISTOGRAM, MetricKind::Histogram, &[min, max, low, high, ref filled @ ..]) => {
+        (0, MetricKind::Counter, &[total]) => {
+            *value = Some(ReadValue::Whole(PointValue::Counter(total)));
+        }
+        (1, MetricKind::UpDownCounter, &[sum]) => {
+            *value = Some(ReadValue::Whole(PointValue::UpDownCounter(sum as i64)));
+        }
+        (2, MetricKind::Gauge, &[bits]) => {
+            *value = Some(ReadValue::Whole(PointValue::Gauge(f64::from_bits(bits))));
+        }
+        (HISTOGRAM, MetricKind::Histogram, words) => {
             let shape = identity.metric.shape.as_ref()?;
-            let layout = Layout::new(shape.digits, shape.highest);
-            let (pairs, rest) = filled.as_chunks::<2>();
-            let mut count = 0_u64;
-            for pair in pairs {
-                count = count.checked_add(pair[1])?;
-            }
-            let in_order = pairs.windows(2).all(|pair| pair[0][0] < pair[1][0]);
-            let in_layout = pairs.last().is_none_or(|last| last[0] < layout.len() as u64);
-            if !rest.is_empty() || !in_order || !in_layout {
-                return None;
-            }
-            let filled = pairs.iter().map(|pair| (pair[0] as u32, pair[1])).collect();
-            let sum = (u128::from(high) << 64) | u128::from(low);
-            let more =
-                HistogramView { layout, scale: shape.scale, filled, count, sum, min, max, exemplars: vec![] };
-            match value {
-                None => *value = Some(PointValue::Histogram(Arc::new(more))),
-                Some(PointValue::Histogram(view)) => {
-                    view.count.checked_add(more.count)?;
-                    view.sum.checked_add(more.sum)?;
-                    Arc::make_mut(view).absorb(&more).then_some(())?;
-                }
-                Some(_) => return None,
+            match value.get_or_insert_with(|| ReadValue::Histogram(PartialHistogram::new(shape))) {
+                ReadValue::Histogram(partial) => partial.add(words)?,
+                ReadValue::Whole(_) => return None,
             }
         }
         _ => return None,

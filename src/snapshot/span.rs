@@ -1,6 +1,7 @@
 //! Finished spans at rest: kept encoded, decoded when read.
 
 use super::events::{SpanEvent, SpanLink};
+use super::last_values::last_values;
 use crate::clock::{Anchor, Scale};
 use crate::record::{Frame, Item, Span, SpanKind, Status, Value, frame};
 use crate::series::Registry;
@@ -136,9 +137,14 @@ impl SpanBatch {
     fn finish(&self, frame: &Frame<'_>) -> Option<FinishedSpan> {
         let span = frame.span().ok()?;
         let mut finished = self.bare(&span)?;
+        let mut attributes = Vec::new();
         for item in span.items {
-            self.add(item, &mut finished);
+            match item {
+                Item::Attribute(key, value) => attributes.push((key, value)),
+                other => self.add(other, &mut finished),
+            }
         }
+        finished.attributes = self.named(attributes);
         Some(finished)
     }
 
@@ -170,13 +176,7 @@ impl SpanBatch {
 
     fn add(&self, item: Item, to: &mut FinishedSpan) {
         match item {
-            Item::Attribute(key, value) => {
-                let Some(key) = self.names.key(key) else { return };
-                match to.attributes.iter_mut().find(|(there, _)| there == key) {
-                    Some((_, there)) => *there = value,
-                    None => to.attributes.push((Arc::clone(key), value)),
-                }
-            }
+            Item::Attribute(..) => {} // all of them together, by the caller
             Item::Event { name, at, attributes, attributes_dropped } => {
                 let Some(name) = self.names.key(name) else { return };
                 to.events.push(SpanEvent {
@@ -197,8 +197,6 @@ impl SpanBatch {
     }
 
     fn named(&self, attributes: Vec<(u32, Value)>) -> Vec<(Arc<str>, Value)> {
-        let named =
-            attributes.into_iter().map(|(key, value)| Some((Arc::clone(self.names.key(key)?), value)));
-        named.flatten().collect()
+        last_values(attributes, |key| self.names.key(key))
     }
 }

@@ -82,7 +82,9 @@ pub struct Pipeline {
     pub lanes: usize,
     /// Lanes that wait for a new thread.
     pub idle_lanes: usize,
-    /// Bytes set aside for lanes, histograms and kept spans.
+    /// Bytes that the instance takes: lanes, histograms and kept spans, names, keys, log targets and series, what waits
+    /// for the sinks, what is held for sampling by outcome, and what families and bridges keep to find their series. What
+    /// a snapshot holds is not among them. Above [`Config::memory_cap`](crate::Config::memory_cap) recording goes off.
     pub bytes: usize,
     /// Finished spans that were let go to make room for later ones. They were aggregated.
     pub spans_evicted: u64,
@@ -323,6 +325,18 @@ impl Snapshot {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<&PointValue> {
+        let (names, values) = (labels.iter().map(|label| label.0), labels.iter().map(|label| label.1));
+        // Labels in the order of registration are found by halving, so that a reader may look up every series.
+        let in_order = self.catalogue.binary_search_by(|identity| {
+            let (own_names, own_values) = (identity.metric.labels.iter(), identity.labels.iter());
+            (*identity.metric.name)
+                .cmp(name)
+                .then_with(|| own_values.map(|value| &**value).cmp(values.clone()))
+                .then_with(|| own_names.map(|label| &**label).cmp(names.clone()))
+        });
+        if let Ok(at) = in_order {
+            return self.values.get(at);
+        }
         let first = self.catalogue.partition_point(|identity| *identity.metric.name < *name);
         let same_name = self.catalogue[first..].iter().zip(&self.values[first..]);
         let mut same_name = same_name.take_while(|(identity, _)| *identity.metric.name == *name);
@@ -409,20 +423,16 @@ impl Snapshot {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn span_durations(&self, name: &str) -> Option<Arc<HistogramView>> {
-        let mut all: Option<Arc<HistogramView>> = None;
-        for point in self.points().filter(|point| point.name() == "traces_span_metrics_duration_seconds") {
-            if point.identity.labels.first().is_some_and(|label| **label == *name)
-                && let PointValue::Histogram(view) = point.value()
-            {
-                match &mut all {
-                    None => all = Some(Arc::clone(view)),
-                    Some(all) => {
-                        Arc::make_mut(all).absorb(view);
-                    }
-                }
-            }
-        }
-        all
+        let durations = self.points().filter(|point| point.name() == "traces_span_metrics_duration_seconds");
+        let of_name =
+            durations.filter(|point| point.identity.labels.first().is_some_and(|label| **label == *name));
+        let views: Vec<_> = of_name
+            .filter_map(|point| match point.value() {
+                PointValue::Histogram(view) => Some(view),
+                _ => None,
+            })
+            .collect();
+        HistogramView::together(&views)
     }
 
     /// The latest finished spans, in the order in which the aggregator took them: those of one thread as they ended,

@@ -90,3 +90,24 @@ fn another_precision_is_not_taken_over() {
     assert!(!two.absorb(&view(3, &[5])));
     assert_eq!(two.count(), 1);
 }
+
+proptest! {
+    #[test]
+    fn together_is_one_by_one(samples in prop::collection::vec(values(), 1..8)) {
+        let mut views: Vec<Arc<HistogramView>> = samples.iter().map(|values| Arc::new(view(2, values))).collect();
+        let all = view(2, &samples.concat());
+        views.insert(1, Arc::new(view(3, &[7]))); // of another precision: left out
+        let views: Vec<_> = views.iter().collect();
+        prop_assert_eq!(&*HistogramView::together(&views).unwrap(), &all);
+        let mut absorbed = (**views[0]).clone();
+        for (number, other) in views.iter().enumerate().skip(1) {
+            prop_assert_eq!(absorbed.absorb(other), number != 1);
+        }
+        prop_assert_eq!(absorbed, all);
+    }
+}
+
+#[test]
+fn nothing_together_is_nothing() {
+    assert!(HistogramView::together(&[]).is_none());
+}

@@ -46,7 +46,8 @@ pub struct Config {
     pub series_cap: usize,
     /// Span names, attribute keys, and metric names up to which a bridge may add more. Default 10,000.
     pub names_cap: usize,
-    /// Bytes of a label value; longer ones meet the overflow series. Default 1,024.
+    /// Bytes of a label value, of a span name and of a log target. Longer label values meet the overflow series; longer
+    /// names and targets count as `__overflow__`. Default 1,024.
     pub label_value_max: usize,
     /// Words of the latest finished spans that are kept for snapshots. Default 65,536: 9,000 spans without
     /// attributes.

@@ -4,7 +4,7 @@ mod support;
 
 use proptest::prelude::*;
 use support::PATIENCE;
-use tellane::{Kind, MetricKind, ReadError, Snapshot, Status, Telemetry, Unit, prometheus};
+use tellane::{Config, Kind, MetricKind, ReadError, Snapshot, Status, Telemetry, Unit, prometheus};
 
 fn filled() -> (Telemetry, std::sync::Arc<Snapshot>) {
     let telemetry = Telemetry::builder("shöp \\ \u{1f}").start().unwrap();
@@ -88,6 +88,50 @@ fn every_cut_and_every_wrong_word_is_told() {
     let error = Snapshot::from_bytes(&stray).unwrap_err();
     assert_eq!(error, ReadError::Unexpected);
     assert!(error.to_string().contains("no meaning") && std::error::Error::source(&error).is_none());
+}
+
+/// All that is long in one instance: nothing of it keeps the snapshot from being saved.
+#[test]
+fn long_texts_are_saved() {
+    let config = Config { label_value_max: 100_000, ..Config::default() };
+    let telemetry = Telemetry::builder(&"s".repeat(70_000)).config(config).start().unwrap();
+    let name = format!("/path/{}", "ü/".repeat(11_000)); // 33,006 bytes
+    telemetry.tracer().build(&name).start().set("key", true);
+    let backslashes = "\\".repeat(1_024);
+    let labels: Vec<String> = (0..16).map(|number| format!("label_{number}")).collect();
+    let bounds: Vec<f64> = (1..=2_000).map(f64::from).collect();
+    let mut histogram = telemetry.histogram("wide").bounds(&bounds).help("Help.");
+    for label in &labels {
+        histogram = histogram.label(label, &backslashes);
+    }
+    histogram.register().unwrap().record(7);
+    let here = telemetry.snapshot(PATIENCE).unwrap();
+    let there = Snapshot::from_bytes(&here.to_bytes().unwrap()).unwrap();
+    assert_eq!((there.service(), there.points().len()), (here.service(), here.points().len()));
+    for (read, written) in there.points().zip(here.points()) {
+        assert_eq!(
+            (read.name(), read.bounds(), read.value()),
+            (written.name(), written.bounds(), written.value())
+        );
+        assert!(read.labels().eq(written.labels()));
+    }
+    let wide = there.points().find(|point| point.name() == "wide").expect("it was registered");
+    assert_eq!((wide.bounds().len(), wide.labels().count()), (2_000, 16));
+    assert!(wide.labels().all(|(_, value)| value == backslashes));
+    assert_eq!(there.spans().collect::<Vec<_>>(), here.spans().collect::<Vec<_>>());
+    assert!(there.spans().count() == 1 && there.spans().all(|span| *span.name == name));
+    assert_eq!(there.span_durations(&name).map(|taken| taken.count()), Some(1));
+}
+
+#[test]
+fn of_a_long_help_text_the_beginning_is_kept() {
+    let telemetry = Telemetry::builder("shop").start().unwrap();
+    telemetry.gauge("level").help(&"ä".repeat(100_000)).register().unwrap();
+    let here = telemetry.snapshot(PATIENCE).unwrap();
+    let help = here.points().next().expect("one series").help();
+    assert_eq!(help, format!("{}…", "ä".repeat(2_046)), "4,095 bytes: another letter would be one too many");
+    let there = Snapshot::from_bytes(&here.to_bytes().unwrap()).unwrap();
+    assert_eq!(there.points().next().expect("one series").help(), help);
 }
 
 proptest! {

@@ -45,7 +45,7 @@ impl Shown {
 
     /// What is kept for the readers of snapshots.
     pub(super) fn bytes(&self) -> usize {
-        self.catalogue.bytes()
+        self.catalogue.bytes() + size_of::<(usize, Source)>() * self.order.capacity()
     }
 
     /// Sorts the series anew if there are more than last time.

@@ -336,7 +336,7 @@ impl Step {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.registry.directory.bytes() + self.folded.bytes() + self.shown.bytes()
+        self.registry.bytes() + self.registry.directory.bytes() + self.folded.bytes() + self.shown.bytes()
     }
 
     /// Before the last snapshot: what is held is decided by what is known.

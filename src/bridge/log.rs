@@ -77,12 +77,13 @@ impl Bridge {
     }
 
     fn with<R>(&self, target: &str, act: impl FnOnce(&Logger) -> R) -> R {
+        let target = self.registry.logs.bounded(target);
         if let Some(logger) = self.loggers.get(target) {
             return act(&logger);
         }
         let logger = Logger::new(&self.registry, target);
-        if self.loggers.len() < TARGETS {
-            self.loggers.insert(target.into(), logger.clone());
+        if self.loggers.len() < TARGETS && self.loggers.insert(target.into(), logger.clone()).is_none() {
+            self.registry.keeps(target.len() + size_of::<(Box<str>, Logger)>());
         }
         act(&logger)
     }

@@ -122,6 +122,7 @@ impl<H: Handle, const N: usize> Family<H, N> {
     }
 
     pub(super) fn of(members: Members<H>) -> Self {
+        members.takes(size_of::<Inner<H, N>>());
         Self(Some(Arc::new(Inner { handles: Table::new(), members })))
     }
 
@@ -158,6 +159,7 @@ impl<H: Handle, const N: usize> Inner<H, N> {
             if self.handles.insert(values, made) {
                 self.members.count();
             }
+            self.members.takes(size_of::<Self>() + self.handles.bytes());
             self.handles.get(values).unwrap_or_else(|| H::noop_ref())
         })
     }

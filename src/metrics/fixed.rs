@@ -74,8 +74,9 @@ impl<H: Handle, L: LabelSet> FixedFamily<H, L> {
         if L::CARDINALITY > ID_LIMIT as usize {
             return Err(RegisterError::Exhausted);
         }
-        let inner =
-            Inner { handles: (0..L::CARDINALITY).map(|_| OnceLock::new()).collect(), members: members()? };
+        let members = members()?;
+        members.takes(size_of::<Inner<H>>() + L::CARDINALITY * size_of::<OnceLock<H>>());
+        let inner = Inner { handles: (0..L::CARDINALITY).map(|_| OnceLock::new()).collect(), members };
         Ok(Self(Some(Arc::new(inner)), PhantomData))
     }
 

@@ -18,6 +18,23 @@ pub(super) struct Members<H> {
     kept: AtomicUsize,
     /// The handle of the overflow series, once it was met.
     overflow: OnceLock<H>,
+    /// Bytes that the family takes, as the registry was told. Relaxed: a figure that stands for itself.
+    bytes: AtomicUsize,
+}
+
+impl<H> Members<H> {
+    /// Tells the registry how many bytes the family takes by now.
+    pub(super) fn takes(&self, bytes: usize) {
+        // It only grows. Of two threads at once, each tells what it adds to the greatest so far.
+        let before = self.bytes.fetch_max(bytes, Ordering::Relaxed);
+        self.registry.keeps(bytes.saturating_sub(before));
+    }
+}
+
+impl<H> Drop for Members<H> {
+    fn drop(&mut self) {
+        self.registry.lets_go(self.bytes.load(Ordering::Relaxed));
+    }
 }
 
 impl<H: Handle> Members<H> {
@@ -33,6 +50,7 @@ impl<H: Handle> Members<H> {
             fixed: fixed.iter().map(|value| Box::from(*value)).collect(),
             kept: AtomicUsize::new(0),
             overflow: OnceLock::new(),
+            bytes: AtomicUsize::new(0),
         })
     }
 

@@ -26,6 +26,17 @@ impl Rules {
         self.by_prefix.insert(prefix.into(), level);
     }
 
+    /// Leaves out the rules of longer prefixes.
+    pub(super) fn retain_up_to(&mut self, longest: usize) {
+        self.by_prefix.retain(|prefix, _| prefix.len() <= longest);
+    }
+
+    /// Bytes that they take.
+    pub(super) fn bytes(&self) -> usize {
+        let entry = size_of::<(Box<str>, Option<Level>)>();
+        self.by_prefix.keys().map(|prefix| prefix.len() + entry).sum()
+    }
+
     /// The longest of the prefixes that end where a part of the target's name does.
     pub(super) fn threshold_of(&self, target: &str) -> u32 {
         let mut prefix = target;

@@ -5,12 +5,13 @@
 mod watch;
 
 use super::levels::{LevelsError, Rules};
+use super::names::COUNTS;
 use super::registry::OVERFLOW;
 use super::site::Site;
 use crate::clock::Clock;
 use crate::lane::Key;
 use crate::level::Level;
-use crate::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -135,12 +136,18 @@ pub(crate) struct Logs {
     growing: Mutex<()>,
     /// Not 0 while something is held back that nobody was told of.
     holding: AtomicU32,
+    /// Bytes of a target's name.
+    longest: usize,
+    /// Bytes of targets and rates, and of the rules. Relaxed: figures that stand for themselves.
+    bytes: AtomicUsize,
+    rules_bytes: AtomicUsize,
     /// Who wants to know when levels have changed.
     watcher: OnceLock<fn()>,
 }
 
 impl Logs {
-    pub(crate) fn new(instance: u32, clock: &Clock, settings: LogSettings) -> Self {
+    /// Targets of names of at most `longest` bytes.
+    pub(crate) fn new(instance: u32, clock: &Clock, settings: LogSettings, longest: usize) -> Self {
         let logs = Self {
             base: Key::new(instance, 0).0,
             second: clock.ticks_in(Duration::from_secs(1)).max(1),
@@ -149,6 +156,9 @@ impl Logs {
             rates: boxcar::Vec::new(),
             growing: Mutex::new(()),
             holding: AtomicU32::new(0),
+            longest,
+            bytes: AtomicUsize::new(0),
+            rules_bytes: AtomicUsize::new(0),
             watcher: OnceLock::new(),
             settings,
         };
@@ -156,8 +166,19 @@ impl Logs {
         logs
     }
 
+    /// Bytes that targets, rates and rules take.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed) + self.rules_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The name that a target is known by: its own, or the one that stands in for names that are too long.
+    pub(crate) fn bounded<'a>(&self, target: &'a str) -> &'a str {
+        if target.len() > self.longest { OVERFLOW } else { target }
+    }
+
     /// The target of this name. Takes a lock.
     pub(crate) fn target(&self, text: &str) -> Arc<LogTarget> {
+        let text = self.bounded(text);
         let mut rules = self.rules.lock();
         let (rules, known) = &mut *rules;
         let known_number = known.get(text).copied();
@@ -173,6 +194,9 @@ impl Logs {
             rates: std::array::from_fn(|_| Rate::default()),
         });
         self.targets.push(Arc::clone(&made));
+        let entries = size_of::<(Arc<str>, u32)>() + size_of::<Arc<LogTarget>>();
+        let bytes = 2 * COUNTS + text.len() + size_of::<LogTarget>() + entries;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
         known.insert(Arc::clone(&made.text), made.id);
         made
     }
@@ -180,18 +204,21 @@ impl Logs {
     pub(crate) fn set_level(&self, target: &str, level: Option<Level>) {
         let mut rules = self.rules.lock();
         rules.0.set(target, level);
-        self.apply(&rules.0);
+        self.apply(&mut rules.0);
     }
 
     pub(crate) fn set_levels(&self, text: &str) -> Result<(), LevelsError> {
         let parsed = Rules::parse(text)?;
         let mut rules = self.rules.lock();
         rules.0 = parsed;
-        self.apply(&rules.0);
+        self.apply(&mut rules.0);
         Ok(())
     }
 
-    fn apply(&self, rules: &Rules) {
+    fn apply(&self, rules: &mut Rules) {
+        // No target begins with more than a target may have.
+        rules.retain_up_to(self.longest);
+        self.rules_bytes.store(rules.bytes(), Ordering::Relaxed);
         for (_, target) in &self.targets {
             target.threshold.store(rules.threshold_of(&target.text), Ordering::Relaxed);
         }
@@ -235,6 +262,7 @@ impl Logs {
         let _one_at_a_time = self.growing.lock();
         while self.rates.count() <= site as usize {
             self.rates.push(Rate::default());
+            self.bytes.fetch_add(size_of::<Rate>(), Ordering::Relaxed);
         }
     }
 
@@ -278,7 +306,7 @@ mod tests {
 
     fn logs(per_second: Option<u32>) -> (Logs, crate::clock::MockClock, Clock) {
         let (clock, hand) = Clock::mock();
-        let logs = Logs::new(1, &clock, LogSettings { per_second, ..LogSettings::default() });
+        let logs = Logs::new(1, &clock, LogSettings { per_second, ..LogSettings::default() }, 20);
         (logs, hand, clock)
     }
 
@@ -315,6 +343,24 @@ mod tests {
         assert_eq!(admitted(10), 0, "a thread that is slow to use its reading begins no new second");
         hand.advance(Duration::from_millis(1_100));
         assert_eq!(admitted(10), 3);
+    }
+
+    #[test]
+    fn one_target_stands_in_for_all_that_are_too_long() {
+        let (logs, _hand, _clock) = logs(None);
+        let (longest, longer) = ("t".repeat(20), "t".repeat(21));
+        assert_eq!((&*logs.target(&longest).text, &*logs.target(&longer).text), (&*longest, OVERFLOW));
+        assert!(Arc::ptr_eq(&logs.target(&longer), &logs.target(OVERFLOW)));
+        let before = logs.bytes();
+        logs.set_level(&longest, Some(Level::Error));
+        let with_one = logs.bytes();
+        assert!(with_one > before + 20, "{before}, then {with_one} bytes");
+        logs.set_level(&longer, Some(Level::Error)); // no target has this name
+        logs.set_level(&longest, Some(Level::Warn));
+        assert_eq!(logs.bytes(), with_one);
+        assert!(!logs.target(&longest).lets(Level::Info) && logs.target(&longer).lets(Level::Info));
+        logs.target("new");
+        assert!(logs.bytes() > with_one + size_of::<LogTarget>());
     }
 
     #[test]

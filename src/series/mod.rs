@@ -28,6 +28,8 @@ pub(crate) use keys::{key_number, more_room, push};
 pub use levels::LevelsError;
 pub(crate) use logs::{LogSettings, LogTarget};
 pub(crate) use names::Names;
+#[cfg(feature = "metrics")]
+pub(crate) use registry::HELP_MAX;
 pub(crate) use registry::{
     Caps, Descriptor, Identity, Metric, OVERFLOW, Place, Registry, Series, Shape, duration_bounds,
 };
@@ -35,3 +37,5 @@ pub use registry::{Fault, MetricKind, Unit};
 pub use site::Site;
 pub(crate) use table::Table;
 pub(crate) use tracing::{HeadersRefused, RateLimit, Tracing};
+#[cfg(feature = "metrics")]
+pub(crate) use validate::{SHOWN_MAX, beginning};

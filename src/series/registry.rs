@@ -1,7 +1,7 @@
 //! From definitions to series. Cold: runs at registration and at the first use of a label combination.
 
 use super::logs::{LogSettings, Logs};
-use super::names::{Names, SpanName};
+use super::names::{COUNTS, Names, SpanName};
 use super::tracing::Tracing;
 use super::validate;
 use crate::error::RegisterError;
@@ -130,13 +130,24 @@ impl Descriptor {
         }
         Ok(Self {
             name: full.as_str().into(),
-            help: if help.is_empty() { full.as_str().into() } else { help.into() },
+            help: if help.is_empty() {
+                full.as_str().into()
+            } else {
+                validate::beginning(help, HELP_MAX).into()
+            },
             kind,
             unit,
             labels: labels.iter().map(|label| Box::from(*label)).collect(),
             shape,
             at,
         })
+    }
+
+    /// Bytes it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let labels: usize = self.labels.iter().map(|label| size_of::<Box<str>>() + label.len()).sum();
+        let bounds = self.shape.as_ref().map_or(0, |shape| size_of_val(&*shape.bounds));
+        size_of::<Self>() + 2 * COUNTS + self.name.len() + self.help.len() + labels + bounds
     }
 
     /// Whether kind, unit and precision are the same: all series of one name have them in common. Labels are each
@@ -181,6 +192,11 @@ impl Identity {
         (&self.metric.name, &self.labels, &self.metric.labels)
     }
 
+    /// Bytes of the label values.
+    fn labels_bytes(&self) -> usize {
+        self.labels.iter().map(|value| size_of::<Box<str>>() + value.len()).sum()
+    }
+
     /// Label names and values.
     pub(crate) fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
         self.metric.labels.iter().map(|name| &**name).zip(self.labels.iter().map(|value| &**value))
@@ -192,6 +208,19 @@ impl Identity {
 pub(crate) struct Series {
     pub(crate) identity: Arc<Identity>,
     pub(crate) place: Place,
+}
+
+impl Series {
+    /// Bytes it takes, the buckets of a histogram aside: those are the lanes' and the aggregator's.
+    fn bytes(&self) -> usize {
+        let place = match self.place {
+            Place::Cell(_) => size_of::<AtomicU64>(),
+            Place::Gauge(_) => COUNTS + size_of::<AtomicU64>(),
+            Place::Histogram(_) => COUNTS + size_of::<Distribution>() + size_of::<Arc<Distribution>>(),
+        };
+        let identity = COUNTS + size_of::<Identity>() + self.identity.labels_bytes();
+        COUNTS + size_of::<Self>() + size_of::<Arc<Self>>() + identity + place
+    }
 }
 
 /// A metric with one set of label names. A name has one such set, unless a bridge registers more
@@ -258,8 +287,12 @@ pub(crate) struct Registry {
     /// Cap on the series of a metric that names none.
     series_cap: usize,
     label_max: usize,
+    /// Bytes of definitions, series, families and what bridges keep. Relaxed: a figure that stands for itself.
+    kept: AtomicUsize,
 }
 
+/// Bytes of a help text; of a longer one the beginning is kept.
+pub(crate) const HELP_MAX: usize = 4_096;
 const FAULTS_MAX: usize = 100;
 
 /// The caps of a registry.
@@ -269,7 +302,7 @@ pub(crate) struct Caps {
     pub(crate) series: usize,
     /// Span names, and attribute keys.
     pub(crate) names: usize,
-    /// Bytes of a label value.
+    /// Bytes of a label value, of a span name and of a log target.
     pub(crate) label: usize,
 }
 
@@ -277,9 +310,9 @@ impl Registry {
     pub(crate) fn new(directory: Arc<Directory>, caps: Caps, tracing: Tracing) -> Self {
         let Caps { series: series_cap, names: names_cap, label: label_max } = caps;
         let registry = Self {
-            logs: Logs::new(directory.instance, &directory.clock, LogSettings::default()),
+            logs: Logs::new(directory.instance, &directory.clock, LogSettings::default(), label_max),
             directory,
-            names: Names::new(names_cap),
+            names: Names::new(names_cap, label_max),
             catalogue: boxcar::Vec::new(),
             metrics: DashMap::new(),
             naming: Mutex::new(()),
@@ -288,6 +321,7 @@ impl Registry {
             tracing,
             series_cap,
             label_max,
+            kept: AtomicUsize::new(0),
         };
         // Neither can fail: nothing else is registered yet.
         let _reserved = (registry.span_durations(), registry.span_errors());
@@ -296,8 +330,24 @@ impl Registry {
 
     /// The same, with other settings of its logs.
     pub(crate) fn with_logs(mut self, settings: LogSettings) -> Self {
-        self.logs = Logs::new(self.directory.instance, &self.directory.clock, settings);
+        self.logs = Logs::new(self.directory.instance, &self.directory.clock, settings, self.label_max);
         self
+    }
+
+    /// Bytes that are kept as long as the instance: names, keys, targets, definitions and series, and what families and
+    /// bridges keep to find them. Takes no lock.
+    pub(crate) fn bytes(&self) -> usize {
+        self.names.bytes() + self.logs.bytes() + self.kept.load(Ordering::Relaxed)
+    }
+
+    /// Counts what a family or a bridge keeps for the instance.
+    pub(crate) fn keeps(&self, bytes: usize) {
+        self.kept.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes back what [`keeps`](Self::keeps) counted.
+    pub(crate) fn lets_go(&self, bytes: usize) {
+        self.kept.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// The metric of a definition: the one that is there, if it says the same.
@@ -336,6 +386,7 @@ impl Registry {
             made: AtomicUsize::new(0),
             overflowed: AtomicU64::new(0),
         };
+        self.keeps(wanted.bytes() + size_of::<Metric>() + size_of::<Named>() + 2 * COUNTS);
         Arc::new(Metric { descriptor: Arc::new(wanted), set: 0, name: Arc::new(name) })
     }
 
@@ -382,6 +433,7 @@ impl Registry {
         }
         let identity = Identity { metric: Arc::clone(&metric.descriptor), labels: wanted.1.clone() };
         let new = Arc::new(Series { identity: Arc::new(identity), place: self.number(&metric.descriptor)? });
+        self.keeps(new.bytes() + size_of::<(SeriesKey, Arc<Series>)>() + new.identity.labels_bytes());
         self.catalogue.push(Arc::clone(&new));
         // Neither the overflow series nor the one without labels, of which a set has at most one each.
         if wanted != overflow {
@@ -423,8 +475,12 @@ impl Registry {
         })
     }
 
-    /// A name that is no literal.
+    /// A name that is no literal, and was not found as it is.
     pub(crate) fn dynamic_name(&self, name: &str, kind: SpanKind) -> KnownName {
+        let name = self.names.bounded(name);
+        if let Some(known) = self.names.dynamic(name, kind) {
+            return known; // another thread was faster, or the name is too long: that takes no lock
+        }
         let made = self.span_name(name, kind);
         self.names.remember_dynamic(name, kind, &made);
         made.known
@@ -471,14 +527,15 @@ impl Registry {
         )
     }
 
-    /// Notes what could not be registered for a static, or by a bridge. The first hundred are kept.
+    /// Notes what could not be registered for a static, or by a bridge. The first hundred are kept, with the beginning of
+    /// a name that is none.
     pub(crate) fn fault(&self, name: &str, error: RegisterError) {
         if self.directory.is_forked() {
             return; // the lock may be held by a thread that is not there
         }
         let mut faults = self.faults.lock();
         if faults.len() < FAULTS_MAX {
-            faults.push(Fault { name: name.to_owned(), error });
+            faults.push(Fault { name: validate::beginning(name, validate::SHOWN_MAX).into_owned(), error });
         }
     }
 

@@ -64,6 +64,8 @@ impl Registry {
                     return Ok(Arc::clone(labelled));
                 }
                 let descriptor = Descriptor { labels: wanted.labels, ..(*first.descriptor).clone() };
+                // The name, help and bounds are copies of the first set's; the name itself is shared.
+                self.keeps(descriptor.bytes() + size_of::<Metric>());
                 let made = Arc::new(Metric {
                     descriptor: Arc::new(descriptor),
                     set: sets.len() as u32,

@@ -5,7 +5,7 @@
 //! byte: a label is never mistaken for another. Entries are bounded by the metric's cap on series.
 
 use super::words::{Keys, Packed, tail};
-use crate::sync::Mutex;
+use crate::sync::{AtomicUsize, Mutex, Ordering};
 use std::sync::OnceLock;
 
 /// Slots of a table, and of what is below an entry: powers of two. The first are many, and a fixed number, so that nearly
@@ -18,6 +18,8 @@ pub(crate) struct Table<H, const N: usize> {
     keys: Keys,
     filling: Mutex<()>,
     slots: [Slot<H, N>; FIRST],
+    /// Bytes of the entries and what is below them. Relaxed: a figure that stands for itself.
+    bytes: AtomicUsize,
 }
 
 type Slot<H, const N: usize> = OnceLock<Box<Entry<H, N>>>;
@@ -52,7 +54,17 @@ impl<H, const N: usize> Entry<H, N> {
 
 impl<H, const N: usize> Table<H, N> {
     pub(crate) fn new() -> Self {
-        Self { keys: Keys::new(), filling: Mutex::new(()), slots: [const { OnceLock::new() }; FIRST] }
+        Self {
+            keys: Keys::new(),
+            filling: Mutex::new(()),
+            slots: [const { OnceLock::new() }; FIRST],
+            bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// Bytes that the entries take beside the table itself, less what their handles hold.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     #[inline(always)]
@@ -94,17 +106,22 @@ impl<H, const N: usize> Table<H, N> {
 
     /// Under the lock.
     fn put(&self, mut hash: u64, packed: [Packed; N], values: &[&str; N], handle: H) -> bool {
-        let tails = values.map(tail).concat().into();
+        let tails: Box<[u8]> = values.map(tail).concat().into();
+        let mut bytes = size_of::<Entry<H, N>>() + tails.len();
         let mut entry = Box::new(Entry { packed, handle, below: OnceLock::new(), tails });
         let mut slot = &self.slots[hash as usize % FIRST];
         hash /= FIRST as u64;
         while let Err(homeless) = slot.set(entry) {
             let Some(above) = slot.get() else { return false }; // never: it would have been set
-            let below = above.below.get_or_init(|| Box::new([const { OnceLock::new() }; BELOW]));
+            let below = above.below.get_or_init(|| {
+                bytes += size_of::<[Slot<H, N>; BELOW]>();
+                Box::new([const { OnceLock::new() }; BELOW])
+            });
             slot = &below[hash as usize % BELOW];
             hash /= BELOW as u64;
             entry = homeless;
         }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
         true
     }
 }

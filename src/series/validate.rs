@@ -2,8 +2,12 @@
 
 use super::registry::{MetricKind, Unit};
 use crate::error::RegisterError;
+use std::borrow::Cow;
 
+/// Bytes of a metric's name and of a label's.
 const NAME_MAX: usize = 200;
+/// Bytes of what is no name, in an error: errors are kept, too.
+pub(crate) const SHOWN_MAX: usize = 1_024;
 /// How the pipeline's own figures begin in expositions.
 const OWN: &str = "tellane_";
 
@@ -17,7 +21,7 @@ fn is_word(text: &str, first_too: impl Fn(u8) -> bool) -> bool {
 pub(super) fn full_name(name: &str, kind: MetricKind, unit: Unit) -> Result<String, RegisterError> {
     let is_name = is_word(name, |byte| byte == b'_' || byte == b':');
     if !is_name || name.len() > NAME_MAX || name.starts_with("__") || name.starts_with(OWN) {
-        return Err(RegisterError::BadName { name: name.to_owned() });
+        return Err(RegisterError::BadName { name: beginning(name, SHOWN_MAX).into_owned() });
     }
     let is_counter = kind == MetricKind::Counter;
     let stem = if is_counter { name.strip_suffix("_total").unwrap_or(name) } else { name };
@@ -26,11 +30,22 @@ pub(super) fn full_name(name: &str, kind: MetricKind, unit: Unit) -> Result<Stri
     Ok(format!("{stem}{}{}", if united { "" } else { suffix }, if is_counter { "_total" } else { "" }))
 }
 
+/// A text of at most `most` bytes: of a longer one the beginning, with an ellipsis behind it. What comes from elsewhere
+/// and is kept, or stands in an error that is kept, is shortened here.
+pub(crate) fn beginning(text: &str, most: usize) -> Cow<'_, str> {
+    const ELLIPSIS: &str = "…";
+    if text.len() <= most {
+        return text.into();
+    }
+    let kept = text.floor_char_boundary(most.saturating_sub(ELLIPSIS.len()));
+    format!("{}{ELLIPSIS}", &text[..kept]).into()
+}
+
 pub(super) fn label_names(labels: &[&str]) -> Result<(), RegisterError> {
     for label in labels {
         let reserved = label.starts_with("__") || ["le", "quantile"].contains(label);
         if !is_word(label, |byte| byte == b'_') || label.len() > NAME_MAX || reserved {
-            return Err(RegisterError::BadLabel { label: (*label).to_owned() });
+            return Err(RegisterError::BadLabel { label: beginning(label, SHOWN_MAX).into_owned() });
         }
     }
     // Sorted, not compared one with each other: a saved snapshot may define thousands.
@@ -63,8 +78,19 @@ mod tests {
             let refused = full_name(bad, MetricKind::Gauge, Unit::None);
             assert_eq!(refused, Err(RegisterError::BadName { name: bad.to_owned() }));
         }
+        let long = full_name(&"a".repeat(100_000), MetricKind::Gauge, Unit::None);
+        assert_eq!(long, Err(RegisterError::BadName { name: format!("{}…", "a".repeat(1_021)) }));
         assert!(full_name(&"a".repeat(201), MetricKind::Gauge, Unit::None).is_err());
         assert!(full_name("a:b_C9", MetricKind::Gauge, Unit::None).is_ok());
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_letters() {
+        assert_eq!((beginning("12345", 5), beginning("123456", 5)), ("12345".into(), "12…".into()));
+        assert_eq!(
+            (beginning("ääää", 7), beginning("ääää", 6), beginning("ä", 1)),
+            ("ää…".into(), "ä…".into(), "…".into())
+        );
     }
 
     #[test]

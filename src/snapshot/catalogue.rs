@@ -19,9 +19,9 @@ impl Catalogue {
         self.pieces.get_or_init(|| make(&self.series))
     }
 
-    /// What the text takes, once it is there.
+    /// Bytes of the list, and of the text once it is there.
     pub(crate) fn bytes(&self) -> usize {
-        self.pieces.get().map_or(0, Pieces::bytes)
+        size_of_val(&*self.series) + self.pieces.get().map_or(0, Pieces::bytes)
     }
 }
 

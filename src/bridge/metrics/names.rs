@@ -1,7 +1,7 @@
 //! From the `metrics` crate's names, labels and units to tellane's. Cold: runs once for each series.
 
 use crate::metrics::{DIGITS, bounds_of};
-use crate::series::{MetricKind, Shape, Unit};
+use crate::series::{HELP_MAX, MetricKind, Shape, Unit, beginning};
 use ::metrics::Key;
 
 /// The greatest value counted as itself, as a recorded integer. Nobody can say what a foreign histogram will see, and
@@ -93,7 +93,7 @@ impl Definition {
             Some(unit) if !is_said => format!("{text} ({})", unit.as_str().replace('_', " ")),
             _ => text.to_owned(),
         };
-        Self { help: help.trim_start().to_owned(), unit: own, scale }
+        Self { help: beginning(help.trim_start(), HELP_MAX).into_owned(), unit: own, scale }
     }
 
     /// How a histogram counts and shows.

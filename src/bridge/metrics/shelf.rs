@@ -4,7 +4,7 @@
 use super::names::{Definition, labels, metric_name};
 use crate::error::RegisterError;
 use crate::lane::local;
-use crate::series::{Descriptor, MetricKind, Registry, Series};
+use crate::series::{Descriptor, MetricKind, Registry, SHOWN_MAX, Series, beginning};
 use crate::sync::{Arc, Mutex};
 use ::metrics::{Key, Unit};
 use dashmap::DashMap;
@@ -37,6 +37,16 @@ struct Described {
     is_used: bool,
 }
 
+/// Bytes of a key that is kept, its name and labels together. Longer ones are looked up anew each time.
+const KEY_BYTES_MAX: usize = 32 << 10;
+/// Bytes of a name whose definition is kept.
+const DEFINED_MAX: usize = 1_024;
+
+/// The texts of a key.
+fn bytes_of(key: &Key) -> usize {
+    key.labels().map(|label| label.key().len() + label.value().len()).sum::<usize>() + key.name().len()
+}
+
 #[derive(Debug, Default)]
 struct Refused {
     names: HashSet<String>,
@@ -57,7 +67,7 @@ impl<H: Clone> Shelf<H> {
     /// Keeps a description for the first registration of its name.
     #[cold]
     pub(super) fn describe(&self, registry: &Registry, name: &str, unit: Option<Unit>, text: &str) {
-        if registry.directory.is_forked() {
+        if registry.directory.is_forked() || name.len() > DEFINED_MAX {
             return;
         }
         let definition = Definition::new(&metric_name(name), unit, text);
@@ -66,10 +76,10 @@ impl<H: Clone> Shelf<H> {
             if !is_known && self.definitions.len() >= DEFINITIONS_MAX {
                 return;
             }
-            let mut there = self
-                .definitions
-                .entry(name.to_owned())
-                .or_insert_with(|| Described { definition: definition.clone(), is_used: false });
+            let mut there = self.definitions.entry(name.to_owned()).or_insert_with(|| {
+                registry.keeps(name.len() + definition.help.len() + size_of::<(String, Described)>());
+                Described { definition: definition.clone(), is_used: false }
+            });
             if !there.is_used {
                 there.definition = definition.clone();
             }
@@ -98,9 +108,13 @@ impl<H: Clone> Shelf<H> {
                 return there.clone();
             }
             match self.register(registry, key) {
-                Ok((series, true)) if self.handles.len() < KEYS_MAX => {
+                Ok((series, true)) if self.handles.len() < KEYS_MAX && bytes_of(key) <= KEY_BYTES_MAX => {
+                    let make = || {
+                        registry.keeps(bytes_of(key) + size_of::<(Key, Option<H>)>());
+                        Some(make(&series))
+                    };
                     // Another thread may have been faster.
-                    self.handles.entry(key.clone()).or_insert_with(|| Some(make(&series))).clone()
+                    self.handles.entry(key.clone()).or_insert_with(make).clone()
                 }
                 Ok((series, _)) => Some(make(&series)),
                 Err(error) => {
@@ -132,7 +146,11 @@ impl<H: Clone> Shelf<H> {
             && labels
                 .iter()
                 .all(|(name, value)| series.identity.labels().any(|label| label == (&**name, *value)));
-        if self.definitions.len() < DEFINITIONS_MAX || self.definitions.contains_key(key.name()) {
+        let is_known = self.definitions.contains_key(key.name());
+        if is_known || (self.definitions.len() < DEFINITIONS_MAX && key.name().len() <= DEFINED_MAX) {
+            if !is_known {
+                registry.keeps(key.name().len() + definition.help.len() + size_of::<(String, Described)>());
+            }
             self.definitions.insert(key.name().to_owned(), Described { definition, is_used: true });
         }
         Ok((series, is_own))
@@ -143,10 +161,15 @@ impl<H: Clone> Shelf<H> {
             return;
         }
         let mut refused = self.refused.lock();
-        if refused.keys < REFUSED_MAX && self.handles.insert(key.clone(), None).is_none() {
+        if refused.keys < REFUSED_MAX
+            && bytes_of(key) <= KEY_BYTES_MAX
+            && self.handles.insert(key.clone(), None).is_none()
+        {
+            registry.keeps(bytes_of(key) + size_of::<(Key, Option<H>)>());
             refused.keys += 1;
         }
-        if refused.names.len() < REFUSED_MAX && refused.names.insert(key.name().to_owned()) {
+        let name = beginning(key.name(), SHOWN_MAX).into_owned();
+        if refused.names.len() < REFUSED_MAX && refused.names.insert(name) {
             registry.fault(key.name(), error);
         }
     }

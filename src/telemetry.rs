@@ -277,13 +277,18 @@ impl Builder {
     pub fn install(self) -> Result<Telemetry, StartError> {
         static INSTALLING: std::sync::OnceLock<Mutex<()>> = std::sync::OnceLock::new();
         let _one_at_a_time = INSTALLING.get_or_init(Mutex::default).lock();
-        if crate::series::global().is_some() {
+        if INSTALLED.get().is_some() {
             return Err(StartError::AlreadyInstalled);
         }
         let Telemetry(inner, _) = self.start()?;
-        // Kept before statics can find it: from the first record on, no drop ends the instance.
-        INSTALLED.get_or_init(|| Arc::clone(&inner));
-        if !install_global(&inner.registry) {
+        // One step for both: of several installs at once, the instance that statics record into is the one kept here,
+        // and whoever is refused finds it.
+        let installed = INSTALLED.get_or_init(|| {
+            let is_first = install_global(&inner.registry);
+            debug_assert!(is_first, "only `install` makes an instance the global one");
+            Arc::clone(&inner)
+        });
+        if !Arc::ptr_eq(installed, &inner) {
             return Err(StartError::AlreadyInstalled);
         }
         let flush = Arc::new(FlushOnDrop(Arc::clone(&inner)));

@@ -231,3 +231,43 @@ fn the_handle_may_be_dropped_in_the_child_of_a_fork() {
         assert_eq!(latest(&telemetry), (Some(3), Some(3)));
     });
 }
+
+/// Of many installs at once one succeeds, statics record into that instance, and every other thread finds it.
+#[test]
+fn of_many_installs_at_once_one_wins() {
+    const THREADS: usize = 64;
+    alone("of_many_installs_at_once_one_wins", || {
+        let together = std::sync::Barrier::new(THREADS);
+        let won: Vec<bool> = std::thread::scope(|scope| {
+            let install = |number: usize| {
+                let together = &together;
+                scope.spawn(move || {
+                    let builder = Telemetry::builder(&format!("shop {number}")).config(quiet());
+                    together.wait();
+                    match builder.install() {
+                        Ok(telemetry) => {
+                            ORDERS.inc();
+                            let snapshot = telemetry.snapshot(PATIENCE).expect("it has not ended");
+                            assert_eq!(snapshot.service(), format!("shop {number}"));
+                            true
+                        }
+                        Err(StartError::AlreadyInstalled) => {
+                            assert!(Telemetry::installed().is_some(), "refused before there was another");
+                            ORDERS.inc();
+                            false
+                        }
+                        Err(other) => panic!("{other}"),
+                    }
+                })
+            };
+            let threads: Vec<_> = (0..THREADS).map(install).collect();
+            threads.into_iter().map(|thread| thread.join().expect("the thread does not fail")).collect()
+        });
+        assert_eq!(won.iter().filter(|won| **won).count(), 1);
+        let telemetry = Telemetry::installed().expect("one was installed");
+        let snapshot = telemetry.snapshot(PATIENCE).expect("it has not ended");
+        assert_eq!(snapshot.counter("orders_total", &[]), Some(THREADS as u64));
+        let winner = won.iter().position(|won| *won).expect("one won");
+        assert_eq!(snapshot.service(), format!("shop {winner}"));
+    });
+}

@@ -172,7 +172,7 @@ fn counted() {
 /// An exemplar that the consumer has was counted as offered, so its account never shows more kept than offered.
 #[test]
 fn exemplar_counted() {
-    check("count exemplar before publish", 100, &[Bug::CountAfterPublish, Bug::RelaxedPublish], || {
+    check("count exemplar before publish", 5_000, &[Bug::CountAfterPublish, Bug::RelaxedPublish], || {
         let (ring, tally) = (Arc::new(Ring::new(8, Mode::On)), Arc::new(Tally::default()));
         let mut consumer = Consumer::new(&ring);
         let (their_ring, their_tally) = (Arc::clone(&ring), Arc::clone(&tally));

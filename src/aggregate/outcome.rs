@@ -14,7 +14,7 @@ mod tests;
 
 use crate::clock::Clock;
 use crate::config::Outcome;
-use crate::record::{Frame, Item, Span, frame, layout};
+use crate::record::{Frame, Item, Span, Value, frame, layout};
 use crate::series::Names;
 use crate::snapshot::Decisions;
 use std::collections::{HashMap, VecDeque};
@@ -97,7 +97,7 @@ impl Rules {
                 Item::Attribute(of, value) if of == key => Some(value),
                 _ => None,
             });
-            value.is_some_and(|value| text.as_ref().is_none_or(|text| value.to_string() == *text))
+            value.is_some_and(|value| text.as_ref().is_none_or(|text| is_written(value, text)))
         })
     }
 
@@ -109,6 +109,12 @@ impl Rules {
 // The orders of traces.
 const FIRST: usize = 0;
 const AGAIN: usize = 1;
+
+/// Whether a value is written so. A float may be written without a point.
+fn is_written(value: &Value, text: &str) -> bool {
+    let is_number = |number: &f64| text.parse().is_ok_and(|written: f64| written == *number);
+    value.to_string() == text || matches!(value, Value::F64(number) if is_number(number))
+}
 
 /// The status of a span that failed.
 const FAILED: u64 = 2;

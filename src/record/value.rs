@@ -97,6 +97,7 @@ impl SpanKind {
 /// let (key, value) = &order.attributes[0];
 /// assert_eq!((&**key, value), ("items", &Value::U64(3)));
 /// assert_eq!(value.to_string(), "3");
+/// assert_eq!(Value::F64(2.0).to_string(), "2.0");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -123,7 +124,9 @@ impl std::fmt::Display for Value {
             Self::Cut(text) => write!(f, "{text}…"),
             Self::I64(number) => write!(f, "{number}"),
             Self::U64(number) => write!(f, "{number}"),
-            Self::F64(number) => write!(f, "{number}"),
+            // `Debug` keeps the point of a whole number, so that a reader knows it for a float, and writes great and small
+            // ones by their power of ten.
+            Self::F64(number) => write!(f, "{number:?}"),
             Self::Bool(truth) => write!(f, "{truth}"),
         }
     }

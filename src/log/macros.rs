@@ -22,7 +22,7 @@ macro_rules! debug {
 
 /// Records what happens in the normal run: a logger, a message, fields. Values are what
 /// [`Attribute`](crate::Attribute) is made from; they are not looked at if the level is off. A message that is a
-/// literal costs nothing to carry.
+/// literal costs nothing to carry. A key is a name or a literal; `r#type` is the key `type`.
 ///
 /// ```
 /// let (sink, kept) = tellane::Sink::memory(10);
@@ -97,9 +97,10 @@ macro_rules! __log {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __log_key {
-    ($key:ident) => {
-        ::core::stringify!($key)
-    };
+    ($key:ident) => {{
+        const KEY: &::core::primitive::str = $crate::macro_support::unraw(::core::stringify!($key));
+        KEY
+    }};
     ($key:literal) => {
         $key
     };

@@ -18,4 +18,12 @@ pub use logger::{Logger, logger};
 pub mod macro_support {
     pub use super::logger::{wants, write};
     pub use crate::series::{Attribute, Site};
+
+    /// The name of an identifier, which may be a raw one: `type` of `r#type`.
+    pub const fn unraw(ident: &'static str) -> &'static str {
+        match ident.as_bytes() {
+            [b'r', b'#', ..] => ident.split_at(2).1,
+            _ => ident,
+        }
+    }
 }

@@ -31,29 +31,36 @@ pub(super) trait Takes {
 /// Visits fields and hands them on.
 pub(super) struct Fields<T>(pub(super) T);
 
+/// The name of a field. `tracing` leaves raw identifiers as they are written.
+#[inline(always)]
+fn name_of(field: &Field) -> &'static str {
+    let name = field.name();
+    name.strip_prefix("r#").unwrap_or(name)
+}
+
 impl<T: Takes> Visit for Fields<T> {
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.take(field.name(), Attribute::I64(value));
+        self.0.take(name_of(field), Attribute::I64(value));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.take(field.name(), Attribute::U64(value));
+        self.0.take(name_of(field), Attribute::U64(value));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.0.take(field.name(), Attribute::F64(value));
+        self.0.take(name_of(field), Attribute::F64(value));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0.take(field.name(), Attribute::Bool(value));
+        self.0.take(name_of(field), Attribute::Bool(value));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.take(field.name(), Attribute::Str(value));
+        self.0.take(name_of(field), Attribute::Str(value));
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        with_text_of(value, |text| self.0.take(field.name(), Attribute::Str(text)));
+        with_text_of(value, |text| self.0.take(name_of(field), Attribute::Str(text)));
         let mut cause = value.source();
         for key in CAUSES {
             let Some(present) = cause else { return };
@@ -63,7 +70,7 @@ impl<T: Takes> Visit for Fields<T> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.0.render(field.name(), value);
+        self.0.render(name_of(field), value);
     }
 }
 

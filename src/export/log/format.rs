@@ -21,7 +21,7 @@ pub enum Format {
     /// `2026-11-25T12:44:55.000123Z  INFO shop: open tills=4`
     #[default]
     Human,
-    /// `time=2026-11-25T12:44:55.000123Z level=info target=shop msg=open tills=4`
+    /// `time=2026-11-25T12:44:55.000123Z level=info target=shop msg=open tills=4`; a field `level` is `fields.level`.
     Logfmt,
     /// `{"time":"2026-11-25T12:44:55.000123Z","level":"info","target":"shop","message":"open","fields":{"tills":4}}`
     Json,
@@ -83,7 +83,7 @@ fn human(record: &LogRecord, colour: bool, into: &mut String) {
     escape::plain(&record.target, into);
     into.push_str(": ");
     escape::plain(&record.message, into);
-    pairs(record, into);
+    pairs(record, &OWN_KEYS[HEAD_KEYS..], into);
 }
 
 fn logfmt(record: &LogRecord, into: &mut String) {
@@ -93,13 +93,22 @@ fn logfmt(record: &LogRecord, into: &mut String) {
     escape::value(&record.target, false, into);
     into.push_str(" msg=");
     escape::value(&record.message, false, into);
-    pairs(record, into);
+    pairs(record, &OWN_KEYS, into);
 }
 
-/// Fields and ids as `key=value`.
-fn pairs(record: &LogRecord, into: &mut String) {
+/// Keys of logfmt's own: those at the beginning of a line, then those at its end.
+const OWN_KEYS: [&str; 7] = ["time", "level", "target", "msg", "fields_dropped", "trace_id", "span_id"];
+/// How many of them stand at the beginning.
+const HEAD_KEYS: usize = 4;
+
+/// Fields and ids as `key=value`. A field with the key of one of the line's own pairs gets a prefix: readers take the first
+/// of two equal keys, or the last, and a field must not pass for the record's level.
+fn pairs(record: &LogRecord, own_keys: &[&str], into: &mut String) {
     for (key, value) in &record.fields {
         into.push(' ');
+        if own_keys.contains(&&**key) {
+            into.push_str("fields.");
+        }
         escape::pair(key, value, into);
     }
     if record.fields_dropped > 0 {

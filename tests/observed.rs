@@ -237,6 +237,33 @@ fn a_panic_ends_the_span_and_is_told() {
     assert_eq!(told, wanted);
 }
 
+#[test]
+fn a_caught_panic_fails_the_span_though_the_future_is_dropped_later() {
+    let (kit, tracer) = start();
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut future = Box::pin(breaks_async(&tracer));
+    assert!(future.as_mut().poll(&mut context).is_pending());
+    let poll = std::panic::AssertUnwindSafe(|| future.as_mut().poll(&mut context).is_pending());
+    assert!(std::panic::catch_unwind(poll).is_err());
+    drop(future);
+    let span = kit.span("breaks_async");
+    assert_eq!((span.status, span.panicked, span.cancelled), (tellane::Status::Error, true, false));
+}
+
+#[observed(tracer = tracer, fields(r#type, r#match = 1, "r#kept" = 2))]
+fn raw_names(tracer: &Tracer, r#type: &str) -> usize {
+    r#type.len()
+}
+
+#[test]
+fn a_raw_identifier_is_a_key_without_its_mark() {
+    let (kit, tracer) = start();
+    assert_eq!(raw_names(&tracer, "web"), 3);
+    let span = kit.span("raw_names");
+    let keys: Vec<&str> = span.attributes.iter().map(|(key, _)| &**key).collect();
+    assert_eq!(keys, ["type", "match", "r#kept"]);
+}
+
 struct Store {
     tracer: Tracer,
     rows: Vec<String>,

@@ -26,7 +26,8 @@ use std::task::{Context, Poll};
 /// ```
 pub trait InSpan: Future + Sized {
     /// The span is current while the future is polled or dropped, and ends with it: when it is done, or, as
-    /// [cancelled](crate::FinishedSpan::cancelled), when it is dropped before.
+    /// [cancelled](crate::FinishedSpan::cancelled), when it is dropped before. If the future panics, the span
+    /// [fails](crate::FinishedSpan::panicked), also if the panic is caught and the future is dropped later.
     ///
     /// ```
     /// use tellane::InSpan;
@@ -82,12 +83,12 @@ pin_project! {
     impl<F> PinnedDrop for Spanned<F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
+            let fails = FailsOnPanic(this.span);
+            let inside = Leaving::enter(fails.0);
+            this.future.set(None); // what its destructors record is recorded in the span
+            drop(inside);
+            std::mem::forget(fails);
             if let Some(mut span) = this.span.take() {
-                let inside = span.step_in();
-                this.future.set(None); // what its destructors record is recorded in the span
-                if let Some(inside) = inside {
-                    inside.leave();
-                }
                 span.cancel();
             }
         }
@@ -119,30 +120,55 @@ impl<F: Future> Spanned<F> {
         context: &mut Context<'_>,
         at_end: impl FnOnce(&mut OwnedSpan, &F::Output),
     ) -> Poll<F::Output> {
-        /// Leaves the span also when the future panics.
-        struct Leaving(Option<super::owned::Inside>);
-
-        impl Drop for Leaving {
-            #[inline]
-            fn drop(&mut self) {
-                if let Some(inside) = self.0 {
-                    inside.leave();
-                }
-            }
-        }
-
         let mut this = self.project();
-        let inside = Leaving(this.span.as_ref().and_then(OwnedSpan::step_in));
+        let fails = FailsOnPanic(this.span);
+        let inside = Leaving::enter(fails.0);
         let Some(future) = this.future.as_mut().as_pin_mut() else { polled_after_its_end() };
         let outcome = future.poll(context);
         if let Poll::Ready(outcome) = &outcome {
             this.future.set(None);
             drop(inside);
+            std::mem::forget(fails);
             if let Some(mut span) = this.span.take() {
                 at_end(&mut span, outcome);
             }
+        } else {
+            drop(inside);
+            std::mem::forget(fails);
         }
         outcome
+    }
+}
+
+/// Makes a span current until it is dropped, also by a panic.
+struct Leaving(Option<super::owned::Inside>);
+
+impl Leaving {
+    #[inline(always)]
+    fn enter(span: &Option<OwnedSpan>) -> Self {
+        Self(span.as_ref().and_then(OwnedSpan::step_in))
+    }
+}
+
+impl Drop for Leaving {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(inside) = self.0 {
+            inside.leave();
+        }
+    }
+}
+
+/// The span of a future that is being polled or dropped. This guard is forgotten unless a panic unwinds through the future,
+/// so it costs nothing. Whoever catches the panic may keep the future, so the span fails here and not at its end.
+struct FailsOnPanic<'a>(&'a mut Option<OwnedSpan>);
+
+impl Drop for FailsOnPanic<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        if let Some(span) = self.0 {
+            span.panicked();
+        }
     }
 }
 

@@ -126,9 +126,18 @@ impl Open {
         self.unusual |= status == Status::Error;
     }
 
-    /// Its future was dropped before it was done.
+    /// Its future was dropped before it was done. A future that panicked was ended by that.
     pub(super) fn cancel(&mut self) {
-        self.mark(layout::FLAG_CANCELLED);
+        if layout::flags(self.header) & layout::FLAG_PANICKED == 0 {
+            self.mark(layout::FLAG_CANCELLED);
+        }
+    }
+
+    /// A panic went through it.
+    #[cold]
+    pub(super) fn panicked(&mut self) {
+        self.mark(layout::FLAG_PANICKED);
+        self.set_status(Status::Error);
     }
 
     /// Sets a flag of the record that may be set already.
@@ -231,8 +240,7 @@ impl Open {
     #[inline(never)]
     pub(super) fn end_unusual(&mut self) {
         if std::thread::panicking() && !self.was_panicking {
-            self.mark(layout::FLAG_PANICKED);
-            self.set_status(Status::Error);
+            self.panicked();
         }
         if layout::flags(self.header) & layout::FLAG_STATUS == Status::Error as u64 {
             self.fail();

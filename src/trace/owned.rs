@@ -234,6 +234,14 @@ impl OwnedSpan {
         self.0.as_ref().and_then(Inside::of)
     }
 
+    /// A panic went through it that may be caught before its end.
+    #[cold]
+    pub(crate) fn panicked(&mut self) {
+        if let Some(open) = &mut self.0 {
+            open.panicked();
+        }
+    }
+
     /// Its future was dropped before it was done.
     pub(super) fn cancel(&mut self) {
         if let Some(open) = &mut self.0

@@ -186,7 +186,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for La
     }
 
     fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        if let Some((_, slot)) = self.find(id, &context) {
+        if let Some((kept, slot)) = self.find(id, &context) {
+            if std::thread::panicking() {
+                slots::left_by_a_panic(&kept);
+            }
             foreign::step_out(slot.span.base(), slot.span.span_id());
         }
     }

@@ -125,6 +125,15 @@ pub(super) fn find(id: &Id) -> Option<&'static Slot> {
     (slot.turn.load(Ordering::Relaxed) == (id >> 32) as u32).then_some(slot)
 }
 
+/// A span was left while its thread unwinds.
+#[cold]
+#[inline(never)]
+pub(super) fn left_by_a_panic(id: &Id) {
+    if let Some(slot) = find(id) {
+        slot.span.left_by_a_panic();
+    }
+}
+
 impl Slot {
     fn vacant() -> Self {
         let [turn, handles, callsite] = [const { AtomicU32::new(0) }; 3];

@@ -244,6 +244,9 @@ impl tracing_core::Subscriber for Subscriber {
 
     #[inline]
     fn exit(&self, id: &Id) {
+        if std::thread::panicking() {
+            slots::left_by_a_panic(id);
+        }
         match ENTERED.with(|entered| entered.take(id.into_u64())) {
             Some(inside) => foreign::step_out(inside.base, inside.span_id),
             None => exit_deep(id),

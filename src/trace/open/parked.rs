@@ -309,6 +309,16 @@ impl Parked {
         }))
     }
 
+    /// The span is left while its thread unwinds. It fails, unless it began under that panic; a panic that is caught
+    /// leaves no other trace of it at the span's end.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn left_by_a_panic(&self) {
+        if self.bits.load(Ordering::Relaxed) & (1 << WAS_PANICKING) == 0 {
+            self.amend(OwnedSpan::panicked);
+        }
+    }
+
     /// Changes the span where it is: late attributes, events, links, status. Takes a lock of this span's, so `act` must
     /// run nobody else's code.
     #[cold]

@@ -70,7 +70,8 @@ pub struct Config {
     /// Records of one log statement in a second, at most; further ones are held back, and a record that says how many
     /// follows when the second is over. Default 1,000; `None` is no limit.
     pub logs_per_second: Option<u32>,
-    /// Bytes of a text in a log record; of longer ones the beginning is kept. Default 4,096.
+    /// Characters of a text in a log record, at least 16; of a longer one the beginning is kept, and also of one that a
+    /// record has no room for: it holds 32 KiB at most, and less if the rings are smaller. Default 4,096.
     pub log_value: u16,
     /// Whether histograms keep exemplars: of each bucket shown, samples recorded in a sampled span, with its ids.
     /// Default true.
@@ -98,18 +99,21 @@ pub struct Config {
 }
 
 /// How much a span may carry. What is over is left out, and counted in the finished span; of a longer text the
-/// beginning is kept. All of it together is at most 4,095 words of 8 bytes, and less if the rings are smaller. The
-/// defaults are OpenTelemetry's, but for texts, which have no limit there.
+/// beginning is kept. An attribute that is set again counts once. All of it together is at most 4,095 words of 8 bytes,
+/// and less if the rings are smaller: then a text is cut to what is left. The defaults are OpenTelemetry's, but for texts,
+/// which have no limit there.
 ///
 /// ```
 /// use tellane::{Config, SpanLimits, Telemetry};
 /// let span_limits = SpanLimits { attributes: 2, ..SpanLimits::default() };
 /// let telemetry = Telemetry::builder("shop").config(Config { span_limits, ..Config::default() }).start()?;
 /// let mut order = telemetry.tracer().span("order");
-/// (0..5_u64).for_each(|number| order.set("number", number));
+/// for key in ["first", "second", "third"] {
+///     (0..5_u64).for_each(|number| order.set(key, number));
+/// }
 /// order.end();
 /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
-/// assert_eq!(snapshot.spans().next().map(|order| order.attributes_dropped), Some(3));
+/// assert_eq!(snapshot.spans().next().map(|order| order.attributes_dropped), Some(5)); // calls with `third`
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +128,7 @@ pub struct SpanLimits {
     pub event_attributes: u16,
     /// Attributes of a link. Default 128.
     pub link_attributes: u16,
-    /// Bytes of a text. Default 4,096.
+    /// Characters of a text. Default 4,096.
     pub value: u16,
 }
 

@@ -241,7 +241,9 @@ fn what_is_over_a_limit_is_counted() {
     let tracer = kit.tracer();
     let other = tracer.owned("other").context().expect("on");
     let mut span = tracer.span("limited");
-    (0..10_u64).for_each(|number| span.set("number", number));
+    for key in ["a", "b", "c", "d", "e"] {
+        (0..10_u64).for_each(|number| span.set(key, number));
+    }
     for _ in 0..5 {
         span.event("event").set("text", "longer").set("one too many", true).set("and one more", true);
         span.link(other).set("text", "four").set("one too many", true);
@@ -250,12 +252,8 @@ fn what_is_over_a_limit_is_counted() {
     span.end();
     let found = kit.recorded();
     let span = found.span("limited");
-    assert_eq!(
-        span.attributes,
-        [("number".into(), Value::U64(2))],
-        "set again, the last of the three counts"
-    );
-    assert_eq!((span.attributes_dropped, span.events_dropped, span.links_dropped), (7, 3, 4));
+    assert_eq!(span.attributes, ["a", "b", "c"].map(|key| (key.into(), Value::U64(9))));
+    assert_eq!((span.attributes_dropped, span.events_dropped, span.links_dropped), (20, 3, 4));
     assert_eq!((span.events.len(), span.links.len()), (2, 1));
     assert_eq!(span.events[1].attributes, [("text".into(), Value::Cut("long".into()))]);
     assert_eq!((span.events[1].attributes_dropped, span.links[0].attributes_dropped), (2, 1));
@@ -265,27 +263,32 @@ fn what_is_over_a_limit_is_counted() {
 
 #[test]
 fn ten_thousand_attributes_and_a_text_of_a_mebibyte() {
+    static LETTERS: [u8; 10_000] = [b'x'; 10_000];
+    let letters = std::str::from_utf8(&LETTERS).expect("letters");
     let span_limits = SpanLimits { attributes: u16::MAX, value: u16::MAX, ..SpanLimits::default() };
-    let config = Config { span_limits, ..Config::default() };
+    let config = Config { span_limits, names_cap: 20_000, ..Config::default() };
     let kit = Kit::with(config);
     let tracer = kit.tracer();
     for round in 0..3 {
         let mut span = tracer.span("many");
-        (0..10_000_u64).for_each(|number| span.set("number", number));
+        (0..10_000).for_each(|number| span.set(&letters[number..], number));
         span.end();
         let mut span = tracer.span("long");
         span.set("first", round);
         span.set("text", "x".repeat(1 << 20).as_str());
         span.set("short", "x".repeat(30_000).as_str());
+        span.set("text", "x".repeat(1_000).as_str());
+        span.set("short", "x".repeat(31_000).as_str());
         span.end();
     }
     let found = by_name(&kit);
     let many = &found["many"];
-    let kept = 16 + (4_095 - 7 - 32 - 1) / 2;
-    assert_eq!(usize::from(many.attributes_dropped), 10_000 - kept);
+    let kept = (4_095 - 7 - 1) / 2;
+    assert_eq!((many.attributes.len(), usize::from(many.attributes_dropped)), (kept, 10_000 - kept));
     let long = &found["long"];
-    assert_eq!(long.attributes[1], ("short".into(), Value::Str("x".repeat(30_000))));
-    assert_eq!(long.attributes_dropped, 1, "65,535 bytes are more than a record has room for");
+    assert_eq!(long.attributes[1], ("text".into(), Value::Str("x".repeat(1_000))));
+    assert_eq!(long.attributes[2], ("short".into(), Value::Str("x".repeat(31_000))));
+    assert_eq!(long.attributes_dropped, 1, "there was no room for `short` while `text` was long");
     kit.end();
 }
 
@@ -617,6 +620,68 @@ fn a_future_that_is_dropped_ends_its_span_once_as_cancelled() {
     assert_eq!(ends("panics"), (false, true));
     assert_eq!(found.span("clean up").parent_id, Some(found.span("loser").span_id));
     assert_eq!(kit.telemetry().ledger().kind(Kind::Span).recorded, 5, "each ended once");
+}
+
+/// Polls a future until it panics, keeps it, and drops it when nothing unwinds any more.
+fn panic_and_drop_later(future: impl Future) {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut future = Box::pin(future);
+    let mut poll = || catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context).is_ready()));
+    let panicked = (0..10).any(|_| poll().is_err());
+    assert!(panicked);
+    drop(future);
+}
+
+#[test]
+fn a_future_whose_panic_is_caught_fails_though_it_is_dropped_later() {
+    for kit in kits() {
+        let tracer = kit.tracer();
+        let broken = || async {
+            tokio::task::yield_now().await;
+            panic!("as it happens")
+        };
+        let broken_result = async {
+            broken().await;
+            Ok::<(), String>(())
+        };
+        struct PanicsOnDrop;
+        impl Drop for PanicsOnDrop {
+            fn drop(&mut self) {
+                panic!("as it happens")
+            }
+        }
+        let breaks_at_its_end = async {
+            let _inside = PanicsOnDrop;
+        };
+        let breaks_when_dropped = || async {
+            let _inside = PanicsOnDrop;
+            std::future::pending::<()>().await;
+        };
+        // A future of its own, that stays as it is when it panics: a `select!` or a server's loop polls others then.
+        let plain = std::future::poll_fn(|_| -> std::task::Poll<()> { panic!("as it happens") });
+        panic_and_drop_later(broken().in_span(tracer.owned("async")));
+        panic_and_drop_later(broken_result.in_span_err(tracer.owned("async result")));
+        panic_and_drop_later(plain.in_span(tracer.owned("poll_fn")));
+        panic_and_drop_later(breaks_at_its_end.in_span(tracer.owned("at its end")));
+        panic_and_drop_later(
+            async { broken().in_span(tracer.owned("inner")).await }.in_span(tracer.owned("outer")),
+        );
+        let mut dropped = Box::pin(breaks_when_dropped().in_span(tracer.owned("when dropped")));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(dropped.as_mut().poll(&mut context).is_pending());
+        assert!(catch_unwind(AssertUnwindSafe(|| drop(dropped))).is_err());
+        assert_eq!(tracer.current(), None, "every span was left");
+        let found = kit.recorded();
+        let names = ["async", "async result", "poll_fn", "at its end", "inner", "outer", "when dropped"];
+        for name in names {
+            let span = found.span(name);
+            let end = (span.status, span.panicked, span.cancelled);
+            assert_eq!(end, (Status::Error, true, false), "{name}");
+            let labels = [("span_name", name), ("span_kind", "SPAN_KIND_INTERNAL")];
+            assert_eq!(kit.counter("traces_span_metrics_errors_total", &labels), 1, "{name}");
+        }
+        kit.assert_nothing_lost();
+    }
 }
 
 #[test]

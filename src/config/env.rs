@@ -8,8 +8,8 @@ impl Config {
     /// `OTEL_TRACES_SAMPLER_ARG` (`always_on`, `always_off`, `traceidratio` and the three with `parentbased_` before
     /// them), `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT` and `OTEL_ATTRIBUTE_COUNT_LIMIT`, `OTEL_SPAN_EVENT_COUNT_LIMIT`,
     /// `OTEL_SPAN_LINK_COUNT_LIMIT`, `OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT`, `OTEL_LINK_ATTRIBUTE_COUNT_LIMIT`,
-    /// `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT` and `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`. `get` looks a variable up;
-    /// one that is empty counts as not set. What cannot be used is left as it was, and returned.
+    /// `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT` and `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`, which count characters. `get`
+    /// looks a variable up; one that is empty counts as not set. What cannot be used is left as it was, and returned.
     ///
     /// ```
     /// use tellane::Config;

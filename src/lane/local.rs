@@ -566,8 +566,7 @@ impl Here<'_> {
         items: [&[u64]; M],
     ) -> bool {
         let (tally, ring) = (&self.lane.tally, &self.lane.ring);
-        // A half for traces, a quarter for debug, and so on; nothing for errors.
-        let reserve = if level == Level::Error { 0 } else { ring.capacity() as u64 >> level as u32 };
+        let reserve = Self::reserve(ring.capacity(), level);
         let pushed = ring.push_leaving(reserve, own_head(), words, items, || tally.sent(Kind::Log));
         let length = items.iter().fold(N, |words, part| words + part.len());
         if pushed {
@@ -578,6 +577,20 @@ impl Here<'_> {
             tally.log_shed(level as usize - 1);
         }
         pushed
+    }
+
+    /// Words of the ring that a log record of this level leaves free: a half for traces, a quarter for debug, and so on;
+    /// none for errors.
+    #[inline(always)]
+    fn reserve(capacity: usize, level: Level) -> u64 {
+        if level == Level::Error { 0 } else { capacity as u64 >> level as u32 }
+    }
+
+    /// The most words that a log record of this level may have. A longer one would never find room.
+    #[cold]
+    pub(crate) fn longest_log(&self, level: Level) -> usize {
+        let capacity = self.lane.ring.capacity();
+        (capacity - Self::reserve(capacity, level) as usize).min(layout::WORDS_MAX)
     }
 
     /// Makes a span the innermost one of this thread; returns its place.

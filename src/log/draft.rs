@@ -2,6 +2,7 @@
 //! nothing but a block for what does not fit 32 words.
 
 use super::logger::{Said, Source};
+use crate::lane::local;
 use crate::level::Level;
 use crate::record::Items;
 use crate::series::{Attribute, key_number, push};
@@ -39,11 +40,13 @@ pub struct LogDraft<'a> {
     level: Level,
     fields: Items,
     dropped: u16,
+    /// Causes among the fields: those of an error that is set again go with it.
+    causes: usize,
 }
 
 impl<'a> LogDraft<'a> {
     pub(super) fn new(source: Option<&'a Source>, level: Level) -> Self {
-        Self { source, level, fields: Items::default(), dropped: 0 }
+        Self { source, level, fields: Items::default(), dropped: 0, causes: 0 }
     }
 
     /// Whether it will be recorded if said: the level is on.
@@ -56,7 +59,7 @@ impl<'a> LogDraft<'a> {
         self.source.is_some()
     }
 
-    /// Adds a field.
+    /// Adds a field. A key that is set again keeps its place and has the last value.
     ///
     /// ```
     /// let log = tellane::Logger::noop();
@@ -67,11 +70,19 @@ impl<'a> LogDraft<'a> {
         let Some(source) = self.source else { return };
         let value = value.into();
         let most = source.registry.logs.settings.value;
-        let kept = key_number(source.target.base, key)
-            .is_some_and(|key| source.keep(&mut self.fields, |items| push(items, key, value, most)));
+        let kept = key_number(source.target.base, key).is_some_and(|key| {
+            push(&mut self.fields, key, value, most).is_ok() || self.put(source, key, value)
+        });
         if !kept {
             self.dropped = self.dropped.saturating_add(1);
         }
+    }
+
+    #[cold]
+    fn put(&mut self, source: &Source, key: u32, value: Attribute<'_>) -> bool {
+        let Self { level, fields, .. } = self;
+        let put = |here: local::Here<'_>| source.put(&here, *level, fields, key, value, true);
+        local::here(source.target.base, put).unwrap_or(false)
     }
 
     /// Adds a field, and hands the draft on.
@@ -84,7 +95,8 @@ impl<'a> LogDraft<'a> {
         self
     }
 
-    /// Adds an error and what caused it, as the fields `error`, `error.cause`, `error.cause.2` and so on.
+    /// Adds an error and what caused it, as the fields `error`, `error.cause`, `error.cause.2` and so on. Another error
+    /// takes its place.
     ///
     /// ```
     /// use tellane::Level;
@@ -107,13 +119,25 @@ impl<'a> LogDraft<'a> {
 
     pub(super) fn causes(&mut self, error: &dyn Error) {
         let mut cause = error.source();
-        for key in CAUSES {
-            let Some(present) = cause else { return };
+        let mut causes = 0;
+        while let (Some(present), Some(key)) = (cause, CAUSES.get(causes)) {
             with_text_of(present, |text| self.set(key, text));
             cause = present.source();
+            causes += 1;
         }
         if cause.is_some() {
             self.dropped = self.dropped.saturating_add(1);
+        }
+        let of_another = CAUSES.get(causes..self.causes).unwrap_or_default();
+        of_another.iter().for_each(|key| self.remove(key));
+        self.causes = causes;
+    }
+
+    #[cold]
+    fn remove(&mut self, key: &'static str) {
+        let number = self.source.and_then(|source| key_number(source.target.base, key));
+        if let Some(number) = number {
+            self.fields.remove(number);
         }
     }
 
@@ -127,7 +151,8 @@ impl<'a> LogDraft<'a> {
         let Self { level, fields, dropped, .. } = self;
         source.enter_and(|here| {
             let mut said = Items::default();
-            if let Some(now) = source.begin(here, level, Said::Text(message), &mut said) {
+            let for_fields = || fields.len();
+            if let Some(now) = source.begin(here, level, Said::Text(message), &mut said, for_fields) {
                 source.send_long(here, (level, now), said, fields, dropped);
             }
         });

@@ -3,8 +3,8 @@
 use super::draft::LogDraft;
 use crate::lane::{Directory, Ids, Mode, local};
 use crate::level::Level;
-use crate::record::{Full, Items, layout, log_header};
-use crate::series::{Attribute, LogTarget, Registry, Site, global, more_room, push};
+use crate::record::{Items, Refused, layout, log_header};
+use crate::series::{Attribute, LogTarget, Registry, Site, entry, global, more_room, push};
 use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
 use std::error::Error;
@@ -249,6 +249,18 @@ pub fn write(
     }
 }
 
+/// Words of a record before its items, at most.
+const HEAD_WORDS: usize = layout::LOG_WORDS + 3;
+
+/// Words of a field, if its text is kept whole.
+fn words_of(value: &Attribute<'_>) -> usize {
+    match value {
+        Attribute::Str(text) => 1 + text.len().div_ceil(8),
+        Attribute::I64(_) | Attribute::U64(_) | Attribute::F64(_) => 2,
+        Attribute::Bool(_) => 1,
+    }
+}
+
 impl Source {
     #[inline(always)]
     fn write(
@@ -259,24 +271,27 @@ impl Source {
         fields: &[(&'static str, Attribute<'_>)],
     ) {
         let mut items = Items::default();
-        let Some(now) = self.begin(here, level, said, &mut items) else { return };
+        let for_fields = || fields.iter().map(|(_, value)| words_of(value)).sum();
+        let Some(now) = self.begin(here, level, said, &mut items, for_fields) else { return };
         let mut dropped = 0;
         for (key, value) in fields {
             let key = self.key(here, key);
             let most = self.registry.logs.settings.value;
-            if !self.keep(&mut items, |items| push(items, key, *value, most)) {
+            if push(&mut items, key, *value, most).is_err()
+                && !self.put(here, level, &mut items, key, *value, false)
+            {
                 dropped += 1;
             }
         }
         if items.has_block() {
             self.send_long(here, (level, now), items, Items::default(), dropped);
         } else {
-            self.send(here, (level, now), [items.words().0], dropped);
+            self.send(here, (level, now), [items.inline()], dropped);
         }
     }
 
-    /// The time of a record, if it is to be made, and what it says: into the caller's items, which are too large to be
-    /// handed back.
+    /// The time of a record, if it is to be made, and its message: into the caller's items, which are too large to be
+    /// handed back. A message that does not fit leaves room for as many words of fields as `for_fields` says.
     #[inline(always)]
     pub(super) fn begin(
         &self,
@@ -284,6 +299,7 @@ impl Source {
         level: Level,
         said: Said<'_>,
         items: &mut Items,
+        for_fields: impl FnOnce() -> usize,
     ) -> Option<u64> {
         let (lane, logs) = (here.lane, &self.registry.logs);
         if !lane.ring.lets_samples_through() {
@@ -306,13 +322,16 @@ impl Source {
             return None;
         }
         if let Some(site) = site {
-            self.keep(items, |items| items.push_site(site));
+            let there = items.push_site(site);
+            debug_assert_eq!(there, Ok(()), "the frame is empty");
         } else {
             let text = match said {
                 Said::Statement(site) => site.message,
                 Said::Text(text) => text,
             };
-            self.keep(items, |items| items.push_said(text, usize::from(logs.settings.value)));
+            if items.push_said(text, usize::from(logs.settings.value)).is_err() {
+                self.begin_long(here, level, text, items, for_fields());
+            }
         }
         Some(now)
     }
@@ -342,20 +361,55 @@ impl Source {
         number
     }
 
-    /// Adds to the items; if there is no room, once more with a block.
-    #[inline(always)]
-    pub(super) fn keep(&self, items: &mut Items, add: impl Fn(&mut Items) -> Result<(), Full>) -> bool {
-        add(items).is_ok() || (self.grow(items) && add(items).is_ok())
+    /// A message that the frame has no room for. Its beginning is kept, as much of it as the fields leave room for, and
+    /// an eighth of the room at least.
+    #[cold]
+    #[inline(never)]
+    fn begin_long(
+        &self,
+        here: &local::Here<'_>,
+        level: Level,
+        text: &str,
+        items: &mut Items,
+        for_fields: usize,
+    ) {
+        self.grow(here, level, items, false);
+        let room = items.room();
+        let room = room.saturating_sub(for_fields).max(room / 8);
+        let said = items.push_said_cut(text, usize::from(self.registry.logs.settings.value), room);
+        debug_assert_eq!(said, Ok(()), "the smallest ring has room for some words");
+    }
+
+    /// A field that finds no room: takes the place of an earlier value of its key, or of what earlier values leave, or
+    /// goes into a block. The block leaves room to a message if that lies elsewhere.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn put(
+        &self,
+        here: &local::Here<'_>,
+        level: Level,
+        items: &mut Items,
+        key: u32,
+        value: Attribute<'_>,
+        message_elsewhere: bool,
+    ) -> bool {
+        let entry = entry(key, value, self.registry.logs.settings.value);
+        let mut left = u16::MAX / 2; // fields are bounded by their words alone
+        let mut put = items.put(0, entry, &mut left);
+        if put == Err(Refused::Room) && !items.has_block() {
+            self.grow(here, level, items, message_elsewhere);
+            put = items.put(0, entry, &mut left);
+        }
+        put.is_ok()
     }
 
     #[cold]
-    #[inline(never)]
-    fn grow(&self, items: &mut Items) -> bool {
-        let may = !items.has_block();
-        if may {
-            items.give_block(more_room(self.target.base));
-        }
-        may
+    fn grow(&self, here: &local::Here<'_>, level: Level, items: &mut Items, message_elsewhere: bool) {
+        let room = here.longest_log(level).saturating_sub(HEAD_WORDS);
+        // A message of up to a frame's words is not measured against what the fields left.
+        let for_message = if message_elsewhere { (room / 8).max(Items::FRAME) } else { 0 };
+        let longest = room.saturating_sub(for_message);
+        items.give_block(more_room(self.target.base), longest);
     }
 
     #[inline(always)]
@@ -393,12 +447,11 @@ impl Source {
         mut fields: Items,
         dropped: u16,
     ) {
-        let ((first, second), (third, fourth)) = (said.words(), fields.words());
         let spanned = here.desk.current().map_or(0, |_| 3);
         if layout::LOG_WORDS + spanned + said.len() + fields.len() > layout::WORDS_MAX {
             here.lane.tally.dropped(Kind::Log, Reason::Oversize);
         } else {
-            self.send(here, made, [first, second, third, fourth], dropped);
+            self.send(here, made, [said.words(), fields.words()], dropped);
         }
         for block in [said.take_block(), fields.take_block()].into_iter().flatten() {
             let surplus = here.desk.give_block(block);

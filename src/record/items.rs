@@ -1,19 +1,25 @@
 //! The items of a record that is being made: a span's attributes, events and links, a log record's fields. Hot:
 //! encoded as they are set.
 //!
-//! The usual few sit in the record's own frame; what does not fit goes into a [`Block`] that the caller takes from its
-//! thread's store. Never allocates itself; what does not fit is handed back as an error for the caller to count.
+//! The usual few sit in the record's own frame. When it is full, everything moves into a [`Block`] that the caller takes
+//! from its thread's store. Items never allocate; what does not fit is handed back as an error for the caller to count.
+//!
+//! A key that is set again is simply added again: to look for it would cost each attribute a search. The reader takes the
+//! last value. Only when a limit or the room is reached are the values before it removed ([`Items::put`]).
 
+mod again;
 #[cfg(feature = "tracing")]
 mod parts;
+
+pub(crate) use again::{Entry, Refused};
 
 use super::layout;
 use arrayvec::ArrayVec;
 
 /// Words of items in the frame: eight numbers and eight texts of up to 16 bytes, say.
 const INLINE_WORDS: usize = 32;
-/// Words of a block: with it a span is as long as a record may be.
-const BLOCK_WORDS: usize = layout::WORDS_MAX - layout::SPAN_WORDS - INLINE_WORDS - 1;
+/// Words of a block: with it a span is as long as a record may be, an item for what was lost included.
+const BLOCK_WORDS: usize = layout::WORDS_MAX - layout::SPAN_WORDS - 1;
 
 /// No room for one more item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,58 +27,92 @@ pub(crate) struct Full;
 
 /// Room for what does not fit the frame. Made once and used again.
 #[derive(Debug)]
-pub(crate) struct Block(Vec<u64>);
+pub(crate) struct Block {
+    words: Vec<u64>,
+    /// Words that it may hold, at most [`BLOCK_WORDS`].
+    longest: usize,
+}
 
 impl Block {
     #[cold]
     pub(crate) fn new() -> Box<Self> {
-        Box::new(Self(Vec::with_capacity(BLOCK_WORDS)))
+        Box::new(Self { words: Vec::with_capacity(BLOCK_WORDS), longest: BLOCK_WORDS })
     }
 
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.words.clear();
+    }
+
+    fn room(&self) -> usize {
+        self.longest.saturating_sub(self.words.len())
     }
 
     #[cold]
     fn extend(&mut self, words: &[u64]) -> Result<(), Full> {
-        if BLOCK_WORDS - self.0.len() < words.len() {
+        if self.room() < words.len() {
             return Err(Full);
         }
-        self.0.extend_from_slice(words);
+        self.words.extend_from_slice(words);
         Ok(())
     }
 
     #[cold]
     fn push_text(&mut self, first: u64, text: &str) -> Result<(), Full> {
-        if BLOCK_WORDS - self.0.len() < 1 + text.len().div_ceil(8) {
+        if self.room() < 1 + text.len().div_ceil(8) {
             return Err(Full);
         }
-        self.0.push(first);
-        self.0.extend(text_words(text));
+        self.words.push(first);
+        self.words.extend(text_words(text));
         Ok(())
     }
 }
 
-/// The items, encoded.
+/// The items, encoded. All of them are in the frame, or all of them are in a block.
 #[derive(Debug, Default)]
 pub(crate) struct Items {
     inline: ArrayVec<u64, INLINE_WORDS>,
-    /// Once it is there, what follows goes into it.
+    /// Holds everything once it is there. The frame is empty then.
     block: Option<Box<Block>>,
 }
 
-/// Where an event or a link stands, for its attributes to be added.
+/// The place of an event or a link, for its attributes to be added. It stays the last item until they are. Two short
+/// numbers, both below 2^12, so that they are handed on in a register.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct At {
-    in_block: bool,
-    index: usize,
+    /// Index of its first word.
+    index: u16,
+    /// Index of its first attribute.
+    attributes: u16,
+}
+
+impl At {
+    /// Index of its first attribute.
+    pub(crate) fn attributes(self) -> usize {
+        usize::from(self.attributes)
+    }
+
+    #[inline(always)]
+    fn new(index: usize, own_words: usize) -> Self {
+        Self { index: index as u16, attributes: (index + own_words) as u16 }
+    }
+
+    /// The place after so many words before it were removed.
+    pub(crate) fn moved_down(self, words: usize) -> Self {
+        Self { index: self.index - words as u16, attributes: self.attributes - words as u16 }
+    }
 }
 
 impl Items {
-    /// The words in the frame, and those in the block.
+    /// Words that the frame has room for.
+    pub(crate) const FRAME: usize = INLINE_WORDS;
+
+    /// The words of all items.
     #[inline(always)]
-    pub(crate) fn words(&self) -> (&[u64], &[u64]) {
-        (&self.inline, self.block.as_ref().map_or(&[], |block| &block.0))
+    pub(crate) fn words(&self) -> &[u64] {
+        match &self.block {
+            None => &self.inline,
+            Some(block) => &block.words,
+        }
     }
 
     /// The words in the frame, which are all if there is no block.
@@ -81,8 +121,10 @@ impl Items {
         &self.inline
     }
 
-    /// Gives room for more.
-    pub(crate) fn give_block(&mut self, block: Box<Block>) {
+    /// Moves everything into a block, for records whose items have at most `longest` words.
+    pub(crate) fn give_block(&mut self, mut block: Box<Block>, longest: usize) {
+        block.longest = longest.min(BLOCK_WORDS);
+        block.words.extend(self.inline.drain(..));
         self.block = Some(block);
     }
 
@@ -94,10 +136,11 @@ impl Items {
         self.block.take()
     }
 
-    fn room(&self) -> usize {
+    /// Words that may still be added.
+    pub(crate) fn room(&self) -> usize {
         match &self.block {
             None => self.inline.remaining_capacity(),
-            Some(block) => BLOCK_WORDS - block.0.len(),
+            Some(block) => block.room(),
         }
     }
 
@@ -146,7 +189,7 @@ impl Items {
         self.extend([layout::attribute(layout::TYPE_BOOL, key, 0, truth)])
     }
 
-    /// Of a longer text, the first `most` bytes are kept, cut at a character's boundary and marked.
+    /// Of a longer text, the first `most` characters are kept, and marked as cut.
     #[inline]
     pub(crate) fn push_str(&mut self, key: u32, text: &str, most: usize) -> Result<(), Full> {
         if text.len() <= most.min(usize::from(u16::MAX)) {
@@ -156,31 +199,50 @@ impl Items {
         }
     }
 
+    /// A text with more bytes than `most`. It may have fewer characters than that.
     #[cold]
     #[inline(never)]
     fn push_cut(&mut self, key: u32, text: &str, most: usize) -> Result<(), Full> {
-        let kept = &text[..text.floor_char_boundary(most.min(usize::from(u16::MAX)))];
-        self.push_text(layout::attribute(layout::TYPE_CUT, key, kept.len() as u16, false), kept)
+        let kept = first_chars(text, most);
+        let len = u16::try_from(kept.len()).map_err(|_| Full)?;
+        let kind = if kept.len() == text.len() { layout::TYPE_STR } else { layout::TYPE_CUT };
+        self.push_text(layout::attribute(kind, key, len, false), kept)
     }
 
     /// A text that is no attribute: see `layout::TEXT_MESSAGE`.
-    pub(crate) fn push_plain(&mut self, what: u64, text: &str, most: usize) -> Result<(), Full> {
-        let kept = &text[..text.floor_char_boundary(most.min(usize::from(u16::MAX)))];
-        self.push_text(layout::item(layout::TAG_TEXT, what, 0, kept.len() as u16, 0), kept)
+    pub(crate) fn push_plain(&mut self, what: u64, text: &str) -> Result<(), Full> {
+        let len = u16::try_from(text.len()).map_err(|_| Full)?;
+        self.push_text(layout::item(layout::TAG_TEXT, what, 0, len, 0), text)
     }
 
-    /// What a log record says. Of a longer text the beginning is kept, with an ellipsis behind it: such a text has no
-    /// mark of its own.
+    /// The message of a log record. Of a longer one the first `most` characters are kept, the last of them an ellipsis:
+    /// such a text has no mark of its own.
     pub(crate) fn push_said(&mut self, text: &str, most: usize) -> Result<(), Full> {
         if text.len() <= most {
-            return self.push_plain(layout::TEXT_MESSAGE, text, most);
+            self.push_plain(layout::TEXT_MESSAGE, text)
+        } else {
+            self.push_said_cut(text, most, self.room())
         }
+    }
+
+    /// Like [`push_said`](Self::push_said), in at most `room` words. A block takes as much of the text as there is room
+    /// for; the frame takes the text or nothing.
+    #[cold]
+    pub(crate) fn push_said_cut(&mut self, text: &str, most: usize, room: usize) -> Result<(), Full> {
         const ELLIPSIS: &str = "…";
-        let kept = &text[..text.floor_char_boundary(most.saturating_sub(ELLIPSIS.len()))];
-        let len = kept.len() + ELLIPSIS.len();
-        if self.room() < 1 + len.div_ceil(8) {
+        let bytes = room.min(self.room()).saturating_sub(1) * 8;
+        let bytes = bytes.min(usize::from(u16::MAX));
+        let is_whole = first_chars(text, most).len() == text.len();
+        if is_whole && text.len() <= bytes {
+            return self.push_plain(layout::TEXT_MESSAGE, text);
+        }
+        let wanted = if is_whole { text } else { first_chars(text, most.saturating_sub(1)) };
+        let fits = wanted.len() + ELLIPSIS.len() <= bytes;
+        if bytes < ELLIPSIS.len() || (!fits && self.block.is_none()) {
             return Err(Full);
         }
+        let kept = &wanted[..wanted.floor_char_boundary(bytes - ELLIPSIS.len())];
+        let len = kept.len() + ELLIPSIS.len();
         self.extend([layout::item(layout::TAG_TEXT, layout::TEXT_MESSAGE, 0, len as u16, 0)])?;
         let mut bytes = kept.bytes().chain(ELLIPSIS.bytes());
         (0..len.div_ceil(8)).try_for_each(|_| {
@@ -208,55 +270,56 @@ impl Items {
         self.extend([layout::item(layout::TAG_SITE, 0, site, 0, 0)])
     }
 
-    fn at(&self) -> At {
-        match &self.block {
-            None => At { in_block: false, index: self.inline.len() },
-            Some(block) => At { in_block: true, index: block.0.len() },
-        }
-    }
-
     pub(crate) fn begin_event(&mut self, name: u32, ticks: u64) -> Result<At, Full> {
-        let at = self.at();
+        let at = At::new(self.len(), layout::EVENT_WORDS);
         self.extend([layout::item(layout::TAG_EVENT, 0, name, 0, 0), ticks]).map(|()| at)
     }
 
     pub(crate) fn begin_link(&mut self, trace_id: u128, span_id: u64, sampled: bool) -> Result<At, Full> {
-        let at = self.at();
+        let at = At::new(self.len(), layout::LINK_WORDS);
         let first = layout::item(layout::TAG_LINK, u64::from(sampled), 0, 0, 0);
         self.extend([first, (trace_id >> 64) as u64, trace_id as u64, span_id]).map(|()| at)
     }
 
-    /// Makes sure that what began at `at` ends where more can be added: if a block has come since, it moves there.
-    pub(crate) fn gather(&mut self, at: At) -> At {
-        match &mut self.block {
-            Some(block) if !at.in_block => {
-                let index = block.0.len();
-                block.0.extend(self.inline.drain(at.index..)); // a block that has just come is empty
-                At { in_block: true, index }
-            }
-            _ => at,
+    /// Tells the event or link at `at` how many words of attributes follow it.
+    #[inline(always)]
+    pub(crate) fn amend(&mut self, at: At) {
+        let words = self.len() - at.attributes();
+        if let Some(first) = self.words_mut().get_mut(usize::from(at.index)) {
+            *first = layout::with_item_len(*first, words);
         }
     }
 
-    /// What began at `at` has `words` more words of attributes, or one more that did not fit.
-    pub(crate) fn amend(&mut self, at: At, words: usize, dropped: u16) {
-        let first = match &mut self.block {
-            Some(block) if at.in_block => block.0.get_mut(at.index),
-            _ => self.inline.get_mut(at.index),
-        };
-        if let Some(first) = first
+    /// Counts an attribute that the event or link at `at` did not keep.
+    #[cold]
+    pub(crate) fn drop_within(&mut self, at: At) {
+        if let Some(first) = self.words_mut().get_mut(usize::from(at.index))
             && let Some(parts) = layout::item_parts(*first)
         {
-            let (len, more) = (parts.len + words as u16, parts.more.saturating_add(dropped));
-            *first = layout::item(parts.tag, parts.kind, parts.key, len, more);
+            let more = parts.more.saturating_add(1);
+            *first = layout::item(parts.tag, parts.kind, parts.key, parts.len, more);
+        }
+    }
+
+    #[inline(always)]
+    fn words_mut(&mut self) -> &mut [u64] {
+        match &mut self.block {
+            None => &mut self.inline,
+            Some(block) => &mut block.words,
         }
     }
 
     /// Words so far.
+    #[inline(always)]
     pub(crate) fn len(&self) -> usize {
-        let (inline, block) = self.words();
-        inline.len() + block.len()
+        self.words().len()
     }
+}
+
+/// The first so many characters of a text.
+fn first_chars(text: &str, most: usize) -> &str {
+    let end = text.char_indices().nth(most).map_or(text.len(), |(end, _)| end);
+    &text[..end]
 }
 
 /// Text as little-endian words, the last one filled up with zeros.

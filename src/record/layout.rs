@@ -184,6 +184,17 @@ pub(crate) const fn item_parts(word: u64) -> Option<ItemParts> {
     if item(parts.tag, parts.kind, parts.key, parts.len, parts.more) == word { Some(parts) } else { None }
 }
 
+/// The first word of an event or a link, with another number of words of attributes.
+#[inline(always)]
+pub(crate) const fn with_item_len(first: u64, words: usize) -> u64 {
+    (first & !(0xFFFF << ITEM_LEN_SHIFT)) | ((words as u64 & 0xFFFF) << ITEM_LEN_SHIFT)
+}
+
+/// Words of an event before its attributes.
+pub(crate) const EVENT_WORDS: usize = 2;
+/// Words of a link before its attributes.
+pub(crate) const LINK_WORDS: usize = 4;
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ItemParts {
     pub(crate) tag: u64,
@@ -191,4 +202,18 @@ pub(crate) struct ItemParts {
     pub(crate) key: u32,
     pub(crate) len: u16,
     pub(crate) more: u16,
+}
+
+impl ItemParts {
+    /// Words of the whole item, its first word and its attributes included.
+    pub(crate) const fn words(&self) -> usize {
+        let len = self.len as usize;
+        match (self.tag, self.kind) {
+            (TAG_ATTRIBUTE, TYPE_STR | TYPE_CUT) | (TAG_TEXT, _) => 1 + len.div_ceil(8),
+            (TAG_ATTRIBUTE, TYPE_I64 | TYPE_U64 | TYPE_F64) => 2,
+            (TAG_EVENT, _) => EVENT_WORDS + len,
+            (TAG_LINK, _) => LINK_WORDS + len,
+            _ => 1,
+        }
+    }
 }

@@ -109,7 +109,7 @@ pub use decode::{DecodeError, Decoder, from_bytes};
 pub(crate) use decode::{Frame, frame, frame_of_span};
 pub use encode::{EncodeError, encode, to_bytes};
 pub(crate) use encode::{exemplar_words, log_header, span_head, span_header};
-pub(crate) use items::{At, Block, Full, Items};
+pub(crate) use items::{At, Block, Entry, Full, Items, Refused};
 pub use layout::MAGIC;
 pub use log::{Log, Message};
 pub use span::{Exemplar, Item, Record, Space, Span};

@@ -3,9 +3,9 @@
 use super::Attribute;
 use super::instances::find;
 use crate::lane::{Key, local};
-use crate::record::{Block, Full, Items, layout};
+use crate::record::{Block, Entry, Full, Items, layout};
 
-/// Sets an attribute in what is being encoded; of a text, at most so many bytes.
+/// Adds an attribute to what is being encoded; of a text, at most so many characters.
 #[inline(always)]
 pub(crate) fn push(items: &mut Items, key: u32, value: Attribute<'_>, most: u16) -> Result<(), Full> {
     match value {
@@ -14,6 +14,18 @@ pub(crate) fn push(items: &mut Items, key: u32, value: Attribute<'_>, most: u16)
         Attribute::U64(number) => items.push_number(key, layout::TYPE_U64, number),
         Attribute::F64(number) => items.push_number(key, layout::TYPE_F64, number.to_bits()),
         Attribute::Bool(truth) => items.push_bool(key, truth),
+    }
+}
+
+/// An attribute for [`Items::put`]; of a text, at most so many characters.
+#[cold]
+pub(crate) fn entry(key: u32, value: Attribute<'_>, most: u16) -> Entry<'_> {
+    match value {
+        Attribute::Str(text) => Entry::text(key, text, usize::from(most)),
+        Attribute::I64(number) => Entry::Number { key, kind: layout::TYPE_I64, bits: number as u64 },
+        Attribute::U64(number) => Entry::Number { key, kind: layout::TYPE_U64, bits: number },
+        Attribute::F64(number) => Entry::Number { key, kind: layout::TYPE_F64, bits: number.to_bits() },
+        Attribute::Bool(truth) => Entry::Bool { key, truth },
     }
 }
 

@@ -24,7 +24,7 @@ mod words;
 
 pub use attribute::Attribute;
 pub(crate) use instances::{enlist, find, global, install_global};
-pub(crate) use keys::{key_number, more_room, push};
+pub(crate) use keys::{entry, key_number, more_room, push};
 pub use levels::LevelsError;
 pub(crate) use logs::{LogSettings, LogTarget};
 pub(crate) use names::Names;

@@ -20,7 +20,7 @@ pub struct SpanEvent {
     pub name: Arc<str>,
     /// When, in nanoseconds since 1970.
     pub unix_nanos: u64,
-    /// What was set on it, in that order.
+    /// What was set on it, in that order; of a key that was set again, the last value.
     pub attributes: Vec<(Arc<str>, Value)>,
     /// Attributes that did not fit.
     pub attributes_dropped: u16,
@@ -47,7 +47,7 @@ pub struct SpanLink {
     pub span_id: u64,
     /// Whether its trace is sampled.
     pub sampled: bool,
-    /// What was set on the link, in that order.
+    /// What was set on the link, in that order; of a key that was set again, the last value.
     pub attributes: Vec<(Arc<str>, Value)>,
     /// Attributes that did not fit.
     pub attributes_dropped: u16,

@@ -6,6 +6,7 @@
 #[cfg(all(test, tellane_loom))]
 mod loom;
 
+use super::last_values::last_values;
 use crate::clock::{Anchor, Scale};
 use crate::level::Level;
 use crate::record::{DecodeError, Log, Message, Value, frame};
@@ -41,7 +42,7 @@ pub struct LogRecord {
     pub message: Arc<str>,
     /// Trace and span that were open on the thread.
     pub span: Option<(u128, u64)>,
-    /// Keys and values, in the order in which they were given.
+    /// Keys and values, in the order in which they were given; of a key that was given again, the last value.
     pub fields: Vec<(Arc<str>, Value)>,
     /// Fields that did not fit.
     pub fields_dropped: u16,
@@ -77,14 +78,15 @@ impl LogRecord {
                 (site.message.into(), Some(site.module), Some((site.file, site.line)))
             }
         };
-        let key = |(key, value)| Some((Arc::clone(registry.names.key_of(key)?), value));
+        let name = |key| registry.names.key_of(key);
+        log.fields.iter().all(|(key, _)| name(*key).is_some()).then_some(())?;
         Some(Self {
             unix_nanos: anchor.unix_nanos(log.at, scale),
             level: log.level,
             target,
             message,
             span: log.span,
-            fields: log.fields.into_iter().map(key).collect::<Option<_>>()?,
+            fields: last_values(log.fields, name),
             fields_dropped: log.fields_dropped,
             module,
             location,

@@ -5,12 +5,12 @@
 use super::open::Open;
 use super::span::SpanContext;
 use crate::lane::local;
-use crate::record::{At, Full, Items, layout};
-use crate::series::Attribute;
+use crate::record::{At, Entry, Full, Items, Refused, layout};
+use crate::series::{Attribute, entry};
 pub(crate) use crate::series::{key_number, more_room, push};
 
 impl Open {
-    /// In the caller only the value's kind is told, which it knows.
+    /// Only the choice by the value's kind is inlined: the caller knows the kind.
     #[inline(always)]
     pub(super) fn set(&mut self, key: &'static str, value: Attribute<'_>) {
         match value {
@@ -18,7 +18,7 @@ impl Open {
             Attribute::I64(number) => self.set_number(key, layout::TYPE_I64, number as u64),
             Attribute::U64(number) => self.set_number(key, layout::TYPE_U64, number),
             Attribute::F64(number) => self.set_number(key, layout::TYPE_F64, number.to_bits()),
-            Attribute::Bool(truth) => self.set_value(key, |items, key, _| items.push_bool(key, truth)),
+            Attribute::Bool(truth) => self.set_bool(key, truth),
         }
     }
 
@@ -42,8 +42,8 @@ impl Open {
         }
     }
 
-    /// The number of a key, if it is at hand and the attribute may be kept. What is usual so needs no other call, and
-    /// saves no register for one.
+    /// Fast path: the number of a key, if the thread's cache has it in its first place and the attribute may be kept. It
+    /// makes no call, so no register is saved for one.
     #[inline(always)]
     fn key_at_once(&self, key: &'static str) -> Option<u32> {
         let may = self.is_recorded() && self.room.left.attributes > 0;
@@ -56,37 +56,79 @@ impl Open {
     #[cold]
     #[inline(never)]
     fn set_text_slowly(&mut self, key: &'static str, text: &str) {
-        self.set_value(key, |items, key, most| items.push_str(key, text, most));
+        let most = self.room.left.value;
+        self.set_value(
+            key,
+            |items, key| items.push_str(key, text, most.into()),
+            |key| entry(key, Attribute::Str(text), most),
+        );
     }
 
     #[cold]
     #[inline(never)]
     fn set_number_slowly(&mut self, key: &'static str, kind: u64, bits: u64) {
-        self.set_value(key, |items, key, _| items.push_number(key, kind, bits));
+        self.set_value(
+            key,
+            |items, key| items.push_number(key, kind, bits),
+            |key| Entry::Number { key, kind, bits },
+        );
     }
 
     #[inline(always)]
-    fn set_value(&mut self, key: &'static str, push: impl Fn(&mut Items, u32, usize) -> Result<(), Full>) {
+    fn set_bool(&mut self, key: &'static str, truth: bool) {
+        self.set_value(key, |items, key| items.push_bool(key, truth), |key| Entry::Bool { key, truth });
+    }
+
+    #[inline(always)]
+    fn set_value<'v>(
+        &mut self,
+        key: &'static str,
+        push: impl Fn(&mut Items, u32) -> Result<(), Full>,
+        entry: impl FnOnce(u32) -> Entry<'v>,
+    ) {
         if !self.is_recorded() {
             return;
         }
-        let most = usize::from(self.room.left.value);
-        let key = if self.room.left.attributes > 0 { key_number(self.base.get(), key) } else { None };
-        if let Some(key) = key
-            && (push(&mut self.items, key, most).is_ok()
-                || (self.grow() && push(&mut self.items, key, most).is_ok()))
-        {
+        let Some(key) = key_number(self.base.get(), key) else { return self.drop_attributes(1) };
+        if self.room.left.attributes > 0 && push(&mut self.items, key).is_ok() {
             self.room.left.attributes -= 1;
         } else {
+            self.put(entry(key));
+        }
+    }
+
+    /// A limit or the room is reached: takes the place of an earlier value, or of what earlier values leave.
+    #[cold]
+    #[inline(never)]
+    fn put(&mut self, entry: Entry<'_>) {
+        let mut left = self.room.left.attributes;
+        let mut put = self.items.put(0, entry, &mut left);
+        if put == Err(Refused::Room) && self.grow() {
+            put = self.items.put(0, entry, &mut left);
+        }
+        self.room.left.attributes = left;
+        if put.is_err() {
             self.drop_attributes(1);
         }
     }
 
-    /// Adds to the items; if there is no room, once more with a block.
+    /// Adds to the items, and makes room if there is none.
     #[inline(always)]
-    fn keep<T>(&mut self, add: impl Fn(&mut Items, u16) -> Result<T, Full>) -> bool {
-        add(&mut self.items, self.room.left.value).is_ok()
-            || (self.grow() && add(&mut self.items, self.room.left.value).is_ok())
+    fn keep<T>(&mut self, add: impl Fn(&mut Items) -> Result<T, Full>) -> Option<T> {
+        add(&mut self.items).ok().or_else(|| self.keep_in_full(add))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn keep_in_full<T>(&mut self, add: impl Fn(&mut Items) -> Result<T, Full>) -> Option<T> {
+        self.remove_replaced();
+        add(&mut self.items).ok().or_else(|| self.grow().then(|| add(&mut self.items).ok())?)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn remove_replaced(&mut self) {
+        self.room.left.attributes += self.items.remove_replaced(0);
     }
 
     #[cold]
@@ -94,7 +136,10 @@ impl Open {
     fn grow(&mut self) -> bool {
         let may = !self.items.has_block();
         if may {
-            self.items.give_block(more_room(self.base.get()));
+            // A record that is longer than the ring would never find room.
+            let ring = local::here(self.base.get(), |here| here.lane.ring.capacity());
+            let longest = ring.unwrap_or(usize::MAX).saturating_sub(layout::SPAN_WORDS + 1);
+            self.items.give_block(more_room(self.base.get()), longest);
             self.unusual = true;
         }
         may
@@ -122,7 +167,7 @@ impl Open {
         }
         let name = key_number(self.base.get(), name)?;
         let now = local::here(self.base.get(), |here| here.directory.clock.ticks())?;
-        self.begin(|items| items.begin_event(name, now))
+        self.keep(|items| items.begin_event(name, now))
     }
 
     /// Begins a link; `None` if it is not kept.
@@ -133,7 +178,7 @@ impl Open {
         }
         let may = self.room.left.links > 0;
         let begin = |items: &mut Items| items.begin_link(to.trace_id, to.span_id, to.sampled);
-        let begun = if may { self.begin(begin) } else { None };
+        let begun = if may { self.keep(begin) } else { None };
         match begun {
             Some(_) => self.room.left.links -= 1,
             None => {
@@ -144,45 +189,49 @@ impl Open {
         begun
     }
 
-    fn begin(&mut self, begin: impl Fn(&mut Items) -> Result<At, Full>) -> Option<At> {
-        begin(&mut self.items).ok().or_else(|| self.grow().then(|| begin(&mut self.items).ok())?)
-    }
-
-    /// Sets an attribute of the event or link that began at `at`, of which it has `set` already; returns where that
-    /// stands now, and whether it was kept.
+    /// Sets an attribute of the event or link that began at `at`, of which so many may still be `left`; returns both as
+    /// they are then.
     #[inline]
     pub(super) fn set_within(
         &mut self,
         at: At,
-        allowed: bool,
+        left: u16,
         key: &'static str,
         value: Attribute<'_>,
-    ) -> (At, bool) {
-        let key = if allowed { key_number(self.base.get(), key) } else { None };
-        let Some(key) = key else {
-            self.items.amend(at, 0, 1);
-            return (at, false);
+    ) -> (At, u16) {
+        let Some(key) = key_number(self.base.get(), key) else {
+            self.items.drop_within(at);
+            return (at, left);
         };
-        let before = self.items.len();
-        let most = self.room.left.value;
-        let mut at = at;
-        let mut pushed = push(&mut self.items, key, value, most);
-        if pushed.is_err() && self.grow() {
-            at = self.items.gather(at);
-            pushed = push(&mut self.items, key, value, most);
+        if left > 0 && push(&mut self.items, key, value, self.room.left.value).is_ok() {
+            self.items.amend(at);
+            return (at, left - 1);
         }
-        let words = self.items.len() - before;
-        self.items.amend(at, words, u16::from(pushed.is_err()));
-        (at, pushed.is_ok())
+        self.put_within(at, left, entry(key, value, self.room.left.value))
     }
 
-    /// What the status says.
+    #[cold]
+    #[inline(never)]
+    fn put_within(&mut self, at: At, mut left: u16, entry: Entry<'_>) -> (At, u16) {
+        let before = self.items.len();
+        self.remove_replaced(); // the event or link is the last item, and moves with its end
+        let at = at.moved_down(before - self.items.len());
+        let mut put = self.items.put(at.attributes(), entry, &mut left);
+        if put == Err(Refused::Room) && self.grow() {
+            put = self.items.put(at.attributes(), entry, &mut left);
+        }
+        self.items.amend(at);
+        if put.is_err() {
+            self.items.drop_within(at);
+        }
+        (at, left)
+    }
+
+    /// Sets the status's message.
     #[cold]
     pub(super) fn say(&mut self, message: &str) {
-        if self.is_recorded()
-            && !self.keep(|items, most| items.push_plain(layout::TEXT_MESSAGE, message, most.into()))
-        {
-            self.drop_attributes(1);
+        if self.is_recorded() {
+            self.put(Entry::message(message, self.room.left.value.into()));
         }
     }
 
@@ -190,7 +239,7 @@ impl Open {
     #[cold]
     pub(super) fn came_with(&mut self, state: &str) {
         if self.is_recorded() && !state.is_empty() {
-            self.keep(|items, _| items.push_plain(layout::TEXT_TRACE_STATE, state, usize::from(u16::MAX)));
+            self.keep(|items| items.push_plain(layout::TEXT_TRACE_STATE, state));
         }
     }
 }

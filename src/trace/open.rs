@@ -256,12 +256,12 @@ impl Open {
 
     /// With whatever items there may be.
     fn end_long_here(&self, here: &local::Here<'_>) {
-        let (inline, block) = self.items.words();
+        let items = self.items.words();
         let Room { events_dropped, links_dropped, .. } = self.room;
         let lost = layout::item(layout::TAG_LOST, 0, 0, events_dropped, links_dropped);
         let lost: &[u64] = if events_dropped == 0 && links_dropped == 0 { &[] } else { &[lost] };
         let now = here.directory.clock.ticks();
-        self.end_at(now, here, |duration| self.push(here, [inline, block, lost], duration));
+        self.end_at(now, here, |duration| self.push(here, [items, lost], duration));
     }
 
     /// The thread keeps the block for the next long span, whatever became of this one.

@@ -40,10 +40,10 @@ impl OwnedSpan {
         Self(None)
     }
 
-    /// Sets an attribute; set again, the last value counts. Ten numbers fit without further room, a longer span takes
-    /// a block of 32 KiB that its thread keeps for the next one. What is over [`SpanLimits`](crate::SpanLimits) is left
-    /// out and counted in the finished span; of a longer text the beginning is kept. Does nothing on a span that is not
-    /// recorded.
+    /// Sets an attribute. A key that is set again keeps its place and has the last value; limits count keys, not calls.
+    /// Sixteen numbers fit the span itself; a longer span takes a block of 32 KiB, which its thread keeps for the next
+    /// one. An attribute over [`SpanLimits`](crate::SpanLimits) is left out and counted in the finished span; of a longer
+    /// text the beginning is kept. Does nothing on a span that is not recorded.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("doc").start()?;
@@ -276,7 +276,7 @@ pub struct Annotation<'a> {
 }
 
 impl Annotation<'_> {
-    /// Sets an attribute of it.
+    /// Sets an attribute of it. A key that is set again keeps its place and has the last value.
     ///
     /// ```
     /// let mut span = tellane::Tracer::noop().span("order");
@@ -286,9 +286,7 @@ impl Annotation<'_> {
     #[inline]
     pub fn set<'v>(mut self, key: &'static str, value: impl Into<Attribute<'v>>) -> Self {
         if let Some((open, at)) = &mut self.to {
-            let (now_at, kept) = open.set_within(*at, self.left > 0, key, value.into());
-            *at = now_at;
-            self.left -= u16::from(kept);
+            (*at, self.left) = open.set_within(*at, self.left, key, value.into());
         }
         self
     }

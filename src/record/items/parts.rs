@@ -3,9 +3,6 @@
 use super::{Block, INLINE_WORDS, Items};
 
 impl Items {
-    /// Words that may be in the frame.
-    pub(crate) const FRAME: usize = INLINE_WORDS;
-
     /// Puts together what [`words`](Self::words) and [`take_block`](Self::take_block) gave. What is above
     /// [`FRAME`](Self::FRAME) is left out.
     #[inline(always)]

@@ -70,43 +70,74 @@ fn golden_logs() {
 }
 
 #[test]
-fn long_text_is_cut_between_characters() {
-    for (letter, longest) in [("x", 200), ("é", 200), ("€", 201), ("😀", 200)] {
-        let mut items = Items::default();
-        assert_eq!(items.push_str(1, &letter.repeat(300), 201), Ok(()));
-        let kept = letter.repeat(longest / letter.len());
-        let decoded = first(&item_words(items.words().0));
-        let cut = if letter == "x" { "x".repeat(201) } else { kept };
-        assert_eq!(decoded, Ok(span_with(vec![(1, Value::Cut(cut))])));
+fn a_text_is_cut_by_characters_and_not_by_bytes() {
+    for letter in ["x", "é", "€", "😀"] {
+        for (letters, most, kept) in [(300, 29, 29), (29, 29, 29), (30, 29, 29), (28, 29, 28), (3, 0, 0)] {
+            let mut items = Items::default();
+            assert_eq!(items.push_str(1, &letter.repeat(letters), most), Ok(()));
+            let kept_text = letter.repeat(kept);
+            let value = if kept == letters { Value::Str(kept_text) } else { Value::Cut(kept_text) };
+            assert_eq!(first(&item_words(items.words())), Ok(span_with(vec![(1, value)])));
+        }
     }
-    let mut whole = Items::default();
-    assert_eq!(whole.push_str(1, "as long as it may be", 20), Ok(()));
-    let decoded = first(&item_words(whole.words().0));
-    assert_eq!(decoded, Ok(span_with(vec![(1, Value::Str("as long as it may be".into()))])));
 }
 
 #[test]
-fn an_event_that_outgrows_the_frame_moves_into_the_block_whole() {
+fn a_block_takes_over_what_is_in_the_frame() {
     let mut items = Items::default();
     items.push_number(1, TYPE_U64, 1).unwrap();
-    let mut at = items.begin_event(2, 77).unwrap();
-    let mut set = 0;
+    let at = items.begin_event(2, 77).unwrap();
     let attributes = (0..100).map(|number| (3, Value::U64(number))).collect::<Vec<_>>();
     for number in 0..100 {
-        let before = items.len();
         if items.push_number(3, TYPE_U64, number).is_err() {
             assert!(!items.has_block(), "a block has room for more than this");
-            items.give_block(Block::new());
-            at = items.gather(at);
+            items.give_block(Block::new(), usize::MAX);
             items.push_number(3, TYPE_U64, number).unwrap();
         }
-        items.amend(at, items.len() - before, 0);
-        set += 1;
+        items.amend(at);
     }
-    items.amend(at, 0, 1);
-    let (inline, block) = items.words();
-    assert_eq!((set, inline.len(), block.len()), (100, 2, 202));
+    items.drop_within(at);
+    assert_eq!((items.inline().len(), items.words().len()), (0, 204));
     let event = Item::Event { name: 2, at: 77, attributes, attributes_dropped: 1 };
     let expected = span_of(vec![Item::Attribute(1, Value::U64(1)), event]);
-    assert_eq!(first(&item_words(&[inline, block].concat())), Ok(expected));
+    assert_eq!(first(&item_words(items.words())), Ok(expected));
+}
+
+#[test]
+fn a_full_record_is_as_long_as_a_record_may_be() {
+    let mut items = Items::default();
+    items.give_block(Block::new(), usize::MAX);
+    let mut left = 2;
+    let text = "x".repeat(100_000);
+    assert_eq!(items.put(0, Entry::text(1, &text, 70_000), &mut left), Ok(()));
+    assert_eq!(items.put(0, Entry::Bool { key: 2, truth: true }, &mut left), Err(Refused::Room));
+    assert_eq!(layout::SPAN_WORDS + items.len() + 1, layout::WORDS_MAX);
+    let kept = Value::Cut("x".repeat((items.len() - 1) * 8));
+    assert_eq!(first(&item_words(items.words())), Ok(span_with(vec![(1, kept)])));
+    // What takes its place is set, and what was there goes if that cannot be.
+    assert_eq!(items.put(0, Entry::Bool { key: 1, truth: true }, &mut left), Ok(()));
+    assert_eq!(items.len(), 1);
+    while items.room() > 0 {
+        items.push_bool(3, false).unwrap();
+    }
+    assert_eq!(items.put(0, Entry::Number { key: 1, kind: TYPE_U64, bits: 7 }, &mut left), Ok(()));
+    assert_eq!(items.len(), 3);
+}
+
+#[test]
+fn a_value_that_can_no_longer_be_replaced_is_removed() {
+    let mut items = Items::default();
+    let mut left = 50;
+    items.give_block(Block::new(), 4);
+    for key in 1..=4 {
+        items.push_bool(key, true).unwrap();
+        left -= 1;
+    }
+    assert_eq!(
+        items.put(0, Entry::Number { key: 2, kind: TYPE_U64, bits: 7 }, &mut left),
+        Err(Refused::Room)
+    );
+    let expected = [1, 3, 4].map(|key| (key, Value::Bool(true))).to_vec();
+    assert_eq!(first(&item_words(items.words())), Ok(span_with(expected)));
+    assert_eq!(left, 47);
 }

@@ -108,7 +108,7 @@ impl Parked {
 
     fn lay_down(&self, open: &Open, block: u64) {
         let put = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
-        let (words, _) = open.items.words();
+        let words = open.items.inline();
         let laneless = open.laneless.map_or(0, |reason| reason as u64 + 1);
         let bits = u64::from(open.ids.marks.0)
             | (u64::from(open.unusual) << UNUSUAL)
@@ -179,7 +179,7 @@ impl Parked {
             None => {
                 let mut items = Items::default();
                 let pushed = push(&mut items, key, value, one(get(&self.left[1]), 1));
-                pushed.map_or(0, |()| lay_out(room, items.words().0))
+                pushed.map_or(0, |()| lay_out(room, items.inline()))
             }
         };
         if kept == 0 {

@@ -392,8 +392,8 @@ fn each_series(count: usize, number: usize) -> Value {
     let taken = settled(&telemetry);
     let recorded = Bytes::each_since(before.1, count).allocated;
     let said = (taken.pipeline().bytes as i64 - before.0) / count as i64;
-    // What it leaves out are names, labels, handles and statements of them: up to 3,000 bytes each. What it counts,
-    // buckets above all, it counts in full.
+    // What it leaves out are handles, statics and the spare room of tables: up to 3,000 bytes each. What it counts,
+    // buckets above all, it never counts twice.
     assert!((0..3_000).contains(&(recorded - said)), "{name}: {said} of {recorded} bytes");
     drop(record);
     assert!(telemetry.shutdown(DEADLINE).finished);

@@ -76,7 +76,7 @@ fn no_hot_call_allocates() {
         span.fail();
         drop(tracer.span("inside"));
     };
-    let calls: [(&str, &dyn Fn()); 26] = [
+    let calls: [(&str, &dyn Fn()); 27] = [
         ("counter", &|| counter.inc()),
         ("static counter", &|| HITS.add(2)),
         ("family of counters", &|| family.with(["GET", "/cart"]).inc()),
@@ -94,6 +94,7 @@ fn no_hot_call_allocates() {
         ("timer", &|| timer.time(|| ())),
         ("static timer", &|| WORK.start().discard()),
         ("span", &|| span(&tracer)),
+        ("span, a name too long", &|| drop(tracer.build("/a/name/that/a/client/sent").start())),
         ("unsampled span", &|| span(&unsampled)),
         ("owned span", &|| {
             let mut span = tracer.owned("request");

@@ -65,6 +65,24 @@ fn levels_targets_and_long_messages_come_through() {
 }
 
 #[test]
+fn one_target_stands_in_for_all_that_are_too_long() {
+    let kit = Kit::new();
+    let bridge = Bridge::new(kit.telemetry());
+    let bytes = || kit.snapshot().pipeline().bytes;
+    say(&bridge, log::Level::Info, "short", format_args!("heard"));
+    let before = bytes();
+    for number in 0..50 {
+        let target = format!("{number}{}", "t".repeat(1 << 20));
+        say(&bridge, log::Level::Info, &target, format_args!("heard, too"));
+    }
+    let records = kit.logs();
+    let count = |target: &str| records.iter().filter(|record| *record.target == *target).count();
+    assert_eq!((count("short"), count("__overflow__")), (1, 50));
+    let more = bytes().saturating_sub(before); // what waited for the sinks has been let go
+    assert!(more < 1 << 16, "50 targets of 1 MiB: {more} bytes more");
+}
+
+#[test]
 fn a_value_that_logs_while_it_is_shown_does_not_deadlock() {
     struct Chatty<'a>(&'a Bridge);
     impl fmt::Display for Chatty<'_> {

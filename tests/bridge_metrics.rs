@@ -322,6 +322,29 @@ fn above_the_cap_totals_are_exact() {
 }
 
 #[test]
+fn long_names_labels_and_descriptions_are_not_kept() {
+    let long = |number: usize| format!("{number}{}", "n".repeat(1 << 20));
+    let (telemetry, snapshot) = recorded(Config::default(), |_, _| {
+        for number in 0..20 {
+            ::metrics::describe_counter!(long(number), "Never shown.");
+            counter!(long(number)).increment(1);
+            counter!("calls", "path" => long(number)).increment(1);
+            counter!("calls", long(number) => "x").increment(1);
+        }
+        ::metrics::describe_gauge!("level", "d".repeat(1 << 20));
+        gauge!("level").set(1.0);
+    });
+    assert_eq!(snapshot.counter("calls_total", &[("path", "__overflow__")]), Some(20));
+    assert!(telemetry.faults().len() > 20, "no name, and no label");
+    let shown = telemetry.faults().iter().map(|fault| fault.name.len() + fault.error.to_string().len()).max();
+    assert!(shown < Some(4_000), "{shown:?} bytes of a fault");
+    let level = snapshot.points().find(|point| point.name() == "level").expect("it was set");
+    assert_eq!(level.help().len(), 4_096);
+    // A lane takes 256 KiB; of 60 MiB of texts nothing stays.
+    assert!(snapshot.pipeline().bytes < 1 << 20, "{} bytes", snapshot.pipeline().bytes);
+}
+
+#[test]
 fn names_and_sets_of_labels_have_caps_too() {
     let config = Config { names_cap: 20, ..Config::default() };
     let (telemetry, snapshot) = recorded(config, |_, _| {

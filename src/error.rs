@@ -64,6 +64,9 @@ pub enum RegisterError {
     Exhausted,
     /// This process is the child of a fork; its telemetry has to be started anew.
     Forked,
+    /// This thread is registering something already: a global allocator registers a metric while tellane allocates for
+    /// another one. Register before the allocator records, or use a static or a family: those lose no count.
+    Reentrant,
 }
 
 impl fmt::Display for RegisterError {
@@ -81,6 +84,9 @@ impl fmt::Display for RegisterError {
             Self::BadBounds => f.write_str("bucket bounds must be finite and increasing"),
             Self::Exhausted => f.write_str("no series number is left"),
             Self::Forked => f.write_str("this process was forked off: start telemetry anew in the child"),
+            Self::Reentrant => f.write_str(
+                "this thread is registering something already: register before the allocator records",
+            ),
         }
     }
 }

@@ -186,6 +186,10 @@ pub(crate) mod plant {
         CutWide,
         /// The reader of `traceparent` takes upper-case digits, too.
         LaxHex,
+        /// A full table is looked at once, though its last entry may have come meanwhile.
+        OneLook,
+        /// A table is closed without its entries being seen.
+        RelaxedClose,
     }
 
     #[cfg(not(any(tellane_loom, tellane_plant)))]

@@ -511,7 +511,7 @@ impl Telemetry {
     /// ```
     pub fn set_level(&self, target: &str, level: impl Into<Option<Level>>) {
         if !self.0.registry.directory.is_forked() {
-            aside(|| self.0.registry.logs.set_level(target, level.into()));
+            self.0.registry.logs.set_level(target, level.into());
             self.0.registry.logs.tell();
         }
     }
@@ -534,7 +534,7 @@ impl Telemetry {
         if self.0.registry.directory.is_forked() {
             return Ok(());
         }
-        aside(|| self.0.registry.logs.set_levels(text))?;
+        self.0.registry.logs.set_levels(text)?;
         self.0.registry.logs.tell();
         Ok(())
     }

@@ -63,6 +63,37 @@ fn no_hot_call_allocates() {
     };
     let switch = telemetry.switch();
 
+    // At every cap: two families of one metric, each with a series that the other has not met, a third series registered by
+    // hand, and texts that no number is left for.
+    let config = Config { series_cap: 3, names_cap: 5, logs_per_second: None, ..patient() };
+    let full = Telemetry::builder("full").config(config).start().expect("it starts");
+    let full_family = || full.counter("full_total").family(["route"]).expect("a good name");
+    let families = [full_family(), full_family()];
+    families.iter().zip(["/one", "/two"]).for_each(|(family, route)| family.with([route]).inc());
+    full.counter("full_total").label("route", "/three").register().expect("a good name").inc();
+    let beside = full.timer("beside").series_cap(1).fixed_family::<(bool,)>(["cached"]).expect("a good name");
+    full.timer("beside").label("cached", "true").register().expect("a good name").record(Duration::ZERO);
+    let full_tracer = full.tracer();
+    ["a", "b", "c", "d", "e"].iter().for_each(|name| drop(full_tracer.build(name).start()));
+    (0..10_000).for_each(|target| drop(full.logger(&target.to_string())));
+    #[cfg(feature = "metrics")]
+    let recorder = tellane::bridge::metrics::Recorder::new(&full);
+    #[cfg(feature = "metrics")]
+    metrics::with_local_recorder(&recorder, || {
+        ["w", "x", "y"].iter().for_each(|by| metrics::histogram!("spread", "by" => *by).record(1.0));
+    });
+    #[cfg(feature = "metrics")]
+    let bridged = || {
+        metrics::with_local_recorder(&recorder, || {
+            // Literals: of other values the macro itself makes a key that allocates.
+            metrics::counter!("full", "route" => "x").increment(1);
+            metrics::counter!("full", "route" => "y").increment(1);
+            metrics::histogram!("spread", "by" => "z").record(1.0);
+        });
+    };
+    #[cfg(not(feature = "metrics"))]
+    let bridged = || ();
+
     let span = |tracer: &tellane::Tracer| {
         let mut span = tracer.span("request");
         span.set("path", "/etc/hosts");
@@ -76,7 +107,7 @@ fn no_hot_call_allocates() {
         span.fail();
         drop(tracer.span("inside"));
     };
-    let calls: [(&str, &dyn Fn()); 27] = [
+    let calls: [(&str, &dyn Fn()); 36] = [
         ("counter", &|| counter.inc()),
         ("static counter", &|| HITS.add(2)),
         ("family of counters", &|| family.with(["GET", "/cart"]).inc()),
@@ -112,6 +143,20 @@ fn no_hot_call_allocates() {
         ("log, a text", &|| log.info("short and simple")),
         ("log, a long text", &|| log.info(LONG)),
         ("log, an error", &|| log.error_with(&std::fmt::Error, "not formatted")),
+        ("one of two families above the cap", &|| {
+            families.iter().for_each(|family| family.with(["/four"]).inc());
+        }),
+        ("another family's series", &|| families[0].with(["/two"]).inc()),
+        ("a series registered by hand", &|| families[1].with(["/three"]).inc()),
+        ("a fixed family above the cap", &|| beside.with((false,)).record(Duration::ZERO)),
+        ("a series registered beside a fixed family", &|| beside.with((true,)).record(Duration::ZERO)),
+        ("span, a name above the cap", &|| drop(full_tracer.build("no room").start())),
+        ("span, a key above the cap", &|| {
+            let mut span = full_tracer.span("a");
+            ["k", "l", "m", "n", "o", "p"].iter().for_each(|key| span.set(key, 1_u64));
+        }),
+        ("log, a target above the cap", &|| full.logger("no room").info("here")),
+        ("metrics bridge above the cap", &bridged),
     ];
     // The first touch of everything, on and off.
     for (_, call) in &calls {
@@ -132,10 +177,20 @@ fn no_hot_call_allocates() {
         assert_eq!(allocations(call), 0, "{name}, switched off");
     }
     switch.release();
-    assert_eq!(telemetry.faults().len(), 0);
+    assert_eq!((telemetry.faults().len(), full.faults().len()), (0, 0));
     let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
     assert_eq!(snapshot.counter("calls_total", &[]), Some(30_003));
     assert!(snapshot.ledger().total().switched_off >= 10_000);
     assert!(telemetry.ledger().kind(Kind::Log).dropped.by(Reason::RingFull) > 0);
     assert!(cold.ledger().kind(Kind::Log).held_back > 0);
+    // Each combination is counted where it belongs.
+    let full = full.snapshot(PATIENCE).expect("a snapshot");
+    let count = |route| full.counter("full_total", &[("route", route)]);
+    assert_eq!(["/one", "/two", "/three"].map(count), [Some(1), Some(30_004), Some(30_004)]);
+    let bridged = if cfg!(feature = "metrics") { 2 * 30_003 } else { 0 };
+    assert_eq!(count("__overflow__"), Some(2 * 30_003 + bridged));
+    assert_eq!(
+        full.histogram("beside_seconds", &[("cached", "true")]).map(|view| view.count()),
+        Some(30_004)
+    );
 }

@@ -1,5 +1,6 @@
 //! Label families: the cap on series and its overflow, exact under many threads, with values of any length.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tellane::testing::Kit;
 use tellane::{Config, Label, MetricKind, PointValue, RegisterError, Snapshot};
@@ -264,4 +265,45 @@ fn too_many_combinations_are_refused() {
     let kit = Kit::new();
     let refused = kit.telemetry().counter("calls_total").fixed_family::<(Many, Many)>(["a", "b"]);
     assert!(matches!(refused, Err(RegisterError::Exhausted)));
+}
+
+/// Two threads meet a combination at once, the last one below the cap. Both count in its own series.
+#[test]
+fn a_combination_that_is_kept_loses_no_count_to_the_overflow() {
+    const ROUNDS: usize = 2_000;
+    let kit = Kit::new();
+    let telemetry = kit.telemetry();
+    let too_long = "x".repeat(10_000);
+    let families: Vec<_> = (0..ROUNDS)
+        .map(|round| {
+            let name = format!("round_{round}_total");
+            let family = telemetry.counter(&name).series_cap(1).family(["route"]).expect("a good name");
+            family.with([&too_long]).inc(); // the overflow series is there
+            family
+        })
+        .collect();
+    let arrived = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for (round, family) in families.iter().enumerate() {
+                    arrived.fetch_add(1, Ordering::SeqCst);
+                    for spins in 1.. {
+                        if arrived.load(Ordering::SeqCst) >= 2 * (round + 1) {
+                            break;
+                        }
+                        if spins % 100 == 0 {
+                            std::thread::yield_now(); // the other thread may have no core
+                        }
+                    }
+                    family.with(["/kept"]).inc();
+                }
+            });
+        }
+    });
+    let snapshot = kit.snapshot();
+    for round in 0..ROUNDS {
+        let count = |route| snapshot.counter(&format!("round_{round}_total"), &[("route", route)]);
+        assert_eq!((count("/kept"), count("__overflow__")), (Some(2), Some(1)), "round {round}");
+    }
 }

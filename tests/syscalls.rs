@@ -56,6 +56,8 @@ struct Instance {
     telemetry: Telemetry,
     counter: Counter,
     family: Family<Counter, 2>,
+    /// Its cap is reached by a series that the family has not met.
+    full: Family<Counter, 1>,
     gauge: Gauge,
     sizes: Histogram,
     wide: Histogram,
@@ -88,8 +90,11 @@ impl Instance {
             Case::Off | Case::Unsampled => builder.start(),
         }
         .expect("it starts");
+        let kept = telemetry.counter("full_total").series_cap(1).label("route", "/kept").register();
+        kept.expect("a good name").inc();
         Self {
             case,
+            full: telemetry.counter("full_total").family(["route"]).expect("a good name"),
             counter: telemetry.counter("calls_total").register().expect("a good name"),
             family: telemetry.counter("by_route_total").family(["method", "route"]).expect("a good name"),
             gauge: telemetry.gauge("level").register().expect("a good name"),
@@ -105,6 +110,7 @@ impl Instance {
     fn round(&self) {
         self.counter.inc();
         self.family.with(["GET", "/cart"]).inc();
+        self.full.with(["/none"]).inc();
         self.gauge.add(1.0);
         self.sizes.record(77);
         self.wide.record(u64::MAX - 1);
@@ -132,6 +138,8 @@ impl Instance {
         assert_eq!(snapshot.counter("calls_total", &[]), Some(all), "{case:?}");
         let labels = [("method", "GET"), ("route", "/cart")];
         assert_eq!(snapshot.counter("by_route_total", &labels), Some(all), "{case:?}");
+        let over = snapshot.counter("full_total", &[("route", "__overflow__")]);
+        assert_eq!(over, Some(all), "{case:?}");
         assert_eq!(snapshot.gauge("level", &[]), Some(all as f64), "{case:?}");
         for name in ["sizes", "wide", "work_seconds"] {
             let count = snapshot.histogram(name, &[]).map(|view| view.count());

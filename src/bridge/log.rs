@@ -13,11 +13,8 @@ use crate::series::Registry;
 use crate::sync::Arc;
 use crate::telemetry::Telemetry;
 use arrayvec::ArrayString;
-use dashmap::DashMap;
 use std::fmt::Write;
 
-/// Targets whose loggers are kept; further ones are looked up anew for each record.
-const TARGETS: usize = 4_096;
 /// Bytes of a message that are rendered without an allocation.
 const SHORT: usize = 512;
 
@@ -39,7 +36,6 @@ const SHORT: usize = 512;
 #[derive(Debug)]
 pub struct Bridge {
     registry: Arc<Registry>,
-    loggers: DashMap<Box<str>, Logger>,
 }
 
 impl Bridge {
@@ -54,7 +50,7 @@ impl Bridge {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn new(telemetry: &Telemetry) -> Self {
-        Self { registry: Arc::clone(telemetry.registry()), loggers: DashMap::new() }
+        Self { registry: Arc::clone(telemetry.registry()) }
     }
 
     /// Makes it the `log` crate's logger for the life of the process, and lets records of all levels come as far as to
@@ -74,18 +70,6 @@ impl Bridge {
         ::log::set_boxed_logger(Box::new(Self::new(telemetry)))?;
         ::log::set_max_level(::log::LevelFilter::Trace);
         Ok(())
-    }
-
-    fn with<R>(&self, target: &str, act: impl FnOnce(&Logger) -> R) -> R {
-        let target = self.registry.logs.bounded(target);
-        if let Some(logger) = self.loggers.get(target) {
-            return act(&logger);
-        }
-        let logger = Logger::new(&self.registry, target);
-        if self.loggers.len() < TARGETS && self.loggers.insert(target.into(), logger.clone()).is_none() {
-            self.registry.keeps(target.len() + size_of::<(Box<str>, Logger)>());
-        }
-        act(&logger)
     }
 }
 
@@ -115,17 +99,15 @@ fn say(logger: &Logger, record: &::log::Record<'_>) {
 
 impl ::log::Log for Bridge {
     fn enabled(&self, metadata: &::log::Metadata<'_>) -> bool {
-        // In the child of a fork the map's lock may be held by a thread that is not there.
+        // In the child of a fork the targets' lock may be held by a thread that is not there.
         !self.registry.directory.is_forked()
             && !crate::aggregate::is_own_thread()
-            && self.with(metadata.target(), |logger| logger.enabled(level_of(metadata.level())))
+            && self.registry.logs.target(metadata.target()).lets(level_of(metadata.level()))
     }
 
     fn log(&self, record: &::log::Record<'_>) {
         if self.enabled(record.metadata()) {
-            // Not under the map's lock: a value's Display may log itself.
-            let logger = self.with(record.target(), Logger::clone);
-            say(&logger, record);
+            say(&Logger::new(&self.registry, record.target()), record);
         }
     }
 

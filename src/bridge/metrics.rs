@@ -61,8 +61,9 @@
 //! # What it costs
 //!
 //! An increment through a handle that is kept is one virtual call and tellane's own addition. The macros look their
-//! handle up at each call: that is a hash map's look-up under a shard's read lock, and a reference count. What meets an
-//! overflow series is looked up under a lock each time. `absolute` takes a lock when it raises the count, and adds up
+//! handle up at each call: that is a hash map's look-up under a shard's read lock, and a reference count. So it is for keys
+//! that meet an overflow series, of which a recorder remembers 16,384 for each type of metric; further ones are looked up
+//! under a lock each time. `absolute` takes a lock when it raises the count, and adds up
 //! the counter over all lanes.
 //!
 //! # When
@@ -74,8 +75,8 @@
 //! - In the child of a fork nothing is registered, and old handles record nothing. The child cannot install
 //!   another recorder: `metrics` has one for the life of the process. It may use
 //!   [`with_local_recorder`](::metrics::with_local_recorder).
-//! - A global allocator that records through the macros may find tellane at work on the same thread; then a name that it
-//!   has not used before does nothing in that call.
+//! - A global allocator that records through the macros may find tellane at work on the same thread; then a key that it
+//!   has not used before does nothing in that call. Statics and families lose no count there.
 
 mod handles;
 mod names;

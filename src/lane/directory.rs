@@ -4,7 +4,7 @@
 //! A finished thread's lane goes to the idle list with everything it holds, and the next new thread takes it over as
 //! it is. Lanes beyond the number to keep are retired by the aggregator, which alone knows what has been read.
 
-use super::{Commons, Distribution, Lane, Mode, forks};
+use super::{Commons, Distribution, Lane, Mode, forks, local};
 use crate::clock::{Clock, Uptime};
 use crate::stats::{KINDS, Kind, Ledger, Reason, Tally};
 use crate::switch::{Cause, State, Switch};
@@ -126,6 +126,11 @@ impl Directory {
         }
     }
 
+    /// Runs `act` with the lanes, under their lock. An allocator that records meanwhile must not come back for a lane.
+    fn roster<R>(&self, act: impl FnOnce(&mut Roster) -> R) -> R {
+        local::aside(|| act(&mut self.roster.lock()))
+    }
+
     /// Whether this process is a child of the one that made the instance. Then no lock of it may be taken.
     pub(crate) fn is_forked(&self) -> bool {
         self.forks != forks()
@@ -189,71 +194,77 @@ impl Directory {
     /// Writes the switch's present state into every lane. Under the roster's lock, so that of two callers the later
     /// one's reading stands.
     pub(crate) fn apply_mode(&self) {
-        let roster = self.roster.lock();
-        let mode = if roster.closed { Mode::Closed } else { self.mode() };
-        for lane in &roster.all {
-            lane.set_mode(mode);
-        }
+        self.roster(|roster| {
+            let mode = if roster.closed { Mode::Closed } else { self.mode() };
+            for lane in &roster.all {
+                lane.set_mode(mode);
+            }
+        });
     }
 
     /// No lane lets anything through from now on, and no new lane is made.
     pub(crate) fn close(&self) {
-        self.roster.lock().closed = true;
+        self.roster(|roster| roster.closed = true);
         self.apply_mode();
     }
 
     /// Whether [`close`](Self::close) was called.
     pub(crate) fn is_closed(&self) -> bool {
-        self.roster.lock().closed
+        self.roster(|roster| roster.closed)
     }
 
     /// A lane for a new thread: an idle one, or a new one if the cap allows. A new lane is built without the lock:
     /// its memory comes from the kernel, and other first touches must not wait for that.
     pub(crate) fn take_lane(&self) -> Result<Arc<Lane>, Reason> {
-        {
-            let mut roster = self.roster.lock();
+        let idle = self.roster(|roster| {
             if roster.closed {
                 return Err(Reason::AfterShutdown);
             }
             if let Some(lane) = roster.idle.pop() {
-                return Ok(lane);
+                return Ok(Some(lane));
             }
             if roster.all.len() + roster.coming >= self.limits.lanes {
                 return Err(Reason::TooManyThreads);
             }
             roster.coming += 1;
+            Ok(None)
+        })?;
+        if let Some(lane) = idle {
+            return Ok(lane);
         }
         let lane = Lane::new(&self.limits, Mode::Off);
-        let mut roster = self.roster.lock();
-        roster.coming -= 1;
-        if roster.closed {
-            return Err(Reason::AfterShutdown); // closed meanwhile: no lane joins any more
-        }
-        lane.set_mode(self.mode()); // under the lock, as in `apply_mode`
-        lane.place.store(roster.all.len(), Ordering::Relaxed);
-        roster.all.push(Arc::clone(&lane));
-        if !planted(Bug::LostRegistration) {
-            roster.joined.push(Arc::clone(&lane));
-        }
+        self.roster(|roster| {
+            roster.coming -= 1;
+            if roster.closed {
+                return Err(Reason::AfterShutdown); // closed meanwhile: no lane joins any more
+            }
+            lane.set_mode(self.mode()); // under the lock, as in `apply_mode`
+            lane.place.store(roster.all.len(), Ordering::Relaxed);
+            roster.all.push(Arc::clone(&lane));
+            if !planted(Bug::LostRegistration) {
+                roster.joined.push(Arc::clone(&lane));
+            }
+            Ok(())
+        })?;
         Ok(lane)
     }
 
     /// A thread has ended. Nothing is lost: the lane stays on the roster with all it holds.
     pub(crate) fn hand_back(&self, lane: Arc<Lane>) {
-        self.roster.lock().idle.push(lane);
+        self.roster(|roster| roster.idle.push(lane));
     }
 
     /// Calls `meet` once for each lane that joined since the last call. The work is that of the new lanes, and the
     /// lock is not held for it: ten thousand threads that start at once would otherwise wait for each other's roll calls.
     pub(crate) fn roll_call(&self, meet: impl FnMut(Arc<Lane>)) {
-        let joined = std::mem::take(&mut self.roster.lock().joined);
+        let joined = self.roster(|roster| std::mem::take(&mut roster.joined));
         joined.into_iter().for_each(meet);
     }
 
     /// Every lane on the roster.
     #[cfg(all(test, not(tellane_loom)))]
     pub(crate) fn lanes(&self) -> Vec<Arc<Lane>> {
-        self.roster.lock().all.clone()
+        self.roster(|roster| roster.all.clone())
     }
 
     /// Takes one surplus idle lane off the roster for good. Its thread is gone and no other will have it, but it may
@@ -268,75 +279,75 @@ impl Directory {
         }
         let mut counts = vec![0; self.shared_cells.count()];
         lane.cells.add_to(0, &mut counts);
-        let mut roster = self.roster.lock();
-        roster.remove(lane);
-        for (index, count) in counts.into_iter().enumerate().filter(|(_, count)| *count != 0) {
-            self.share_count(index, count);
-        }
-        self.shared.absorb(&lane.tally);
-        self.shared.absorb_samples(lane.samples());
-        drop(roster);
+        self.roster(|roster| {
+            roster.remove(lane);
+            for (index, count) in counts.into_iter().enumerate().filter(|(_, count)| *count != 0) {
+                self.share_count(index, count);
+            }
+            self.shared.absorb(&lane.tally);
+            self.shared.absorb_samples(lane.samples());
+        });
         surplus.retired.set(true);
         true
     }
 
     /// An idle lane above the number to keep, which no thread can take over any more.
     fn surplus(&self) -> Option<Surplus<'_>> {
-        let mut roster = self.roster.lock();
-        let there_is = roster.idle.len() > self.limits.idle;
-        there_is.then(|| Surplus {
-            lane: roster.idle.swap_remove(0),
-            directory: self,
-            retired: Cell::new(false),
-        })
+        let lane = self.roster(|roster| {
+            let there_is = roster.idle.len() > self.limits.idle;
+            there_is.then(|| roster.idle.swap_remove(0))
+        })?;
+        Some(Surplus { lane, directory: self, retired: Cell::new(false) })
     }
 
     /// Lanes there are, and how many of them are idle.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        let roster = self.roster.lock();
-        (roster.all.len(), roster.idle.len())
+        self.roster(|roster| (roster.all.len(), roster.idle.len()))
     }
 
     /// Bytes set aside for lanes.
     pub(crate) fn bytes(&self) -> usize {
-        self.roster.lock().all.iter().map(|lane| lane.bytes()).sum()
+        self.roster(|roster| roster.all.iter().map(|lane| lane.bytes()).sum())
     }
 
     /// The account over all lanes. The aggregator's counts are read first: what they count was recorded before.
     pub(crate) fn ledger(&self) -> Ledger {
-        let roster = self.roster.lock();
-        let aggregated = || std::array::from_fn(|kind| self.aggregated[kind].load(Ordering::Acquire));
-        let exemplars = || std::array::from_fn(|count| self.exemplars[count].load(Ordering::Acquire));
-        let lanes = roster.all.iter().map(|lane| (&*lane.tally, lane.samples()));
-        // What was lost later stands in the shared tally: read before the lanes it was sent from.
-        let tallies = std::iter::once((&self.shared, 0)).chain(lanes);
-        if planted(Bug::LateLook) {
-            let tallies: Vec<_> = tallies.collect();
-            return Ledger::of(aggregated(), exemplars(), tallies.into_iter());
-        }
-        Ledger::of(aggregated(), exemplars(), tallies)
+        self.roster(|roster| {
+            let aggregated = || std::array::from_fn(|kind| self.aggregated[kind].load(Ordering::Acquire));
+            let exemplars = || std::array::from_fn(|count| self.exemplars[count].load(Ordering::Acquire));
+            let lanes = roster.all.iter().map(|lane| (&*lane.tally, lane.samples()));
+            // What was lost later stands in the shared tally: read before the lanes it was sent from.
+            let tallies = std::iter::once((&self.shared, 0)).chain(lanes);
+            if planted(Bug::LateLook) {
+                let tallies: Vec<_> = tallies.collect();
+                return Ledger::of(aggregated(), exemplars(), tallies.into_iter());
+            }
+            Ledger::of(aggregated(), exemplars(), tallies)
+        })
     }
 
     /// Spans that wanted a place in a ring, and those of them that found none. What the policy asks after each pass:
     /// the whole ledger reads every bucket of every spill.
     pub(crate) fn span_pressure(&self) -> (u64, u64) {
-        let roster = self.roster.lock();
-        let tallies = std::iter::once(&self.shared).chain(roster.all.iter().map(|lane| &*lane.tally));
-        tallies.fold((0, 0), |(wanted, shed), tally| {
-            let more = tally.read_dropped(Kind::Span, Reason::RingFull);
-            (wanted + more + tally.read_sent(Kind::Span), shed + more)
+        self.roster(|roster| {
+            let lanes = roster.all.iter().map(|lane| &*lane.tally);
+            std::iter::once(&self.shared).chain(lanes).fold((0, 0), |(wanted, shed), tally| {
+                let more = tally.read_dropped(Kind::Span, Reason::RingFull);
+                (wanted + more + tally.read_sent(Kind::Span), shed + more)
+            })
         })
     }
 
     /// Adds all lanes' counter cells from `first` on to `sums`.
     pub(crate) fn sum_cells(&self, first: usize, sums: &mut [u64]) {
-        let roster = self.roster.lock();
-        for (sum, (_, cell)) in sums.iter_mut().zip(self.shared_cells.iter().skip(first)) {
-            *sum = sum.wrapping_add(cell.load(Ordering::Relaxed));
-        }
-        for lane in &roster.all {
-            lane.cells.add_to(first, sums);
-        }
+        self.roster(|roster| {
+            for (sum, (_, cell)) in sums.iter_mut().zip(self.shared_cells.iter().skip(first)) {
+                *sum = sum.wrapping_add(cell.load(Ordering::Relaxed));
+            }
+            for lane in &roster.all {
+                lane.cells.add_to(first, sums);
+            }
+        });
     }
 
     /// An addition by a thread without a lane, or by a lane that is gone.

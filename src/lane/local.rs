@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code)] // the pointers of the cells below, see `Hot`
 
+mod aside;
 #[cfg(all(test, tellane_loom))]
 pub(crate) mod loom;
 #[cfg(feature = "tracing")]
@@ -19,6 +20,7 @@ use crate::record::{exemplar_words, layout};
 use crate::stats::{Kind, Reason};
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{Arc, AtomicU64, Ordering, OwnCopy};
+pub(crate) use aside::{afterwards, aside, aside_once, locked};
 use std::cell::{Cell, RefCell};
 use std::ptr;
 
@@ -56,6 +58,7 @@ struct Hot {
     patience: Cell<u32>,
     /// This thread is tellane's own, or inside an attachment.
     inside: Cell<bool>,
+    guards: aside::Guards,
 }
 
 /// A thread-local with a destructor would be looked at twice at each call: whether it is there, and whether it still is.
@@ -133,6 +136,7 @@ impl Hot {
             refusal: Cell::new(Reason::TooManyThreads),
             patience: Cell::new(0),
             inside: Cell::new(false),
+            guards: aside::Guards::new(),
         }
     }
 
@@ -229,48 +233,6 @@ fn keep_row(instance: u32, row: (*const AtomicU64, usize)) {
         let seats = seats.0.borrow();
         seats.iter().filter(|seat| seat.directory.instance == instance).for_each(|seat| seat.row.set(row));
     });
-}
-
-/// [`aside`], unless this thread is so already: then what is asked for is under way further out, and it would wait for
-/// itself.
-#[cold]
-pub(crate) fn aside_once<R>(act: impl FnOnce() -> R) -> Option<R> {
-    let inside = HOT.with(|hot| hot.inside.get());
-    (!inside).then(|| aside(act))
-}
-
-/// Runs `act`, which allocates or takes a lock. What the program's allocator records meanwhile goes to the shared
-/// counts as [`Reason::Reentrant`]: it must neither wait for that lock nor drop a seat that is in use further out.
-#[cold]
-pub(crate) fn aside<R>(act: impl FnOnce() -> R) -> R {
-    struct Back {
-        base: u64,
-        sample_base: u64,
-        near: *const Near,
-        cells_len: u64,
-        inside: bool,
-    }
-
-    impl Drop for Back {
-        fn drop(&mut self) {
-            HOT.with(|hot| {
-                hot.base.set(self.base);
-                hot.sample_base.set(self.sample_base);
-                hot.near.set(self.near);
-                hot.cells_len.set(self.cells_len);
-                hot.inside.set(self.inside);
-            });
-        }
-    }
-
-    let _back = HOT.with(|hot| Back {
-        base: hot.base.replace(NOWHERE),
-        sample_base: hot.sample_base.replace(NOWHERE),
-        near: hot.near.replace(Near::nothing()),
-        cells_len: hot.cells_len.replace(0),
-        inside: hot.inside.replace(true),
-    });
-    act()
 }
 
 /// Records a value.

@@ -9,7 +9,8 @@ use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
 use std::error::Error;
 
-/// Makes log records under one name, its target. Cheap to clone, and to keep: getting one takes a lock.
+/// Makes log records under one name, its target. Cheap to clone, and to keep. Getting one takes a lock the first time
+/// that a name is used.
 ///
 /// ```
 /// let telemetry = tellane::Telemetry::builder("shop").log_to(tellane::Sink::stderr(Default::default())).start()?;
@@ -49,7 +50,7 @@ impl Logger {
         if registry.directory.is_forked() {
             return Self(None); // the lock that gives out targets may be held by a thread that is not there
         }
-        let target = local::aside(|| registry.logs.target(target));
+        let target = Arc::clone(registry.logs.target(target));
         Self(Some(Source { target, registry: Arc::clone(registry) }))
     }
 
@@ -356,7 +357,7 @@ impl Source {
     #[cold]
     #[inline(never)]
     fn meet_key(&self, here: &local::Here<'_>, key: &'static str) -> u32 {
-        let number = local::aside(|| self.registry.names.key(key));
+        let number = self.registry.names.key(key);
         here.desk.remember_key(key, number);
         number
     }

@@ -2,7 +2,7 @@
 
 use super::counter::Tap;
 use super::histogram::Live;
-use super::members::Members;
+use super::members::{Handles, Members};
 use super::{Counter, Gauge, Histogram, Timer, UpDownCounter};
 use crate::series::{Place, Registry, Series, Table};
 use crate::sync::Arc;
@@ -90,7 +90,8 @@ handles! {
 /// A metric whose label values are known only when recording: `requests.with(["GET", route]).inc()`.
 ///
 /// A hit hashes once, takes no lock and allocates nothing. Above the metric's cap on series, or for a value longer
-/// than the limit, all values meet in one overflow series labelled `__overflow__`, so that totals stay exact.
+/// than the limit, all values meet in one overflow series labelled `__overflow__`, so that totals stay exact; that takes
+/// no lock either. What a global allocator records for new values while the family registers others is counted there, too.
 ///
 /// ```
 /// let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -155,12 +156,24 @@ impl<H: Handle, const N: usize> Inner<H, N> {
     #[cold]
     #[inline(never)]
     fn meet(&self, values: &[&str; N]) -> &H {
-        self.members.meet(values, |made| {
-            if self.handles.insert(values, made) {
-                self.members.count();
-            }
-            self.members.takes(size_of::<Self>() + self.handles.bytes());
-            self.handles.get(values).unwrap_or_else(|| H::noop_ref())
-        })
+        let before = self.handles.bytes();
+        let handle = self.members.meet(values, &&self.handles);
+        let bytes = self.handles.bytes();
+        if bytes > before {
+            self.members.takes(size_of::<Self>() + bytes);
+        }
+        handle
+    }
+}
+
+impl<'a, H: Handle, const N: usize> Handles<'a, H> for &'a Table<H, N> {
+    fn find(&self, values: &[&str]) -> Option<&'a H> {
+        self.get(values.first_chunk()?)
+    }
+
+    fn keep(&self, values: &[&str], handle: H) {
+        if let Some(values) = values.first_chunk() {
+            self.insert(values, handle);
+        }
     }
 }

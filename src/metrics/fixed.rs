@@ -2,10 +2,11 @@
 
 use super::family::Handle;
 use super::label::LabelSet;
-use super::members::Members;
+use super::members::{Handles, Members};
 use crate::error::RegisterError;
 use crate::record::layout::ID_LIMIT;
 use crate::sync::Arc;
+use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
@@ -106,12 +107,38 @@ impl<H: Handle> Inner<H> {
     #[cold]
     #[inline(never)]
     fn meet<V: AsRef<[&'static str]>>(&self, index: usize, values: fn(usize) -> V) -> &H {
-        self.members.meet(values(index).as_ref(), |made| {
-            let Some(slot) = self.handles.get(index) else { return H::noop_ref() }; // never: those meet the overflow
-            slot.get_or_init(|| {
-                self.members.count();
-                made
-            })
-        })
+        self.members.meet(values(index).as_ref(), &Place { handles: &self.handles, index, values })
+    }
+}
+
+/// The place of one combination among the handles of all.
+struct Place<'a, H, V> {
+    handles: &'a [OnceLock<H>],
+    index: usize,
+    /// The values of a combination's index.
+    values: fn(usize) -> V,
+}
+
+impl<'a, H: Handle, V: AsRef<[&'static str]>> Handles<'a, H> for Place<'a, H, V> {
+    fn find(&self, _values: &[&str]) -> Option<&'a H> {
+        self.handles.get(self.index)?.get()
+    }
+
+    fn keep(&self, _values: &[&str], handle: H) {
+        if let Some(place) = self.handles.get(self.index) {
+            place.get_or_init(|| handle);
+        }
+    }
+
+    /// Goes through the combinations once, however many series there are.
+    fn keep_all<'b>(&self, all: impl Iterator<Item = (Vec<&'b str>, H)>) {
+        let width = (self.values)(0).as_ref().len();
+        let all: HashMap<Vec<&str>, H> =
+            all.map(|(values, handle)| (values.into_iter().take(width).collect(), handle)).collect();
+        for (index, place) in self.handles.iter().enumerate() {
+            if let Some(handle) = all.get((self.values)(index).as_ref()) {
+                place.get_or_init(|| handle.clone());
+            }
+        }
     }
 }

@@ -1,12 +1,11 @@
-//! What both kinds of family do with label values that they have not met: register a series, or send them to the
-//! overflow. Cold.
+//! The part of both kinds of family for label values that they have not met: a series is registered, or the overflow
+//! series stands in. Cold, but for what is above the cap: that takes no lock.
 
 use super::family::{Handle, handle_of};
 use crate::error::RegisterError;
 use crate::lane::local;
-use crate::series::{Descriptor, Metric, Registry};
+use crate::series::{Closed, Descriptor, Look, Metric, Registry};
 use crate::sync::{Arc, AtomicUsize, Ordering};
-use std::sync::OnceLock;
 
 #[derive(Debug)]
 pub(super) struct Members<H> {
@@ -14,10 +13,10 @@ pub(super) struct Members<H> {
     metric: Arc<Metric>,
     /// Values of the labels that are the same for all.
     fixed: Box<[Box<str>]>,
-    /// How many series the family knows. Relaxed: a late reading costs one look under the metric's lock.
-    kept: AtomicUsize,
-    /// The handle of the overflow series, once it was met.
-    overflow: OnceLock<H>,
+    /// Closed once the metric is at its cap and the family knows every series of it.
+    closed: Closed,
+    /// The handle of the overflow series; one that does nothing if there are no labels.
+    overflow: H,
     /// Bytes that the family takes, as the registry was told. Relaxed: a figure that stands for itself.
     bytes: AtomicUsize,
 }
@@ -37,6 +36,19 @@ impl<H> Drop for Members<H> {
     }
 }
 
+/// The handles of a family, by label values. Nothing is ever removed.
+pub(super) trait Handles<'a, H: 'a> {
+    fn find(&self, values: &[&str]) -> Option<&'a H>;
+
+    /// Keeps a handle; the first one for these values stays.
+    fn keep(&self, values: &[&str], handle: H);
+
+    /// Keeps the handles of whatever the family can be asked for. The last values of each are the fixed ones.
+    fn keep_all<'b>(&self, all: impl Iterator<Item = (Vec<&'b str>, H)>) {
+        all.for_each(|(values, handle)| self.keep(&values, handle));
+    }
+}
+
 impl<H: Handle> Members<H> {
     pub(super) fn register(
         registry: &Arc<Registry>,
@@ -44,47 +56,74 @@ impl<H: Handle> Members<H> {
         fixed: &[&str],
         cap: Option<usize>,
     ) -> Result<Self, RegisterError> {
+        let metric = registry.metric(descriptor, cap)?;
+        let has_labels = !metric.descriptor.labels.is_empty();
+        let overflow = if has_labels {
+            handle_of(&*registry.overflow(&metric)?, registry)
+        } else {
+            H::noop_ref().clone()
+        };
         Ok(Self {
-            metric: registry.metric(descriptor, cap)?,
+            metric,
             registry: Arc::clone(registry),
             fixed: fixed.iter().map(|value| Box::from(*value)).collect(),
-            kept: AtomicUsize::new(0),
-            overflow: OnceLock::new(),
+            closed: Closed::new(),
+            overflow,
             bytes: AtomicUsize::new(0),
         })
     }
 
-    /// A handle of a series that the family has not met. `keep` gives it its place in the family; it is not asked if the
-    /// values can only meet the overflow.
-    pub(super) fn meet<'a>(&'a self, values: &[&str], keep: impl FnOnce(H) -> &'a H) -> &'a H {
-        // Full, and every series of the metric is known here: then these values can only meet the overflow. Values
-        // that another family of the metric registered are found below, under the lock.
-        let is_new = || self.metric.is_full(self.kept.load(Ordering::Relaxed));
-        if let Some(overflow) = self.overflow.get()
-            && (self.registry.is_overflow(values) || is_new())
-        {
-            self.metric.count_overflow();
-            return overflow;
+    /// The handle for label values that the family has not met. From within tellane (a global allocator that records) it
+    /// is that of the overflow series: the lock that a new series needs may be held further up this stack.
+    pub(super) fn meet<'a>(&'a self, values: &[&str], handles: &impl Handles<'a, H>) -> &'a H {
+        if self.registry.is_overflow(values) {
+            return self.overflow();
         }
-        // An allocator that records may come here while this allocates: it is sent away, not into a lock that is held.
-        local::aside_once(|| self.register_series(values, keep)).unwrap_or_else(|| H::noop_ref())
+        match self.closed.look(|| handles.find(values)) {
+            Look::Found(handle) => handle,
+            Look::Absent => self.overflow(),
+            Look::Open => {
+                let registered = local::aside_once(|| self.register_series(values, handles));
+                registered.unwrap_or_else(|| self.overflow())
+            }
+        }
     }
 
-    fn register_series<'a>(&'a self, values: &[&str], keep: impl FnOnce(H) -> &'a H) -> &'a H {
+    /// One more record that meets the overflow series.
+    fn overflow(&self) -> &H {
+        self.metric.count_overflow();
+        self.registry.show_overflow(&self.metric);
+        &self.overflow
+    }
+
+    fn register_series<'a>(&'a self, values: &[&str], handles: &impl Handles<'a, H>) -> &'a H {
         let all: Vec<&str> = values.iter().copied().chain(self.fixed.iter().map(|value| &**value)).collect();
-        let Ok(series) = self.registry.series(&self.metric, &all) else {
-            return H::noop_ref(); // the child of a fork, or no number left
+        let series = match self.registry.series(&self.metric, &all) {
+            Ok(series) => series,
+            Err(RegisterError::Reentrant) => return self.overflow(),
+            Err(_) => return H::noop_ref(), // the child of a fork, or no number left
         };
-        let made: H = handle_of(&series, &self.registry);
-        let mut labels = series.identity.labels.iter().zip(values);
-        if self.registry.is_overflow(values) || labels.any(|(given, wanted)| **given != **wanted) {
-            return self.overflow.get_or_init(|| made);
+        if series.identity.labels.iter().zip(&all).any(|(given, wanted)| **given != **wanted) {
+            self.close(handles);
+            return &self.overflow; // counted when it was looked up
         }
-        keep(made)
+        handles.keep(values, handle_of(&series, &self.registry));
+        handles.find(values).unwrap_or_else(|| H::noop_ref())
     }
 
-    /// One more series is known to the family.
-    pub(super) fn count(&self) {
-        self.kept.fetch_add(1, Ordering::Relaxed);
+    /// The metric is at its cap, so it has every series that it will ever have. The family takes those over that it has
+    /// not met: another family of the metric may have made them. From then on nothing is asked under a lock.
+    fn close<'a>(&'a self, handles: &impl Handles<'a, H>) {
+        let all = self.registry.series_of(&self.metric);
+        let is_own = |values: &[&str]| {
+            let own = values.len().checked_sub(self.fixed.len()).and_then(|from| values.get(from..));
+            own.is_some_and(|own| own.iter().copied().eq(self.fixed.iter().map(|value| &**value)))
+        };
+        let known = all.iter().filter_map(|series| {
+            let values: Vec<&str> = series.identity.labels.iter().map(|value| &**value).collect();
+            is_own(&values).then(|| (values, handle_of(series, &self.registry)))
+        });
+        handles.keep_all(known);
+        self.closed.close();
     }
 }

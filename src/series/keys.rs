@@ -41,7 +41,7 @@ pub(crate) fn key_number(base: u64, key: &'static str) -> Option<u32> {
 fn meet_key(base: u64, key: &'static str) -> Option<u32> {
     let registry = find(Key(base).instance())?;
     local::enter(&registry.directory).ok()?;
-    let number = local::aside(|| registry.names.key(key));
+    let number = registry.names.key(key);
     local::here(base, |here| here.desk.remember_key(key, number))?;
     Some(number)
 }

@@ -4,15 +4,16 @@
 #[cfg(feature = "tracing")]
 mod watch;
 
+use super::closed::{Closed, Look};
 use super::levels::{LevelsError, Rules};
 use super::names::COUNTS;
 use super::registry::OVERFLOW;
 use super::site::Site;
+use super::table::Table;
 use crate::clock::Clock;
-use crate::lane::Key;
+use crate::lane::{Key, local};
 use crate::level::Level;
 use crate::sync::{Arc, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
-use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -49,6 +50,16 @@ pub(crate) struct LogTarget {
 }
 
 impl LogTarget {
+    fn new(base: u64, id: u32, text: &str, rules: &Rules) -> Self {
+        Self {
+            base,
+            id,
+            text: text.into(),
+            threshold: AtomicU32::new(rules.threshold_of(text)),
+            rates: std::array::from_fn(|_| Rate::default()),
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn lets(&self, level: Level) -> bool {
         // Relaxed: a number; who changes it does not wait for those that read it.
@@ -130,7 +141,12 @@ pub(crate) struct Logs {
     /// A second, in ticks.
     second: u64,
     pub(crate) targets: boxcar::Vec<Arc<LogTarget>>,
-    rules: Mutex<(Rules, HashMap<Arc<str>, u32>)>,
+    /// The target that stands in above the cap: number 0.
+    overflow: Arc<LogTarget>,
+    /// By the target's name.
+    known: Table<u32, 1>,
+    closed: Closed,
+    rules: Mutex<Rules>,
     /// By the statement's number.
     rates: boxcar::Vec<Rate>,
     growing: Mutex<()>,
@@ -148,11 +164,16 @@ pub(crate) struct Logs {
 impl Logs {
     /// Targets of names of at most `longest` bytes.
     pub(crate) fn new(instance: u32, clock: &Clock, settings: LogSettings, longest: usize) -> Self {
+        let rules = Rules::starting_with(settings.level);
+        let base = Key::new(instance, 0).0;
         let logs = Self {
-            base: Key::new(instance, 0).0,
+            base,
             second: clock.ticks_in(Duration::from_secs(1)).max(1),
             targets: boxcar::Vec::new(),
-            rules: Mutex::new((Rules::starting_with(settings.level), HashMap::new())),
+            overflow: Arc::new(LogTarget::new(base, 0, OVERFLOW, &rules)),
+            known: Table::new(),
+            closed: Closed::new(),
+            rules: Mutex::new(rules),
             rates: boxcar::Vec::new(),
             growing: Mutex::new(()),
             holding: AtomicU32::new(0),
@@ -162,56 +183,66 @@ impl Logs {
             watcher: OnceLock::new(),
             settings,
         };
-        let _stands_in_above_the_cap = logs.target(OVERFLOW);
+        logs.targets.push(Arc::clone(&logs.overflow));
+        logs.known.insert(&[OVERFLOW], 0);
         logs
     }
 
     /// Bytes that targets, rates and rules take.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed) + self.rules_bytes.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Relaxed) + self.known.bytes() + self.rules_bytes.load(Ordering::Relaxed)
     }
 
     /// The name that a target is known by: its own, or the one that stands in for names that are too long.
-    pub(crate) fn bounded<'a>(&self, target: &'a str) -> &'a str {
+    fn bounded<'a>(&self, target: &'a str) -> &'a str {
         if target.len() > self.longest { OVERFLOW } else { target }
     }
 
-    /// The target of this name. Takes a lock.
-    pub(crate) fn target(&self, text: &str) -> Arc<LogTarget> {
+    /// The target of this name. Takes a lock for a name that has none yet; above the cap it takes none. From within
+    /// such a lock, a name without a target gets the one that stands in.
+    pub(crate) fn target(&self, text: &str) -> &Arc<LogTarget> {
         let text = self.bounded(text);
-        let mut rules = self.rules.lock();
-        let (rules, known) = &mut *rules;
-        let known_number = known.get(text).copied();
-        let number = known_number.or_else(|| (known.len() > TARGETS_MAX).then_some(0));
-        if let Some(there) = number.and_then(|number| self.targets.get(number as usize)) {
-            return Arc::clone(there);
+        let number = match self.closed.look(|| self.known.get(&[text]).copied()) {
+            Look::Found(number) => Some(number),
+            Look::Absent => None,
+            Look::Open => local::locked(|| self.new_target(text)),
+        };
+        number.and_then(|number| self.targets.get(number as usize)).unwrap_or(&self.overflow)
+    }
+
+    fn new_target(&self, text: &str) -> u32 {
+        let rules = self.rules.lock();
+        if let Some(there) = self.known.get(&[text]) {
+            return *there; // another thread was faster
         }
-        let made = Arc::new(LogTarget {
-            base: self.base,
-            id: self.targets.count() as u32, // one at a time, under the lock
-            text: text.into(),
-            threshold: AtomicU32::new(rules.threshold_of(text)),
-            rates: std::array::from_fn(|_| Rate::default()),
-        });
-        self.targets.push(Arc::clone(&made));
-        let entries = size_of::<(Arc<str>, u32)>() + size_of::<Arc<LogTarget>>();
+        let number = self.targets.count();
+        if number > TARGETS_MAX {
+            self.closed.close(); // entries are made under this lock
+            return 0;
+        }
+        self.targets.push(Arc::new(LogTarget::new(self.base, number as u32, text, &rules)));
+        let entries = size_of::<Arc<LogTarget>>();
         let bytes = 2 * COUNTS + text.len() + size_of::<LogTarget>() + entries;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        known.insert(Arc::clone(&made.text), made.id);
-        made
+        self.known.insert(&[text], number as u32);
+        number as u32
     }
 
     pub(crate) fn set_level(&self, target: &str, level: Option<Level>) {
-        let mut rules = self.rules.lock();
-        rules.0.set(target, level);
-        self.apply(&mut rules.0);
+        local::aside(|| {
+            let mut rules = self.rules.lock();
+            rules.set(target, level);
+            self.apply(&mut rules);
+        });
     }
 
     pub(crate) fn set_levels(&self, text: &str) -> Result<(), LevelsError> {
         let parsed = Rules::parse(text)?;
-        let mut rules = self.rules.lock();
-        rules.0 = parsed;
-        self.apply(&mut rules.0);
+        local::aside(|| {
+            let mut rules = self.rules.lock();
+            *rules = parsed;
+            self.apply(&mut rules);
+        });
         Ok(())
     }
 
@@ -259,11 +290,13 @@ impl Logs {
     /// Makes room for the rates of statements up to this number.
     #[cold]
     pub(crate) fn meet(&self, site: u32) {
-        let _one_at_a_time = self.growing.lock();
-        while self.rates.count() <= site as usize {
-            self.rates.push(Rate::default());
-            self.bytes.fetch_add(size_of::<Rate>(), Ordering::Relaxed);
-        }
+        local::aside(|| {
+            let _one_at_a_time = self.growing.lock();
+            while self.rates.count() <= site as usize {
+                self.rates.push(Rate::default());
+                self.bytes.fetch_add(size_of::<Rate>(), Ordering::Relaxed);
+            }
+        });
     }
 
     /// What was held back in seconds that have ended; all of it if this is the end.
@@ -314,7 +347,7 @@ mod tests {
     fn a_target_is_one_and_keeps_up_with_the_rules() {
         let (logs, _hand, _clock) = logs(None);
         let db = logs.target("app::db");
-        assert!(Arc::ptr_eq(&db, &logs.target("app::db")));
+        assert!(Arc::ptr_eq(db, logs.target("app::db")));
         assert!(db.lets(Level::Info) && !db.lets(Level::Debug));
         logs.set_level("app", Some(Level::Trace));
         assert!(db.lets(Level::Trace) && !logs.target("hyper").lets(Level::Debug));
@@ -326,9 +359,8 @@ mod tests {
     fn a_clock_that_goes_back_begins_a_new_second() {
         let (logs, hand, clock) = logs(Some(3));
         let target = logs.target("app");
-        let admitted = |tries: u32| {
-            (0..tries).filter(|_| logs.admits(&target, Level::Warn, None, clock.ticks())).count()
-        };
+        let admitted =
+            |tries: u32| (0..tries).filter(|_| logs.admits(target, Level::Warn, None, clock.ticks())).count();
         hand.advance(Duration::from_secs(3_600));
         assert_eq!(admitted(10), 3);
         hand.set(5_000_000_000);
@@ -350,7 +382,7 @@ mod tests {
         let (logs, _hand, _clock) = logs(None);
         let (longest, longer) = ("t".repeat(20), "t".repeat(21));
         assert_eq!((&*logs.target(&longest).text, &*logs.target(&longer).text), (&*longest, OVERFLOW));
-        assert!(Arc::ptr_eq(&logs.target(&longer), &logs.target(OVERFLOW)));
+        assert!(Arc::ptr_eq(logs.target(&longer), logs.target(OVERFLOW)));
         let before = logs.bytes();
         logs.set_level(&longest, Some(Level::Error));
         let with_one = logs.bytes();
@@ -364,12 +396,21 @@ mod tests {
     }
 
     #[test]
+    fn a_target_above_the_cap_is_the_one_that_stands_in_and_takes_no_lock() {
+        let (logs, _hand, _clock) = logs(None);
+        let names: Vec<String> = (0..TARGETS_MAX).map(|number| number.to_string()).collect();
+        names.iter().for_each(|name| assert_eq!(&*logs.target(name).text, name.as_str()));
+        assert_eq!(logs.target("one more").id, 0);
+        let _held = logs.rules.lock();
+        assert_eq!((logs.target("another").id, logs.target("0").id), (0, 1));
+    }
+
+    #[test]
     fn a_second_has_so_many_records_and_the_rest_is_told_once() {
         let (logs, hand, clock) = logs(Some(3));
         let target = logs.target("app");
-        let admitted = |tries: u32| {
-            (0..tries).filter(|_| logs.admits(&target, Level::Warn, None, clock.ticks())).count()
-        };
+        let admitted =
+            |tries: u32| (0..tries).filter(|_| logs.admits(target, Level::Warn, None, clock.ticks())).count();
         assert_eq!(admitted(10), 3);
         assert_eq!(logs.settle(clock.ticks(), false), []);
         hand.advance(Duration::from_secs(1));

@@ -6,6 +6,7 @@
 //! life of the instance.
 
 mod attribute;
+mod closed;
 mod instances;
 mod keys;
 mod levels;
@@ -23,6 +24,7 @@ mod validate;
 mod words;
 
 pub use attribute::Attribute;
+pub(crate) use closed::{Closed, Look};
 pub(crate) use instances::{enlist, find, global, install_global};
 pub(crate) use keys::{entry, key_number, more_room, push};
 pub use levels::LevelsError;

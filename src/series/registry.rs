@@ -1,20 +1,20 @@
 //! From definitions to series. Cold: runs at registration and at the first use of a label combination.
 
 use super::logs::{LogSettings, Logs};
-use super::names::{COUNTS, Names, SpanName};
+use super::names::{COUNTS, Names};
 use super::tracing::Tracing;
 use super::validate;
 use crate::error::RegisterError;
-use crate::lane::{Directory, Distribution, Key, KnownName};
+use crate::lane::{Directory, Distribution, Key, KnownName, local};
 use crate::record::SpanKind;
 use crate::record::layout::ID_LIMIT;
 use crate::stats::Layout;
-use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use std::collections::HashMap;
 use std::panic::Location;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Label value of the series that stands in for all combinations above the cap.
 pub(crate) const OVERFLOW: &str = "__overflow__";
@@ -231,6 +231,16 @@ pub(crate) struct Metric {
     /// Which of the name's sets it is, in the order of registration.
     pub(super) set: u32,
     pub(super) name: Arc<Named>,
+    /// The series that stands in above the cap. A family has it made beforehand: it counts what an allocator records
+    /// while the family registers a series.
+    overflow: OnceLock<Overflow>,
+}
+
+#[derive(Debug)]
+struct Overflow {
+    series: Arc<Series>,
+    /// Not 0 once it stands in the catalogue, which is when it is first used. Relaxed: a swap decides who adds it.
+    is_shown: AtomicU32,
 }
 
 /// A set's number, and its label values.
@@ -241,7 +251,7 @@ type SeriesKey = (u32, Box<[Box<str>]>);
 pub(crate) struct Named {
     cap: usize,
     series: Mutex<HashMap<SeriesKey, Arc<Series>>>,
-    /// How many there are, but for the overflow series. Relaxed: only ever grows, and a late reading costs one look under the lock.
+    /// Series that count against the cap: all with labels but the overflow series. Written under the lock of `series`.
     made: AtomicUsize,
     /// Label combinations that met the overflow series because the cap was reached.
     overflowed: AtomicU64,
@@ -360,22 +370,25 @@ impl Registry {
         if self.directory.is_forked() {
             return Err(RegisterError::Forked);
         }
-        let _one_name_at_a_time = self.naming.lock();
-        self.check_derived_names(&wanted)?;
-        match self.metrics.entry(Arc::clone(&wanted.name)) {
-            Entry::Occupied(there) => {
-                let says = wanted.says();
-                match there.get().iter().find(|set| set.descriptor.says() == says) {
-                    Some(same) => Ok(Arc::clone(same)),
-                    None => Err(conflict(&wanted, &there.get()[0].descriptor)),
+        let register = || {
+            let _one_name_at_a_time = self.naming.lock();
+            self.check_derived_names(&wanted)?;
+            match self.metrics.entry(Arc::clone(&wanted.name)) {
+                Entry::Occupied(there) => {
+                    let says = wanted.says();
+                    match there.get().iter().find(|set| set.descriptor.says() == says) {
+                        Some(same) => Ok(Arc::clone(same)),
+                        None => Err(conflict(&wanted, &there.get()[0].descriptor)),
+                    }
+                }
+                Entry::Vacant(place) => {
+                    let metric = self.first_set(wanted, cap);
+                    place.insert(vec![Arc::clone(&metric)]);
+                    Ok(metric)
                 }
             }
-            Entry::Vacant(place) => {
-                let metric = self.first_set(wanted, cap);
-                place.insert(vec![Arc::clone(&metric)]);
-                Ok(metric)
-            }
-        }
+        };
+        local::locked(register).unwrap_or(Err(RegisterError::Reentrant))
     }
 
     /// The metric of a name that nobody has yet.
@@ -387,7 +400,7 @@ impl Registry {
             overflowed: AtomicU64::new(0),
         };
         self.keeps(wanted.bytes() + size_of::<Metric>() + size_of::<Named>() + 2 * COUNTS);
-        Arc::new(Metric { descriptor: Arc::new(wanted), set: 0, name: Arc::new(name) })
+        Metric::new(wanted, 0, Arc::new(name))
     }
 
     /// Refuses a histogram whose derived names are taken, and a metric whose name is derived from a histogram. The
@@ -414,33 +427,81 @@ impl Registry {
         if self.directory.is_forked() {
             return Err(RegisterError::Forked);
         }
-        let key = |values: &[&str]| (metric.set, values.iter().map(|value| Box::from(*value)).collect());
-        let mut wanted: SeriesKey = key(values);
+        local::locked(|| self.series_under_lock(metric, values)).unwrap_or(Err(RegisterError::Reentrant))
+    }
+
+    fn series_under_lock(&self, metric: &Metric, values: &[&str]) -> Result<Arc<Series>, RegisterError> {
         let name = &*metric.name;
         let mut series = name.series.lock();
         let is_overflow = self.is_overflow(values);
+        let wanted: SeriesKey = (metric.set, values.iter().map(|value| Box::from(*value)).collect());
         if let Some(there) = series.get(&wanted).filter(|_| !is_overflow) {
             return Ok(Arc::clone(there));
         }
-        let overflow = key(&vec![OVERFLOW; values.len()]);
-        let made = name.made.load(Ordering::Relaxed); // written under this lock only
+        let made = name.made.load(Ordering::Relaxed);
         if is_overflow || (made >= name.cap && !values.is_empty()) {
             name.overflowed.fetch_add(1, Ordering::Relaxed);
-            wanted = overflow.clone();
-            if let Some(there) = series.get(&wanted) {
-                return Ok(Arc::clone(there));
-            }
+            self.overflow_under_lock(metric)?;
+            return self.show_overflow(metric).cloned().ok_or(RegisterError::Exhausted);
         }
-        let identity = Identity { metric: Arc::clone(&metric.descriptor), labels: wanted.1.clone() };
-        let new = Arc::new(Series { identity: Arc::new(identity), place: self.number(&metric.descriptor)? });
-        self.keeps(new.bytes() + size_of::<(SeriesKey, Arc<Series>)>() + new.identity.labels_bytes());
+        let new = self.new_series(metric, wanted.1.clone())?;
+        self.keeps(size_of::<(SeriesKey, Arc<Series>)>() + new.identity.labels_bytes());
         self.catalogue.push(Arc::clone(&new));
-        // Neither the overflow series nor the one without labels, of which a set has at most one each.
-        if wanted != overflow {
+        if !values.is_empty() {
             name.made.store(made + 1, Ordering::Relaxed);
         }
         series.insert(wanted, Arc::clone(&new));
         Ok(new)
+    }
+
+    fn new_series(&self, metric: &Metric, labels: Box<[Box<str>]>) -> Result<Arc<Series>, RegisterError> {
+        let identity = Identity { metric: Arc::clone(&metric.descriptor), labels };
+        let new = Series { identity: Arc::new(identity), place: self.number(&metric.descriptor)? };
+        self.keeps(new.bytes());
+        Ok(Arc::new(new))
+    }
+
+    /// The overflow series of a metric, which is made if it is not there. It is not shown before it is used.
+    pub(crate) fn overflow(&self, metric: &Metric) -> Result<Arc<Series>, RegisterError> {
+        if self.directory.is_forked() {
+            return Err(RegisterError::Forked);
+        }
+        let make = || {
+            let _series = metric.name.series.lock();
+            self.overflow_under_lock(metric)
+        };
+        local::locked(make).unwrap_or(Err(RegisterError::Reentrant))
+    }
+
+    fn overflow_under_lock(&self, metric: &Metric) -> Result<Arc<Series>, RegisterError> {
+        if let Some(there) = metric.overflow.get() {
+            return Ok(Arc::clone(&there.series));
+        }
+        let labels = metric.descriptor.labels.iter().map(|_| Box::from(OVERFLOW)).collect();
+        let series = self.new_series(metric, labels)?;
+        let overflow = Overflow { series: Arc::clone(&series), is_shown: AtomicU32::new(0) };
+        metric.overflow.get_or_init(|| overflow);
+        Ok(series)
+    }
+
+    /// The overflow series of a metric, if it was made; from now on snapshots show it. Takes no lock.
+    pub(crate) fn show_overflow<'a>(&self, metric: &'a Metric) -> Option<&'a Arc<Series>> {
+        let overflow = metric.overflow.get()?;
+        if overflow.is_shown.load(Ordering::Relaxed) == 0 && overflow.is_shown.swap(1, Ordering::Relaxed) == 0
+        {
+            local::aside(|| self.catalogue.push(Arc::clone(&overflow.series)));
+        }
+        Some(&overflow.series)
+    }
+
+    /// Every series of a metric but the overflow series.
+    pub(crate) fn series_of(&self, metric: &Metric) -> Vec<Arc<Series>> {
+        let collect = || {
+            let series = metric.name.series.lock();
+            let own = series.iter().filter(|((set, _), _)| *set == metric.set);
+            own.map(|(_, series)| Arc::clone(series)).collect()
+        };
+        local::locked(collect).unwrap_or_default()
     }
 
     /// Whether label values can only meet the overflow series.
@@ -450,6 +511,7 @@ impl Registry {
 
     fn number(&self, metric: &Descriptor) -> Result<Place, RegisterError> {
         let directory = &self.directory;
+        // Under the lock of one name's series; other names number theirs at the same time.
         let _one_at_a_time = self.numbering.lock();
         Ok(match metric.kind {
             MetricKind::Gauge => Place::Gauge(Arc::new(AtomicU64::new(0))),
@@ -475,19 +537,8 @@ impl Registry {
         })
     }
 
-    /// A name that is no literal, and was not found as it is.
-    pub(crate) fn dynamic_name(&self, name: &str, kind: SpanKind) -> KnownName {
-        let name = self.names.bounded(name);
-        if let Some(known) = self.names.dynamic(name, kind) {
-            return known; // another thread was faster, or the name is too long: that takes no lock
-        }
-        let made = self.span_name(name, kind);
-        self.names.remember_dynamic(name, kind, &made);
-        made.known
-    }
-
     /// A span name, with the histogram of its durations and the counter of its errors.
-    pub(crate) fn span_name(&self, name: &str, kind: SpanKind) -> Arc<SpanName> {
+    pub(crate) fn span_name(&self, name: &str, kind: SpanKind) -> KnownName {
         self.names.span(name, kind, |name| {
             let series = |metric: Result<Arc<Metric>, _>| self.series(&*metric?, &[name, kind.label()]);
             let durations = series(self.span_durations()).ok()?;
@@ -533,10 +584,13 @@ impl Registry {
         if self.directory.is_forked() {
             return; // the lock may be held by a thread that is not there
         }
-        let mut faults = self.faults.lock();
-        if faults.len() < FAULTS_MAX {
-            faults.push(Fault { name: validate::beginning(name, validate::SHOWN_MAX).into_owned(), error });
-        }
+        local::aside(|| {
+            let mut faults = self.faults.lock();
+            if faults.len() < FAULTS_MAX {
+                let name = validate::beginning(name, validate::SHOWN_MAX).into_owned();
+                faults.push(Fault { name, error });
+            }
+        });
     }
 
     /// None in the child of a fork, where the lock may be held by a thread that is not there.
@@ -544,25 +598,23 @@ impl Registry {
         if self.directory.is_forked() {
             return Vec::new();
         }
-        self.faults.lock().clone()
+        local::aside(|| self.faults.lock().clone())
     }
 
     /// Label combinations that met an overflow series, over all metrics.
     pub(crate) fn overflowed(&self) -> u64 {
-        self.metrics.iter().map(|sets| sets[0].name.overflowed.load(Ordering::Relaxed)).sum()
+        local::aside(|| self.metrics.iter().map(|sets| sets[0].name.overflowed.load(Ordering::Relaxed)).sum())
     }
 }
 
 impl Metric {
-    /// One more combination that the caller sent to the overflow series on its own.
-    pub(crate) fn count_overflow(&self) {
-        self.name.overflowed.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn new(descriptor: Descriptor, set: u32, name: Arc<Named>) -> Arc<Self> {
+        Arc::new(Self { descriptor: Arc::new(descriptor), set, name, overflow: OnceLock::new() })
     }
 
-    /// Whether the cap is reached and somebody who knows so many of the series knows them all.
-    pub(crate) fn is_full(&self, known: usize) -> bool {
-        let made = self.name.made.load(Ordering::Relaxed);
-        made >= self.name.cap && known >= made
+    /// Counts a record of a combination that the caller sent to the overflow series on its own.
+    pub(crate) fn count_overflow(&self) {
+        self.name.overflowed.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::registry::{Descriptor, Metric, OVERFLOW, Registry, Series, conflict};
 use crate::error::RegisterError;
+use crate::lane::local;
 use dashmap::mapref::entry::Entry;
 use std::sync::Arc;
 
@@ -12,12 +13,12 @@ const SETS_MAX: usize = 64;
 impl Registry {
     /// The series of a name for label values, whatever labels the name has been used with. Only the type must agree:
     /// unit, help and precision are those of the first registration, so that a name says one thing. The cap on series
-    /// is one for all sets of a name.
+    /// is one for all sets of a name. Returns the set, too.
     pub(crate) fn series_of_set(
         &self,
         wanted: Descriptor,
         values: &[&str],
-    ) -> Result<Arc<Series>, RegisterError> {
+    ) -> Result<(Arc<Series>, Arc<Metric>), RegisterError> {
         if self.directory.is_forked() {
             return Err(RegisterError::Forked);
         }
@@ -28,14 +29,18 @@ impl Registry {
             // The set may have been registered in another order than the caller's.
             let value = |label| names.iter().position(|name| name == label).and_then(|at| values.get(at));
             let values: Vec<&str> = own.iter().filter_map(value).copied().collect();
-            return self.series(&metric, &values);
+            return Ok((self.series(&metric, &values)?, metric));
         }
-        metric.count_overflow();
-        self.series(&metric, &vec![OVERFLOW; own.len()])
+        // No room for the set: what is registered counts the record as one that met the overflow series.
+        Ok((self.series(&metric, &vec![OVERFLOW; own.len()])?, metric))
     }
 
     /// The set with these label names, or the one that takes what has no room.
     fn set(&self, wanted: Descriptor) -> Result<Arc<Metric>, RegisterError> {
+        local::locked(|| self.set_under_lock(wanted)).unwrap_or(Err(RegisterError::Reentrant))
+    }
+
+    fn set_under_lock(&self, wanted: Descriptor) -> Result<Arc<Metric>, RegisterError> {
         let _one_name_at_a_time = self.naming.lock();
         self.check_derived_names(&wanted)?;
         // Before the entry is held: counting locks every shard.
@@ -66,11 +71,7 @@ impl Registry {
                 let descriptor = Descriptor { labels: wanted.labels, ..(*first.descriptor).clone() };
                 // The name, help and bounds are copies of the first set's; the name itself is shared.
                 self.keeps(descriptor.bytes() + size_of::<Metric>());
-                let made = Arc::new(Metric {
-                    descriptor: Arc::new(descriptor),
-                    set: sets.len() as u32,
-                    name: Arc::clone(&first.name),
-                });
+                let made = Metric::new(descriptor, sets.len() as u32, Arc::clone(&first.name));
                 sets.push(Arc::clone(&made));
                 Ok(made)
             }

@@ -5,6 +5,7 @@
 //! byte: a label is never mistaken for another. Entries are bounded by the metric's cap on series.
 
 use super::words::{Keys, Packed, tail};
+use crate::lane::local;
 use crate::sync::{AtomicUsize, Mutex, Ordering};
 use std::sync::OnceLock;
 
@@ -96,12 +97,14 @@ impl<H, const N: usize> Table<H, N> {
     /// Keeps a handle; the first one for these values stays. Says whether it is this one. Cold.
     #[cold]
     pub(crate) fn insert(&self, values: &[&str; N], handle: H) -> bool {
-        let _one_at_a_time = self.filling.lock();
-        if self.get(values).is_some() {
-            return false;
-        }
-        let (hash, packed) = self.keys.pack_any(values);
-        self.put(hash, packed, values, handle)
+        local::aside(|| {
+            let _one_at_a_time = self.filling.lock();
+            if self.get(values).is_some() {
+                return false;
+            }
+            let (hash, packed) = self.keys.pack_any(values);
+            self.put(hash, packed, values, handle)
+        })
     }
 
     /// Under the lock.

@@ -329,7 +329,7 @@ impl Source {
             Name::Literal(name) => desk.name(name, kind as u8).unwrap_or_else(|| self.meet(desk, name, kind)),
             Name::Dynamic(name) => match self.registry.names.dynamic(name, kind) {
                 Some(known) => known,
-                None => local::aside(|| self.registry.dynamic_name(name, kind)),
+                None => self.registry.span_name(name, kind),
             },
         };
         self.open(desk, known, parent, on_thread)
@@ -405,7 +405,7 @@ impl Source {
     #[cold]
     #[inline(never)]
     pub(super) fn meet(&self, desk: &Desk, name: &'static str, kind: SpanKind) -> KnownName {
-        let known = local::aside(|| self.registry.span_name(name, kind)).known;
+        let known = self.registry.span_name(name, kind);
         desk.remember(name, kind as u8, known);
         known
     }
@@ -432,9 +432,9 @@ impl Source {
             _ => {
                 let named = match refused {
                     Reason::Reentrant => self.registry.names.known_span(text, kind),
-                    _ => Some(local::aside(|| self.registry.span_name(text, kind))),
+                    _ => Some(self.registry.span_name(text, kind)),
                 };
-                match named.map(|name| name.known) {
+                match named {
                     Some(known) => {
                         let birth = self.birth(known, Lineage::default()); // there will be no record
                         return OwnedSpan(Some(Open::laneless(birth, refused, directory.clock.ticks())));

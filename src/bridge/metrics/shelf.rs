@@ -4,8 +4,8 @@
 use super::names::{Definition, labels, metric_name};
 use crate::error::RegisterError;
 use crate::lane::local;
-use crate::series::{Descriptor, MetricKind, Registry, SHOWN_MAX, Series, beginning};
-use crate::sync::{Arc, Mutex};
+use crate::series::{Descriptor, Metric, MetricKind, Registry, SHOWN_MAX, Series, beginning};
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
 use ::metrics::{Key, Unit};
 use dashmap::DashMap;
 use foldhash::fast::FixedState;
@@ -15,6 +15,9 @@ use std::panic::Location;
 
 /// Keys that are remembered. Those above are looked up under locks at each call.
 const KEYS_MAX: usize = 1 << 20;
+/// Keys above a metric's cap that are remembered, among them. Whoever sends the values chooses these keys, so they are
+/// fewer.
+const OVERFLOWING_MAX: usize = 1 << 14;
 /// Names whose descriptions are remembered.
 const DEFINITIONS_MAX: usize = 1 << 16;
 /// Keys and names that were refused and are remembered. Those above are tried again at each call.
@@ -23,11 +26,38 @@ const REFUSED_MAX: usize = 1_000;
 #[derive(Debug)]
 pub(super) struct Shelf<H> {
     kind: MetricKind,
-    /// Never of a key that met an overflow series: their number has no bound.
-    handles: DashMap<Key, Option<H>, FixedState>,
+    handles: DashMap<Key, Kept<H>, FixedState>,
+    /// Keys among them that met an overflow series. Relaxed: threads that race may keep a few more.
+    overflowing: AtomicUsize,
     /// By the name as it was given.
     definitions: DashMap<String, Described>,
     refused: Mutex<Refused>,
+}
+
+/// The handle of a key.
+#[derive(Clone, Debug)]
+enum Kept<H> {
+    /// Of the key's own series.
+    Own(H),
+    /// Of the overflow series of a metric at its cap, which counts each such record. The metric has all its series, so a
+    /// key that met the overflow meets it for good.
+    Overflow(H, Arc<Metric>),
+    /// The key was refused.
+    Refused,
+}
+
+impl<H: Clone> Kept<H> {
+    /// The handle for one more record.
+    fn handle(&self) -> Option<H> {
+        match self {
+            Self::Own(handle) => Some(handle.clone()),
+            Self::Overflow(handle, metric) => {
+                metric.count_overflow();
+                Some(handle.clone())
+            }
+            Self::Refused => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -39,6 +69,8 @@ struct Described {
 
 /// Bytes of a key that is kept, its name and labels together. Longer ones are looked up anew each time.
 const KEY_BYTES_MAX: usize = 32 << 10;
+/// The same of a key above a metric's cap: all of them together take 16 MiB at most.
+const OVERFLOWING_BYTES_MAX: usize = 1 << 10;
 /// Bytes of a name whose definition is kept.
 const DEFINED_MAX: usize = 1_024;
 
@@ -59,6 +91,7 @@ impl<H: Clone> Shelf<H> {
         Self {
             kind,
             handles: DashMap::with_hasher(FixedState::with_seed(seed)),
+            overflowing: AtomicUsize::new(0),
             definitions: DashMap::new(),
             refused: Mutex::default(),
         }
@@ -90,7 +123,7 @@ impl<H: Clone> Shelf<H> {
     /// The handle of a key; `make` makes one of a series. `None` if it was refused.
     pub(super) fn handle(&self, registry: &Registry, key: &Key, make: impl Fn(&Series) -> H) -> Option<H> {
         if let Some(there) = self.handles.try_get(key).try_unwrap() {
-            return there.clone();
+            return there.handle();
         }
         self.meet(registry, key, make)
     }
@@ -105,18 +138,30 @@ impl<H: Clone> Shelf<H> {
         // An allocator that records may come here while this allocates: it is sent away, not into a lock that is held.
         local::aside_once(|| {
             if let Some(there) = self.handles.get(key) {
-                return there.clone();
+                return there.handle();
             }
             match self.register(registry, key) {
-                Ok((series, true)) if self.handles.len() < KEYS_MAX && bytes_of(key) <= KEY_BYTES_MAX => {
+                Ok((series, None)) if self.handles.len() < KEYS_MAX && bytes_of(key) <= KEY_BYTES_MAX => {
                     let make = || {
-                        registry.keeps(bytes_of(key) + size_of::<(Key, Option<H>)>());
-                        Some(make(&series))
+                        registry.keeps(bytes_of(key) + size_of::<(Key, Kept<H>)>());
+                        Kept::Own(make(&series))
                     };
                     // Another thread may have been faster.
-                    self.handles.entry(key.clone()).or_insert_with(make).clone()
+                    self.handles.entry(key.clone()).or_insert_with(make).handle()
                 }
-                Ok((series, _)) => Some(make(&series)),
+                Ok((series, None)) => Some(make(&series)),
+                Ok((series, Some(metric))) => {
+                    let handle = make(&series); // counted when it was looked up
+                    let has_room = self.overflowing.load(Ordering::Relaxed) < OVERFLOWING_MAX;
+                    if has_room && bytes_of(key) <= OVERFLOWING_BYTES_MAX {
+                        self.overflowing.fetch_add(1, Ordering::Relaxed);
+                        let kept = Kept::Overflow(handle.clone(), metric);
+                        if self.handles.insert(key.clone(), kept).is_none() {
+                            registry.keeps(bytes_of(key) + size_of::<(Key, Kept<H>)>());
+                        }
+                    }
+                    Some(handle)
+                }
                 Err(error) => {
                     self.refuse(registry, key, error);
                     None
@@ -126,8 +171,12 @@ impl<H: Clone> Shelf<H> {
         .flatten()
     }
 
-    /// The series of a key, and whether it is the key's own.
-    fn register(&self, registry: &Registry, key: &Key) -> Result<(Arc<Series>, bool), RegisterError> {
+    /// The series of a key; with its metric, if it is the overflow series and not the key's own.
+    fn register(
+        &self,
+        registry: &Registry,
+        key: &Key,
+    ) -> Result<(Arc<Series>, Option<Arc<Metric>>), RegisterError> {
         let name = metric_name(key.name());
         let definition = self.definitions.get(key.name()).map(|there| there.definition.clone());
         let definition = definition.unwrap_or_else(|| Definition::new(&name, None, ""));
@@ -141,7 +190,7 @@ impl<H: Clone> Shelf<H> {
             definition.shape(self.kind),
             Location::caller(),
         )?;
-        let series = registry.series_of_set(wanted, &values)?;
+        let (series, metric) = registry.series_of_set(wanted, &values)?;
         let is_own = labels.len() == series.identity.labels.len()
             && labels
                 .iter()
@@ -153,19 +202,19 @@ impl<H: Clone> Shelf<H> {
             }
             self.definitions.insert(key.name().to_owned(), Described { definition, is_used: true });
         }
-        Ok((series, is_own))
+        Ok((series, (!is_own).then_some(metric)))
     }
 
     fn refuse(&self, registry: &Registry, key: &Key, error: RegisterError) {
-        if error == RegisterError::Forked {
-            return;
+        if matches!(error, RegisterError::Forked | RegisterError::Reentrant) {
+            return; // of this process, or of this moment, not of the key
         }
         let mut refused = self.refused.lock();
         if refused.keys < REFUSED_MAX
             && bytes_of(key) <= KEY_BYTES_MAX
-            && self.handles.insert(key.clone(), None).is_none()
+            && self.handles.insert(key.clone(), Kept::Refused).is_none()
         {
-            registry.keeps(bytes_of(key) + size_of::<(Key, Option<H>)>());
+            registry.keeps(bytes_of(key) + size_of::<(Key, Kept<H>)>());
             refused.keys += 1;
         }
         let name = beginning(key.name(), SHOWN_MAX).into_owned();

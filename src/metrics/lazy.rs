@@ -1,6 +1,7 @@
 //! Statics that record into the installed instance. Hot: one more load than a handle.
 
 use super::counter::Tap;
+use super::deferred::{Any, Make, Record, defer};
 use super::{
     Counter, CounterBuilder, Gauge, GaugeBuilder, Handle, Histogram, HistogramBuilder, Timer, TimerBuilder,
     UpDownCounter, UpDownCounterBuilder,
@@ -41,17 +42,18 @@ pub struct Lazy<H> {
     key: AtomicU64,
     definition: Definition,
     make: fn(&Definition, &Arc<Registry>) -> Result<H, RegisterError>,
+    make_any: Make,
 }
 
 /// What the macros write down.
-#[derive(Clone, Copy, Debug)]
-struct Definition {
-    name: &'static str,
-    help: &'static str,
-    labels: &'static [(&'static str, &'static str)],
-    bytes: bool,
-    seconds: bool,
-    at: &'static Location<'static>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Definition {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) labels: &'static [(&'static str, &'static str)],
+    pub(super) bytes: bool,
+    pub(super) seconds: bool,
+    pub(super) at: &'static Location<'static>,
 }
 
 /// A [`Counter`] in a static.
@@ -136,29 +138,51 @@ impl<H: Handle> Lazy<H> {
     #[cold]
     #[inline(never)]
     fn add_cold(&self, tap: fn(&H) -> &Tap, amount: u64) {
-        let tap = tap(self);
+        let Some(handle) = self.try_use() else { return self.defer(Record::Count(amount)) };
+        let tap = tap(handle);
         self.key.store(tap.key().0, Ordering::Relaxed);
         tap.add(amount);
     }
 
+    /// Whoever dereferences the static from within tellane gets a handle that does nothing; the static's own methods
+    /// [defer](Self::defer) their records.
     #[cold]
     #[inline(never)]
     fn first_use(&self) -> &H {
-        let Some(registry) = global().filter(|registry| !registry.directory.is_forked()) else {
-            // A forked child, where a thread that is not there may hold the handle's lock.
-            return H::noop_ref();
-        };
-        // An allocator that uses this static while it registers is sent away: it would wait for itself.
-        local::aside_once(|| self.register(registry)).unwrap_or_else(|| H::noop_ref())
+        self.try_use().unwrap_or_else(|| H::noop_ref())
     }
 
-    fn register(&self, registry: &Arc<Registry>) -> &H {
-        self.handle.get_or_init(|| {
-            (self.make)(&self.definition, registry).unwrap_or_else(|error| {
-                registry.fault(self.definition.name, error);
-                H::noop_ref().clone()
-            })
-        })
+    /// The handle, which is registered if it is not there; `None` from within tellane, where the registration's locks may
+    /// be held further up this stack: a global allocator records.
+    fn try_use(&self) -> Option<&H> {
+        if let Some(there) = self.handle.get() {
+            return Some(there);
+        }
+        let Some(registry) = global().filter(|registry| !registry.directory.is_forked()) else {
+            // A forked child, where a thread that is not there may hold the registration's locks.
+            return Some(H::noop_ref());
+        };
+        local::aside_once(|| self.register(registry)).flatten()
+    }
+
+    /// Not inside `get_or_init`: the allocator may use this static meanwhile.
+    fn register(&self, registry: &Arc<Registry>) -> Option<&H> {
+        let (made, error) = match (self.make)(&self.definition, registry) {
+            Ok(made) => (made, None),
+            Err(RegisterError::Reentrant) => return None,
+            Err(error) => (H::noop_ref().clone(), Some(error)),
+        };
+        if self.handle.set(made).is_ok()
+            && let Some(error) = error
+        {
+            registry.fault(self.definition.name, error); // once, by the thread that was first
+        }
+        self.handle.get()
+    }
+
+    /// Counts a record as soon as this thread is outside of tellane.
+    fn defer(&self, record: Record) {
+        defer(&self.definition, self.make_any, record);
     }
 
     /// Counts or records bytes: `_bytes` becomes part of the name.
@@ -311,12 +335,111 @@ impl Lazy<Histogram> {
     #[cold]
     #[inline(never)]
     fn record_cold(&self, value: u64) {
-        self.first_use().record(value);
+        match self.try_use() {
+            Some(histogram) => histogram.record(value),
+            None => self.defer(Record::Sample(value)),
+        }
+    }
+}
+
+impl Lazy<Gauge> {
+    /// Sets the value.
+    ///
+    /// ```
+    /// static LOAD: tellane::LazyGauge = tellane::gauge!("load", "Share of time at work.");
+    /// let telemetry = tellane::Telemetry::builder("shop").install()?;
+    /// LOAD.set(0.5);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
+    /// assert_eq!(snapshot.gauge("load", &[]), Some(0.5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn set(&self, value: f64) {
+        match self.handle.get() {
+            Some(gauge) => gauge.set(value),
+            None if global().is_none() => {}
+            None => self.record_cold(Record::Set(value)),
+        }
+    }
+
+    /// Adds a difference.
+    ///
+    /// ```
+    /// static LOAD: tellane::LazyGauge = tellane::gauge!("load", "Share of time at work.");
+    /// let telemetry = tellane::Telemetry::builder("shop").install()?;
+    /// LOAD.add(0.5);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
+    /// assert_eq!(snapshot.gauge("load", &[]), Some(0.5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn add(&self, difference: f64) {
+        match self.handle.get() {
+            Some(gauge) => gauge.add(difference),
+            None if global().is_none() => {}
+            None => self.record_cold(Record::Add(difference)),
+        }
+    }
+
+    /// Subtracts a difference.
+    ///
+    /// ```
+    /// static LOAD: tellane::LazyGauge = tellane::gauge!("load", "Share of time at work.");
+    /// let telemetry = tellane::Telemetry::builder("shop").install()?;
+    /// LOAD.sub(0.5);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
+    /// assert_eq!(snapshot.gauge("load", &[]), Some(-0.5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn sub(&self, difference: f64) {
+        self.add(-difference);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn record_cold(&self, record: Record) {
+        match (self.try_use(), record) {
+            (Some(gauge), Record::Set(value)) => gauge.set(value),
+            (Some(gauge), Record::Add(difference)) => gauge.add(difference),
+            _ => self.defer(record),
+        }
+    }
+}
+
+impl Lazy<Timer> {
+    /// Records a duration that was measured elsewhere.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// static PACKING: tellane::LazyTimer = tellane::timer!("packing", "Time to pack an order.");
+    /// let telemetry = tellane::Telemetry::builder("shop").install()?;
+    /// PACKING.record(Duration::from_millis(250));
+    /// let snapshot = telemetry.snapshot(Duration::from_secs(5))?;
+    /// assert_eq!(snapshot.histogram("packing_seconds", &[]).and_then(|taken| taken.max()), Some(0.25));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn record(&self, duration: Duration) {
+        match self.handle.get() {
+            Some(timer) => timer.record(duration),
+            None if global().is_none() => {}
+            None => self.record_cold(duration),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn record_cold(&self, duration: Duration) {
+        match self.try_use() {
+            Some(timer) => timer.record(duration),
+            None => self.defer(Record::Sample(nanos(duration))),
+        }
     }
 }
 
 macro_rules! lazy {
-    ($($handle:ident by $builder:ident;)*) => {$(
+    ($($handle:ident by $builder:ident, $any:expr;)*) => {$(
         impl Lazy<$handle> {
             #[doc(hidden)]
             #[track_caller]
@@ -329,31 +452,34 @@ macro_rules! lazy {
                     handle: OnceLock::new(),
                     key: AtomicU64::new(0),
                     definition: Definition { name, help, labels, bytes: false, seconds: false, at: Location::caller() },
-                    make: |definition, registry| {
-                        let mut builder = $builder::new(registry, definition.name).help(definition.help).at(definition.at);
-                        for (name, value) in definition.labels {
-                            builder = builder.label(name, value);
-                        }
-                        if definition.bytes {
-                            builder = builder.bytes();
-                        }
-                        if definition.seconds {
-                            builder = builder.seconds();
-                        }
-                        builder.register()
-                    },
+                    make: Self::make,
+                    make_any: |definition, registry| Self::make(definition, registry).ok().map($any),
                 }
+            }
+
+            fn make(definition: &Definition, registry: &Arc<Registry>) -> Result<$handle, RegisterError> {
+                let mut builder = $builder::new(registry, definition.name).help(definition.help).at(definition.at);
+                for (name, value) in definition.labels {
+                    builder = builder.label(name, value);
+                }
+                if definition.bytes {
+                    builder = builder.bytes();
+                }
+                if definition.seconds {
+                    builder = builder.seconds();
+                }
+                builder.register()
             }
         }
     )*};
 }
 
 lazy! {
-    Counter by CounterBuilder;
-    UpDownCounter by UpDownCounterBuilder;
-    Gauge by GaugeBuilder;
-    Histogram by HistogramBuilder;
-    Timer by TimerBuilder;
+    Counter by CounterBuilder, |counter| Any::Count(counter.0);
+    UpDownCounter by UpDownCounterBuilder, |counter| Any::Count(counter.0);
+    Gauge by GaugeBuilder, Any::Level;
+    Histogram by HistogramBuilder, Any::Sample;
+    Timer by TimerBuilder, |timer| Any::Sample(timer.0);
 }
 
 macro_rules! static_macro {

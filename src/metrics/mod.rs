@@ -6,6 +6,7 @@
 
 mod builder;
 mod counter;
+mod deferred;
 mod family;
 mod fixed;
 mod gauge;

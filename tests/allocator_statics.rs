@@ -1,0 +1,220 @@
+//! The program's global allocator records through statics, families, tracers, loggers and bridges that are used for the first
+//! time while tellane itself allocates, under whatever lock: nothing waits for itself, and nothing is lost. A deadlock
+//! would hold the whole process, so each way of recording runs in a child: this test binary once more.
+#![allow(unsafe_code)] // an allocator
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+use support::{PATIENCE, eventually};
+use tellane::{
+    Config, Counter, Family, Kind, LazyCounter, LazyGauge, LazyHistogram, LazyTimer, LazyUpDownCounter,
+    Reason, Telemetry,
+};
+
+/// The child's way of recording, in its environment.
+const WAY: &str = "TELLANE_ALLOCATOR_WAY";
+const PROOF: &str = "nothing was lost\n";
+
+struct Recording;
+
+#[global_allocator]
+static ALLOCATOR: Recording = Recording;
+
+/// The allocator's way of recording: 0 is none.
+static CHOSEN: AtomicU32 = AtomicU32::new(0);
+/// Calls that recorded.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+static HANDLES: OnceLock<(Family<Counter, 1>, tellane::Tracer, tellane::Logger)> = OnceLock::new();
+
+static LARGE: LazyCounter = tellane::counter!("large_total", "Allocations of 16 to 512 KiB.");
+static ALL: LazyCounter = tellane::counter!("all_total", "Allocations and releases.");
+static BALANCE: LazyUpDownCounter = tellane::up_down_counter!("balance", "The same.");
+static LEVEL: LazyGauge = tellane::gauge!("level", "The same.");
+static SIZES: LazyHistogram = tellane::histogram!("allocated", "The same.").bytes();
+static TIMES: LazyTimer = tellane::timer!("taken", "The same.");
+
+thread_local! {
+    /// Depth of the allocator's own recursion: a span's first name allocates, and the recursion that follows is the
+    /// allocator's to cut.
+    static NESTED: Cell<u32> = const { Cell::new(0) };
+    static NUMBER: Cell<usize> = const { Cell::new(0) };
+}
+
+const TEXTS: [&str; 32] = [
+    "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t", "u",
+    "v", "w", "x", "y", "z", "aa", "bb", "cc", "dd", "ee", "ff",
+];
+
+/// One text after the other, so that there is always one that nobody has met.
+fn text() -> &'static str {
+    let number = NUMBER.with(|number| number.replace(number.get() + 1));
+    TEXTS[number % TEXTS.len()]
+}
+
+type Way = (&'static str, fn(usize));
+
+/// Each records one call.
+const WAYS: [Way; 10] = [
+    ("large", |_| LARGE.inc()),
+    ("counter", |_| ALL.inc()),
+    ("up-down-counter", |_| BALANCE.inc()),
+    ("gauge", |_| LEVEL.add(1.0)),
+    ("histogram", |size| SIZES.record(size as u64)),
+    ("timer", |size| TIMES.record(Duration::from_nanos(size as u64))),
+    ("family", |_| HANDLES.get().into_iter().for_each(|(family, ..)| family.with([text()]).inc())),
+    ("span", |_| HANDLES.get().into_iter().for_each(|(_, tracer, _)| drop(tracer.span(text())))),
+    ("dynamic span", |_| {
+        HANDLES.get().into_iter().for_each(|(_, tracer, _)| drop(tracer.build(text()).start()))
+    }),
+    ("log", |_| {
+        HANDLES.get().into_iter().for_each(|(.., log)| tellane::info!(log, "allocated", size = 1_u64))
+    }),
+];
+
+fn note(size: usize) {
+    let chosen = CHOSEN.load(Ordering::Relaxed) as usize;
+    let Some((name, record)) = chosen.checked_sub(1).and_then(|at| WAYS.get(at)) else { return };
+    if *name == "large" && !(16 << 10..512 << 10).contains(&size) {
+        return;
+    }
+    NESTED.with(|nested| {
+        if nested.get() > 3 {
+            return;
+        }
+        nested.set(nested.get() + 1);
+        CALLS.fetch_add(1, Ordering::SeqCst);
+        record(size);
+        nested.set(nested.get() - 1);
+    });
+}
+
+// SAFETY: every call is handed to the system's allocator as it is.
+unsafe impl GlobalAlloc for Recording {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note(layout.size());
+        // SAFETY: the caller's promises are the system allocator's terms.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        note(layout.size());
+        // SAFETY: as above.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+/// What snapshots show of a way's records, and what the ledger does.
+fn shown(telemetry: &Telemetry, name: &str) -> u64 {
+    let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
+    let dropped = telemetry.ledger().kind(Kind::Sample).dropped.by(Reason::Reentrant);
+    let samples = |name| snapshot.histogram(name, &[]).map_or(0, |view| view.count()) + dropped;
+    match name {
+        "large" => snapshot.counter("large_total", &[]).unwrap_or_default(),
+        "counter" => snapshot.counter("all_total", &[]).unwrap_or_default(),
+        "up-down-counter" => snapshot.up_down_counter("balance", &[]).unwrap_or_default() as u64,
+        "gauge" => snapshot.gauge("level", &[]).unwrap_or_default() as u64,
+        "histogram" => samples("allocated_bytes"),
+        "timer" => samples("taken_seconds"),
+        "family" => {
+            let own = snapshot.points().filter(|point| point.name() == "by_text_total");
+            own.map(|point| match point.value() {
+                tellane::PointValue::Counter(count) => *count,
+                other => unreachable!("a counter's value: {other:?}"),
+            })
+            .sum()
+        }
+        "span" | "dynamic span" => telemetry.ledger().kind(Kind::Span).recorded,
+        _ => telemetry.ledger().kind(Kind::Log).recorded,
+    }
+}
+
+/// Touches everything that takes a lock, while the allocator records.
+fn child(way: usize) {
+    let (name, _) = WAYS[way];
+    let config = Config { logs_per_second: Some(10), idle_lanes: 1, ..support::patient() };
+    let telemetry = Telemetry::builder("allocator").config(config).install().expect("the only one");
+    let family = telemetry.counter("by_text_total").family(["text"]).expect("a good name");
+    assert!(HANDLES.set((family, telemetry.tracer(), telemetry.logger("allocator"))).is_ok());
+    CHOSEN.store(way as u32 + 1, Ordering::SeqCst);
+    let kinds = [1, 2, 3, 4];
+    std::thread::scope(|scope| {
+        for thread in kinds {
+            let telemetry = &telemetry;
+            scope.spawn(move || {
+                let routes =
+                    telemetry.counter("routes_total").series_cap(200).family(["route"]).expect("a good name");
+                let fixed =
+                    telemetry.histogram("fixed").fixed_family::<(bool,)>(["yes"]).expect("a good name");
+                for number in 0..500 {
+                    let name = format!("counter_{number}_of_{thread}_total");
+                    telemetry.counter(&name).register().expect("a good name").inc();
+                    routes.with([&name]).inc();
+                    fixed.with((number % 2 == 0,)).record(1);
+                    drop(telemetry.tracer().build(&name).start());
+                    telemetry.logger(&name).info("here");
+                    if number % 250 == 0 {
+                        let sizes = format!("sizes_{number}_of_{thread}");
+                        telemetry.histogram(&sizes).register().expect("a good name").record(1);
+                        telemetry.set_level(&name, tellane::Level::Warn);
+                        telemetry.snapshot(PATIENCE).expect("a snapshot");
+                        drop((telemetry.ledger(), telemetry.faults()));
+                    }
+                }
+            });
+        }
+    });
+    if name == "large" {
+        // So many that the tables of numbers grow by allocations of that size, under the lock of the numbers.
+        for number in 0..10_000 {
+            telemetry.counter(&format!("more_{number}_total")).register().expect("a good name").inc();
+        }
+    }
+    let before = CALLS.load(Ordering::SeqCst);
+    let shown = shown(&telemetry, name);
+    CHOSEN.store(0, Ordering::SeqCst);
+    let after = CALLS.load(Ordering::SeqCst);
+    assert!(before > 0, "the allocator has recorded");
+    // Spans and logs of this program's own are in the ledger, too.
+    let own = if matches!(name, "span" | "dynamic span" | "log") { 2_000 } else { 0 };
+    assert!((before..=after + own).contains(&shown), "{name}: {shown} shown for {before} to {after} calls");
+    assert!(telemetry.shutdown(PATIENCE).finished);
+    print!("{PROOF}");
+}
+
+#[test]
+fn whatever_an_allocator_records_through_is_neither_stuck_nor_lost() {
+    if let Ok(way) = std::env::var(WAY) {
+        return child(way.parse().expect("a way's number"));
+    }
+    let program = std::env::current_exe().expect("this binary");
+    for (way, (name, _)) in WAYS.iter().enumerate() {
+        let mut child = Command::new(&program)
+            .args([
+                "whatever_an_allocator_records_through_is_neither_stuck_nor_lost",
+                "--exact",
+                "--nocapture",
+            ])
+            .env(WAY, way.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            eventually("the child ends", || child.try_wait().expect("a child").is_some());
+        }));
+        if ended.is_err() {
+            child.kill().expect("it can be ended");
+        }
+        let output = child.wait_with_output().expect("it has ended");
+        let (said, errors) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(ended.is_ok(), "{name}: the child hangs: {said}{errors}");
+        assert!(output.status.success() && said.contains(PROOF), "{name}: {}: {said}{errors}", output.status);
+    }
+}

@@ -342,9 +342,15 @@ impl Desk {
     /// Makes a span the innermost; returns its place.
     #[inline(always)]
     pub(crate) fn enter(&self, span: Ids) -> usize {
+        self.enter_from(&span)
+    }
+
+    /// Like [`enter`](Self::enter), but copies the ids from where they are.
+    #[inline(always)]
+    pub(crate) fn enter_from(&self, span: &Ids) -> usize {
         let place = self.depth.get();
         if let Some(slot) = self.open.get(place) {
-            slot.set(span);
+            slot.set(*span);
         }
         self.depth.set(place + 1);
         place

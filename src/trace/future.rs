@@ -165,6 +165,7 @@ struct FailsOnPanic<'a>(&'a mut Option<OwnedSpan>);
 
 impl Drop for FailsOnPanic<'_> {
     #[cold]
+    #[inline(never)]
     fn drop(&mut self) {
         if let Some(span) = self.0 {
             span.panicked();

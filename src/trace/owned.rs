@@ -304,7 +304,11 @@ pub(super) struct Inside {
 impl Inside {
     #[inline(always)]
     fn of(open: &Open) -> Option<Self> {
-        Self::at(open.base, open.ids)
+        let place = match local::here(open.base.get(), |here| here.enter_from(&open.ids)) {
+            Some(place) => place,
+            None => enter_cold(open.base.get(), open.ids)?,
+        };
+        Some(Self::placed(open.base, open.ids, place))
     }
 
     /// Puts these ids on the stack of the thread's lane at the instance.

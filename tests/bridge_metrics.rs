@@ -264,7 +264,7 @@ fn descriptions_count_before_the_first_use() {
 }
 
 #[test]
-fn names_that_become_the_same_share_a_type_or_are_refused() {
+fn names_that_become_the_same_are_told_apart_or_refused() {
     let (telemetry, snapshot) = recorded(Config::default(), |telemetry, recorder| {
         counter!("jobs.done").increment(1);
         counter!("jobs-done").increment(2);
@@ -278,7 +278,8 @@ fn names_that_become_the_same_share_a_type_or_are_refused() {
         gauge!("wait.count").set(1.0); // what the histogram shows its count as
         counter!("a".repeat(201)).increment(1);
     });
-    assert_eq!(snapshot.counter("jobs_done_total", &[]), Some(7));
+    assert_eq!(snapshot.counter("jobs_done_total", &[]), Some(1));
+    assert_eq!([2, 4].map(|count| series_with(&snapshot, count).len()), [1, 1], "names of their own");
     let faults = telemetry.faults();
     let names: Vec<_> = faults.iter().map(|fault| &*fault.name).collect();
     assert_eq!(names, ["jobs.done.total", "wait.count", &"a".repeat(201)], "one fault for each name");
@@ -286,6 +287,163 @@ fn names_that_become_the_same_share_a_type_or_are_refused() {
     assert!(matches!(faults[2].error, RegisterError::BadName { .. }));
     assert_eq!(snapshot.pipeline().faults, 3);
     assert_eq!(snapshot.histogram("wait", &[]).map(|wait| wait.count()), Some(1));
+}
+
+/// The series of a snapshot whose value is this count.
+fn series_with<'a>(snapshot: &'a Snapshot, count: u64) -> Vec<tellane::Point<'a>> {
+    snapshot.points().filter(|point| *point.value() == PointValue::Counter(count)).collect()
+}
+
+#[test]
+fn distinct_names_have_series_of_their_own() {
+    let names = [
+        "",
+        "_",
+        "__",
+        "日本",
+        "語",
+        "dup",
+        "dup_total",
+        "dup.total",
+        "b.c",
+        "b-c",
+        "b_c",
+        "b_c_total",
+        "9x",
+        "_9x",
+        "tellane_a",
+        "_tellane_a",
+        "wait",
+        "wait_seconds",
+        "wait.seconds",
+        "wait_seconds_total",
+        "x",
+        "x_2",
+        "x.2",
+    ];
+    let long = ["y".repeat(199) + ".", "y".repeat(199) + "-"];
+    let names: Vec<String> = names.into_iter().map(str::to_owned).chain(long).collect();
+    let (telemetry, snapshot) = recorded(Config::default(), |telemetry, _| {
+        describe_counter!("wait", Unit::Seconds, "Waiting.");
+        for _ in 0..2 {
+            for (name, bit) in names.iter().zip(0_u64..) {
+                counter!(name.clone()).increment(1 << bit);
+                let other = Recorder::new(telemetry);
+                with_local_recorder(&other, || {
+                    describe_counter!("wait", Unit::Seconds, "Waiting."); // each recorder has its own
+                    counter!(name.clone()).increment(1 << (bit + 30));
+                });
+            }
+        }
+    });
+    assert!(telemetry.faults().is_empty(), "{:?}", telemetry.faults());
+    assert_eq!(snapshot.points().len(), names.len());
+    for (name, bit) in names.iter().zip(0_u64..) {
+        let found = series_with(&snapshot, (2 << bit) + (2 << (bit + 30)));
+        assert_eq!(found.len(), 1, "{name:?} has a series of its own");
+        assert!(found[0].name().len() <= 207, "{}", found[0].name());
+    }
+    // The first of them has the plain name; the others say in their help text what they are.
+    assert_eq!(snapshot.counter("dup_total", &[]), Some((2 << 5) + (2 << 35)));
+    let told = series_with(&snapshot, (2 << 6) + (2 << 36))[0];
+    assert_eq!(told.help(), "Recorded as \"dup_total\".");
+    assert!(told.name().starts_with("dup_") && told.name().ends_with("_total"), "{}", told.name());
+    let read = Snapshot::from_bytes(&snapshot.to_bytes().expect("short")).expect("saved above");
+    assert_eq!(read.points().len(), names.len());
+}
+
+#[test]
+fn a_name_is_told_apart_in_the_same_way_in_every_process() {
+    let told = |first: &'static str| {
+        let (_, snapshot) = recorded(Config::default(), |_, _| {
+            counter!(first).increment(1);
+            counter!("jobs-done").increment(2);
+        });
+        series_with(&snapshot, 2)[0].name().to_owned()
+    };
+    assert_eq!(told("jobs.done"), told("jobs/done"));
+    // FNV-1a of 32 bits of the name as it was given.
+    assert_eq!(told("jobs.done"), "jobs_done_5c9f1c20_total");
+}
+
+#[test]
+fn gauges_and_histograms_are_told_apart_too() {
+    let (telemetry, snapshot) = recorded(Config::default(), |_, _| {
+        describe_histogram!("took", Unit::Seconds, "Time.");
+        for (name, value) in [("took", 1.0), ("took_seconds", 2.0), ("took.seconds", 4.0)] {
+            histogram!(name).record(value);
+            histogram!(name, "k" => "v").record(value);
+        }
+        for (name, value) in [("heat.now", 1.0), ("heat-now", 2.0), ("heat_now", 4.0)] {
+            gauge!(name).set(value);
+            gauge!(name, "k" => "v").set(value);
+        }
+    });
+    assert!(telemetry.faults().is_empty());
+    let (mut sums, mut levels) = (Vec::new(), Vec::new());
+    for point in snapshot.points() {
+        match point.value() {
+            PointValue::Histogram(view) => {
+                assert!(point.name().ends_with("_seconds"), "the unit stays: {}", point.name());
+                sums.push((view.sum() as u64, view.count()));
+            }
+            PointValue::Gauge(level) => levels.push(*level as u64),
+            other => panic!("{other:?}"),
+        }
+    }
+    sums.sort_unstable();
+    levels.sort_unstable();
+    assert_eq!(sums, [(1, 1), (1, 1), (2, 1), (2, 1), (4, 1), (4, 1)]);
+    assert_eq!(levels, [1, 1, 2, 2, 4, 4]);
+}
+
+#[test]
+fn distinct_label_names_have_series_of_their_own() {
+    let sets: [&[(&str, &str)]; 13] = [
+        &[("b.c", "1")],
+        &[("b:c", "1")],
+        &[("b_c", "1")],
+        &[("b_c_2", "1")],
+        &[("b.c", "1"), ("b:c", "2")],
+        &[("b.c", "2"), ("b:c", "1")],
+        &[("b_c", "1"), ("b_c_2", "2")],
+        &[("le", "1")],
+        &[("exported_le", "1")],
+        &[("", "1")],
+        &[("日本", "1")],
+        &[("_", "1")],
+        &[("9", "1"), ("_9", "1")],
+    ];
+    let (telemetry, snapshot) = recorded(Config::default(), |telemetry, _| {
+        for _ in 0..2 {
+            for (set, bit) in sets.into_iter().zip(0_u64..) {
+                counter!("calls", set).increment(1 << bit);
+                let other = Recorder::new(telemetry);
+                with_local_recorder(&other, || counter!("calls", set).increment(1 << (bit + 20)));
+            }
+        }
+        counter!("other", "b:c" => "1").increment(1);
+    });
+    assert!(telemetry.faults().is_empty(), "{:?}", telemetry.faults());
+    for (set, bit) in sets.into_iter().zip(0_u64..) {
+        let found = series_with(&snapshot, (2 << bit) + (2 << (bit + 20)));
+        assert_eq!(found.len(), 1, "{set:?}");
+        let mut values: Vec<&str> = found[0].labels().map(|(_, value)| value).collect();
+        let mut given: Vec<&str> = set.iter().map(|(_, value)| *value).collect();
+        values.sort_unstable();
+        given.sort_unstable();
+        assert_eq!(values, given);
+    }
+    assert_eq!(
+        snapshot.counter("calls_total", &[("b_c", "1")]),
+        Some(2 + (2 << 20)),
+        "the first has the plain name"
+    );
+    assert_eq!(
+        snapshot.counter("other_total", &[("b_c", "1")]),
+        Some(1),
+        "another metric's labels are its own"
+    );
 }
 
 /// Number of series of a metric and the sum of their counts.
@@ -403,6 +561,35 @@ fn acts() -> impl Strategy<Value = Vec<(usize, Vec<(usize, usize)>, Act)>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn any_distinct_keys_have_series_of_their_own(
+        keys in prop::collection::vec(
+            ("[-._:/9ab日]{0,3}", prop::collection::btree_map("[-._:9a日]{0,2}|le", "[xy]", 0..3)), 1..50,
+        ),
+    ) {
+        let mut oracle: BTreeMap<(String, BTreeMap<String, String>), u64> = BTreeMap::new();
+        let (telemetry, snapshot) = recorded(Config::default(), |_, _| {
+            for (name, labels) in keys {
+                let given: Vec<_> = labels.iter().map(|(label, value)| (label.clone(), value.clone())).collect();
+                counter!(name.clone(), &given).increment(1);
+                *oracle.entry((name, labels)).or_default() += 1;
+            }
+        });
+        prop_assert!(telemetry.faults().is_empty(), "{:?}", telemetry.faults());
+        let total = |point: tellane::Point<'_>| match point.value() {
+            PointValue::Counter(total) => *total,
+            other => panic!("{other:?}"),
+        };
+        let mut found: Vec<u64> = snapshot.points().map(total).collect();
+        let mut expected: Vec<u64> = oracle.into_values().collect();
+        found.sort_unstable();
+        expected.sort_unstable();
+        prop_assert_eq!(found, expected);
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
     fn a_program_of_any_calls_gives_what_a_map_gives(acts in acts()) {
@@ -418,11 +605,10 @@ proptest! {
                     Act::Value(_) => 2,
                 };
                 let raw = NAMES[kind][*name];
-                let mapped = raw.replace(['.', '-', '/', ' '], "_") + if kind == 0 { "_total" } else { "" };
                 // Of the same label twice the greatest value counts, whatever the order.
                 let mut sorted = labels.clone();
                 sorted.sort();
-                let expected = oracle.entry((mapped, sorted.into_iter().collect())).or_default();
+                let expected = oracle.entry((raw.to_owned(), sorted.into_iter().collect())).or_default();
                 match act {
                     Act::Add(amount) => {
                         counter!(raw, &labels).increment(*amount);
@@ -450,16 +636,37 @@ proptest! {
         });
         prop_assert!(telemetry.faults().is_empty());
         prop_assert_eq!(snapshot.points().len(), oracle.len());
-        for ((name, labels), (count, level, values, sum)) in &oracle {
-            let labels: Vec<_> = labels.iter().map(|(label, value)| (&**label, &**value)).collect();
-            let found = snapshot.value(name, &labels);
-            match found {
-                Some(PointValue::Counter(total)) => prop_assert_eq!(total, count),
-                Some(PointValue::Gauge(value)) => prop_assert_eq!(value, level),
-                Some(PointValue::Histogram(view)) => {
+        // The first of the names that become the same has the plain name, the others say what they are.
+        let mut plain: BTreeMap<String, &str> = BTreeMap::new();
+        for (name, _, act) in &acts {
+            let kind = match act {
+                Act::Add(_) | Act::Raise(_) => 0,
+                Act::Level(_) => 1,
+                Act::Value(_) => 2,
+            };
+            let raw = NAMES[kind][*name];
+            plain.entry(raw.replace(['.', '-', '/', ' '], "_")).or_insert(raw);
+        }
+        let is_plain = |raw: &str| plain.values().any(|first| *first == raw);
+        for ((raw, labels), (count, level, values, sum)) in &oracle {
+            let word = raw.replace(['.', '-', '/', ' '], "_");
+            let found: Vec<_> = snapshot.points().filter(|point| {
+                let is_named = if is_plain(raw) {
+                    [word.clone(), format!("{word}_total")].contains(&point.name().to_owned())
+                } else {
+                    point.help() == format!("Recorded as {raw:?}.")
+                };
+                let theirs: BTreeMap<_, _> = labels.iter().map(|(label, value)| (&**label, &**value)).collect();
+                is_named && point.labels().collect::<BTreeMap<_, _>>() == theirs
+            }).collect();
+            prop_assert_eq!(found.len(), 1, "{} {:?}", raw, labels);
+            match found[0].value() {
+                PointValue::Counter(total) => prop_assert_eq!(total, count),
+                PointValue::Gauge(value) => prop_assert_eq!(value, level),
+                PointValue::Histogram(view) => {
                     prop_assert_eq!((view.count(), view.sum()), (*values, *sum as f64));
                 }
-                other => prop_assert!(false, "{name} {labels:?}: {other:?}"),
+                other => prop_assert!(false, "{raw} {labels:?}: {other:?}"),
             }
         }
         let read = Snapshot::from_bytes(&snapshot.to_bytes().expect("short")).expect("saved above");

@@ -26,15 +26,35 @@
 //!
 //! Names follow the Prometheus rules. In a metric's name, what is not a letter of ASCII, a digit, `_` or `:` becomes
 //! `_`; in a label's, `:` does too. A digit in front gets a `_` before it; several `_` in front become one; a name in
-//! `tellane_` gets a `_` in front; a name of nothing is `_`. Labels called `le` and `quantile` become `exported_le`
-//! and `exported_quantile`. Of labels with the very same name the one whose value
-//! sorts last counts (`metrics` takes keys for the same that differ in the order of their labels); if two names become the same, the second
-//! in their alphabetical order gets `_2`, and so on. Counters end in `_total`.
+//! `tellane_` gets a `_` in front; an empty name is `_`. Labels called `le` and `quantile` become `exported_le` and
+//! `exported_quantile`. Counters end in `_total`. A label that is given twice has the value that sorts last (`metrics`
+//! takes keys for the same that differ in the order of their labels).
 //!
-//! Names that become the same share their series if they are of one type: counters add up, of a gauge the last value
-//! stays. If they are of two types, the second is refused: its records go nowhere, and [`Telemetry::faults`] says so,
-//! once for each name. So it does of a name, also of a label, of more than 200 bytes, and of new names above
-//! [`Config::names_cap`](crate::Config::names_cap), which counts all the metrics of the instance.
+//! Distinct names never share a series. If two names become the same, the first one that is used has the plain name;
+//! the other gets a hash of eight hexadecimal digits before its unit and `_total`, and its help text ends in the name
+//! as it was given. So do two label names of one metric, without the help text. The hash (FNV-1a) is the same in
+//! every process:
+//!
+//! ```
+//! # use tellane::bridge::metrics::Recorder;
+//! # let telemetry = tellane::Telemetry::builder("shop").start()?;
+//! metrics::with_local_recorder(&Recorder::new(&telemetry), || {
+//!     metrics::counter!("jobs.done").increment(1);
+//!     metrics::counter!("jobs-done").increment(2);
+//! });
+//! let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
+//! assert_eq!(snapshot.counter("jobs_done_total", &[]), Some(1));
+//! assert_eq!(snapshot.counter("jobs_done_5c9f1c20_total", &[]), Some(2));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A metric that was registered beforehand ([`Telemetry::counter`] and its neighbours) is shared with the first name that
+//! becomes its own.
+//!
+//! A name that belongs to a metric of another type is refused: its records go nowhere, and [`Telemetry::faults`] says
+//! so, once for each name. So it does of a name, also of a label, of more than 200 bytes (1,024 before it was
+//! changed), and of new names above [`Config::names_cap`](crate::Config::names_cap), which counts all the metrics of
+//! the instance.
 //!
 //! # Labels
 //!
@@ -48,8 +68,8 @@
 //!
 //! A description counts if it comes before the name is first used: its text becomes the help text, and the units seconds
 //! and bytes become part of the name (`_seconds`, `_bytes`). Other units are named at the end of the help text; values
-//! are not converted. A name that ends in `_seconds` or `_bytes` needs no description for its unit. Later descriptions,
-//! also those of another name that became the same, change nothing: a name says one thing for the life of an instance.
+//! are not converted. A name that ends in `_seconds` or `_bytes` needs no description for its unit. Later descriptions
+//! change nothing: a name says one thing for the life of an instance.
 //!
 //! Histograms tell values apart to 0.8 %, sums are exact but for the rounding of each value: to nanoseconds for units of
 //! time, to a byte or a bit for those of data, to one for counts, and to a millionth where the unit is not known. The

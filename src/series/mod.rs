@@ -6,6 +6,8 @@
 //! life of the instance.
 
 mod attribute;
+#[cfg(feature = "metrics")]
+mod claims;
 mod closed;
 mod instances;
 mod keys;
@@ -24,6 +26,8 @@ mod validate;
 mod words;
 
 pub use attribute::Attribute;
+#[cfg(feature = "metrics")]
+pub(crate) use claims::GivenLabel;
 pub(crate) use closed::{Closed, Look};
 pub(crate) use instances::{enlist, find, global, install_global};
 pub(crate) use keys::{entry, key_number, more_room, push};

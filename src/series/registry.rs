@@ -249,6 +249,9 @@ type SeriesKey = (u32, Box<[Box<str>]>);
 /// What all sets of one name share.
 #[derive(Debug)]
 pub(crate) struct Named {
+    /// What a bridge calls it.
+    #[cfg(feature = "metrics")]
+    pub(super) claims: Mutex<super::claims::Claims>,
     cap: usize,
     series: Mutex<HashMap<SeriesKey, Arc<Series>>>,
     /// Series that count against the cap: all with labels but the overflow series. Written under the lock of `series`.
@@ -394,6 +397,8 @@ impl Registry {
     /// The metric of a name that nobody has yet.
     pub(super) fn first_set(&self, wanted: Descriptor, cap: Option<usize>) -> Arc<Metric> {
         let name = Named {
+            #[cfg(feature = "metrics")]
+            claims: Mutex::default(),
             cap: cap.unwrap_or(self.series_cap).max(1),
             series: Mutex::new(HashMap::new()),
             made: AtomicUsize::new(0),

@@ -1,6 +1,7 @@
 //! Several sets of label names under one metric name, for bridges: other facades check nothing of the kind, and the
 //! Prometheus data model allows it. Cold: runs once for each series.
 
+use super::claims::{Claims, GIVEN_MAX, GivenLabel};
 use super::registry::{Descriptor, Metric, OVERFLOW, Registry, Series, conflict};
 use crate::error::RegisterError;
 use crate::lane::local;
@@ -9,40 +10,84 @@ use std::sync::Arc;
 
 /// Sets of label names under one name. Those above meet in the overflow series of the first set that has labels.
 const SETS_MAX: usize = 64;
+/// Names that are tried for a metric whose own is another's. Each but the first ends in a hash of 32 bits.
+const ROUNDS: u32 = 4;
+
+/// What came of the search for a set.
+enum Found {
+    /// The set, and the label names to use.
+    Set(Arc<Metric>, Vec<Box<str>>),
+    /// The name belongs to another name that a bridge was given; this is its first definition.
+    Taken(Arc<Descriptor>),
+}
 
 impl Registry {
-    /// The series of a name for label values, whatever labels the name has been used with. Only the type must agree:
-    /// unit, help and precision are those of the first registration, so that a name says one thing. The cap on series
-    /// is one for all sets of a name. Returns the set, too.
+    /// The series of a name for labels, whatever labels the name has been used with; with its set, if it is the
+    /// overflow series and not their own. `wanted` has no labels: which names these get depends on those in use. Only the
+    /// type must agree: unit, help and precision are those of the first registration, so that a name says one thing.
+    /// The cap on series is one for all sets of a name.
+    ///
+    /// Distinct names never share a series: see [`Claims`].
     pub(crate) fn series_of_set(
         &self,
         wanted: Descriptor,
-        values: &[&str],
-    ) -> Result<(Arc<Series>, Arc<Metric>), RegisterError> {
+        given: &str,
+        labels: &[GivenLabel<'_>],
+    ) -> Result<(Arc<Series>, Option<Arc<Metric>>), RegisterError> {
         if self.directory.is_forked() {
             return Err(RegisterError::Forked);
         }
-        let names = wanted.labels.clone();
-        let metric = self.set(wanted)?;
+        if given.len() > GIVEN_MAX {
+            return Err(RegisterError::BadName { name: wanted.name.to_string() });
+        }
+        let mut attempt = wanted.clone();
+        for round in 0..ROUNDS {
+            match self.set(&attempt, given, labels)? {
+                Found::Set(metric, names) => return self.series_in(metric, &names, labels),
+                Found::Taken(first) if round + 1 == ROUNDS => return Err(conflict(&attempt, &first)),
+                Found::Taken(_) => attempt = wanted.clone().told_apart(given, round)?,
+            }
+        }
+        Err(RegisterError::Exhausted)
+    }
+
+    fn series_in(
+        &self,
+        metric: Arc<Metric>,
+        names: &[Box<str>],
+        labels: &[GivenLabel<'_>],
+    ) -> Result<(Arc<Series>, Option<Arc<Metric>>), RegisterError> {
         let own = &metric.descriptor.labels;
         if own.len() == names.len() && own.iter().all(|label| names.contains(label)) {
             // The set may have been registered in another order than the caller's.
-            let value = |label| names.iter().position(|name| name == label).and_then(|at| values.get(at));
-            let values: Vec<&str> = own.iter().filter_map(value).copied().collect();
-            return Ok((self.series(&metric, &values)?, metric));
+            let value = |label| names.iter().position(|name| name == label).map(|at| labels[at].value);
+            let values: Vec<&str> = own.iter().filter_map(value).collect();
+            let series = self.series(&metric, &values)?;
+            let is_own = series.identity.labels.iter().map(|value| &**value).eq(values);
+            return Ok((series, (!is_own).then_some(metric)));
         }
         // No room for the set: what is registered counts the record as one that met the overflow series.
-        Ok((self.series(&metric, &vec![OVERFLOW; own.len()])?, metric))
+        Ok((self.series(&metric, &vec![OVERFLOW; own.len()])?, Some(metric)))
     }
 
-    /// The set with these label names, or the one that takes what has no room.
-    fn set(&self, wanted: Descriptor) -> Result<Arc<Metric>, RegisterError> {
-        local::locked(|| self.set_under_lock(wanted)).unwrap_or(Err(RegisterError::Reentrant))
+    /// The set with these labels, or the one that takes what has no room.
+    fn set(
+        &self,
+        wanted: &Descriptor,
+        given: &str,
+        labels: &[GivenLabel<'_>],
+    ) -> Result<Found, RegisterError> {
+        local::locked(|| self.set_under_lock(wanted, given, labels)).unwrap_or(Err(RegisterError::Reentrant))
     }
 
-    fn set_under_lock(&self, wanted: Descriptor) -> Result<Arc<Metric>, RegisterError> {
+    fn set_under_lock(
+        &self,
+        wanted: &Descriptor,
+        given: &str,
+        labels: &[GivenLabel<'_>],
+    ) -> Result<Found, RegisterError> {
         let _one_name_at_a_time = self.naming.lock();
-        self.check_derived_names(&wanted)?;
+        self.check_derived_names(wanted)?;
         // Before the entry is held: counting locks every shard.
         let is_known = self.metrics.contains_key(&wanted.name);
         if !is_known && self.metrics.len() >= self.names.cap {
@@ -53,32 +98,45 @@ impl Registry {
                 let sets = there.get_mut();
                 let first = Arc::clone(&sets[0]);
                 if first.descriptor.kind != wanted.kind {
-                    return Err(conflict(&wanted, &first.descriptor));
+                    return Err(conflict(wanted, &first.descriptor));
                 }
+                let mut claims = first.name.claims.lock();
+                let Some(bytes) = claims.claim(given) else {
+                    return Ok(Found::Taken(Arc::clone(&first.descriptor)));
+                };
+                self.keeps(bytes);
+                let names = claims.resolve(labels)?;
                 let is_same = |set: &&Arc<Metric>| {
-                    let labels = &set.descriptor.labels;
-                    labels.len() == wanted.labels.len()
-                        && labels.iter().all(|label| wanted.labels.contains(label))
+                    let there = &set.descriptor.labels;
+                    there.len() == names.len() && there.iter().all(|label| names.contains(label))
                 };
                 if let Some(same) = sets.iter().find(is_same) {
-                    return Ok(Arc::clone(same));
+                    self.keeps(claims.keep(labels, &names));
+                    return Ok(Found::Set(Arc::clone(same), names));
                 }
                 if sets.len() >= SETS_MAX
                     && let Some(labelled) = sets.iter().find(|set| !set.descriptor.labels.is_empty())
                 {
-                    return Ok(Arc::clone(labelled));
+                    return Ok(Found::Set(Arc::clone(labelled), names));
                 }
-                let descriptor = Descriptor { labels: wanted.labels, ..(*first.descriptor).clone() };
+                self.keeps(claims.keep(labels, &names));
+                drop(claims);
+                let descriptor = Descriptor { labels: names.clone().into(), ..(*first.descriptor).clone() };
                 // The name, help and bounds are copies of the first set's; the name itself is shared.
                 self.keeps(descriptor.bytes() + size_of::<Metric>());
                 let made = Metric::new(descriptor, sets.len() as u32, Arc::clone(&first.name));
                 sets.push(Arc::clone(&made));
-                Ok(made)
+                Ok(Found::Set(made, names))
             }
             Entry::Vacant(place) => {
-                let metric = self.first_set(wanted, None);
+                let mut claims = Claims::default();
+                let names = claims.resolve(labels)?;
+                self.keeps(claims.claim(given).unwrap_or(0) + claims.keep(labels, &names));
+                let metric =
+                    self.first_set(Descriptor { labels: names.clone().into(), ..wanted.clone() }, None);
+                *metric.name.claims.lock() = claims;
                 place.insert(vec![Arc::clone(&metric)]);
-                Ok(metric)
+                Ok(Found::Set(metric, names))
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::error::RegisterError;
 use std::borrow::Cow;
 
 /// Bytes of a metric's name and of a label's.
-const NAME_MAX: usize = 200;
+pub(super) const NAME_MAX: usize = 200;
 /// Bytes of what is no name, in an error: errors are kept, too.
 pub(crate) const SHOWN_MAX: usize = 1_024;
 /// How the pipeline's own figures begin in expositions.
@@ -17,17 +17,27 @@ fn is_word(text: &str, first_too: impl Fn(u8) -> bool) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || first_too(byte))
 }
 
-/// The metric's full name: unit and type are part of it, and added where they are missing.
+/// The metric's full name: unit and type are part of it, and added where they are missing. The limit is on the name
+/// without them, so that a full name is accepted again, as when a saved snapshot is read.
 pub(super) fn full_name(name: &str, kind: MetricKind, unit: Unit) -> Result<String, RegisterError> {
     let is_name = is_word(name, |byte| byte == b'_' || byte == b':');
-    if !is_name || name.len() > NAME_MAX || name.starts_with("__") || name.starts_with(OWN) {
+    if !is_name || stem(name, kind, unit).len() > NAME_MAX || name.starts_with("__") || name.starts_with(OWN)
+    {
         return Err(RegisterError::BadName { name: beginning(name, SHOWN_MAX).into_owned() });
     }
     let is_counter = kind == MetricKind::Counter;
     let stem = if is_counter { name.strip_suffix("_total").unwrap_or(name) } else { name };
     let suffix = unit.suffix();
     let united = suffix.is_empty() || stem.ends_with(suffix);
+    // Two underscores in front are reserved: `_` as a counter is `_total`.
+    let stem = if stem == "_" && (is_counter || !united) { "" } else { stem };
     Ok(format!("{stem}{}{}", if united { "" } else { suffix }, if is_counter { "_total" } else { "" }))
+}
+
+/// A name without what unit and type add to it.
+pub(super) fn stem(full: &str, kind: MetricKind, unit: Unit) -> &str {
+    let name = if kind == MetricKind::Counter { full.strip_suffix("_total").unwrap_or(full) } else { full };
+    name.strip_suffix(unit.suffix()).unwrap_or(name)
 }
 
 /// A text of at most `most` bytes: of a longer one the beginning, with an ellipsis behind it. What comes from elsewhere
@@ -70,6 +80,35 @@ mod tests {
         assert_eq!(name("wait", MetricKind::Histogram, Unit::Seconds), "wait_seconds");
         assert_eq!(name("wait_seconds", MetricKind::Histogram, Unit::Seconds), "wait_seconds");
         assert_eq!(name("depth", MetricKind::Gauge, Unit::None), "depth");
+    }
+
+    #[test]
+    fn a_full_name_is_accepted_again() {
+        for (kind, unit) in [(MetricKind::Counter, Unit::Bytes), (MetricKind::Histogram, Unit::Seconds)] {
+            let full = full_name(&"a".repeat(200), kind, unit).unwrap();
+            assert_eq!(full_name(&full, kind, unit), Ok(full));
+            assert!(full_name(&"a".repeat(201), kind, unit).is_err());
+        }
+        for name in ["_", "_total", "_bytes", "a_", "a_total_total", "a_bytes_total", "total", "bytes"] {
+            for kind in [MetricKind::Counter, MetricKind::Gauge, MetricKind::Histogram] {
+                for unit in [Unit::None, Unit::Bytes, Unit::Seconds] {
+                    let full = full_name(name, kind, unit).unwrap();
+                    assert_eq!(full_name(&full, kind, unit), Ok(full));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_stem_is_what_was_there_before_unit_and_type() {
+        for (full, kind, unit, name) in [
+            ("hits_total", MetricKind::Counter, Unit::None, "hits"),
+            ("sent_bytes_total", MetricKind::Counter, Unit::Bytes, "sent"),
+            ("wait_seconds", MetricKind::Histogram, Unit::Seconds, "wait"),
+            ("depth_total", MetricKind::Gauge, Unit::None, "depth_total"),
+        ] {
+            assert_eq!(stem(full, kind, unit), name);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! From the `metrics` crate's names, labels and units to tellane's. Cold: runs once for each series.
 
 use crate::metrics::{DIGITS, bounds_of};
-use crate::series::{HELP_MAX, MetricKind, Shape, Unit, beginning};
+use crate::series::{GivenLabel, HELP_MAX, MetricKind, Shape, Unit, beginning};
 use ::metrics::Key;
 
 /// The greatest value counted as itself, as a recorded integer. Nobody can say what a foreign histogram will see, and
@@ -26,32 +26,20 @@ pub(super) fn metric_name(raw: &str) -> String {
     if name.starts_with("tellane_") { format!("_{name}") } else { name }
 }
 
-/// Label names, sorted as they were given and each its own, with their values.
-pub(super) fn labels(key: &Key) -> Vec<(String, &str)> {
-    let mut raw: Vec<(&str, &str)> = key.labels().map(|label| (label.key(), label.value())).collect();
+/// The labels of a key, sorted by the names that were given. Of one name twice, the greater value counts.
+pub(super) fn labels(key: &Key) -> Vec<GivenLabel<'_>> {
+    let mut given: Vec<(&str, &str)> = key.labels().map(|label| (label.key(), label.value())).collect();
     // By value too: to `metrics` keys whose labels differ in order are one key, so order must not matter here.
-    raw.sort_unstable();
-    let mut labels: Vec<(String, &str)> = Vec::with_capacity(raw.len());
-    for (at, (name, value)) in raw.iter().enumerate() {
-        if raw.get(at + 1).is_some_and(|(next, _)| next == name) {
-            continue;
-        }
-        let mut wanted = word(name, false);
-        if ["le", "quantile"].contains(&&*wanted) {
-            wanted.insert_str(0, "exported_");
-        }
-        let is_taken = |labels: &[(String, &str)], name: &str| labels.iter().any(|(there, _)| there == name);
-        let stem = wanted.strip_suffix('_').unwrap_or(&wanted); // `__2` would be a reserved name
-        let mut free = wanted.clone();
-        for number in 2_u32.. {
-            if !is_taken(&labels, &free) {
-                break;
-            }
-            free = format!("{stem}_{number}");
-        }
-        labels.push((free, value));
-    }
-    labels
+    given.sort_unstable();
+    let is_last = |at: usize, name: &str| given.get(at + 1).is_none_or(|(next, _)| *next != name);
+    let last = given.iter().enumerate().filter(|(at, (name, _))| is_last(*at, name));
+    last.map(|(_, (name, value))| GivenLabel { name, word: label_word(name), value }).collect()
+}
+
+/// A label's name. Two of the words that label names may be are the text format's own.
+fn label_word(given: &str) -> String {
+    let word = word(given, false);
+    if ["le", "quantile"].contains(&&*word) { format!("exported_{word}") } else { word }
 }
 
 /// What a name was described as, or is taken for.
@@ -147,21 +135,19 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_sorted_and_told_apart() {
-        let given = [("le", "1"), ("b:c", "2"), ("b.c", "3"), ("a", "4"), ("a", "5"), ("b_c_2", "6")];
+    fn labels_are_sorted_and_each_is_there_once() {
+        let given = [("le", "1"), ("b:c", "2"), ("b.c", "3"), ("a", "5"), ("a", "4"), ("", "6")];
         let key = Key::from_parts("name", &given);
         let labels = labels(&key);
-        let labels: Vec<_> = labels.iter().map(|(name, value)| (&**name, *value)).collect();
-        assert_eq!(
-            labels,
-            [("a", "5"), ("b_c", "3"), ("b_c_2", "2"), ("b_c_2_2", "6"), ("exported_le", "1")]
-        );
-    }
-
-    #[test]
-    fn labels_of_nothing_are_told_apart() {
-        let key = Key::from_parts("name", &[("", "1"), ("{", "2")]);
-        assert_eq!(labels(&key), [("_".to_owned(), "1"), ("_2".to_owned(), "2")]);
+        let labels: Vec<_> = labels.iter().map(|label| (label.name, &*label.word, label.value)).collect();
+        let expected = [
+            ("", "_", "6"),
+            ("a", "a", "5"),
+            ("b.c", "b_c", "3"),
+            ("b:c", "b_c", "2"),
+            ("le", "exported_le", "1"),
+        ];
+        assert_eq!(labels, expected);
     }
 
     #[test]
@@ -184,16 +170,19 @@ mod tests {
         ) {
             let key = Key::from_parts(name, &labels);
             let labels = super::labels(&key);
-            let names: Vec<&str> = labels.iter().map(|(name, _)| &**name).collect();
             let definition = Definition::new(key.name(), None, "");
-            let made = crate::series::Descriptor::new(
-                (&metric_name(key.name()), ""),
-                (MetricKind::Histogram, definition.unit),
-                &names,
-                definition.shape(MetricKind::Histogram),
-                std::panic::Location::caller(),
-            );
-            prop_assert!(made.is_ok(), "{:?}", made);
+            // One at a time: words that are equal are told apart where they are used.
+            let words = labels.iter().map(|label| vec![&*label.word]).chain([vec![]]);
+            for words in words {
+                let made = crate::series::Descriptor::new(
+                    (&metric_name(key.name()), ""),
+                    (MetricKind::Histogram, definition.unit),
+                    &words,
+                    definition.shape(MetricKind::Histogram),
+                    std::panic::Location::caller(),
+                );
+                prop_assert!(made.is_ok(), "{:?}", made);
+            }
         }
     }
 }

@@ -180,21 +180,14 @@ impl<H: Clone> Shelf<H> {
         let name = metric_name(key.name());
         let definition = self.definitions.get(key.name()).map(|there| there.definition.clone());
         let definition = definition.unwrap_or_else(|| Definition::new(&name, None, ""));
-        let labels = labels(key);
-        let names: Vec<&str> = labels.iter().map(|(name, _)| &**name).collect();
-        let values: Vec<&str> = labels.iter().map(|(_, value)| *value).collect();
         let wanted = Descriptor::new(
             (&name, &definition.help),
             (self.kind, definition.unit),
-            &names,
+            &[], // they depend on those in use
             definition.shape(self.kind),
             Location::caller(),
         )?;
-        let (series, metric) = registry.series_of_set(wanted, &values)?;
-        let is_own = labels.len() == series.identity.labels.len()
-            && labels
-                .iter()
-                .all(|(name, value)| series.identity.labels().any(|label| label == (&**name, *value)));
+        let (series, overflowing) = registry.series_of_set(wanted, key.name(), &labels(key))?;
         let is_known = self.definitions.contains_key(key.name());
         if is_known || (self.definitions.len() < DEFINITIONS_MAX && key.name().len() <= DEFINED_MAX) {
             if !is_known {
@@ -202,7 +195,7 @@ impl<H: Clone> Shelf<H> {
             }
             self.definitions.insert(key.name().to_owned(), Described { definition, is_used: true });
         }
-        Ok((series, (!is_own).then_some(metric)))
+        Ok((series, overflowing))
     }
 
     fn refuse(&self, registry: &Registry, key: &Key, error: RegisterError) {

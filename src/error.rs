@@ -181,7 +181,9 @@ pub enum SnapshotError {
         /// The deadline.
         after: Duration,
     },
-    /// The aggregator failed on the request, again and again: what it could not fold is counted as corrupt.
+    /// The aggregator failed on the request, again and again, or has ended other than by a shutdown. What it could not
+    /// fold is counted as corrupt; what is recorded after its end, as
+    /// [`AfterShutdown`](crate::Reason::AfterShutdown).
     Ended,
     /// The caller is a thread of tellane itself, which would wait for itself.
     OwnThread,
@@ -193,7 +195,9 @@ impl fmt::Display for SnapshotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Deadline { after } => write!(f, "the aggregator did not answer within {after:?}"),
-            Self::Ended => f.write_str("the aggregator failed on the request"),
+            Self::Ended => f.write_str(
+                "the aggregator failed, or has ended without a shutdown; `latest` has its last snapshot",
+            ),
             Self::OwnThread => f.write_str("a thread of tellane cannot wait for tellane"),
             Self::Forked => f.write_str("this process was forked off and has no aggregator"),
         }

@@ -68,6 +68,7 @@ mod sync;
 mod telemetry;
 pub mod testing;
 mod trace;
+mod unwind;
 
 pub use metrics::{
     Counter, CounterBuilder, Family, FixedFamily, Gauge, GaugeBuilder, Handle, Histogram, HistogramBuilder,

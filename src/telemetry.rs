@@ -1,7 +1,7 @@
 //! The front door: build, install, hand out handles, look, shut down. Cold. The only place that wires the rooms.
 
 use crate::aggregate::{
-    Injection, Injector, Pacing, Request, Step, Thresholds, Worker, become_own_thread, is_own_thread,
+    Death, Injection, Injector, Pacing, Request, Step, Thresholds, Worker, become_own_thread, is_own_thread,
 };
 use crate::clock::{Clock, deadline_in, has_passed, left_until};
 use crate::config::Config;
@@ -21,9 +21,9 @@ use crate::stats::Ledger;
 use crate::switch::{Override, State, Transition};
 use crate::sync::{Mutex, fixed};
 use crate::trace::Tracer;
+use crate::unwind::caught;
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded, select};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,6 +79,7 @@ struct Inner {
     mail: Option<Arc<Mail>>,
     /// Disconnected when the worker has ended, and the writer of the logs.
     ended: Receiver<()>,
+    death: Death,
 }
 
 /// Collects what an instance is made of; see [`Telemetry::builder`].
@@ -221,6 +222,8 @@ impl Builder {
             requests: asked,
             answers,
             ended: alive,
+            death: Death::default(),
+            injector: self.injector,
             pacing: Pacing {
                 shortest: config.shortest_sleep,
                 longest: config.longest_sleep,
@@ -243,9 +246,10 @@ impl Builder {
             let writer = Writer { inbox, sinks: self.sinks, registry: Arc::clone(&registry) };
             write_logs(writer, Arc::clone(&latest), worker.ended.clone()).map_err(StartError::Thread)?;
         }
+        let death = Arc::clone(&worker.death);
         worker.spawn().map_err(StartError::Thread)?;
         enlist(&registry);
-        let inner = Inner { registry, config, step, latest, requests, answering, mail, ended };
+        let inner = Inner { registry, config, step, latest, requests, answering, mail, ended, death };
         Ok(Telemetry(Arc::new(inner), None))
     }
 
@@ -593,7 +597,7 @@ impl Telemetry {
             let mut step = self.0.step.lock();
             // What producers published while the lanes were being closed. A record that cannot be folded must not
             // come back as the caller's panic; the next call goes on behind it.
-            let _swept = catch_unwind(AssertUnwindSafe(|| aside(|| step.sweep())));
+            let _swept = caught(|| aside(|| step.sweep()));
         }
         directory.ledger()
     }
@@ -674,7 +678,7 @@ impl Inner {
         match self.requests.send_deadline(Request::Snapshot(asker), until) {
             Ok(()) => {}
             Err(SendTimeoutError::Timeout(_)) => return Err(SnapshotError::Deadline { after: deadline }),
-            Err(SendTimeoutError::Disconnected(_)) => return Ok(self.last(until)),
+            Err(SendTimeoutError::Disconnected(_)) => return self.last(until),
         }
         let taken = select! {
             recv(answer) -> taken => taken.ok(),
@@ -689,15 +693,15 @@ impl Inner {
                 Ok(taken)
             }
             // It shut down before it came to this request: the last snapshot is there.
-            None if self.registry.directory.is_closed() => Ok(self.last(until)),
+            None if self.registry.directory.is_closed() => self.last(until),
             None => Err(SnapshotError::Ended),
         }
     }
 
-    /// The snapshot of a pipeline that takes no more of them.
-    fn last(&self, until: std::time::Instant) -> Arc<Snapshot> {
+    /// The last snapshot, after the end; no answer if the end was a fault, and not the shutdown.
+    fn last(&self, until: std::time::Instant) -> Result<Arc<Snapshot>, SnapshotError> {
         self.wait_for_sinks(until);
-        self.latest.load_full()
+        if self.death.get().is_some() { Err(SnapshotError::Ended) } else { Ok(self.latest.load_full()) }
     }
 
     fn has_ended(&self) -> bool {

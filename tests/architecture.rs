@@ -9,10 +9,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const LAYERS: [(&str, u32); 23] = [
+const LAYERS: [(&str, u32); 24] = [
     ("sync", 0),
     ("error", 0),
     ("level", 0),
+    ("unwind", 0),
     ("clock", 1),
     ("stats", 1),
     ("config", 1),

@@ -167,7 +167,10 @@ fn snapshots_of_different_metrics_do_not_merge() {
 fn snapshot_errors_say_what_happened() {
     let deadline = SnapshotError::Deadline { after: Duration::from_millis(5) };
     assert_eq!(deadline.to_string(), "the aggregator did not answer within 5ms");
-    assert_eq!(SnapshotError::Ended.to_string(), "the aggregator failed on the request");
+    assert_eq!(
+        SnapshotError::Ended.to_string(),
+        "the aggregator failed, or has ended without a shutdown; `latest` has its last snapshot"
+    );
     assert_eq!(SnapshotError::OwnThread.to_string(), "a thread of tellane cannot wait for tellane");
     assert_eq!(SnapshotError::Forked.to_string(), "this process was forked off and has no aggregator");
     let texts = [

@@ -19,6 +19,8 @@ pub enum Injection {
     Step,
     /// A span has been read and is about to be folded.
     Span,
+    /// Between two passes, where no panic is expected: one ends the work of the thread.
+    Between,
 }
 
 /// A test's means to make the aggregator panic or stall.

@@ -23,4 +23,4 @@ pub(crate) use fold::Injector;
 pub(crate) use pacing::Pacing;
 pub(crate) use policy::Thresholds;
 pub(crate) use step::Step;
-pub(crate) use worker::{Request, Worker, become_own_thread, is_own_thread};
+pub(crate) use worker::{Death, Request, Worker, become_own_thread, is_own_thread};

@@ -1,5 +1,6 @@
 //! The aggregator's thread: passes, sleeps, answers, and gets up again after a panic.
 
+use super::fold::{Injection, Injector};
 use super::pacing::Pacing;
 use super::policy::{Policy, Thresholds};
 use super::slack;
@@ -7,10 +8,11 @@ use super::step::Step;
 use crate::lane::{Directory, local};
 use crate::snapshot::Snapshot;
 use crate::sync::{Arc, Mutex};
+use crate::unwind::caught;
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// What the worker can be asked for. Requests have a channel of their own and never share the records' path.
@@ -21,6 +23,10 @@ pub(crate) enum Request {
     /// A last snapshot, then the end.
     Shutdown,
 }
+
+/// Set once the worker has given up: what ended it was no request. It is set before the channels are closed, so whoever
+/// finds them closed sees it.
+pub(crate) type Death = Arc<OnceLock<()>>;
 
 /// Everything the worker's thread owns or shares.
 #[derive(Debug)]
@@ -33,6 +39,8 @@ pub(crate) struct Worker {
     pub(crate) answers: Sender<()>,
     /// Closed by its drop: whoever waits for the end sees it, however it came.
     pub(crate) ended: Sender<()>,
+    pub(crate) death: Death,
+    pub(crate) injector: Injector,
     pub(crate) pacing: Pacing,
     pub(crate) flush_interval: Duration,
     pub(crate) thresholds: Thresholds,
@@ -64,7 +72,20 @@ impl Worker {
     }
 
     fn run(mut self) {
-        self.work();
+        // A panic in a pass is forgiven inside of `work`. One outside is a fault of tellane's own; it is forgiven as
+        // often, then the instance ends as if by a shutdown, but for its answers.
+        let has_worked = (0..=self.thresholds.restarts_max).any(|_| {
+            let worked = caught(|| self.work()).is_some();
+            if !worked {
+                self.step.lock().restarts += 1;
+            }
+            worked
+        });
+        if !has_worked {
+            let _first = self.death.set(());
+            Policy::new(self.thresholds).after_panic(&self.directory, u32::MAX);
+            let _flushed = caught(|| self.answer(Request::Shutdown));
+        }
         // The writer of the logs ends when it has written what it has, and with it the instance.
         self.step.lock().close_logs();
         // Who sees the end must find the requests closed. After a panic it does too: fields drop in their order.
@@ -108,6 +129,7 @@ impl Worker {
                 self.answer(Request::Shutdown);
                 return;
             }
+            self.injector.visit(Injection::Between);
             match self.requests.recv_timeout(sleep) {
                 Ok(request) => {
                     let end = matches!(request, Request::Shutdown);
@@ -126,7 +148,7 @@ impl Worker {
     }
 
     fn pass(&mut self, policy: &mut Policy, flush: bool) -> Result<Duration, ()> {
-        let worked = catch_unwind(AssertUnwindSafe(|| {
+        let worked = caught(|| {
             let mut step = self.step.lock();
             let found = step.run();
             if flush {
@@ -135,8 +157,8 @@ impl Worker {
             policy.after_step(&self.directory, || step.bytes());
             step.keep_up();
             found
-        }));
-        worked.map(|found| self.pacing.next(found.fill_permille)).map_err(drop)
+        });
+        worked.map(|found| self.pacing.next(found.fill_permille)).ok_or(())
     }
 
     fn answer(&self, request: Request) {
@@ -171,11 +193,11 @@ impl Worker {
     fn try_hard<R>(&self, act: impl Fn(&mut Step) -> R) -> Option<R> {
         (0..=self.thresholds.restarts_max).find_map(|_| {
             let mut step = self.step.lock();
-            let done = catch_unwind(AssertUnwindSafe(|| act(&mut step)));
-            if done.is_err() {
+            let done = caught(|| act(&mut step));
+            if done.is_none() {
                 step.restarts += 1;
             }
-            done.ok()
+            done
         })
     }
 }

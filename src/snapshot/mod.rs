@@ -23,7 +23,7 @@ pub use decisions::Decisions;
 pub use distribution::HistogramView;
 pub use events::{Exemplar, SpanEvent, SpanLink};
 pub use log::LogRecord;
-pub(crate) use log::{Inbox, LogBatch, Mail, Outbox, outbox, read_logs};
+pub(crate) use log::{Inbox, LogBatch, Mail, Outbox, Parcel, outbox, read_logs};
 pub use saved::ReadError;
 pub use span::FinishedSpan;
 pub(crate) use span::{EncodedTrace, Names, SpanBatch};

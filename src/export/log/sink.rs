@@ -4,9 +4,9 @@ use super::file::{RotatingFile, Rotation};
 use super::format::Format;
 use crate::snapshot::LogRecord;
 use crate::sync::{Arc, Mutex};
+use crate::unwind::caught;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 /// Bytes that are written in one go, or one record more.
@@ -168,8 +168,8 @@ impl Sink {
             To::Lines(lines) => {
                 let before = taken.to_vec();
                 // A writer that panics must not take the others along.
-                let written = catch_unwind(AssertUnwindSafe(|| lines.take(records, taken)));
-                if written.is_err() {
+                let written = caught(|| lines.take(records, taken));
+                if written.is_none() {
                     lines.torn = true;
                     taken.fill(false);
                 }

@@ -3,8 +3,9 @@
 
 use super::sink::Sink;
 use crate::series::Registry;
-use crate::snapshot::{Inbox, read_logs};
+use crate::snapshot::{Inbox, Parcel, read_logs};
 use crate::sync::Arc;
+use crate::unwind::caught;
 
 /// What the thread owns.
 #[derive(Debug)]
@@ -18,14 +19,23 @@ impl Writer {
     /// Runs until the other end is gone and everything is written.
     pub(crate) fn run(mut self) {
         while let Some(mut parcel) = self.inbox.next() {
-            let records: Vec<_> = read_logs(&parcel.batch, &self.registry).collect();
-            let mut taken: Vec<bool> = records.iter().map(Option::is_some).collect();
-            parcel.corrupt =
-                parcel.batch.records.saturating_sub(taken.iter().filter(|read| **read).count() as u64);
-            for sink in &mut self.sinks {
-                sink.take(&records, &mut taken);
-            }
-            parcel.written = taken.iter().filter(|taken| **taken).count() as u64;
+            // A fault costs this batch, which counts its records as lost when it is dropped, and not the thread.
+            let _written = caught(|| self.write(&mut parcel));
         }
+        // One by one: a writer of the program's may panic when it is dropped, and two such panics at once abort.
+        for sink in self.sinks {
+            let _dropped = caught(|| drop(sink));
+        }
+    }
+
+    fn write(&mut self, parcel: &mut Parcel) {
+        let records: Vec<_> = read_logs(&parcel.batch, &self.registry).collect();
+        let mut taken: Vec<bool> = records.iter().map(Option::is_some).collect();
+        parcel.corrupt =
+            parcel.batch.records.saturating_sub(taken.iter().filter(|read| **read).count() as u64);
+        for sink in &mut self.sinks {
+            sink.take(&records, &mut taken);
+        }
+        parcel.written = taken.iter().filter(|taken| **taken).count() as u64;
     }
 }

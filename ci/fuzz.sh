@@ -11,7 +11,8 @@ cd "$(dirname "$0")/.."
 seconds=${1:-20}
 patience=120 # seconds for a planted bug; each takes a few at most
 unset TELLANE_PLANT
-checks=(decode:TrustLength round_trip:CutWide ring_vs_vecdeque:RoomOffByOne ring_vs_vecdeque:NoWrap propagation:LaxHex)
+checks=(decode:TrustLength round_trip:CutWide ring_vs_vecdeque:RoomOffByOne ring_vs_vecdeque:NoWrap propagation:LaxHex
+    saved:WideColumn)
 
 rustup run nightly rustc --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal
 cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
@@ -47,7 +48,7 @@ for build in clean planted; do
     "$build" build >"$scratch/build" 2>&1 || { cat "$scratch/build"; exit 1; }
 done
 
-for target in decode round_trip ring_vs_vecdeque propagation; do
+for target in decode round_trip ring_vs_vecdeque propagation saved; do
     at=$scratch/clean/$target log=$scratch/$target.log
     mkdir -p "$at/corpus"
     mapfile -t options < <(options "$target" "$at")

@@ -77,9 +77,10 @@ impl RingUnderTest {
 #[cfg(tellane_plant)]
 pub fn plant(name: &str) -> bool {
     use crate::sync::plant::{Bug, plant};
-    let found = [Bug::TrustLength, Bug::CutWide, Bug::RoomOffByOne, Bug::NoWrap, Bug::LaxHex]
-        .into_iter()
-        .find(|bug| format!("{bug:?}") == name);
+    let found =
+        [Bug::TrustLength, Bug::CutWide, Bug::RoomOffByOne, Bug::NoWrap, Bug::LaxHex, Bug::WideColumn]
+            .into_iter()
+            .find(|bug| format!("{bug:?}") == name);
     plant(found);
     found.is_some()
 }

@@ -190,6 +190,8 @@ pub(crate) mod plant {
         OneLook,
         /// A table is closed without its entries being seen.
         RelaxedClose,
+        /// The report's columns are as wide as the longest name.
+        WideColumn,
     }
 
     #[cfg(not(any(tellane_loom, tellane_plant)))]

@@ -5,6 +5,7 @@ use crate::record::SpanKind;
 use crate::series::Unit;
 use crate::snapshot::{Decisions, FinishedSpan, Point, PointValue, Snapshot};
 use crate::stats::Kind;
+use crate::sync::plant::{Bug, planted};
 use std::collections::HashMap;
 use std::fmt::{self, Display, Formatter};
 
@@ -268,7 +269,8 @@ fn grouped(number: u64) -> String {
 
 /// Columns for the names of a section. A name above the cap does not count: it does not widen the rows of the others.
 fn width(heading: &str, names: impl Iterator<Item = impl AsRef<str>>) -> usize {
-    let columns = names.map(|name| name.as_ref().chars().count()).filter(|columns| *columns <= NAME_COLUMNS);
+    let cap = if planted(Bug::WideColumn) { usize::MAX } else { NAME_COLUMNS };
+    let columns = names.map(|name| name.as_ref().chars().count()).filter(|columns| *columns <= cap);
     columns.chain([heading.len()]).max().unwrap_or(0)
 }
 

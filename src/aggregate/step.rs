@@ -217,15 +217,16 @@ impl Step {
     /// Drains a lane whose thread is gone and that no other thread will have; returns its reader's index. The lane may
     /// have come and gone since the last roll call. It joined before it became idle, so a roll call now meets it.
     fn last_look(&mut self, lane: &Lane) -> Option<usize> {
-        if !planted(Bug::UnmetLane) {
-            self.meet_lanes(&self.directory());
-        }
+        let was_met = lane.reader.load(Ordering::Relaxed) != Lane::UNMET;
+        self.meet_lanes(&self.directory());
         let at = lane.reader.load(Ordering::Relaxed);
         if at == Lane::UNMET {
-            return None;
+            return None; // never: it joined
         }
-        self.drain(at);
-        self.take_spill(at);
+        if !planted(Bug::NoRedrain) && (was_met || !planted(Bug::UnmetLane)) {
+            self.drain(at);
+            self.take_spill(at);
+        }
         Some(at)
     }
 

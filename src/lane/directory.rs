@@ -274,9 +274,7 @@ impl Directory {
     pub(crate) fn retire(&self, last_look: impl FnOnce(&Arc<Lane>)) -> bool {
         let Some(surplus) = self.surplus() else { return false };
         let lane = &surplus.lane;
-        if !planted(Bug::NoRedrain) {
-            last_look(lane);
-        }
+        last_look(lane);
         let mut counts = vec![0; self.shared_cells.count()];
         lane.cells.add_to(0, &mut counts);
         self.roster(|roster| {

@@ -285,14 +285,9 @@ impl Builder {
             return Err(StartError::AlreadyInstalled);
         }
         let Telemetry(inner, _) = self.start()?;
-        // One step for both: of several installs at once, the instance that statics record into is the one kept here,
-        // and whoever is refused finds it.
-        let installed = INSTALLED.get_or_init(|| {
-            let is_first = install_global(&inner.registry);
-            debug_assert!(is_first, "only `install` makes an instance the global one");
-            Arc::clone(&inner)
-        });
-        if !Arc::ptr_eq(installed, &inner) {
+        // Kept before statics can find it: from the first record on, no drop ends the instance.
+        INSTALLED.get_or_init(|| Arc::clone(&inner));
+        if !install_global(&inner.registry) {
             return Err(StartError::AlreadyInstalled);
         }
         let flush = Arc::new(FlushOnDrop(Arc::clone(&inner)));

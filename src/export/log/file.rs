@@ -153,8 +153,9 @@ impl RotatingFile {
     }
 }
 
-/// Files that one write may meet at its path, one after the other.
-const ROUNDS: usize = 16;
+/// Files that one write may meet at its path, one after the other. Many, since another process that writes a burst into
+/// small files begins some twenty of them while this one sleeps once.
+const ROUNDS: usize = 1_000;
 
 /// The name of an old file.
 fn old(base: &Path, number: u32) -> PathBuf {

@@ -2,11 +2,13 @@
 //! lock must not stop the logs.
 
 use std::fs::{File, TryLockError};
-use std::thread::sleep;
+use std::thread::{sleep, yield_now};
 use std::time::Duration;
 
-/// Attempts of one wait, a millisecond apart. A holder needs the lock for one write.
-const ATTEMPTS: u32 = 1_000;
+/// Attempts of one wait: the first ones at once, since a holder needs the lock for one write of some microseconds, the
+/// others a millisecond apart.
+const ATTEMPTS: u32 = 1_100;
+const AT_ONCE: u32 = 100;
 const BETWEEN: Duration = Duration::from_millis(1);
 
 /// An exclusive advisory lock (`flock` on Unix), held during one write.
@@ -23,8 +25,10 @@ impl Lock {
     pub(super) fn wait_for(&mut self, file: &File) -> bool {
         let attempts = if self.gave_up { 1 } else { ATTEMPTS };
         for attempt in 0..attempts {
-            if attempt > 0 {
-                sleep(BETWEEN);
+            match attempt {
+                0 => {}
+                1..AT_ONCE => yield_now(),
+                _ => sleep(BETWEEN),
             }
             if !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
                 self.gave_up = false;

@@ -144,6 +144,8 @@ pub(crate) mod plant {
         NoRedrain,
         /// A spilled sample is added to its slot's sum before it is in its bucket.
         LateBucket,
+        /// A slot can be walked to before its divided buckets are marked.
+        LateMark,
         /// A lane that comes and goes between two roll calls is retired unread.
         UnmetLane,
         /// A new lane is published to the aggregator without synchronisation.

@@ -6,7 +6,7 @@
 use crate::lane::{Directory, Distribution, Slot, Spill};
 use crate::record::{self, layout};
 use crate::snapshot::{Exemplar, HistogramView};
-use crate::stats::Layout;
+use crate::stats::{Layout, Splits, is_mark};
 use std::array;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,8 @@ struct Histogram {
     count: u64,
     min: u64,
     max: u64,
-    buckets: Vec<u64>,
+    /// The buckets' counts, or marks, and behind them the parts of divided buckets.
+    counts: Vec<u64>,
     /// That of `to`: one load less to wait for.
     layout: Layout,
     to: Arc<Distribution>,
@@ -36,7 +37,7 @@ struct Histogram {
     exemplified: bool,
     /// What of the series' shared counts has been taken over. Elsewhere: what is changed by each sample lies closer
     /// together.
-    shared: Box<[u64; 65]>,
+    shared: Box<[u64]>,
     shared_sum: u128,
     /// Samples with the spans they were recorded in: the two latest of each power of two.
     exemplars: BTreeMap<u32, [Option<Example>; 2]>,
@@ -65,13 +66,13 @@ impl Histogram {
             count: 0,
             min: u64::MAX,
             max: 0,
-            buckets: vec![0; to.layout.len()],
+            counts: to.splits.empty_counts(0),
             layout: to.layout,
             to: Arc::clone(to),
             p99: (0, u64::MAX),
             view: None,
             exemplified: false,
-            shared: Box::new([0; 65]),
+            shared: vec![0; to.commons.cells()].into(),
             shared_sum: 0,
             exemplars: BTreeMap::new(),
         }
@@ -92,8 +93,13 @@ impl Histogram {
 
     #[inline(always)]
     fn add_at(&mut self, value: u64, index: usize) {
-        if let Some(bucket) = self.buckets.get_mut(index) {
-            *bucket += 1;
+        if let Some(bucket) = self.counts.get_mut(index) {
+            let count = *bucket + 1;
+            if is_mark(count) {
+                count_in_part(&self.to.splits, &mut self.counts, index, value);
+            } else {
+                *bucket = count;
+            }
         }
         self.count += 1;
         // Wrapping like every sum of a spill: a torn one is short by 2^64 until the next look.
@@ -108,15 +114,21 @@ impl Histogram {
     }
 
     /// Counts one-word samples that are all of this series: half of what it takes one by one, since count, sum and
-    /// extremes are changed once.
+    /// extremes are changed once. Histograms without a `DIVIDED` bucket do not look for marks.
     #[inline(never)] // within the fold, where registers are short, it is 13 instructions more a sample, of 44
-    fn add_all(&mut self, block: &[u64]) {
-        let (layout, buckets) = (self.layout, &mut self.buckets[..]);
+    fn add_all<const DIVIDED: bool>(&mut self, block: &[u64]) {
+        let (layout, splits, counts) = (self.layout, &self.to.splits, &mut self.counts[..]);
         let (mut sum, mut min, mut max) = (0, self.min, self.max);
         for word in block {
             let value = (*word >> layout::SAMPLE_SHIFT).min(layout.highest());
-            if let Some(bucket) = buckets.get_mut(layout.index_below_2_53(value)) {
-                *bucket += 1;
+            let index = layout.index_below_2_53(value);
+            if let Some(bucket) = counts.get_mut(index) {
+                let count = *bucket + 1;
+                if DIVIDED && is_mark(count) {
+                    count_in_part(splits, counts, index, value);
+                } else {
+                    *bucket = count;
+                }
             }
             sum += value; // a block's values, of 40 bits each
             min = min.min(value);
@@ -135,11 +147,12 @@ impl Histogram {
         let (at, _) = self.p99;
         if at == 0 || self.count - at > at / 16 {
             let (rank, mut below) = (self.count - self.count / 100, 0);
-            let bucket = self.buckets.iter().position(|count| {
-                below += count;
+            let buckets = &self.counts[..self.layout.len()];
+            let bucket = buckets.iter().position(|word| {
+                below += self.to.splits.count(&self.counts, *word);
                 below >= rank
             });
-            self.p99 = (self.count, self.layout.highest_in(bucket.unwrap_or(self.buckets.len())));
+            self.p99 = (self.count, self.layout.highest_in(bucket.unwrap_or(buckets.len())));
         }
         Some(self.p99.1)
     }
@@ -167,15 +180,22 @@ impl Histogram {
         let mut taken = 0;
         // Of a sample that came before this call the extremes are there; mostly there is none, and nothing to look at.
         let (min, max) = commons.range();
-        for bits in significant_bits(min)..=significant_bits(max) {
-            let more = commons.octave(bits) - self.shared[bits];
+        let cells = if min > max { 0..0 } else { commons.cell_of(min)..commons.cell_of(max) + 1 };
+        for cell in cells {
+            let more = commons.count(cell) - self.shared[cell];
             if more > 0 {
                 let (min, max) = commons.range();
-                let middle = middle_of_octave(bits).clamp(min, max.max(min));
-                if let Some(bucket) = self.buckets.get_mut(self.layout.index(middle)) {
-                    *bucket += more;
+                // Any value between is on the right side of every bound.
+                let (least, greatest) = commons.range_of(cell);
+                let (least, greatest) = (least.max(min), greatest.min(max));
+                let middle = least + greatest.saturating_sub(least) / 2;
+                let index = self.layout.index(middle);
+                let word = self.counts.get(index).copied().unwrap_or_default();
+                let at = if is_mark(word) { self.to.splits.part_of(word, middle) } else { index };
+                if let Some(count) = self.counts.get_mut(at) {
+                    *count += more;
                 }
-                self.shared[bits] += more;
+                self.shared[cell] += more;
                 taken += more;
             }
         }
@@ -201,8 +221,8 @@ impl Histogram {
         }
         let range = (self.min, self.max);
         let view = match last {
-            Some(last) => last.renewed(&self.buckets, self.count, self.sum, range),
-            None => HistogramView::new(self.layout, scale, &self.buckets, self.sum, range),
+            Some(last) => last.renewed(&self.counts, self.count, self.sum, range),
+            None => HistogramView::new(self.layout, scale, &self.to.splits, &self.counts, self.sum, range),
         };
         debug_assert_eq!(view.count, self.count, "a bucket outside of the extremes");
         let examples = self.exemplars.values().flatten().flatten().map(|example| {
@@ -215,16 +235,13 @@ impl Histogram {
     }
 }
 
-fn significant_bits(value: u64) -> usize {
-    64 - value.leading_zeros() as usize
-}
-
-/// A value of so many significant bits, in the middle.
-fn middle_of_octave(bits: usize) -> u64 {
-    match bits {
-        0 => 0,
-        1 => 1,
-        bits => 3 << (bits - 2),
+/// Counts a value in the part of its bucket, which is marked.
+#[cold]
+#[inline(never)]
+fn count_in_part(splits: &Splits, counts: &mut [u64], bucket: usize, value: u64) {
+    let part = counts.get(bucket).map(|mark| splits.part_of(*mark, value));
+    if let Some(count) = part.and_then(|part| counts.get_mut(part)) {
+        *count += 1;
     }
 }
 
@@ -241,7 +258,7 @@ impl Histograms {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.all.iter().map(|histogram| size_of::<Histogram>() + 8 * histogram.buckets.len()).sum()
+        self.all.iter().map(|histogram| size_of::<Histogram>() + 8 * histogram.counts.len()).sum()
     }
 
     /// Counts a value; `false` if there is no such histogram.
@@ -284,7 +301,11 @@ impl Histograms {
             && layout::sample_base_of(first ^ last) == 0 // mostly says already that there are several series
             && layout::sample_base_of(block.iter().fold(0, |others, word| others | (word ^ first))) == 0
         {
-            histogram.add_all(block);
+            if histogram.to.splits.is_empty() {
+                histogram.add_all::<false>(block);
+            } else {
+                histogram.add_all::<true>(block);
+            }
             return block.len();
         }
         // A sample between two spans is not worth a call.
@@ -392,7 +413,7 @@ pub(super) struct SpillSeen(Vec<SlotSeen>);
 struct SlotSeen {
     sign: (u128, u64),
     sum: u128,
-    buckets: Vec<u64>,
+    counts: Vec<u64>,
 }
 
 impl SlotSeen {
@@ -402,18 +423,21 @@ impl SlotSeen {
             return 0;
         }
         self.sign = sign;
-        let buckets = slot.buckets();
-        self.buckets.resize(buckets.len(), 0);
+        let counts = slot.counts();
+        if self.counts.is_empty() {
+            // With the marks that the slot has, which so never differ.
+            self.counts = histogram.to.splits.empty_counts(counts.len());
+        }
         let mut more = 0;
-        for ((now, seen), total) in buckets.zip(&mut self.buckets).zip(&mut histogram.buckets) {
+        for ((now, seen), total) in counts.zip(&mut self.counts).zip(&mut histogram.counts) {
             let difference = now - *seen;
             *total += difference;
             *seen = now;
             more += difference;
         }
         histogram.count += more;
-        // After the buckets: the extremes cover what the buckets showed. The sum may lack samples that are being
-        // counted meanwhile, or have more of them; then the sign is another at the next look.
+        // After the counts: the extremes cover what they showed. The sum may lack samples that are being counted
+        // meanwhile, or have more of them; then the sign is another at the next look.
         let sum = slot.sum();
         histogram.sum = histogram.sum.wrapping_add(sum.wrapping_sub(self.sum));
         self.sum = sum;

@@ -4,7 +4,7 @@
 use super::{Consumer, Directory, Distribution, Lane, Limits, Mode, Ring};
 use crate::clock::Clock;
 use crate::model::check;
-use crate::stats::{Kind, Layout, Tally};
+use crate::stats::{Bounds, Kind, Layout, Tally};
 use crate::sync::plant::Bug;
 use crate::sync::{Arc, AtomicU64, Ordering, OwnCopy};
 use ::loom::thread;
@@ -221,7 +221,8 @@ fn off_is_not_overlooked() {
     check("nothing near when off", 10, &[Bug::BlindKeep], || {
         let limits = Limits { ring_words: 2, spill_words: 16, first_cells: 0, lanes: 1, idle: 1 };
         let lane = Lane::new(&limits, Mode::On);
-        let sizes = Arc::new(Distribution::new(1, 0, Layout::new(1, 2)));
+        let bounds = Bounds::new(Layout::new(1, 2), &[], 1.0);
+        let sizes = Arc::new(Distribution::new(1, 0, Layout::new(1, 2), &bounds));
         let (their_lane, theirs) = (Arc::clone(&lane), Arc::clone(&sizes));
         let producer =
             thread::spawn(move || assert!(their_lane.count_in_place(&theirs, 1), "there is a slot"));

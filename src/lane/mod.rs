@@ -22,7 +22,7 @@ pub(crate) use ring::{Consumer, Gate, Mode, Ring};
 pub(crate) use spill::{Commons, Near, Slot, Spill};
 
 use crate::record;
-use crate::stats::{Layout, Tally};
+use crate::stats::{Bounds, Layout, Splits, Tally};
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{Arc, AtomicUsize, Ordering, fence};
 use cells::Cells;
@@ -142,18 +142,21 @@ pub(crate) struct Distribution {
     /// The greatest value that needs no second look: it fits one word and is not above the highest trackable.
     pub(crate) plain_max: u64,
     pub(crate) layout: Layout,
+    /// The bounds that divide buckets. Read only for a sample in a divided bucket, so outside of the line.
+    pub(crate) splits: Arc<Splits>,
     pub(crate) commons: Commons,
 }
 
 impl Distribution {
-    pub(crate) fn new(instance: u32, series: u32, layout: Layout) -> Self {
+    pub(crate) fn new(instance: u32, series: u32, layout: Layout, bounds: &Bounds) -> Self {
         Self {
             base: Key::new(instance, 0).0,
             key: Key::new(instance, series),
             word: record::layout::sample_base(series),
             plain_max: layout.highest().min(record::layout::SAMPLE_MAX),
             layout,
-            commons: Commons::default(),
+            splits: Arc::clone(&bounds.splits),
+            commons: Commons::new(&bounds.cuts),
         }
     }
 

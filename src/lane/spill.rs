@@ -5,10 +5,11 @@
 //! it is near ([`Near`]): counting here costs less than the way through the ring and the aggregator together.
 //! The lane carves slots out of one block that was set aside when it was made, without allocating; when the
 //! block is used up, samples fall back to their series' [`Commons`], which keeps count, sum, minimum and
-//! maximum exact and of the bucket only the power of two.
+//! maximum exact and of the bucket only the power of two, and the side of each declared bound.
 //!
 //! A slot has one writer, and its counts only grow: the aggregator takes the difference to what it saw last. Nothing
-//! counts the samples but the buckets, so a count that differs from their sum cannot be.
+//! counts the samples but the buckets, so a count that differs from their sum cannot be. The word of a bucket that a
+//! declared bound divides is a mark, which leads to its parts (`stats::splits`).
 
 mod near;
 
@@ -16,9 +17,9 @@ use near::Counts;
 pub(crate) use near::Near;
 
 use super::{Distribution, Key};
-use crate::stats::Layout;
+use crate::stats::is_mark;
 use crate::sync::plant::{Bug, planted};
-use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering, own, zeroed_words};
+use crate::sync::{Arc, AtomicU32, AtomicU64, AtomicUsize, Ordering, own, zeroed_words};
 
 /// Entries of the table from series to slot, a power of two; more series than half of that spill to the commons.
 #[cfg(not(tellane_loom))]
@@ -52,21 +53,33 @@ pub(crate) struct Spill {
     used: AtomicUsize,
 }
 
+/// Counts a value in a bucket that is not divided, if it lies between the extremes so far. All else is `unusual`, in tail
+/// position: no register need be saved on the way here.
 #[inline(always)]
-fn count_at(head: &[AtomicU64; HEAD], bucket: &AtomicU64, value: u64) -> bool {
+fn count_at(
+    head: &[AtomicU64; HEAD],
+    bucket: &AtomicU64,
+    value: u64,
+    unusual: impl FnOnce() -> bool,
+) -> bool {
     if value.wrapping_sub(own(&head[MIN])) > own(&head[SPREAD]) {
-        return count_beyond(head, bucket, value); // in tail position: no register need be saved on the way here
+        return unusual();
     }
-    count_within(head, bucket, value);
+    let count = own(bucket).wrapping_add(1);
+    if is_mark(count) {
+        return unusual();
+    }
+    count_within(head, bucket, count, value);
     true
 }
 
+/// Stores a bucket's new count, and adds the value to its sum.
 #[inline(always)]
-fn count_within(head: &[AtomicU64; HEAD], bucket: &AtomicU64, value: u64) {
-    // Release pairs with the Acquire of `Slot::buckets`: who sees the sample sees the extremes that cover it.
-    let count = || bucket.store(bucket.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+fn count_within(head: &[AtomicU64; HEAD], bucket: &AtomicU64, count: u64, value: u64) {
+    // Release pairs with the Acquire of `Slot::counts`: who sees the sample sees the extremes that cover it.
+    let store_count = || bucket.store(count, Ordering::Release);
     if !planted(Bug::LateBucket) {
-        count();
+        store_count();
     }
     // After the bucket, and Release pairs with the Acquire of `Slot::sum`: a sum that has been seen has no sample
     // outstanding, or the aggregator would take the slot for unchanged when the sample comes.
@@ -77,20 +90,24 @@ fn count_within(head: &[AtomicU64; HEAD], bucket: &AtomicU64, value: u64) {
         head[CARRY].store(head[CARRY].load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
     if planted(Bug::LateBucket) {
-        count();
+        store_count();
     }
 }
 
-/// A value below the least or above the greatest so far.
-#[cold]
-#[inline(never)]
-fn count_beyond(head: &[AtomicU64; HEAD], bucket: &AtomicU64, value: u64) -> bool {
-    let min = head[MIN].load(Ordering::Relaxed).min(value);
-    let max = head[MAX].load(Ordering::Relaxed).max(value);
+/// A value below the least or above the greatest so far, or in a divided bucket; `false` if the slot is not that of `to`.
+/// `slot` is one slot, or begins with it.
+fn count_unusual(slot: &[AtomicU64], to: &Distribution, value: u64) -> bool {
+    let Some((head, counts)) = slot.split_first_chunk::<HEAD>() else { return false };
+    let Some(bucket) = counts.get(to.layout.index(value)) else { return false };
+    let word = own(bucket);
+    let part = if is_mark(word) { counts.get(to.splits.part_of(word, value)) } else { Some(bucket) };
+    let Some(part) = part else { return false };
+    let min = own(&head[MIN]).min(value);
+    let max = own(&head[MAX]).max(value);
     head[MIN].store(min, Ordering::Relaxed);
     head[MAX].store(max, Ordering::Relaxed);
     head[SPREAD].store(max - min, Ordering::Relaxed);
-    count_within(head, bucket, value);
+    count_within(head, part, own(part).wrapping_add(1), value);
     true
 }
 
@@ -111,11 +128,9 @@ impl Spill {
 
     /// Counts a value, at most the layout's highest; `None` if there is no slot to be had. Owner only.
     pub(crate) fn add(&self, to: &Distribution, value: u64) -> Option<Counts<'_>> {
-        let start = self.find(to.key).or_else(|| self.carve(to.key, to.layout, value))?;
+        let start = self.find(to.key).or_else(|| self.carve(to, value))?;
         let slot = self.words.get(start..)?;
-        let (head, buckets) = slot.split_first_chunk::<HEAD>()?;
-        count_at(head, buckets.get(to.layout.index(value))?, value);
-        Some(Counts::of(slot))
+        count_unusual(slot, to, value).then(|| Counts::of(slot))
     }
 
     fn find(&self, key: Key) -> Option<usize> {
@@ -132,31 +147,42 @@ impl Spill {
 
     /// A slot for a series that has none yet, whose first value this is. The table is never filled: probing must end.
     #[cold]
-    fn carve(&self, key: Key, layout: Layout, first: u64) -> Option<usize> {
+    fn carve(&self, to: &Distribution, first: u64) -> Option<usize> {
+        let key = to.key;
         let start = self.used.load(Ordering::Relaxed); // written by this thread only
-        let len = (HEAD + layout.len()).next_multiple_of(HEAD);
+        let len = (HEAD + to.splits.words()).next_multiple_of(HEAD);
         let slot = self.words.get(start..start + len)?;
         let taken = self.table.iter().filter(|entry| entry.load(Ordering::Relaxed) != 0).count();
         if taken >= TABLE / 2 {
             return None;
         }
+        let mark_buckets = || {
+            to.splits.marks().for_each(|(bucket, mark)| slot[HEAD + bucket].store(mark, Ordering::Relaxed));
+        };
         slot[KEY].store(key.0, Ordering::Relaxed);
         slot[LEN].store(len as u64, Ordering::Relaxed);
         slot[MIN].store(first, Ordering::Relaxed);
         slot[MAX].store(first, Ordering::Relaxed);
+        if !planted(Bug::LateMark) {
+            mark_buckets();
+        }
         let mut at = key.index() as usize;
         while self.table[at & (TABLE - 1)].load(Ordering::Relaxed) != 0 {
             at += 1;
         }
         self.table[at & (TABLE - 1)].store(start as u32 + 1, Ordering::Relaxed);
-        // Release pairs with the Acquire of `slots`: the slot's head is written before it can be walked to.
+        // Release pairs with the Acquire of `slots`: the slot's head and marks are written before it can be walked to. So
+        // no reader takes a mark for a count, or finds a bucket that becomes one.
         self.used.store(start + len, Ordering::Release);
+        if planted(Bug::LateMark) {
+            mark_buckets();
+        }
         Some(start)
     }
 
     /// Samples counted here so far. Any thread.
     pub(crate) fn samples(&self) -> u64 {
-        self.slots().map(|slot| slot.buckets().sum::<u64>()).sum()
+        self.slots().map(|slot| slot.counts().filter(|word| !is_mark(*word)).sum::<u64>()).sum()
     }
 
     /// The slots, oldest first. Aggregator only.
@@ -204,36 +230,37 @@ impl Slot<'_> {
         })
     }
 
-    /// The bucket counts so far.
-    pub(crate) fn buckets(&self) -> impl ExactSizeIterator<Item = u64> {
-        self.words[HEAD..].iter().map(|bucket| bucket.load(Ordering::Acquire)) // pairs with `count_within`
+    /// The counts so far, marks included.
+    pub(crate) fn counts(&self) -> impl ExactSizeIterator<Item = u64> {
+        self.words[HEAD..].iter().map(|count| count.load(Ordering::Acquire)) // pairs with `count_within`
     }
 }
 
 /// One series' counts from all threads that could not count it in a lane. Exact but for the bucket. Cold, shared.
 #[derive(Debug)]
 pub(crate) struct Commons {
-    /// Samples by power of two: entry `n` counts the values with `n` significant bits.
-    pub(crate) octaves: [AtomicU64; 65],
+    /// The upper end of each cell, increasing: no power of two and no declared bound lies within one.
+    cuts: Arc<[u64]>,
+    cells: Box<[AtomicU64]>,
     sum: AtomicU64,
     carry: AtomicU64,
     min: AtomicU64,
     max: AtomicU64,
 }
 
-impl Default for Commons {
-    fn default() -> Self {
+impl Commons {
+    /// The last cut is the greatest number of all.
+    pub(crate) fn new(cuts: &Arc<[u64]>) -> Self {
         Self {
-            octaves: std::array::from_fn(|_| AtomicU64::new(0)),
+            cuts: Arc::clone(cuts),
+            cells: cuts.iter().map(|_| AtomicU64::new(0)).collect(),
             sum: AtomicU64::new(0),
             carry: AtomicU64::new(0),
             min: AtomicU64::new(u64::MAX),
             max: AtomicU64::new(0),
         }
     }
-}
 
-impl Commons {
     #[cold]
     pub(crate) fn add(&self, value: u64) {
         if self.sum.fetch_add(value, Ordering::Relaxed).checked_add(value).is_none() {
@@ -241,12 +268,29 @@ impl Commons {
         }
         self.min.fetch_min(value, Ordering::Relaxed);
         self.max.fetch_max(value, Ordering::Relaxed);
-        // Release pairs with the Acquire of `octave`: whoever counts the sample sees its minimum and maximum.
-        self.octaves[64 - value.leading_zeros() as usize].fetch_add(1, Ordering::Release);
+        // Release pairs with the Acquire of `count`: whoever counts the sample sees its minimum and maximum.
+        self.cells[self.cell_of(value)].fetch_add(1, Ordering::Release);
     }
 
-    pub(crate) fn octave(&self, bits: usize) -> u64 {
-        self.octaves[bits].load(Ordering::Acquire)
+    /// How many cells there are.
+    pub(crate) fn cells(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// The cell that a value is counted in.
+    pub(crate) fn cell_of(&self, value: u64) -> usize {
+        self.cuts.partition_point(|cut| *cut < value)
+    }
+
+    /// The least and the greatest value of a cell.
+    pub(crate) fn range_of(&self, cell: usize) -> (u64, u64) {
+        let below = cell.checked_sub(1).and_then(|below| self.cuts.get(below));
+        let greatest = self.cuts.get(cell).copied().unwrap_or(u64::MAX);
+        (below.map_or(0, |cut| cut + 1), greatest)
+    }
+
+    pub(crate) fn count(&self, cell: usize) -> u64 {
+        self.cells[cell].load(Ordering::Acquire)
     }
 
     pub(crate) fn range(&self) -> (u64, u64) {
@@ -262,9 +306,15 @@ impl Commons {
 #[cfg(all(test, not(tellane_loom)))]
 mod tests {
     use super::*;
+    use crate::stats::{Bounds, Layout};
 
     fn series(number: u32, digits: u8, highest: u64) -> Distribution {
-        Distribution::new(1, number, Layout::new(digits, highest))
+        bounded(number, digits, highest, &[])
+    }
+
+    fn bounded(number: u32, digits: u8, highest: u64, bounds: &[f64]) -> Distribution {
+        let layout = Layout::new(digits, highest);
+        Distribution::new(1, number, layout, &Bounds::new(layout, bounds, 1.0))
     }
 
     #[test]
@@ -293,11 +343,11 @@ mod tests {
         let slots: Vec<_> = spill.slots().collect();
         assert_eq!(slots.iter().map(Slot::series).collect::<Vec<_>>(), [9, 9 + TABLE as u32]);
         let slot = slots[0];
-        assert_eq!(slot.buckets().sum::<u64>(), 7);
+        assert_eq!(slot.counts().sum::<u64>(), 7);
         assert_eq!(spill.samples(), 9);
         assert_eq!(slot.sum(), values.iter().map(|value| u128::from(*value)).sum());
         assert_eq!(slot.range(), (0, u64::MAX));
-        assert_eq!(slot.buckets().nth(5), Some(2));
+        assert_eq!(slot.counts().nth(5), Some(2));
         assert_eq!(slots[1].range(), (3, 3));
     }
 
@@ -317,7 +367,7 @@ mod tests {
         assert!(spill.add(&small(1), 1).is_some() && spill.add(&small(2), 2).is_some());
         assert!(spill.add(&small(3), 3).is_none());
         assert!(spill.add(&small(2), 2).is_some());
-        let counts: Vec<u64> = spill.slots().map(|slot| slot.buckets().sum()).collect();
+        let counts: Vec<u64> = spill.slots().map(|slot| slot.counts().sum()).collect();
         assert_eq!(counts, [1, 2]);
         let many = Spill::new(1 << 20);
         let kept =
@@ -326,15 +376,39 @@ mod tests {
     }
 
     #[test]
+    fn a_value_in_a_divided_bucket_is_counted_in_its_part() {
+        // Of one digit, 1,000 lies in the bucket from 992 to 1,023, which is divided in three.
+        let spill = Spill::new(20_000);
+        let to = bounded(1, 1, 5_000, &[1_000.0, 1_010.0]);
+        for value in [992, 1_000, 1_001, 1_010, 1_010, 1_011, 1_023] {
+            let near = spill.near.find(to.key).is_some_and(|counts| counts.add(&to, value));
+            if !near {
+                let slot = spill.add(&to, value).expect("there is room");
+                spill.near.keep(&to, slot);
+            }
+        }
+        let slot = spill.slots().next().expect("one was carved");
+        let counts: Vec<u64> = slot.counts().collect();
+        let mark = counts[to.layout.index(1_000)];
+        assert!(is_mark(mark) && counts.iter().filter(|word| is_mark(**word)).count() == 1);
+        assert_eq!([992, 1_001, 1_011].map(|value| counts[to.splits.part_of(mark, value)]), [2, 3, 2]);
+        assert_eq!((spill.samples(), slot.range(), slot.sum()), (7, (992, 1_023), 7_047));
+    }
+
+    #[test]
     fn the_commons_keep_everything_but_the_bucket() {
-        let commons = Commons::default();
+        let commons = bounded(1, 2, u64::MAX, &[6.0]).commons;
         for value in [0, 1, 6, 7, u64::MAX, u64::MAX] {
             commons.add(value);
         }
+        let counted = |value| commons.count(commons.cell_of(value));
         assert_eq!(
-            (commons.octave(0), commons.octave(1), commons.octave(3), commons.octave(64)),
-            (1, 1, 2, 2)
+            [0, 1, 5, 7, u64::MAX].map(counted),
+            [1, 1, 1, 1, 2],
+            "a bound cuts off 7 from 4, 5 and 6"
         );
+        let ranges = [0, 1, 5, 7, u64::MAX].map(|value| commons.range_of(commons.cell_of(value)));
+        assert_eq!(ranges, [(0, 0), (1, 1), (4, 6), (7, 7), (1 << 63, u64::MAX)]);
         assert_eq!(commons.sum(), 14 + 2 * u128::from(u64::MAX));
         assert_eq!(commons.range(), (0, u64::MAX));
     }

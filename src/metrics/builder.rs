@@ -360,8 +360,9 @@ macro_rules! shaped {
                 self
             }
 
-            /// Upper bounds of the buckets that text expositions show, in the unit shown, increasing. Set them after
-            /// the unit, which brings its own.
+            /// Upper bounds of the buckets that text expositions show, in the unit shown, increasing. A sample on a bound
+            /// is within it, and every count is exact. Set them after the unit, which brings its own. The first
+            /// registration's bounds stay.
             ///
             /// ```
             /// # let telemetry = tellane::Telemetry::builder("shop").start()?;

@@ -8,7 +8,7 @@ use crate::error::RegisterError;
 use crate::lane::{Directory, Distribution, Key, KnownName, local};
 use crate::record::SpanKind;
 use crate::record::layout::ID_LIMIT;
-use crate::stats::Layout;
+use crate::stats::{Bounds, Layout};
 use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -90,6 +90,12 @@ pub(crate) struct Shape {
     pub(crate) bounds: Box<[f64]>,
 }
 
+impl Shape {
+    pub(crate) const fn layout(&self) -> Layout {
+        Layout::new(self.digits, self.highest)
+    }
+}
+
 /// A metric's definition.
 #[derive(Clone, Debug)]
 pub(crate) struct Descriptor {
@@ -99,6 +105,8 @@ pub(crate) struct Descriptor {
     pub(crate) unit: Unit,
     pub(crate) labels: Box<[Box<str>]>,
     pub(crate) shape: Option<Shape>,
+    /// What the shape's bounds mean for counts, for all series of the metric.
+    pub(crate) bounds: Option<Bounds>,
     pub(crate) at: &'static Location<'static>,
 }
 
@@ -128,6 +136,7 @@ impl Descriptor {
                 return Err(RegisterError::BadBounds);
             }
         }
+        let bounds = shape.as_ref().map(|shape| Bounds::new(shape.layout(), &shape.bounds, shape.scale));
         Ok(Self {
             name: full.as_str().into(),
             help: if help.is_empty() {
@@ -139,6 +148,7 @@ impl Descriptor {
             unit,
             labels: labels.iter().map(|label| Box::from(*label)).collect(),
             shape,
+            bounds,
             at,
         })
     }
@@ -147,7 +157,8 @@ impl Descriptor {
     pub(super) fn bytes(&self) -> usize {
         let labels: usize = self.labels.iter().map(|label| size_of::<Box<str>>() + label.len()).sum();
         let bounds = self.shape.as_ref().map_or(0, |shape| size_of_val(&*shape.bounds));
-        size_of::<Self>() + 2 * COUNTS + self.name.len() + self.help.len() + labels + bounds
+        let counted = self.bounds.as_ref().map_or(0, Bounds::bytes);
+        size_of::<Self>() + 2 * COUNTS + self.name.len() + self.help.len() + labels + bounds + counted
     }
 
     /// Whether kind, unit and precision are the same: all series of one name have them in common. Labels are each
@@ -157,6 +168,13 @@ impl Descriptor {
             metric.shape.as_ref().map(|shape| (shape.digits, shape.highest, shape.scale.to_bits()))
         };
         (self.kind, self.unit, precision(self)) == (other.kind, other.unit, precision(other))
+    }
+
+    /// The same histogram with other bounds, which increase.
+    pub(crate) fn with_bounds(&self, bounds: &[f64]) -> Self {
+        let shape = self.shape.as_ref().map(|shape| Shape { bounds: bounds.into(), ..shape.clone() });
+        let bounds = shape.as_ref().map(|shape| Bounds::new(shape.layout(), &shape.bounds, shape.scale));
+        Self { shape, bounds, ..self.clone() }
     }
 
     /// What two registrations of one name must have in common.
@@ -532,10 +550,10 @@ impl Registry {
                 if number >= ID_LIMIT {
                     return Err(RegisterError::Exhausted);
                 }
-                let (digits, highest) =
-                    metric.shape.as_ref().map_or((2, u64::MAX), |shape| (shape.digits, shape.highest));
-                let layout = Layout::new(digits, highest);
-                let made = Arc::new(Distribution::new(directory.instance, number, layout));
+                let layout = metric.shape.as_ref().map_or(Layout::new(2, u64::MAX), Shape::layout);
+                let none = || Bounds::new(layout, &[], 1.0);
+                let bounds = metric.bounds.clone().unwrap_or_else(none);
+                let made = Arc::new(Distribution::new(directory.instance, number, layout, &bounds));
                 directory.distributions.push(Arc::clone(&made));
                 Place::Histogram(made)
             }

@@ -4,13 +4,13 @@
 mod tests;
 
 use super::{Exemplar, hdr_v2};
-use crate::stats::Layout;
+use crate::stats::{Layout, Splits};
 use std::sync::Arc;
 
 /// A histogram's state at the time of the snapshot. Numbers are in the unit shown: seconds, bytes, or plain.
 ///
-/// Count, sum, minimum and maximum are exact; quantiles and buckets are as precise as the histogram's significant
-/// digits.
+/// Count, sum, minimum and maximum are exact, as are the [`cumulative`](Self::cumulative) counts of the bounds that the
+/// histogram was registered with; quantiles and buckets are as precise as the histogram's significant digits.
 ///
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -28,6 +28,10 @@ pub struct HistogramView {
     pub(crate) scale: f64,
     /// The buckets that are not empty, by index, with their counts.
     pub(crate) filled: Box<[(u32, u64)]>,
+    /// The bounds that divide a bucket and are exact all the same.
+    pub(crate) splits: Arc<Splits>,
+    /// For each of them the samples of its bucket that do not exceed it.
+    pub(crate) within: Box<[u64]>,
     pub(crate) count: u64,
     pub(crate) sum: u128,
     /// Exact; meaningless while the count is 0.
@@ -41,45 +45,51 @@ pub struct HistogramView {
 const CHUNK: usize = 8;
 
 impl HistogramView {
-    /// The state of these bucket counts, all of which lie between the extremes. The count is their sum, whatever else
-    /// was being written.
+    /// The state of these counts, marks included, all of which lie between the extremes. The count is their sum, whatever
+    /// else was being written.
     pub(crate) fn new(
         layout: Layout,
         scale: f64,
-        buckets: &[u64],
+        splits: &Arc<Splits>,
+        counts: &[u64],
         sum: u128,
         (min, max): (u64, u64),
     ) -> Self {
-        let end = buckets.len().min(layout.index(max) + 1);
+        let end = counts.len().min(layout.index(max) + 1);
         let start = layout.index(min).min(end);
         let mut filled = Vec::with_capacity(64);
-        for (number, some) in buckets[start..end].chunks(CHUNK).enumerate() {
+        for (number, some) in counts[start..end].chunks(CHUNK).enumerate() {
             // Most are empty, and eight are soon looked at together.
             if some.iter().fold(0, |any, count| any | count) > 0 {
                 let first = (start + number * CHUNK) as u32;
-                filled.extend((first..).zip(some.iter().copied()).filter(|(_, count)| *count > 0));
+                let some = some.iter().map(|word| splits.count(counts, *word));
+                filled.extend((first..).zip(some).filter(|(_, count)| *count > 0));
             }
         }
         let filled = filled.into_boxed_slice();
         let count = filled.iter().map(|(_, count)| count).sum();
-        Self { layout, scale, filled, count, sum, min, max, exemplars: Vec::new() }
+        let within = splits.within(counts);
+        let splits = Arc::clone(splits);
+        Self { layout, scale, filled, splits, within, count, sum, min, max, exemplars: Vec::new() }
     }
 
     /// The same as [`Self::new`] where so many samples are known to be counted, quicker if this earlier state has a
     /// count for each bucket that is not empty by now.
-    pub(crate) fn renewed(&self, buckets: &[u64], count: u64, sum: u128, (min, max): (u64, u64)) -> Self {
+    pub(crate) fn renewed(&self, counts: &[u64], count: u64, sum: u128, (min, max): (u64, u64)) -> Self {
         let mut found = 0;
         let again = self.filled.iter().map(|(index, _)| {
-            let now = buckets.get(*index as usize).copied().unwrap_or_default();
+            let word = counts.get(*index as usize).copied().unwrap_or_default();
+            let now = self.splits.count(counts, word);
             found += now;
             (*index, now)
         });
         let filled: Box<[_]> = again.collect();
         let (layout, scale) = (self.layout, self.scale);
         if found != count {
-            return Self::new(layout, scale, buckets, sum, (min, max));
+            return Self::new(layout, scale, &self.splits, counts, sum, (min, max));
         }
-        Self { layout, scale, filled, count, sum, min, max, exemplars: Vec::new() }
+        let (splits, within) = (Arc::clone(&self.splits), self.splits.within(counts));
+        Self { layout, scale, filled, splits, within, count, sum, min, max, exemplars: Vec::new() }
     }
 
     pub(crate) fn with_exemplars(self, exemplars: Vec<Exemplar>) -> Self {
@@ -322,7 +332,8 @@ impl HistogramView {
         (self.layout, self.scale.to_bits()) == (other.layout, other.scale.to_bits())
     }
 
-    /// Adds the samples of another histogram; `false`, and nothing is added, if its precision differs.
+    /// Adds the samples of another histogram; `false`, and nothing is added, if its precision differs. Bounds that only
+    /// one of them is exact at are exact no more, but a histogram without samples takes over those of the other.
     pub(crate) fn absorb(&mut self, other: &Self) -> bool {
         if !self.is_as_precise_as(other) {
             return false;
@@ -341,10 +352,62 @@ impl HistogramView {
         }
         if self.count == 0 {
             (self.min, self.max) = (u64::MAX, 0);
+            self.split_by(&other.splits);
         }
+        self.absorb_within(other);
         self.count = self.count.saturating_add(other.count);
         self.sum = self.sum.saturating_add(other.sum);
         (self.min, self.max) = (self.min.min(other.min), self.max.max(other.max));
+    }
+
+    /// Is exact at these bounds, as a histogram without samples is at any.
+    fn split_by(&mut self, splits: &Arc<Splits>) {
+        self.within = vec![0; splits.len()].into();
+        self.splits = Arc::clone(splits);
+    }
+
+    fn absorb_within(&mut self, other: &Self) {
+        if Arc::ptr_eq(&self.splits, &other.splits) || self.splits == other.splits {
+            let both = self.within.iter().zip(&other.within);
+            self.within = both.map(|(mine, theirs)| mine.saturating_add(*theirs)).collect();
+            return;
+        }
+        let common = self.splits.common(&other.splits);
+        let at = |view: &Self, bound| view.splits.position(bound).and_then(|at| view.within.get(at).copied());
+        let both =
+            common.bounds().filter_map(|bound| Some(at(self, bound)?.saturating_add(at(other, bound)?)));
+        self.within = both.collect();
+        self.splits = Arc::new(common);
+    }
+
+    /// Is exact at these bounds and no others. It must have been before, unless it has no samples.
+    pub(crate) fn narrow(&mut self, splits: &Arc<Splits>) {
+        let at = |bound| self.splits.position(bound).and_then(|at| self.within.get(at).copied());
+        self.within = splits.bounds().map(|bound| at(bound).unwrap_or_default()).collect();
+        self.splits = Arc::clone(splits);
+    }
+
+    /// Whether the count of samples up to a bound, a recorded integer, is exact.
+    pub(crate) fn is_exact_at(&self, bound: u64) -> bool {
+        let ends_bucket = || self.layout.highest_in(self.layout.index(bound)) == bound;
+        self.count == 0
+            || bound >= self.layout.highest()
+            || ends_bucket()
+            || self.splits.position(bound).is_some()
+    }
+
+    /// Whether samples may be spread so: within its bucket, no bound has fewer than the one before it, or more than there
+    /// are.
+    pub(crate) fn is_possible(&self) -> bool {
+        let of_bucket = |bucket: u32| {
+            let at = self.filled.binary_search_by_key(&bucket, |(index, _)| *index);
+            at.map_or(0, |at| self.filled[at].1)
+        };
+        self.within.len() == self.splits.len()
+            && self.splits.divided().all(|(bucket, first, bounds)| {
+                let within = self.within.get(first..first + bounds).unwrap_or_default();
+                within.is_sorted() && within.last().is_none_or(|last| *last <= of_bucket(bucket))
+            })
     }
 }
 

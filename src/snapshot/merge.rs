@@ -1,6 +1,6 @@
 //! Two snapshots into one: of several instances, or of several machines.
 
-use super::{PointValue, Snapshot};
+use super::{PointValue, Snapshot, bounds};
 use crate::error::MergeError;
 use crate::series::{Descriptor, Identity};
 use std::collections::HashMap;
@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 impl Snapshot {
     /// Adds another snapshot to this one: counters and histograms add up exactly, of a gauge the later snapshot's
-    /// value stays, spans and ledgers are joined.
+    /// value stays, spans and ledgers are joined. If both declare other bounds for a histogram, the merged one shows those
+    /// that are exact in both.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -53,6 +54,7 @@ impl Snapshot {
             }
             same
         });
+        bounds::narrow(&mut points);
         let (catalogue, values): (Vec<_>, Vec<_>) = points.into_iter().unzip();
         Ok(Self {
             service: Arc::clone(&self.service),

@@ -3,6 +3,7 @@
 //! A [`Snapshot`] is taken by the aggregator, never torn (a histogram's count is the sum of its buckets, by
 //! construction), shared by reference count, and costs nothing more however many read it.
 
+mod bounds;
 mod catalogue;
 mod cumulative;
 mod decisions;

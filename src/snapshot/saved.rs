@@ -12,6 +12,11 @@
 //! | 6 taken | 0 | Unix time and uptime in nanoseconds |
 //! | 7 spans | 0 the latest, 1 the slowest | ticks and Unix time of one instant, nanoseconds a tick in 32.32; the spans follow |
 //! | 8 exemplars | 0 | offered, kept, replaced, no room |
+//! | 9 bounds | series | the number of a bound, then for it and those that follow the samples of its bucket that do not exceed it |
+//!
+//! Bounds of a histogram's definition that divide a bucket are numbered, and have figures (9) that follow those of the
+//! buckets. A histogram without such figures is exact at no bound that divides a bucket, and these bounds are left out of
+//! what is read.
 //!
 //! A series' definition is its text form below: fields set apart by the unit separator, each escaped.
 //!
@@ -21,7 +26,7 @@
 mod histogram;
 
 use super::span::{Names, ReadNames};
-use super::{Pipeline, PointValue, Snapshot, SpanBatch};
+use super::{Pipeline, PointValue, Snapshot, SpanBatch, bounds};
 use crate::clock::{Anchor, Scale, nanos};
 use crate::record::{DecodeError, Decoder, EncodeError, Item, Record, Space, encode, from_bytes, to_bytes};
 use crate::series::{Descriptor, Identity, MetricKind, Shape, Unit};
@@ -38,6 +43,7 @@ const REMARKS: u16 = 5;
 const TAKEN: u16 = 6;
 const SPANS: u16 = 7;
 const EXEMPLARS: u16 = 8;
+const BOUNDS: u16 = 9;
 /// Filled buckets in one record.
 const BUCKETS: usize = 2_000;
 /// Between the fields of a series' definition; ASCII's unit separator.
@@ -87,6 +93,11 @@ impl Snapshot {
                             words: head.into_iter().chain(filled).collect(),
                         })?;
                         head = [u64::MAX, 0, 0, 0];
+                    }
+                    for (at, within) in view.within.chunks(BUCKETS).enumerate() {
+                        let first = [(at * BUCKETS) as u64];
+                        let words = first.iter().chain(within).copied().collect();
+                        put(Record::Figures { what: BOUNDS, id, words })?;
                     }
                 }
             }
@@ -229,6 +240,12 @@ impl Reading {
                 let (identity, value) = self.points.get_mut(id as usize).ok_or(ReadError::Unexpected)?;
                 point(identity, value, what, words).ok_or(ReadError::Unexpected)?;
             }
+            (BOUNDS, &[first, ref within @ ..]) => {
+                let Some((_, Some(ReadValue::Histogram(partial)))) = self.points.get_mut(id as usize) else {
+                    return Err(ReadError::Unexpected);
+                };
+                partial.add_within(first, within).ok_or(ReadError::Unexpected)?;
+            }
             (LEDGER, words) => {
                 let account = self.snapshot.ledger.set_kind(id, words);
                 account.ok_or(ReadError::Unexpected)?;
@@ -281,15 +298,18 @@ impl Reading {
                 return Err(ReadError::Unexpected);
             }
         }
-        let mut identities = Vec::with_capacity(self.points.len());
-        let mut values = Vec::with_capacity(self.points.len());
+        let mut points = Vec::with_capacity(self.points.len());
         for (identity, value) in self.points {
-            values.push(match value.ok_or(ReadError::Unexpected)? {
+            let value = match value.ok_or(ReadError::Unexpected)? {
                 ReadValue::Whole(value) => value,
-                ReadValue::Histogram(read) => PointValue::Histogram(Arc::new(read.finish())),
-            });
-            identities.push(identity);
+                ReadValue::Histogram(read) => {
+                    PointValue::Histogram(Arc::new(read.finish().ok_or(ReadError::Unexpected)?))
+                }
+            };
+            points.push((identity, value));
         }
+        bounds::narrow(&mut points);
+        let (identities, values): (Vec<_>, Vec<_>) = points.into_iter().unzip();
         let catalogue = Arc::new(identities.into_iter().collect());
         self.snapshot.pipeline = Pipeline::default();
         Ok(Snapshot { catalogue, values, ..self.snapshot })
@@ -310,7 +330,8 @@ fn point(identity: &Identity, value: &mut Option<ReadValue>, what: u16, words: &
         }
         (HISTOGRAM, MetricKind::Histogram, words) => {
             let shape = identity.metric.shape.as_ref()?;
-            match value.get_or_insert_with(|| ReadValue::Histogram(PartialHistogram::new(shape))) {
+            let splits = &identity.metric.bounds.as_ref()?.splits;
+            match value.get_or_insert_with(|| ReadValue::Histogram(PartialHistogram::new(shape, splits))) {
                 ReadValue::Histogram(partial) => partial.add(words)?,
                 ReadValue::Whole(_) => return None,
             }

@@ -215,7 +215,8 @@ impl<'a> Point<'a> {
         self.identity.labels()
     }
 
-    /// Upper bounds of the buckets to show, for a histogram.
+    /// Upper bounds of the buckets that text expositions show, for a histogram, in the unit shown. The counts of samples
+    /// up to them are exact ([`HistogramView::cumulative`]).
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;

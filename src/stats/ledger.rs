@@ -206,8 +206,8 @@ impl Ledger {
         self.clamped
     }
 
-    /// Samples that kept their count, sum, minimum and maximum but lost their bucket: they stand in the middle bucket
-    /// of their power of two.
+    /// Samples that kept their count, sum, minimum and maximum but lost their bucket: they stand in the middle of their
+    /// power of two, on the right side of every declared bound.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;

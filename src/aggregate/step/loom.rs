@@ -4,15 +4,17 @@
 use super::*;
 use crate::clock::Clock;
 use crate::lane::local::loom::Producer;
-use crate::lane::{Distribution, Limits};
+use crate::lane::{Distribution, Limits, Spill};
 use crate::model::{check, spawn};
 use crate::series::{Caps, Tracing};
-use crate::stats::Layout;
+use crate::stats::{Bounds, Layout};
 use crate::sync::AtomicU64;
 use ::loom::thread::JoinHandle;
 
 /// Words of a spill with one slot of sixteen buckets.
 const ONE_SLOT: usize = 24;
+/// The same of 33 buckets, the last of which is divided in two parts.
+const DIVIDED_SLOT: usize = 48;
 
 const LIMITS: Limits = Limits { ring_words: 4, spill_words: 0, first_cells: 0, lanes: 2, idle: 2 };
 
@@ -27,9 +29,15 @@ struct Rig {
 
 impl Rig {
     fn new(limits: Limits) -> Self {
+        Self::with_bounds(limits, 15, &[])
+    }
+
+    fn with_bounds(limits: Limits, highest: u64, bounds: &[f64]) -> Self {
         let (clock, _hand) = Clock::mock();
         let directory = Arc::new(Directory::new(1, limits, clock, Duration::ZERO, Duration::ZERO));
-        let to = Arc::new(Distribution::new(1, 0, Layout::new(1, 15)));
+        let layout = Layout::new(1, highest);
+        let bounds = Bounds::new(layout, bounds, 1.0);
+        let to = Arc::new(Distribution::new(1, 0, layout, &bounds));
         directory.distributions.push(Arc::clone(&to));
         let registry = Arc::new(Registry::new(Arc::clone(&directory), CAPS, Tracing::default()));
         Self { directory, to, step: Step::new(registry, "model".into(), 0, Injector::default()) }
@@ -194,6 +202,39 @@ fn spilling() {
         rig.step.collect();
         assert_eq!(ended(thread), Ok(7));
         rig.all_folded(7);
+    });
+}
+
+/// A thread carves a slot with a divided bucket and counts in its parts while the aggregator takes over: a mark is never
+/// taken for a count, and every sample is in its part.
+#[test]
+fn dividing() {
+    check("dividing", 100, &[Bug::LateMark, Bug::LateBucket], || {
+        let mut rig = Rig::with_bounds(LIMITS, 33, &[32.0]);
+        let (spill, mut seen) = (Arc::new(Spill::new(DIVIDED_SLOT)), SpillSeen::default());
+        let histograms = &mut rig.step.folded.histograms;
+        // Both take turns at a number of their own: a spill's owner loads before it stores, and so hides from loom that
+        // others read what it writes (tokio-rs/loom#392).
+        let turns = Arc::new(AtomicU64::new(0));
+        let (theirs, their_to, their_turn) = (Arc::clone(&spill), Arc::clone(&rig.to), Arc::clone(&turns));
+        // Of one digit, 32 and 33 share a bucket.
+        let thread = spawn(move || {
+            for value in [32, 33] {
+                their_turn.fetch_add(1, Ordering::Relaxed);
+                assert!(theirs.add(&their_to, value).is_some());
+            }
+        });
+        turns.fetch_add(1, Ordering::Relaxed);
+        histograms.take_spill(&spill, &mut seen);
+        let view = histograms.view(0, 1.0, |ticks| ticks).expect("registered");
+        let count = view.count();
+        // The part of 33 is read later than that of 32, so the second sample may be found without the first.
+        assert!(count <= 2 && view.within[0] <= 1, "{} of {count} samples within 32", view.within[0]);
+        thread.join().expect("recording does not panic");
+        histograms.take_spill(&spill, &mut seen);
+        let view = histograms.view(0, 1.0, |ticks| ticks).expect("registered");
+        assert_eq!((view.count(), view.sum_recorded(), &view.within[..]), (2, 65, &[1][..]));
+        assert_eq!((view.min, view.max), (32, 33));
     });
 }
 

@@ -4,7 +4,7 @@
 
 #![allow(unsafe_code)] // a slot's checks would be ten more instructions a sample, of some forty
 
-use super::{HEAD, KEY, LEN, count_at};
+use super::{HEAD, KEY, LEN, count_at, count_unusual};
 use crate::lane::{Distribution, Key};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, own};
 use std::marker::PhantomData;
@@ -107,6 +107,20 @@ impl<'a> Counts<'a> {
         // SAFETY: `carve` made the slot of HEAD words and one for each bucket of the series' layout, and `quick_index`
         // gives buckets of the layout only.
         let bucket = unsafe { &*self.first.add(HEAD + index) };
-        count_at(self.head(), bucket, value)
+        count_at(self.head(), bucket, value, || {
+            self.add_slowly(to, value);
+            true // known here: the caller need not save what it would need after a failure, four registers
+        })
+    }
+
+    /// A value that [`count_at`] does not count.
+    #[cold]
+    #[inline(never)]
+    fn add_slowly(self, to: &Distribution, value: u64) {
+        let len = self.head()[LEN].load(Ordering::Relaxed) as usize; // written by this thread
+        // SAFETY: `carve` wrote the slot's length into its head, and `'a` is the lifetime of the words it is in.
+        let slot: &'a [AtomicU64] = unsafe { std::slice::from_raw_parts(self.first, len) };
+        let counted = count_unusual(slot, to, value);
+        debug_assert!(counted, "the slot has a place for every value of its layout");
     }
 }

@@ -1,17 +1,30 @@
 //! Histograms at rest, against the `hdrhistogram` crate and against counting one by one.
 
 use super::*;
+use crate::stats::{Bounds, is_mark};
 use proptest::prelude::*;
 
 fn view(digits: u8, values: &[u64]) -> HistogramView {
-    let layout = Layout::new(digits, u64::MAX / 2);
-    let mut buckets = vec![0; layout.len()];
+    bounded(digits, &[100.0, 1_000.0, 1_001.0, 1e9, 1e15], values)
+}
+
+fn counts(layout: Layout, splits: &Splits, values: &[u64]) -> Vec<u64> {
+    let mut counts = splits.empty_counts(0);
     for value in values {
-        buckets[layout.index(*value)] += 1;
+        let index = layout.index(*value);
+        let word = counts[index];
+        counts[if is_mark(word) { splits.part_of(word, *value) } else { index }] += 1;
     }
+    counts
+}
+
+fn bounded(digits: u8, bounds: &[f64], values: &[u64]) -> HistogramView {
+    let layout = Layout::new(digits, u64::MAX / 2);
+    let splits = Bounds::new(layout, bounds, 1.0).splits;
+    let counts = counts(layout, &splits, values);
     let sum = values.iter().map(|value| u128::from(*value)).sum();
     let range = (values.iter().min().copied().unwrap_or(u64::MAX), values.iter().max().copied().unwrap_or(0));
-    HistogramView::new(layout, 1.0, &buckets, sum, range)
+    HistogramView::new(layout, 1.0, &splits, &counts, sum, range)
 }
 
 fn values() -> impl Strategy<Value = Vec<u64>> {
@@ -58,19 +71,35 @@ proptest! {
         let more = if same { &before[..before.len().min(more.len())] } else { &more[..] };
         let (earlier, all) = (view(2, &before), [&before[..], more].concat());
         let now = view(2, &all);
-        let mut buckets = vec![0; now.layout.len()];
-        now.filled.iter().for_each(|(index, count)| buckets[*index as usize] = *count);
-        prop_assert_eq!(earlier.renewed(&buckets, now.count, now.sum, (now.min, now.max)), now);
+        let counts = counts(now.layout, &now.splits, &all);
+        prop_assert_eq!(earlier.renewed(&counts, now.count, now.sum, (now.min, now.max)), now);
     }
 
     #[test]
-    fn cumulative_counts_err_by_one_bucket_at_most(values in values(), bound in any::<u32>()) {
-        let view = view(2, &values);
-        let counted = view.cumulative(&[f64::from(bound)]).next().unwrap();
-        let exact = values.iter().filter(|value| **value <= u64::from(bound)).count() as u64;
-        let sure = values.iter().filter(|value| **value as f64 <= f64::from(bound) * 0.99).count() as u64;
-        prop_assert!(sure <= counted && counted <= exact, "{sure} <= {counted} <= {exact}");
+    fn two_of_other_bounds_are_exact_at_what_they_share(a in values(), b in values()) {
+        let mut merged = bounded(2, &[1_000.0, 10_000.0, 1e6], &a);
+        prop_assert!(merged.absorb(&bounded(2, &[1_000.0, 1e6, 1e9], &b)));
+        prop_assert!(merged.is_possible());
+        let both = [&a[..], &b].concat();
+        let one_by_one = |bound: f64| both.iter().filter(|value| **value as f64 <= bound).count() as u64;
+        let bounds = [1_000.0, 1e6];
+        prop_assert!(bounds.iter().all(|bound| merged.is_exact_at(*bound as u64)));
+        prop_assert_eq!(merged.cumulative(&bounds).collect::<Vec<_>>(), bounds.map(one_by_one));
+        for bound in [10_000.0, 1e9] {
+            let counted = merged.cumulative(&[bound]).next().unwrap();
+            prop_assert!(!merged.is_exact_at(bound as u64) || counted == one_by_one(bound));
+        }
     }
+}
+
+#[test]
+fn spreads_that_no_samples_make_are_not_possible() {
+    // 1,000 and 1,001 divide one bucket of three samples.
+    let good = bounded(2, &[1_000.0, 1_001.0], &[1_000, 1_001, 1_002, 5]);
+    assert!(good.is_possible() && *good.within == [1, 2]);
+    let with = |within: &[u64]| HistogramView { within: within.into(), ..good.clone() }.is_possible();
+    assert!(with(&[0, 3]) && with(&[3, 3]));
+    assert!(!with(&[2, 1]) && !with(&[0, 4]) && !with(&[1]) && !with(&[1, 2, 2]) && !with(&[]));
 }
 
 #[test]

@@ -4,7 +4,8 @@
 use crate::series::Shape;
 use crate::snapshot::HistogramView;
 use crate::snapshot::distribution::add_up;
-use crate::stats::Layout;
+use crate::stats::{Layout, Splits};
+use std::sync::Arc;
 
 /// What the figures said so far.
 #[derive(Debug)]
@@ -16,14 +17,17 @@ pub(super) struct PartialHistogram {
     /// Of all of them; kept below 2^64, so that adding up cannot overflow.
     count: u64,
     sum: u128,
+    splits: Arc<Splits>,
+    /// For each bound of the splits, the samples of its bucket that do not exceed it.
+    within: Vec<u64>,
     /// Minimum and maximum; `None` before the first figures.
     range: Option<(u64, u64)>,
 }
 
 impl PartialHistogram {
-    pub(super) fn new(shape: &Shape) -> Self {
-        let layout = Layout::new(shape.digits, shape.highest);
-        Self { layout, scale: shape.scale, filled: Vec::new(), count: 0, sum: 0, range: None }
+    pub(super) fn new(shape: &Shape, splits: &Arc<Splits>) -> Self {
+        let (layout, scale, splits) = (shape.layout(), shape.scale, Arc::clone(splits));
+        Self { layout, scale, filled: Vec::new(), count: 0, sum: 0, splits, within: Vec::new(), range: None }
     }
 
     /// Adds figures: minimum, maximum, sum (low, high), then index and count of buckets, by index. `None` if they
@@ -54,9 +58,22 @@ impl PartialHistogram {
         Some(())
     }
 
-    pub(super) fn finish(self) -> HistogramView {
+    /// Adds figures of the bounds that divide a bucket, from the bound with the number `first`. `None` if that is not the
+    /// next one, or if there are more figures than bounds.
+    pub(super) fn add_within(&mut self, first: u64, within: &[u64]) -> Option<()> {
+        let read = self.within.len();
+        let more = first == read as u64 && !within.is_empty() && within.len() <= self.splits.len() - read;
+        more.then(|| self.within.extend(within))
+    }
+
+    /// `None` if no samples are spread over the bounds so.
+    pub(super) fn finish(self) -> Option<HistogramView> {
         let (min, max) = self.range.unwrap_or((u64::MAX, 0));
-        let Self { layout, scale, filled, count, sum, .. } = self;
-        HistogramView { layout, scale, filled: add_up(filled), count, sum, min, max, exemplars: Vec::new() }
+        let Self { layout, scale, filled, count, sum, splits, within, .. } = self;
+        // Without any figures no bound that divides a bucket is exact.
+        let splits = if within.is_empty() { Arc::default() } else { splits };
+        let (filled, within, exemplars) = (add_up(filled), within.into(), Vec::new());
+        let view = HistogramView { layout, scale, filled, splits, within, count, sum, min, max, exemplars };
+        view.is_possible().then_some(view)
     }
 }

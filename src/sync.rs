@@ -144,8 +144,14 @@ pub(crate) mod plant {
         NoRedrain,
         /// A spilled sample is added to its slot's sum before it is in its bucket.
         LateBucket,
+        /// A spilled sample makes its slot's sum run over before the carry says so.
+        LateCarry,
+        /// The aggregator reads a slot's sum after its counts, which then lack samples of the sum.
+        LateSum,
         /// A slot can be walked to before its divided buckets are marked.
         LateMark,
+        /// A shared sample is added to its series' sum before it is counted.
+        EarlySum,
         /// A lane that comes and goes between two roll calls is retired unread.
         UnmetLane,
         /// A new lane is published to the aggregator without synchronisation.

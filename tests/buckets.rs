@@ -5,6 +5,7 @@
 mod support;
 
 use proptest::prelude::*;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use support::{PATIENCE, patient};
 use tellane::record::{Decoder, Record, encode, from_bytes, to_bytes};
@@ -279,6 +280,66 @@ proptest! {
         prop_assert_eq!(exposed(&read, "items"), wanted);
         let both: Vec<u64> = first.iter().chain(&values).copied().collect();
         prop_assert_eq!(exposed(&read.merge(&early).unwrap(), "items"), counted(&both, scale, &bounds));
+    }
+}
+
+/// Tells threads to end, also when the test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Threads record flat out while snapshots are taken. The mean of what a snapshot counted is a mean of samples: never
+/// below the least, never above the greatest.
+fn check_means(config: Config, values: &'static [u64]) {
+    let telemetry = Telemetry::builder("means").config(config).start().expect("it starts");
+    let histogram = telemetry.histogram("items").highest(u64::MAX).register().expect("a good name");
+    let done = AtomicBool::new(false);
+    let recorded = std::thread::scope(|scope| {
+        let threads = [0, 1].map(|_| {
+            scope.spawn(|| {
+                let mut recorded = 0_u64;
+                while !done.load(Ordering::Relaxed) {
+                    values.iter().for_each(|value| histogram.record(*value));
+                    recorded += 1;
+                }
+                recorded
+            })
+        });
+        let ends = Ends(&done);
+        let mut before = (0, 0);
+        for _ in 0..300 {
+            let taken = snapshot(&telemetry);
+            let view = taken.histogram("items", &[]).expect("registered");
+            let (count, sum) = (u128::from(view.count()), view.sum_recorded());
+            let (least, greatest) = (values.iter().min().expect("some"), values.iter().max().expect("some"));
+            assert!(sum <= count * u128::from(*greatest), "{sum} of {count} samples up to {greatest}");
+            assert!(sum >= count * u128::from(*least), "{sum} of {count} samples from {least}");
+            assert!(before.0 <= count && before.1 <= sum, "{before:?}, then {:?}", (count, sum));
+            before = (count, sum);
+        }
+        drop(ends);
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).sum::<u64>()
+    });
+    let taken = snapshot(&telemetry);
+    let view = taken.histogram("items", &[]).expect("registered");
+    let sum: u128 = values.iter().map(|value| u128::from(*value)).sum();
+    assert_eq!(view.sum_recorded(), sum * u128::from(recorded), "exact when nobody records");
+    assert_eq!(view.count(), recorded * values.len() as u64);
+}
+
+#[test]
+fn the_sum_of_a_live_snapshot_is_one_of_its_samples() {
+    let spill = || Config { ring_words: 64, ..patient() };
+    let shared = || Config { lane_cap: 0, ..patient() };
+    for config in [spill, shared] {
+        check_means(config(), &[1_000]);
+        check_means(config(), &[1_000, 1_001]);
+        check_means(config(), &[1 << 63, (1 << 63) + 2]);
+        check_means(config(), &[u64::MAX]);
     }
 }
 

@@ -7,6 +7,7 @@ use crate::lane::{Directory, Distribution, Slot, Spill};
 use crate::record::{self, layout};
 use crate::snapshot::{Exemplar, HistogramView};
 use crate::stats::{Layout, Splits, is_mark};
+use crate::sync::plant::{Bug, planted};
 use std::array;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -102,7 +103,6 @@ impl Histogram {
             }
         }
         self.count += 1;
-        // Wrapping like every sum of a spill: a torn one is short by 2^64 until the next look.
         self.sum = self.sum.wrapping_add(u128::from(value));
         // After n values the next is one of these with a chance of 2 in n + 1: a branch, and no store.
         if value < self.min {
@@ -177,6 +177,8 @@ impl Histogram {
     /// Takes over what threads without a lane counted; returns how many samples.
     fn take_shared(&mut self) -> u64 {
         let commons = &self.to.commons;
+        // The sum first: whatever sample it has is counted below.
+        let sum = commons.sum();
         let mut taken = 0;
         // Of a sample that came before this call the extremes are there; mostly there is none, and nothing to look at.
         let (min, max) = commons.range();
@@ -200,19 +202,27 @@ impl Histogram {
             }
         }
         self.count += taken;
+        self.sum = self.sum.wrapping_add(sum.wrapping_sub(self.shared_sum));
+        self.shared_sum = sum;
         if taken > 0 {
-            let sum = commons.sum();
-            self.sum = self.sum.wrapping_add(sum.wrapping_sub(self.shared_sum));
-            self.shared_sum = sum;
             self.widen(self.to.commons.range());
         }
         taken
     }
 
+    /// The sum to show. Samples that are being recorded at this moment may be counted and not added up yet: then the sum
+    /// is short, but not below what so many samples amount to at least, and not below what it was.
+    fn shown_sum(&self) -> u128 {
+        let least = if self.count > 0 { u128::from(self.min) * u128::from(self.count) } else { 0 };
+        let last = self.view.as_ref().map_or(0, |view| view.sum);
+        self.sum.max(least).max(last)
+    }
+
     fn view(&mut self, scale: f64, time: impl Fn(u64) -> u64) -> Arc<HistogramView> {
+        let sum = self.shown_sum();
         let last = self.view.as_deref();
         let of = |view: &HistogramView| (view.count, view.sum, view.min, view.max);
-        let holds = last.is_some_and(|last| of(last) == (self.count, self.sum, self.min, self.max));
+        let holds = last.is_some_and(|last| of(last) == (self.count, sum, self.min, self.max));
         if let Some(view) = &self.view
             && holds
             && !self.exemplified
@@ -221,8 +231,8 @@ impl Histogram {
         }
         let range = (self.min, self.max);
         let view = match last {
-            Some(last) => last.renewed(&self.counts, self.count, self.sum, range),
-            None => HistogramView::new(self.layout, scale, &self.to.splits, &self.counts, self.sum, range),
+            Some(last) => last.renewed(&self.counts, self.count, sum, range),
+            None => HistogramView::new(self.layout, scale, &self.to.splits, &self.counts, sum, range),
         };
         debug_assert_eq!(view.count, self.count, "a bucket outside of the extremes");
         let examples = self.exemplars.values().flatten().flatten().map(|example| {
@@ -411,18 +421,21 @@ pub(super) struct SpillSeen(Vec<SlotSeen>);
 
 #[derive(Debug, Default)]
 struct SlotSeen {
-    sign: (u128, u64),
+    /// The sum and the zeros that the slot had. They change with every sample, so that a slot that has the same again has
+    /// no samples more. No sum if it ran over too fast to be read.
+    last: (Option<u128>, u64),
     sum: u128,
     counts: Vec<u64>,
 }
 
 impl SlotSeen {
     fn take(&mut self, slot: Slot<'_>, histogram: &mut Histogram) -> u64 {
-        let sign = slot.sign();
-        if sign == self.sign {
+        // The sum before the counts: whatever sample it has is counted below.
+        let mut now = (slot.sum(), slot.zeros());
+        if now == self.last && now.0.is_some() {
             return 0;
         }
-        self.sign = sign;
+        self.last = now;
         let counts = slot.counts();
         if self.counts.is_empty() {
             // With the marks that the slot has, which so never differ.
@@ -435,13 +448,16 @@ impl SlotSeen {
             *seen = now;
             more += difference;
         }
+        if planted(Bug::LateSum) {
+            now.0 = slot.sum();
+        }
         histogram.count += more;
-        // After the counts: the extremes cover what they showed. The sum may lack samples that are being counted
-        // meanwhile, or have more of them; then the sign is another at the next look.
-        let sum = slot.sum();
-        histogram.sum = histogram.sum.wrapping_add(sum.wrapping_sub(self.sum));
-        self.sum = sum;
+        // After the counts: the extremes cover what they showed.
         histogram.widen(slot.range());
+        if let Some(sum) = now.0 {
+            histogram.sum = histogram.sum.wrapping_add(sum.wrapping_sub(self.sum));
+            self.sum = sum;
+        }
         more
     }
 }

@@ -34,7 +34,7 @@ const LEN: usize = 1;
 /// Of the even values, and of the odd ones behind it: each addition waits for the one before it to the same word, some
 /// 8 cycles, which is as long as all the rest of a sample takes. 2.07 ns with one sum, 1.78 with two.
 const SUMS: usize = 2;
-/// Times that a sum ran over.
+/// Twice the times that a sum ran over; odd while it is changed together with a sum.
 const CARRY: usize = 4;
 const MIN: usize = 5;
 const MAX: usize = 6;
@@ -81,17 +81,35 @@ fn count_within(head: &[AtomicU64; HEAD], bucket: &AtomicU64, count: u64, value:
     if !planted(Bug::LateBucket) {
         store_count();
     }
-    // After the bucket, and Release pairs with the Acquire of `Slot::sum`: a sum that has been seen has no sample
-    // outstanding, or the aggregator would take the slot for unchanged when the sample comes.
+    // After the bucket, and Release pairs with the Acquire of `Slot::sum`: whoever has seen a sum finds all of its
+    // samples in their buckets. So the aggregator counts every sample of a sum, and takes no slot for unchanged that
+    // has a sample outstanding.
     let at = SUMS + (value & 1) as usize;
     let sum = own(&head[at]).wrapping_add(value);
-    head[at].store(sum, Ordering::Release);
     if sum < value {
-        head[CARRY].store(head[CARRY].load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        carry(head, at, sum);
+    } else {
+        head[at].store(sum, Ordering::Release);
     }
     if planted(Bug::LateBucket) {
         store_count();
     }
+}
+
+/// Stores a sum that ran over. A reader must not take the sum for one without the carry, so the carry is odd meanwhile.
+#[cold]
+#[inline(never)]
+fn carry(head: &[AtomicU64; HEAD], at: usize, sum: u64) {
+    let carries = own(&head[CARRY]);
+    if planted(Bug::LateCarry) {
+        head[at].store(sum, Ordering::Release);
+    } else {
+        // The sum's Release orders this store before it: whoever reads the new sum, then finds the carry odd or changed.
+        head[CARRY].store(carries.wrapping_add(1), Ordering::Relaxed);
+        head[at].store(sum, Ordering::Release);
+    }
+    // Release pairs with the first Acquire in `Slot::sum`: whoever reads it even again, then reads the new sum.
+    head[CARRY].store(carries.wrapping_add(2), Ordering::Release);
 }
 
 /// A value below the least or above the greatest so far, or in a divided bucket; `false` if the slot is not that of `to`.
@@ -209,10 +227,9 @@ impl Slot<'_> {
         Key(self.words[KEY].load(Ordering::Relaxed)).index()
     }
 
-    /// A sign that changes with every sample, after it is in its bucket: the sum, and for zeros their bucket. It may
-    /// change as late as the sum's carry.
-    pub(crate) fn sign(&self) -> (u128, u64) {
-        (self.sum(), self.words[HEAD].load(Ordering::Relaxed))
+    /// Samples of the value zero so far: they change no sum.
+    pub(crate) fn zeros(&self) -> u64 {
+        self.words[HEAD].load(Ordering::Relaxed) // a bucket of one value, which no bound divides
     }
 
     /// Least and greatest value so far, the first one that is about to be counted included.
@@ -220,13 +237,20 @@ impl Slot<'_> {
         (self.words[MIN].load(Ordering::Relaxed), self.words[MAX].load(Ordering::Relaxed))
     }
 
-    /// Sum so far, modulo 2^128. A carry is not read at one with the sums it belongs to: a reading may be wrong by 2^64 for
-    /// each, and the next reading makes up for it.
-    pub(crate) fn sum(&self) -> u128 {
-        let carry = u128::from(self.words[CARRY].load(Ordering::Relaxed)) << 64;
-        let sums = &self.words[SUMS..CARRY];
-        sums.iter().fold(carry, |sum, part| {
-            sum.wrapping_add(u128::from(part.load(Ordering::Acquire))) // pairs with `count_within`
+    /// The sum of samples that are all in their buckets, modulo 2^128; `None` if sums run over faster than they are
+    /// read. Read before the buckets, it has no sample that they lack.
+    pub(crate) fn sum(&self) -> Option<u128> {
+        /// A sum of usual values runs over once in thousands of samples, so the second try is likely the last. Of values
+        /// near 2^64 nearly every sample makes it run over.
+        const TRIES: u32 = if cfg!(tellane_loom) { 2 } else { 256 };
+        (0..TRIES).find_map(|_| {
+            // Acquire pairs with the last store of `carry`: the sum that ran over is seen with it.
+            let carries = self.words[CARRY].load(Ordering::Acquire);
+            // Acquire pairs with `count_within`, and keeps the next look at the carry behind it.
+            let sums = [SUMS, SUMS + 1].map(|at| u128::from(self.words[at].load(Ordering::Acquire)));
+            let same = carries.is_multiple_of(2) && self.words[CARRY].load(Ordering::Relaxed) == carries;
+            let carried = u128::from(carries) << 63; // half of it counts 2^64 each
+            same.then(|| carried.wrapping_add(sums[0]).wrapping_add(sums[1]))
         })
     }
 
@@ -236,14 +260,18 @@ impl Slot<'_> {
     }
 }
 
+/// Words that a shared sum is kept in. Each adds up sixteen bits of every value, so that it takes 2^48 samples to run
+/// over, and no sum has a carry that could be read too late.
+const LIMBS: usize = 4;
+const LIMB_BITS: usize = 16;
+
 /// One series' counts from all threads that could not count it in a lane. Exact but for the bucket. Cold, shared.
 #[derive(Debug)]
 pub(crate) struct Commons {
     /// The upper end of each cell, increasing: no power of two and no declared bound lies within one.
     cuts: Arc<[u64]>,
     cells: Box<[AtomicU64]>,
-    sum: AtomicU64,
-    carry: AtomicU64,
+    sum: [AtomicU64; LIMBS],
     min: AtomicU64,
     max: AtomicU64,
 }
@@ -254,8 +282,7 @@ impl Commons {
         Self {
             cuts: Arc::clone(cuts),
             cells: cuts.iter().map(|_| AtomicU64::new(0)).collect(),
-            sum: AtomicU64::new(0),
-            carry: AtomicU64::new(0),
+            sum: std::array::from_fn(|_| AtomicU64::new(0)),
             min: AtomicU64::new(u64::MAX),
             max: AtomicU64::new(0),
         }
@@ -263,13 +290,27 @@ impl Commons {
 
     #[cold]
     pub(crate) fn add(&self, value: u64) {
-        if self.sum.fetch_add(value, Ordering::Relaxed).checked_add(value).is_none() {
-            self.carry.fetch_add(1, Ordering::Relaxed);
-        }
         self.min.fetch_min(value, Ordering::Relaxed);
         self.max.fetch_max(value, Ordering::Relaxed);
+        if planted(Bug::EarlySum) {
+            self.add_to_sum(value);
+        }
         // Release pairs with the Acquire of `count`: whoever counts the sample sees its minimum and maximum.
         self.cells[self.cell_of(value)].fetch_add(1, Ordering::Release);
+        if !planted(Bug::EarlySum) {
+            self.add_to_sum(value);
+        }
+    }
+
+    /// After the sample is counted, and Release pairs with the Acquire of [`sum`](Self::sum): whoever has seen a sum finds
+    /// all of its samples counted.
+    fn add_to_sum(&self, value: u64) {
+        for (at, limb) in self.sum.iter().enumerate() {
+            let bits = value >> (at * LIMB_BITS) & ((1 << LIMB_BITS) - 1);
+            if bits > 0 {
+                limb.fetch_add(bits, Ordering::Release);
+            }
+        }
     }
 
     /// How many cells there are.
@@ -297,9 +338,11 @@ impl Commons {
         (self.min.load(Ordering::Relaxed), self.max.load(Ordering::Relaxed))
     }
 
+    /// The sum of samples that are all counted, or of parts of them. Read before the counts, it has no sample that they
+    /// lack.
     pub(crate) fn sum(&self) -> u128 {
-        let carry = self.carry.load(Ordering::Relaxed);
-        (u128::from(carry) << 64) | u128::from(self.sum.load(Ordering::Relaxed))
+        let limbs = self.sum.iter().enumerate();
+        limbs.fold(0, |sum, (at, limb)| sum + (u128::from(limb.load(Ordering::Acquire)) << (at * LIMB_BITS)))
     }
 }
 
@@ -345,7 +388,7 @@ mod tests {
         let slot = slots[0];
         assert_eq!(slot.counts().sum::<u64>(), 7);
         assert_eq!(spill.samples(), 9);
-        assert_eq!(slot.sum(), values.iter().map(|value| u128::from(*value)).sum());
+        assert_eq!(slot.sum(), Some(values.iter().map(|value| u128::from(*value)).sum()));
         assert_eq!(slot.range(), (0, u64::MAX));
         assert_eq!(slot.counts().nth(5), Some(2));
         assert_eq!(slots[1].range(), (3, 3));
@@ -356,7 +399,7 @@ mod tests {
         let spill = Spill::new(20_000);
         assert!(spill.add(&series(1, 2, u64::MAX), u64::MAX).is_some());
         let slot = spill.slots().next().expect("one was carved");
-        assert_eq!((slot.range(), slot.sum()), ((u64::MAX, u64::MAX), u64::MAX.into()));
+        assert_eq!((slot.range(), slot.sum()), ((u64::MAX, u64::MAX), Some(u64::MAX.into())));
     }
 
     #[test]
@@ -392,7 +435,7 @@ mod tests {
         let mark = counts[to.layout.index(1_000)];
         assert!(is_mark(mark) && counts.iter().filter(|word| is_mark(**word)).count() == 1);
         assert_eq!([992, 1_001, 1_011].map(|value| counts[to.splits.part_of(mark, value)]), [2, 3, 2]);
-        assert_eq!((spill.samples(), slot.range(), slot.sum()), (7, (992, 1_023), 7_047));
+        assert_eq!((spill.samples(), slot.range(), slot.sum()), (7, (992, 1_023), Some(7_047)));
     }
 
     #[test]

@@ -12,6 +12,10 @@ use std::sync::Arc;
 /// Count, sum, minimum and maximum are exact, as are the [`cumulative`](Self::cumulative) counts of the bounds that the
 /// histogram was registered with; quantiles and buckets are as precise as the histogram's significant digits.
 ///
+/// A sample that another thread records while the snapshot is taken may be counted or not. If it is counted, the sum may
+/// lack it until the next snapshot; the sum never has a sample that the count lacks, and the mean lies between minimum
+/// and maximum.
+///
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// let sizes = telemetry.histogram("basket_items").register()?;

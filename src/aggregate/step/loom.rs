@@ -206,10 +206,10 @@ fn spilling() {
 }
 
 /// A thread carves a slot with a divided bucket and counts in its parts while the aggregator takes over: a mark is never
-/// taken for a count, and every sample is in its part.
+/// taken for a count, every sample is in its part, and a sum has no sample that is not counted.
 #[test]
 fn dividing() {
-    check("dividing", 100, &[Bug::LateMark, Bug::LateBucket], || {
+    check("dividing", 100, &[Bug::LateMark, Bug::LateBucket, Bug::LateSum], || {
         let mut rig = Rig::with_bounds(LIMITS, 33, &[32.0]);
         let (spill, mut seen) = (Arc::new(Spill::new(DIVIDED_SLOT)), SpillSeen::default());
         let histograms = &mut rig.step.folded.histograms;
@@ -227,7 +227,8 @@ fn dividing() {
         turns.fetch_add(1, Ordering::Relaxed);
         histograms.take_spill(&spill, &mut seen);
         let view = histograms.view(0, 1.0, |ticks| ticks).expect("registered");
-        let count = view.count();
+        let (count, sum) = (u128::from(view.count()), view.sum_recorded());
+        assert!(32 * count <= sum && sum <= 33 * count, "{sum} of {count} samples of 32 and 33");
         // The part of 33 is read later than that of 32, so the second sample may be found without the first.
         assert!(count <= 2 && view.within[0] <= 1, "{} of {count} samples within 32", view.within[0]);
         thread.join().expect("recording does not panic");
@@ -235,6 +236,51 @@ fn dividing() {
         let view = histograms.view(0, 1.0, |ticks| ticks).expect("registered");
         assert_eq!((view.count(), view.sum_recorded(), &view.within[..]), (2, 65, &[1][..]));
         assert_eq!((view.min, view.max), (32, 33));
+    });
+}
+
+/// A sum runs over while the aggregator reads it: it is whole, or not read.
+#[test]
+fn carrying() {
+    check("carrying", 500, &[Bug::LateCarry], || {
+        let spill = Arc::new(Spill::new(1 << 14));
+        let layout = Layout::new(1, u64::MAX);
+        let to = Arc::new(Distribution::new(1, 0, layout, &Bounds::new(layout, &[], 1.0)));
+        const HALF: u64 = 1 << 63;
+        assert!(spill.add(&to, HALF).is_some());
+        // Both take turns at a number of their own: a spill's owner loads before it stores, and so hides from loom that
+        // others read what it writes (tokio-rs/loom#392).
+        let turns = Arc::new(AtomicU64::new(0));
+        let (theirs, their_to, their_turn) = (Arc::clone(&spill), Arc::clone(&to), Arc::clone(&turns));
+        let thread = spawn(move || {
+            their_turn.fetch_add(1, Ordering::Relaxed);
+            assert!(theirs.add(&their_to, HALF).is_some());
+        });
+        turns.fetch_add(1, Ordering::Relaxed);
+        let slot = spill.slots().next().expect("carved");
+        let sum = slot.sum();
+        let half = u128::from(HALF);
+        assert!(sum.is_none_or(|sum| sum == half || sum == 2 * half), "{sum:?}");
+        thread.join().expect("recording does not panic");
+        assert_eq!(slot.sum(), Some(2 * half));
+    });
+}
+
+/// A thread without a lane counts while the aggregator takes over: the sum has no sample that is not counted.
+#[test]
+fn sharing() {
+    check("sharing", 100, &[Bug::EarlySum], || {
+        let mut rig = Rig::with_bounds(LIMITS, 33, &[32.0]);
+        let to = Arc::clone(&rig.to);
+        let thread = spawn(move || [32, 33].map(|value| to.commons.add(value)));
+        rig.step.folded.histograms.take_shared();
+        let view = rig.step.folded.histograms.view(0, 1.0, |ticks| ticks).expect("registered");
+        let (count, sum) = (u128::from(view.count()), view.sum_recorded());
+        assert!(32 * count <= sum && sum <= 33 * count, "{sum} of {count} samples of 32 and 33");
+        thread.join().expect("recording does not panic");
+        rig.step.folded.histograms.take_shared();
+        let view = rig.step.folded.histograms.view(0, 1.0, |ticks| ticks).expect("registered");
+        assert_eq!((view.count(), view.sum_recorded(), &view.within[..]), (2, 65, &[1][..]));
     });
 }
 

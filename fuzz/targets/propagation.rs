@@ -86,6 +86,12 @@ fn triples(baggage: &Baggage) -> Vec<[String; 3]> {
 
 /// The header held against a picture of it: `v` version, `t` trace id, `s` span id, `f` flags.
 fn parent(header: &[u8]) -> Option<(u128, u64, u8)> {
+    let mut header = header;
+    if header.len() <= 8_192 {
+        while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = header {
+            header = rest;
+        }
+    }
     const PICTURE: &[u8; 55] = b"vv-tttttttttttttttttttttttttttttttt-ssssssssssssssss-ff";
     let mut fields = std::collections::HashMap::from([(b'v', String::new()), (b't', String::new())]);
     fields.extend([(b's', String::new()), (b'f', String::new())]);
@@ -148,12 +154,13 @@ fn state(header: &[u8], absent: bool) -> Option<Vec<(String, String)>> {
             while value.ends_with(' ') {
                 value.pop();
             }
-            let known = found.iter().any(|(other, _)| *other == key);
             let fits = (1..=256).contains(&key.len()) && (1..=256).contains(&value.len());
-            if known || !fits || !key.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+            if !fits || !key.starts_with(|first: char| first.is_ascii_alphanumeric()) {
                 return None;
             }
-            found.push((key, value));
+            if found.iter().all(|(other, _)| *other != key) {
+                found.push((key, value));
+            }
         }
         match header.get(at) {
             None if found.len() <= 32 => return Some(found),

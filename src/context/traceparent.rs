@@ -1,6 +1,7 @@
 //! The `traceparent` header: which span of which trace sent this request. Called once a request; never allocates, but
 //! for the header that goes out.
 
+use super::members::{BYTES_MAX, trim};
 use crate::sync::plant::{Bug, planted};
 use std::fmt;
 use std::str::FromStr;
@@ -92,7 +93,10 @@ impl RemoteParent {
         Self::from_bytes(header.as_bytes())
     }
 
-    pub(super) fn from_bytes(header: &[u8]) -> Result<Self, TraceparentError> {
+    /// Reads a header's value, without the whitespace around it. A value above the limit of the other two headers is
+    /// read as it is, so that no more than that is scanned for whitespace.
+    pub(super) fn from_bytes(value: &[u8]) -> Result<Self, TraceparentError> {
+        let header = if value.len() > BYTES_MAX { value } else { trim(value) };
         let bytes = header.len();
         let Some((known, rest)) = header.split_first_chunk::<LEN>() else {
             return Err(TraceparentError::Length { bytes });
@@ -186,7 +190,7 @@ impl FromStr for RemoteParent {
 pub enum TraceparentError {
     /// It is shorter than 55 bytes, or of version 00 and longer.
     Length {
-        /// How long it is.
+        /// Its length, without the whitespace around it.
         bytes: usize,
     },
     /// Version `ff`, which is forbidden.

@@ -23,8 +23,8 @@ const TEXT_MAX: usize = 256;
 /// ```
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct TraceState {
-    /// The header's value without whitespace and empty members; every member is well-formed, every key is once
-    /// there. `None` instead of an empty text.
+    /// The header's value without whitespace and empty members. Every member is well-formed, every key is unique.
+    /// `None` instead of an empty text.
     text: Option<Arc<str>>,
 }
 
@@ -38,7 +38,8 @@ impl TraceState {
         Self { text: None }
     }
 
-    /// Reads one header value. An empty one, and empty members, are allowed.
+    /// Reads one header value. An empty one, and empty members, are allowed. Of several members with one key the first
+    /// stays, which is the latest.
     ///
     /// # Errors
     ///
@@ -47,7 +48,8 @@ impl TraceState {
     /// ```
     /// use tellane::{TraceState, TracestateError};
     /// assert_eq!(TraceState::parse(" a=1 ,, b=2")?.header(), "a=1,b=2");
-    /// assert_eq!(TraceState::parse("a=1,a=2"), Err(TracestateError::DuplicateKey));
+    /// assert_eq!(TraceState::parse("a=1,b=2,a=3")?.header(), "a=1,b=2");
+    /// assert_eq!(TraceState::parse("a=1,B=2"), Err(TracestateError::BadKey));
     /// # Ok::<(), TracestateError>(())
     /// ```
     pub fn parse(header: &str) -> Result<Self, TracestateError> {
@@ -208,7 +210,7 @@ impl StateReader {
             return Err(TracestateError::BadValue);
         }
         if pairs(&self.text).any(|(known, _)| known.as_bytes() == key) {
-            return Err(TracestateError::DuplicateKey);
+            return Ok(()); // a sender's slip is no reason to lose what the others have to say
         }
         if self.members == MEMBERS_MAX {
             return Err(TracestateError::TooMany);
@@ -259,8 +261,6 @@ pub enum TracestateError {
     BadKey,
     /// A value is not 1 to 256 printable ASCII characters without comma and equals sign, or ends in a space.
     BadValue,
-    /// A key is there twice.
-    DuplicateKey,
     /// There is no valid `traceparent` that it could belong to. Only [`Incoming::read`](crate::Incoming::read) says so.
     NoParent,
 }
@@ -272,7 +272,6 @@ impl fmt::Display for TracestateError {
             Self::TooMany => "the tracestate has more than 32 members",
             Self::BadKey => "a tracestate key is malformed",
             Self::BadValue => "a tracestate value is malformed",
-            Self::DuplicateKey => "a tracestate key is there twice",
             Self::NoParent => "there is no valid traceparent for the tracestate",
         })
     }

@@ -78,8 +78,8 @@ pub use metrics::{
 #[cfg(feature = "macros")]
 pub use tellane_macros::{Label, observed};
 pub use trace::{
-    Annotation, Attached, Attribute, Context, Entered, InSpan, OwnedSpan, Span, SpanBuilder, SpanContext,
-    Spanned, SpannedResult, Tracer, tracer,
+    Annotation, Attached, Attribute, Context, Entered, InContext, InSpan, OwnedSpan, Span, SpanBuilder,
+    SpanContext, Spanned, SpannedResult, Tracer, tracer,
 };
 
 pub use log::{LogDraft, Logger, logger};

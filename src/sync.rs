@@ -188,6 +188,8 @@ pub(crate) mod plant {
         EarlySettle,
         /// Log records that are lost on their way to the sinks are never settled.
         UnsettledLoss,
+        /// A handle of trace state and baggage is not compared with its entry's turn.
+        StaleHandle,
         /// The decoder trusts the word count of a header.
         TrustLength,
         /// The encoder cuts wide values to their low bits.

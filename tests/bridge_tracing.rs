@@ -682,3 +682,68 @@ fn a_caught_panic_fails_the_span_though_the_future_is_dropped_later() {
         }
     });
 }
+
+#[test]
+fn trace_state_and_baggage_go_where_a_span_goes() {
+    let request = [
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ("tracestate", "congo=t61"),
+        ("baggage", "user=alice"),
+    ];
+    let along = || {
+        let context = tellane::Context::current();
+        let user = context.baggage().get("user").map(str::to_owned);
+        (context.trace_state().get("congo").map(str::to_owned), user)
+    };
+    let expected = (Some("t61".to_owned()), Some("alice".to_owned()));
+    each(|way, kit| {
+        for _ in 0..100 {
+            let attached = kit.tracer().attach(&tellane::Context::extract(&request));
+            let handler = info_span!("handler", late = tracing::field::Empty, text = "in the frame");
+            drop(attached);
+            assert_eq!(along(), (None, None), "{way}");
+            handler.record("late", "x".repeat(500).as_str()); // in a block
+            let child = handler.in_scope(|| info_span!("child"));
+            let dispatch = tracing::dispatcher::get_default(Dispatch::clone);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    tracing::dispatcher::with_default(&dispatch, || {
+                        handler.in_scope(|| assert_eq!(along(), expected, "{way}"));
+                        drop(handler);
+                        child.in_scope(|| assert_eq!(along(), expected, "{way}: the parent is closed"));
+                        assert_eq!(along(), (None, None), "{way}");
+                    });
+                });
+            });
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            let work = async {
+                tokio::task::yield_now().await;
+                let _native = kit.tracer().span("native");
+                assert_eq!(along(), expected, "{way}");
+            };
+            runtime.block_on(work.instrument(child));
+            let explicit = info_span!(parent: None, "root");
+            explicit.in_scope(|| assert_eq!(along(), (None, None), "{way}: a new trace has nothing along"));
+        }
+    });
+}
+
+#[test]
+fn a_context_and_spans_of_tracing_are_left_in_any_order() {
+    each(|way, kit| {
+        let tracer = kit.tracer();
+        for _ in 0..100 {
+            let owned = tracer.owned("owned");
+            let outer = info_span!("outer").entered();
+            let attached = tracer.context_of(&owned).attach();
+            let inner = info_span!("inner").entered();
+            let innermost = tracer.current();
+            drop(outer);
+            assert_eq!(tracer.current(), innermost, "{way}");
+            drop(attached);
+            assert_eq!(tracer.current(), innermost, "{way}");
+            drop(inner);
+            assert_eq!(tracer.current(), None, "{way}");
+        }
+    });
+}

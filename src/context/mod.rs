@@ -25,7 +25,7 @@ mod traceparent;
 mod tracestate;
 
 pub use baggage::{Baggage, BaggageError, BaggageMember};
-pub(crate) use carried::Carried;
+pub(crate) use carried::{Carried, Handle, Hold};
 pub use headers::{Extract, Inject};
 pub use incoming::{HeaderFaults, Incoming, inject};
 pub use traceparent::{RemoteParent, TraceparentError};

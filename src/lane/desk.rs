@@ -2,16 +2,18 @@
 //!
 //! Hot. Plain cells of fixed sizes, made at the thread's first touch; what only a few spans need lies behind them.
 
+mod exit;
 #[cfg(feature = "tracing")]
 mod step;
 
-use crate::context::Carried;
+pub(crate) use exit::Exit;
+
+use crate::context::{Handle, Hold};
 use crate::record::{Block, SpanKind, layout, span_header};
-use crate::sync::Arc;
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 
-/// Ids spans whose contexts are kept; deeper ones are recorded as children of the deepest kept.
+/// Entries of a thread's stack that are kept, a power of two; deeper spans are recorded as children of the deepest kept.
 pub(crate) const DEPTH: usize = 128;
 /// Places for names used by this thread, a power of two.
 const NAMES: usize = 256;
@@ -32,6 +34,9 @@ pub(crate) struct Ids {
 }
 
 impl Ids {
+    /// An entry of a thread's stack that is no span: spans begun in it are roots.
+    pub(crate) const NOBODY: Self = Self { trace_id: 0, span_id: 0, marks: Marks(Marks::UNCOMMON) };
+
     /// Whether they are a span's. A context without a span carries baggage only.
     #[inline(always)]
     pub(crate) fn is_span(&self) -> bool {
@@ -39,47 +44,71 @@ impl Ids {
     }
 }
 
-/// What goes for a trace, as bits. The two lowest are those of W3C's `traceparent`; three of them stand in the flags of
-/// a span's record as they stand here, moved up ([`span_flags`](Self::span_flags)).
+/// A stack index; -1 is below the bottom. Signed, so that one comparison tells the top from what is above it and below.
+pub(crate) type Place = isize;
+
+/// Trace flags, in the low 16 bits, and the [`Handle`] of the trace's trace state and baggage in the others. The two
+/// lowest bits are those of W3C's `traceparent`; three of them stand in the flags of a span's record as they stand here,
+/// moved up ([`span_flags`](Self::span_flags)).
+///
+/// One word, so that a child copies it with one load, one mask and one store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Marks(pub(crate) u8);
+pub(crate) struct Marks(pub(crate) u64);
 
 impl Marks {
-    pub(crate) const SAMPLED: u8 = 1;
+    pub(crate) const SAMPLED: u64 = 1;
     /// Whoever made the trace id says that it is random.
-    pub(crate) const RANDOM: u8 = 2;
-    /// Trace state or baggage came along: see [`Desk::carried`].
-    pub(crate) const CARRIES: u8 = 8;
+    pub(crate) const RANDOM: u64 = 2;
+    /// On a thread's stack only: an attached context or an entered span. It stays until its own guard goes.
+    pub(crate) const ENTERED: u64 = 4;
+    /// No span, or one with trace state or baggage: spans that may leave the thread take the slow path below it.
+    pub(crate) const UNCOMMON: u64 = 8;
     /// Samples recorded in it may become exemplars.
-    pub(crate) const EXAMPLES: u8 = 16;
+    pub(crate) const EXAMPLES: u64 = 16;
     /// These are the ids of a span in another process: what is opened under it is its process's first.
-    pub(crate) const REMOTE: u8 = 32;
+    pub(crate) const REMOTE: u64 = 32;
     /// Not sampled; the trace's outcome decides whether it is kept.
-    pub(crate) const HELD: u8 = 64;
-    /// On a thread's stack only: whose place this was has been left, and what is around shows through.
-    const LEFT: u8 = 128;
+    pub(crate) const HELD: u64 = 64;
+    /// On a thread's stack only, a tombstone: the span in this place was exited out of order, and the place mirrors the
+    /// one below until it is popped.
+    const LEFT: u64 = 128;
+    /// This span owns a hold on the entry that its handle names.
+    pub(crate) const HOLDS: u64 = 256;
+    /// The bits of the handle: not 0 if trace state or baggage came along.
+    pub(crate) const CARRIES: u64 = !0xFFFF;
 
     /// The flags of a span opened under what has these marks; of a root, under its own as if they were remote.
     #[inline(always)]
     pub(crate) const fn span_flags(self) -> u64 {
-        ((self.0 & (Self::SAMPLED | Self::HELD | Self::REMOTE)) as u64) << 2
+        (self.0 & (Self::SAMPLED | Self::HELD | Self::REMOTE)) << 2
     }
 
     #[inline(always)]
-    pub(crate) fn has(self, any: u8) -> bool {
+    pub(crate) fn has(self, any: u64) -> bool {
         self.0 & any != 0
     }
 
     /// What a child inherits.
     #[inline(always)]
     pub(crate) fn inherited(self) -> Self {
-        Self(self.0 & !(Self::REMOTE | Self::LEFT))
+        Self(self.0 & !(Self::REMOTE | Self::LEFT | Self::ENTERED | Self::HOLDS))
     }
 
-    /// What may leave the stack it stood on.
-    #[inline(always)]
+    /// The flags that hold anywhere, without those of a place and of an owner.
     pub(crate) fn off_stack(self) -> Self {
-        Self(self.0 & !Self::LEFT)
+        const ANYWHERE: u64 = Marks::SAMPLED | Marks::RANDOM | Marks::EXAMPLES | Marks::REMOTE | Marks::HELD;
+        Self(self.0 & ANYWHERE)
+    }
+
+    /// Names trace state and baggage, if there are any.
+    pub(crate) fn handle(self) -> Handle {
+        Handle(self.0 & Self::CARRIES)
+    }
+
+    /// The same with this handle, or without one.
+    pub(crate) fn with_handle(self, handle: Handle) -> Self {
+        let carries = if handle.0 == 0 { 0 } else { handle.0 | Self::UNCOMMON };
+        Self((self.0 & !(Self::CARRIES | Self::UNCOMMON)) | carries)
     }
 }
 
@@ -234,13 +263,18 @@ impl<V: Copy + Default> Met<V> {
 
 #[derive(Debug)]
 pub(crate) struct Desk {
-    /// Spans open on this thread, kept or not.
-    depth: Cell<usize>,
-    open: [Cell<Ids>; DEPTH],
+    /// The place of the innermost entry; -1 if there is none. Above [`DISORDER`](exit::DISORDER) while a tombstone is on
+    /// the stack: then every fast path fails its comparison, and [`exit`] sees to it.
+    top: Cell<Place>,
+    /// The entries, and behind them a copy of the innermost for when `top` is no index into them.
+    open: [Cell<Ids>; DEPTH + 1],
     names: Met<KnownName>,
     keys: Met<u32>,
-    /// Trace state and baggage of contexts that were attached here: place and span id, to tell whether it still holds.
-    carried: RefCell<Vec<(usize, u64, Arc<Carried>)>>,
+    /// Whether entries have moved away from the places that their guards know, which are in `places` then.
+    moved: Cell<bool>,
+    places: [Cell<Place>; DEPTH],
+    /// Trace state and baggage that outlast their guard: spans that were begun inside are still open.
+    kept: RefCell<Vec<Hold>>,
     /// In which of the aggregator's epochs an exemplar was last sent, by series and power of two.
     examples: [Cell<u32>; EXAMPLES],
     /// Room for spans with more items than their frame holds.
@@ -261,11 +295,12 @@ impl Desk {
     pub(crate) fn new() -> Box<Self> {
         let mut desk = Box::<Self>::new_zeroed();
         let at = desk.as_mut_ptr();
-        // SAFETY: `at` points to memory of the box, for all of a desk. The four fields written are those for which zeros
-        // are no value or the wrong one. All others are cells of integers, arrays of them, and plain structs of
-        // them, for which zeros are a value: no span, no text, no epoch.
+        // SAFETY: `at` points to memory of the box, for all of a desk. The five fields written are those for which zeros
+        // are no value or the wrong one. All others are cells of integers and of one flag, arrays of them, and plain
+        // structs of them, for which zeros are a value: no span, no text, no epoch.
         let desk = unsafe {
-            (&raw mut (*at).carried).write(RefCell::new(Vec::new()));
+            (&raw mut (*at).top).write(Cell::new(-1));
+            (&raw mut (*at).kept).write(RefCell::new(Vec::new()));
             (&raw mut (*at).blocks).write(RefCell::new(Vec::with_capacity(BLOCKS)));
             // std seeds a `RandomState` from the operating system, once a thread, and varies it each time. The process
             // id tells a fork's child apart.
@@ -275,11 +310,13 @@ impl Desk {
         };
         // A new field fails to compile here, so that nobody adds one for which zeros are no value.
         let Self {
-            depth: _,
+            top: _,
             open: _,
             names: _,
             keys: _,
-            carried: _,
+            moved: _,
+            places: _,
+            kept: _,
             examples: _,
             blocks: _,
             seed: _,
@@ -311,90 +348,76 @@ impl Desk {
     /// The innermost open span.
     #[inline(always)]
     pub(crate) fn current(&self) -> Option<Ids> {
-        let depth = self.depth.get();
-        if depth == 0 { None } else { Some(self.open[(depth - 1).min(DEPTH - 1)].get()) }
+        let top = self.top.get();
+        if top < 0 { None } else { Some(self.open[(top as usize).min(DEPTH)].get()) }
     }
 
     /// Whether an open span has one of these marks.
     #[cold]
-    pub(crate) fn any_has(&self, marks: u8) -> bool {
-        self.open.iter().take(self.depth.get()).any(|open| open.get().marks.has(marks))
+    pub(crate) fn any_has(&self, marks: u64) -> bool {
+        self.kept_entries().iter().any(|open| open.get().marks.has(marks))
     }
 
-    /// Where the next span would stand, and what it would stand in; `None` for one that is too deep to be kept.
+    /// Where the next span would stand, and what it would stand in; `None` if only [`enter`](Self::enter) can tell.
     #[inline(always)]
-    pub(crate) fn next(&self) -> Option<(usize, Option<Ids>)> {
-        let place = self.depth.get();
-        if place >= DEPTH {
+    pub(crate) fn next(&self) -> Option<(Place, Option<Ids>)> {
+        let place = self.top.get() + 1;
+        if place as usize >= DEPTH {
             return None;
         }
-        Some((place, place.checked_sub(1).map(|around| self.open[around].get())))
+        Some((place, if place == 0 { None } else { Some(self.open[place as usize - 1].get()) }))
+    }
+
+    /// The entry that a span stands in, of a place that [`next`](Self::next) has named.
+    #[inline(always)]
+    pub(crate) fn around(&self, place: Place) -> Option<Ids> {
+        // The mask spares a check of bounds.
+        if place == 0 { None } else { Some(self.open[(place - 1) as usize & (DEPTH - 1)].get()) }
     }
 
     /// Makes a span the innermost, at the place that [`next`](Self::next) has just named.
     #[inline(always)]
-    pub(crate) fn enter_at(&self, place: usize, span: Ids) {
-        debug_assert_eq!(place, self.depth.get());
-        self.open[place].set(span);
-        self.depth.set(place + 1);
+    pub(crate) fn enter_at(&self, place: Place, span: Ids) {
+        debug_assert_eq!(place, self.top.get() + 1);
+        self.open[place as usize].set(span);
+        self.top.set(place);
     }
 
     /// Makes a span the innermost; returns its place.
     #[inline(always)]
-    pub(crate) fn enter(&self, span: Ids) -> usize {
+    pub(crate) fn enter(&self, span: Ids) -> Place {
         self.enter_from(&span)
     }
 
     /// Like [`enter`](Self::enter), but copies the ids from where they are.
     #[inline(always)]
-    pub(crate) fn enter_from(&self, span: &Ids) -> usize {
-        let place = self.depth.get();
-        if let Some(slot) = self.open.get(place) {
-            slot.set(*span);
+    pub(crate) fn enter_from(&self, span: &Ids) -> Place {
+        let place = self.top.get() + 1;
+        if place as usize >= DEPTH {
+            return self.enter_slow(*span);
         }
-        self.depth.set(place + 1);
+        self.open[place as usize].set(*span);
+        self.top.set(place);
         place
     }
 
-    /// Ends the span at a place, and whatever was opened inside it and is still open: a span dropped out of order, or
-    /// leaked inside another, must not become everybody's parent. A span that was so ended already changes nothing.
-    /// Says whether it was the last one here.
+    /// The innermost place, or more while the stack is in disorder.
     #[inline(always)]
-    pub(crate) fn leave(&self, place: usize, span_id: u64) -> bool {
-        let mine = match self.open.get(place) {
-            Some(slot) => slot.get().span_id == span_id,
-            None => true, // too deep to be kept: trust the place
-        };
-        let ends = mine && place < self.depth.get();
-        if ends {
-            self.depth.set(place);
-            #[cfg(feature = "tracing")]
-            self.drop_left(); // what it uncovers may have been left long ago
+    pub(crate) fn top(&self) -> Place {
+        self.top.get()
+    }
+
+    /// Fast path of an exit: pops the entry if it is the innermost, and says whether it was the last. `None` for any
+    /// other, which is [`exit`](Self::exit)'s.
+    #[inline(always)]
+    pub(crate) fn pop(&self, place: Place, span_id: u64) -> Option<bool> {
+        // The mask spares a check of bounds: a place that is too deep finds an entry of another id.
+        if place != self.top.get() || self.open[place as usize & (DEPTH - 1)].get().span_id != span_id {
+            return None;
         }
-        ends && self.depth.get() == 0
-    }
-
-    /// Makes a context the innermost that has trace state or baggage with it.
-    #[cold]
-    pub(crate) fn enter_carrying(&self, ids: Ids, carried: Arc<Carried>) -> usize {
-        let place = self.enter(ids);
-        let mut all = self.carried.borrow_mut();
-        all.retain(|(at, span_id, _)| self.holds(*at, *span_id) && *at < place);
-        all.push((place, ids.span_id, carried));
-        place
-    }
-
-    /// What goes along with the innermost span.
-    #[cold]
-    pub(crate) fn carried(&self) -> Option<Arc<Carried>> {
-        let all = self.carried.borrow();
-        let mut holding = all.iter().rev().filter(|(at, span_id, _)| self.holds(*at, *span_id));
-        holding.next().map(|(_, _, carried)| Arc::clone(carried))
-    }
-
-    fn holds(&self, place: usize, span_id: u64) -> bool {
-        let there = self.open.get(place).is_none_or(|slot| slot.get().span_id == span_id);
-        there && place < self.depth.get()
+        let below = place - 1;
+        self.top.set(below);
+        Some(below < 0)
     }
 
     /// Whether a sample is to go along as an exemplar: the first of its series and power of two in an epoch.
@@ -471,15 +494,18 @@ mod tests {
     #[test]
     fn spans_nest_and_leave_in_any_order() {
         let desk = Desk::new();
+        let end = |place, span_id| {
+            desk.pop(place, span_id).unwrap_or_else(|| desk.exit(place, span_id, Exit::Span))
+        };
         let (a, b) = (desk.enter(ids(1)), desk.enter(ids(2)));
-        desk.leave(a, 1);
+        end(a, 1);
         assert_eq!(desk.current(), None, "the outer one takes the inner one along");
         let (c, d) = (desk.enter(ids(3)), desk.enter(ids(4)));
-        desk.leave(b, 2);
+        end(b, 2);
         assert_eq!(desk.current(), Some(ids(4)), "a span that was ended already ends nobody");
-        desk.leave(d, 4);
+        end(d, 4);
         assert_eq!(desk.current(), Some(ids(3)));
-        desk.leave(c, 3);
+        end(c, 3);
         assert_eq!(desk.current(), None);
     }
 
@@ -489,7 +515,8 @@ mod tests {
         let places: Vec<_> = (1..=1_000_000).map(|id| desk.enter(ids(id))).collect();
         assert_eq!(desk.current(), Some(ids(DEPTH as u64)));
         for place in places.into_iter().rev() {
-            desk.leave(place, place as u64 + 1);
+            let span_id = place as u64 + 1;
+            desk.pop(place, span_id).unwrap_or_else(|| desk.exit(place, span_id, Exit::Span));
         }
         assert_eq!(desk.current(), None);
     }

@@ -13,8 +13,7 @@ pub(crate) mod loom;
 #[cfg(feature = "tracing")]
 mod step;
 
-use super::{Desk, Directory, Distribution, Gate, Ids, Key, Lane, Marks, Near, Recorder};
-use crate::context::Carried;
+use super::{Desk, Directory, Distribution, Exit, Gate, Ids, Key, Lane, Marks, Near, Place, Recorder};
 use crate::level::Level;
 use crate::record::{exemplar_words, layout};
 use crate::stats::{Kind, Reason};
@@ -558,7 +557,7 @@ impl Here<'_> {
     /// Like [`enter`](Self::enter), but copies the ids from where they are. Handed over by value they would be copied in
     /// pieces, since one of their fields is looked at: six instructions more a poll of a future in a span.
     #[inline(always)]
-    pub(crate) fn enter_from(&self, ids: &Ids) -> usize {
+    pub(crate) fn enter_from(&self, ids: &Ids) -> Place {
         if ids.marks.has(Marks::EXAMPLES) {
             HOT.with(Hot::shut_samples);
         }
@@ -567,25 +566,36 @@ impl Here<'_> {
 
     /// Makes a span the innermost one of this thread; returns its place.
     #[inline(always)]
-    pub(crate) fn enter(&self, ids: Ids) -> usize {
+    pub(crate) fn enter(&self, ids: Ids) -> Place {
         enter_span(self.desk, ids)
     }
 
-    /// Makes a context the innermost that has something with it.
-    #[cold]
-    pub(crate) fn enter_carrying(&self, ids: Ids, carried: Arc<Carried>) -> usize {
-        if ids.marks.has(Marks::EXAMPLES) {
-            HOT.with(Hot::shut_samples);
-        }
-        // The list may grow.
-        aside(|| self.desk.enter_carrying(ids, carried))
+    /// Ends what [`enter`](Self::enter) began, and what `how` says of what was opened inside.
+    #[inline(always)]
+    pub(crate) fn leave(&self, place: Place, span_id: u64, how: Exit) {
+        let popped = self.desk.pop(place, span_id);
+        self.left(popped, |desk| desk.exit(place, span_id, how));
     }
 
-    /// Ends what [`enter`](Self::enter) began, and whatever was opened inside it and is still open.
+    /// The same for a span's guard, or for a span that is on no stack, if that takes no call. Otherwise nothing is done.
     #[inline(always)]
-    pub(crate) fn leave(&self, place: usize, span_id: u64) {
-        if self.desk.leave(place, span_id) {
+    pub(crate) fn leave_at_once(&self, place: Place, span_id: u64) -> bool {
+        if place > self.desk.top() {
+            return true; // on no stack, or gone already
+        }
+        let popped = self.desk.pop(place, span_id);
+        if popped == Some(true) {
             HOT.with(|hot| hot.open_samples(self.lane));
+        }
+        popped.is_some()
+    }
+
+    #[inline(always)]
+    fn left(&self, popped: Option<bool>, otherwise: impl FnOnce(&Desk) -> bool) {
+        match popped {
+            Some(false) => {}
+            Some(true) => HOT.with(|hot| hot.open_samples(self.lane)),
+            None => leave_out_of_order(self.lane, self.desk, otherwise),
         }
     }
 
@@ -639,9 +649,27 @@ fn count_duration(lane: &Lane, directory: &Directory, series: u32, nanos: u64) {
     }
 }
 
+/// Exits an entry that is not the innermost. Not given a [`Here`], which would have to lie in memory for it.
+#[cold]
+#[inline(never)]
+fn leave_out_of_order(lane: &Lane, desk: &Desk, exit: impl FnOnce(&Desk) -> bool) {
+    if aside(|| exit(desk)) {
+        HOT.with(|hot| hot.open_samples(lane));
+    }
+}
+
+/// Makes a span the innermost one of this thread, at the place that [`Desk::next`] has just named.
+#[inline(always)]
+pub(crate) fn enter_span_at(desk: &Desk, place: Place, ids: Ids) {
+    if ids.marks.has(Marks::EXAMPLES) {
+        HOT.with(Hot::shut_samples);
+    }
+    desk.enter_at(place, ids);
+}
+
 /// Makes a span the innermost one of this thread, whose desk this is; returns its place.
 #[inline(always)]
-pub(crate) fn enter_span(desk: &Desk, ids: Ids) -> usize {
+pub(crate) fn enter_span(desk: &Desk, ids: Ids) -> Place {
     if ids.marks.has(Marks::EXAMPLES) {
         HOT.with(Hot::shut_samples);
     }

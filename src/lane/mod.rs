@@ -15,7 +15,7 @@ mod spill;
 #[cfg(all(test, tellane_loom))]
 mod loom;
 
-pub(crate) use desk::{Desk, Ids, KnownName, Marks, Measures};
+pub(crate) use desk::{Desk, Exit, Ids, KnownName, Marks, Measures, Place};
 pub(crate) use directory::{Directory, Limits};
 pub(crate) use fork::{forks, watch as watch_forks};
 pub(crate) use ring::{Consumer, Gate, Mode, Ring};

@@ -46,7 +46,8 @@ impl<'a> SpanBuilder<'a> {
         self
     }
 
-    /// Makes it a child of a context's span rather than of the innermost one on this thread.
+    /// Makes it a child of a context's span rather than of the innermost one on this thread. The context's trace state
+    /// and baggage go along with the span. A context without a span changes the baggage only.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -113,11 +114,11 @@ impl<'a> SpanBuilder<'a> {
     }
 
     fn begin(self, on_thread: bool) -> OwnedSpan {
-        let given = self.parent.as_ref().and_then(|context| context.ids_for(self.tracer));
-        let parent = match (self.root, given) {
-            (true, _) => Parent::None,
-            (false, Some(ids)) => Parent::Given(ids),
-            (false, None) => Parent::Current,
+        // The hold lasts until the span has its own.
+        let (parent, _hold) = match &self.parent {
+            _ if self.root => (Parent::None, None),
+            Some(context) => context.as_parent(self.tracer),
+            None => (Parent::Current, None),
         };
         let mut span = self.tracer.begin(Name::Dynamic(self.name), self.kind, parent, on_thread);
         if let (Some(open), Some(context)) = (&mut span.0, &self.parent) {

@@ -2,11 +2,11 @@
 
 use super::owned::{Inside, OwnedSpan};
 use super::span::SpanContext;
-use super::tracer::{Source, Tracer};
+use super::tracer::{Parent, Source, Tracer};
 use crate::context::{
-    Baggage, Carried, Extract, HeaderFaults, Incoming, Inject, RemoteParent, TraceState, inject,
+    Baggage, Carried, Extract, Handle, HeaderFaults, Hold, Incoming, Inject, RemoteParent, TraceState, inject,
 };
-use crate::lane::{Ids, Key, Marks, local};
+use crate::lane::{Exit, Ids, Key, Marks, local};
 use crate::series::{find, global};
 use crate::sync::{Arc, AtomicU32, Ordering};
 use std::marker::PhantomData;
@@ -36,6 +36,7 @@ use std::num::NonZeroU64;
 pub struct Context {
     /// The base of the instance it is of; 0 if it is of none yet.
     base: u64,
+    /// Without a handle, and without the marks of a place on a stack.
     ids: Ids,
     carried: Option<Arc<Carried>>,
     refused: Refused,
@@ -84,13 +85,14 @@ impl Context {
 
     /// The context of this thread at an instance.
     pub(super) fn at(base: u64) -> Self {
-        let found = local::here(base, |here| {
-            let mut ids = here.desk.current().unwrap_or_default();
-            ids.marks = ids.marks.off_stack();
-            let carried = if ids.marks.has(Marks::CARRIES) { here.desk.carried() } else { None };
-            (ids, carried)
-        });
-        let (ids, carried) = found.unwrap_or_default();
+        let ids = local::here(base, |here| here.desk.current()).flatten().unwrap_or_default();
+        Self::of(base, ids)
+    }
+
+    /// The context of a span, or of an entry without a span on a thread's stack.
+    fn of(base: u64, ids: Ids) -> Self {
+        let carried = if is_forked(base) { None } else { ids.marks.handle().get() };
+        let ids = Ids { marks: ids.marks.off_stack(), ..ids };
         Self { base, ids, carried, refused: Refused::default() }
     }
 
@@ -123,7 +125,7 @@ impl Context {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn inject(&self, into: &mut (impl Inject + ?Sized)) {
-        let flags = self.ids.marks.0 & (Marks::SAMPLED | Marks::RANDOM);
+        let flags = (self.ids.marks.0 & (Marks::SAMPLED | Marks::RANDOM)) as u8; // the lowest two bits
         let parent = RemoteParent::new(self.ids.trace_id, self.ids.span_id, flags).ok();
         let (state, baggage) = (TraceState::empty(), Baggage::empty());
         let (state, baggage) =
@@ -193,51 +195,47 @@ impl Context {
     }
 
     fn carrying(&self, carried: Carried) -> Self {
-        let (mut ids, empty) = (self.ids, carried.is_empty());
-        ids.marks.0 = (ids.marks.0 & !Marks::CARRIES) | if empty { 0 } else { Marks::CARRIES };
-        let carried = (!empty).then(|| Arc::new(carried));
-        Self { base: self.base, ids, carried, refused: self.refused.clone() }
+        let carried = (!carried.is_empty()).then(|| Arc::new(carried));
+        Self { base: self.base, ids: self.ids, carried, refused: self.refused.clone() }
     }
 
     /// Makes it the context of this thread until the guard is dropped: spans that start meanwhile are children of its
     /// span. One that came by [`extract`](Self::extract) belongs to the installed instance, or, if there is none, to
     /// the one this thread recorded into last; [`Tracer::attach`] says which.
     ///
+    /// Guards may be dropped in any order: of several contexts, the one attached last stays current until its own guard
+    /// is dropped.
+    ///
     /// ```
     /// let nothing = tellane::Context::default();
     /// drop(nothing.attach());
     /// ```
     pub fn attach(&self) -> Attached {
-        if let Some(base) = NonZeroU64::new(self.base) {
-            return self.attach_at(base);
-        }
-        let installed = global().map(Tracer::new);
-        match (installed, local::present()) {
-            (Some(tracer), _) => tracer.attach(self),
-            (None, Some(base)) => match find(Key(base).instance()) {
-                Some(registry) => Tracer::new(&registry).attach(self),
-                None => Attached::nowhere(),
-            },
-            (None, None) => Attached::nowhere(),
-        }
+        Attached::to(self.bind())
     }
 
-    fn attach_at(&self, base: NonZeroU64) -> Attached {
-        let inside = match &self.carried {
-            None => Inside::at(base, self.ids),
-            Some(carried) => {
-                let Some(registry) = find(Key(base.get()).instance()) else { return Attached::nowhere() };
-                let entered = local::enter(&registry.directory).is_ok();
-                let place =
-                    || local::here(base.get(), |here| here.enter_carrying(self.ids, Arc::clone(carried)));
-                entered.then(place).flatten().map(|place| Inside::placed(base, self.ids, place))
-            }
-        };
-        Attached { inside, not_send: PhantomData }
+    /// The same at its instance, which is found as [`attach`](Self::attach) says. `None` if there is none.
+    pub(super) fn bind(&self) -> Option<Bound> {
+        if let Some(base) = NonZeroU64::new(self.base) {
+            return Some(self.bind_at(base, self.ids));
+        }
+        let installed = global().map(Tracer::new);
+        let tracer = installed.or_else(|| Some(Tracer::new(&find(Key(local::present()?).instance())?)))?;
+        self.bind_to(&tracer)
+    }
+
+    fn bind_to(&self, tracer: &Tracer) -> Option<Bound> {
+        let base = tracer.source()?.base;
+        Some(self.bind_at(base, self.ids_for(tracer).unwrap_or_default()))
+    }
+
+    fn bind_at(&self, base: NonZeroU64, ids: Ids) -> Bound {
+        let hold = hold(base.get(), self.carried.as_ref());
+        Bound { base, ids: with_hold(ids, hold.as_ref()), hold }
     }
 
     /// Its ids as a parent of this tracer's spans; `None` if it has no span.
-    pub(super) fn ids_for(&self, tracer: &Tracer) -> Option<Ids> {
+    fn ids_for(&self, tracer: &Tracer) -> Option<Ids> {
         let source = tracer.source()?;
         self.refused.count_at(source);
         let mut ids = self.ids;
@@ -245,11 +243,24 @@ impl Context {
             return None;
         }
         if self.base != source.base.get() {
-            let carries = ids.marks.0 & Marks::CARRIES;
             ids.marks = source.marks_of_remote(ids.trace_id, ids.marks.0);
-            ids.marks.0 |= carries;
         }
         Some(ids)
+    }
+
+    /// The parent that it is to a span of this tracer. What it carries goes along for as long as the hold lasts. Without
+    /// a span it leaves the parent to the thread, and adds its baggage to it.
+    pub(super) fn as_parent(&self, tracer: &Tracer) -> (Parent, Option<Hold>) {
+        let Some(base) = tracer.source().map(|source| source.base.get()) else { return (Parent::None, None) };
+        if let Some(ids) = self.ids_for(tracer) {
+            let hold = hold(base, self.carried.as_ref());
+            return (Parent::Given(with_hold(ids, hold.as_ref())), hold);
+        }
+        let Some(carried) = &self.carried else { return (Parent::Current, None) };
+        let around = tracer.context();
+        let state = if carried.state.is_empty() { around.trace_state() } else { carried.state.clone() };
+        let hold = hold(base, Some(&Arc::new(Carried { state, baggage: carried.baggage.clone() })));
+        (Parent::Given(with_hold(around.ids, hold.as_ref())), hold)
     }
 
     pub(super) fn trace_state_text(&self) -> String {
@@ -260,12 +271,45 @@ impl Context {
     }
 }
 
+/// In the child of a fork a thread that is not there may hold the lock of an entry.
+fn is_forked(base: u64) -> bool {
+    find(Key(base).instance()).is_some_and(|registry| registry.directory.is_forked())
+}
+
+/// Puts what a context carries where the spans of an instance find it. `None` if it carries nothing.
+fn hold(base: u64, carried: Option<&Arc<Carried>>) -> Option<Hold> {
+    let carried = carried.filter(|_| !is_forked(base))?;
+    local::aside(|| Hold::new(carried))
+}
+
+fn with_hold(ids: Ids, hold: Option<&Hold>) -> Ids {
+    let handle = hold.map_or(Handle::NONE, Hold::handle);
+    let nobody = if ids.is_span() { 0 } else { Marks::UNCOMMON };
+    Ids { marks: Marks(ids.marks.with_handle(handle).0 | nobody), ..ids }
+}
+
+/// A context at an instance: what an entry on a thread's stack is made of. Keeps what the context carries.
+#[derive(Debug)]
+pub(super) struct Bound {
+    base: NonZeroU64,
+    ids: Ids,
+    hold: Option<Hold>,
+}
+
+impl Bound {
+    /// Makes it the context of this thread.
+    pub(super) fn enter(&self) -> Option<Inside> {
+        debug_assert!(self.hold.is_some() || !self.ids.marks.has(Marks::CARRIES));
+        Inside::entered(self.base, self.ids)
+    }
+}
+
 impl From<Incoming> for Context {
     fn from(incoming: Incoming) -> Self {
         let ids = incoming.parent.map_or_else(Ids::default, |parent| Ids {
             trace_id: parent.trace_id,
             span_id: parent.span_id,
-            marks: Marks((parent.flags & (Marks::SAMPLED | Marks::RANDOM)) | Marks::REMOTE),
+            marks: Marks((u64::from(parent.flags) & (Marks::SAMPLED | Marks::RANDOM)) | Marks::REMOTE),
         });
         let carried = Carried { state: incoming.state, baggage: incoming.baggage };
         Self { base: 0, ids, carried: None, refused: Refused::of(incoming.faults) }.carrying(carried)
@@ -289,17 +333,28 @@ impl Tracer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn attach(&self, context: &Context) -> Attached {
-        let Some(source) = self.source() else { return Attached::nowhere() };
-        let base = source.base;
-        let ids = context
-            .ids_for(self)
-            .unwrap_or(Ids { marks: Marks(context.ids.marks.0 & Marks::CARRIES), ..Ids::default() });
-        Context { base: base.get(), ids, carried: context.carried.clone(), refused: Refused::default() }
-            .attach_at(base)
+        Attached::to(context.bind_to(self))
+    }
+
+    /// The context of a request's headers, as [`Context::extract`] reads them, for spans of this tracer's instance. In a
+    /// program with several instances, a future [in this context](crate::InSpan::in_context) is at the right one.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let headers = [("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")];
+    /// let context = telemetry.tracer().extract(&headers);
+    /// assert_eq!(context.span().map(|span| span.span_id), Some(0xf0_67aa_0ba9_02b7));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn extract(&self, headers: &(impl Extract + ?Sized)) -> Context {
+        let context = Context::extract(headers);
+        let Some(source) = self.source() else { return context };
+        let ids = context.ids_for(self).unwrap_or_default();
+        Context { base: source.base.get(), ids, ..context }
     }
 
     /// The context of an owned span: what to hand to those that are to be its children elsewhere. Trace state and
-    /// baggage are those of this thread.
+    /// baggage are those that the span started in. Of a span that does nothing it is this thread's context.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -309,10 +364,9 @@ impl Tracer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn context_of(&self, span: &OwnedSpan) -> Context {
-        let around = self.context();
         match &span.0 {
-            Some(open) => Context { base: open.base.get(), ids: open.ids, ..around },
-            None => around,
+            Some(open) => Context::of(open.base.get(), open.ids),
+            None => self.context(),
         }
     }
 }
@@ -332,19 +386,22 @@ impl Tracer {
 #[must_use = "it is current only as long as the guard lives"]
 pub struct Attached {
     inside: Option<Inside>,
+    /// Dropped last: until then the entry's handle is good.
+    _bound: Option<Bound>,
     not_send: PhantomData<*const ()>,
 }
 
 impl Attached {
-    fn nowhere() -> Self {
-        Self { inside: None, not_send: PhantomData }
+    fn to(bound: Option<Bound>) -> Self {
+        let inside = bound.as_ref().and_then(Bound::enter);
+        Self { inside, _bound: bound, not_send: PhantomData }
     }
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
         if let Some(inside) = self.inside {
-            inside.leave();
+            inside.leave(Exit::Entered);
         }
     }
 }

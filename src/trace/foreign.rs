@@ -5,7 +5,7 @@ use super::open::Birth;
 use super::owned::OwnedSpan;
 use super::span::SpanContext;
 use super::tracer::{Name, Parent, Tracer};
-use crate::lane::{Ids, Key, local};
+use crate::lane::{Ids, Key, Marks, local};
 use crate::record::SpanKind;
 use crate::series::find;
 
@@ -29,7 +29,7 @@ impl Anchor {
 
     /// No span at all: who is inside has no parent.
     pub(crate) fn nobody(base: u64) -> Self {
-        Self { base, ids: Ids::default() }
+        Self { base, ids: Ids::NOBODY }
     }
 
     /// Its ids, unless it carries none.
@@ -40,7 +40,7 @@ impl Anchor {
     /// Makes it this thread's current span.
     #[inline(always)]
     pub(crate) fn step_in(self) {
-        if local::here(self.base, |here| here.step_in(self.ids)).is_none() {
+        if local::here(self.base, |here| here.enter(self.ids)).is_none() {
             self.step_in_cold();
         }
     }
@@ -52,7 +52,7 @@ impl Anchor {
         if let Some(registry) = find(Key(self.base).instance())
             && local::enter(&registry.directory).is_ok()
         {
-            local::here(self.base, |here| here.step_in(self.ids));
+            local::here(self.base, |here| here.enter(self.ids));
         }
     }
 
@@ -130,7 +130,9 @@ impl OwnedSpan {
     #[cold]
     pub(crate) fn forget(mut self) {
         // Its items are not dropped with it: see `Open`.
-        let block = self.0.take().and_then(|mut open| open.items.take_block());
+        let Some(mut open) = self.0.take() else { return };
+        open.let_carried_go();
+        let block = open.items.take_block();
         local::aside(|| drop(block));
     }
 }
@@ -146,8 +148,9 @@ impl Tracer {
         self.begin(name, kind, under.into(), false)
     }
 
-    /// Brings a span into being that is to be kept in a place of the caller's; its name is a literal. `None` if this
-    /// thread is not at the instance: [`start_under`](Self::start_under) sees to that.
+    /// Prepares a span for storage in a place of the caller's; its name is a literal. `None` if only
+    /// [`start_under`](Self::start_under) can: this thread is not at the instance, or the span carries trace state or
+    /// baggage.
     #[inline(always)]
     pub(crate) fn conceive(&self, name: &'static str, under: Under) -> Option<Conceived<'_>> {
         let source = self.source()?;
@@ -155,13 +158,18 @@ impl Tracer {
         local::here(source.base.get(), |here| {
             if !here.lane.ring.lets_samples_through() {
                 here.skip_span();
-                return Conceived::Nothing;
+                return Some(Conceived::Nothing);
             }
+            let around = match Parent::from(under).on(here.desk) {
+                Some(around) if !around.marks.has(Marks::UNCOMMON) => Some(around), // a span with nothing to carry
+                Some(around) if around.marks.has(Marks::CARRIES) => return None,
+                _ => None,
+            };
             let known = here.desk.name(name, kind as u8);
             let known = known.unwrap_or_else(|| source.meet(here.desk, name, kind));
-            let lineage = source.lineage(here.desk, Parent::from(under).on(here.desk));
-            Conceived::Span(source.birth(known, lineage), here.directory.clock.ticks())
-        })
+            let lineage = source.lineage(here.desk, around);
+            Some(Conceived::Span(source.birth(known, lineage), here.directory.clock.ticks()))
+        })?
     }
 
     /// The base of its instance; 0 if it has none.

@@ -1,12 +1,18 @@
 //! Futures in spans: the span is current whenever the future is polled, on whatever thread. Hot: [`Spanned::poll`].
 
-use super::owned::OwnedSpan;
+mod in_context;
+
+pub use in_context::InContext;
+
+use super::Context as TraceContext;
+use super::owned::{Inside, OwnedSpan};
+use crate::lane::Exit;
 use pin_project_lite::pin_project;
 use std::fmt::Display;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Runs futures in spans, under any executor.
+/// Runs futures in spans and contexts, under any executor.
 ///
 /// ```
 /// use tellane::InSpan;
@@ -25,9 +31,11 @@ use std::task::{Context, Poll};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait InSpan: Future + Sized {
-    /// The span is current while the future is polled or dropped, and ends with it: when it is done, or, as
-    /// [cancelled](crate::FinishedSpan::cancelled), when it is dropped before. If the future panics, the span
-    /// [fails](crate::FinishedSpan::panicked), also if the panic is caught and the future is dropped later.
+    /// The span is current while the future is polled or dropped, with the trace state and the baggage that it started
+    /// in. It ends with the future: when that is done, or, as [cancelled](crate::FinishedSpan::cancelled), when it is
+    /// dropped before. If the future panics, the span [fails](crate::FinishedSpan::panicked), also if the panic is caught
+    /// and the future is dropped later. A span that does nothing passes nothing on: see
+    /// [`in_context`](Self::in_context).
     ///
     /// ```
     /// use tellane::InSpan;
@@ -57,6 +65,31 @@ pub trait InSpan: Future + Sized {
         Self: Future<Output = Result<T, E>>,
     {
         SpannedResult { spanned: self.in_span(span) }
+    }
+
+    /// The context is current while the future is polled or dropped: spans that start meanwhile are children of its
+    /// span, and its trace state and baggage go along. A context that names no instance yet is of the one that
+    /// [`Context::attach`](crate::Context::attach) would take.
+    ///
+    /// ```
+    /// use tellane::{Baggage, Context, InSpan};
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// let context = telemetry.tracer().context().with_baggage(Baggage::empty().with("user", "alice")?);
+    /// # let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;
+    /// # runtime.block_on(async {
+    /// let task = tokio::spawn(
+    ///     async {
+    ///         tokio::task::yield_now().await;
+    ///         Context::current().baggage().get("user").map(str::to_owned)
+    ///     }
+    ///     .in_context(context),
+    /// );
+    /// assert_eq!(task.await.expect("no panic").as_deref(), Some("alice"));
+    /// # });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    fn in_context(self, context: TraceContext) -> InContext<Self> {
+        InContext::new(self, context)
     }
 }
 
@@ -140,8 +173,8 @@ impl<F: Future> Spanned<F> {
     }
 }
 
-/// Makes a span current until it is dropped, also by a panic.
-struct Leaving(Option<super::owned::Inside>);
+/// Leaves the stack after a poll, also when the future panics.
+struct Leaving(Option<Inside>);
 
 impl Leaving {
     #[inline(always)]
@@ -154,7 +187,7 @@ impl Drop for Leaving {
     #[inline]
     fn drop(&mut self) {
         if let Some(inside) = self.0 {
-            inside.leave();
+            inside.leave(Exit::Poll);
         }
     }
 }

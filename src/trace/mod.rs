@@ -2,7 +2,8 @@
 //!
 //! Every span, sampled or not, feeds the histogram `traces_span_metrics_duration_seconds` and, if it ends in error,
 //! the counter `traces_span_metrics_errors_total`, both by span name and kind. A guard ([`Span`]) belongs to its
-//! thread and is current there; an [`OwnedSpan`] goes where it is taken, and futures run in one by [`InSpan`].
+//! thread and is current there; an [`OwnedSpan`] goes where it is taken, and futures run in one, or in a [`Context`], by
+//! [`InSpan`].
 
 mod annotate;
 mod builder;
@@ -18,7 +19,7 @@ mod tracer;
 pub use crate::series::Attribute;
 pub use builder::SpanBuilder;
 pub use context::{Attached, Context};
-pub use future::{InSpan, Spanned, SpannedResult};
+pub use future::{InContext, InSpan, Spanned, SpannedResult};
 pub use owned::{Annotation, Entered, OwnedSpan};
 pub use span::{Span, SpanContext};
 pub use tracer::{Tracer, tracer};

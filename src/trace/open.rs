@@ -5,7 +5,8 @@
 pub(super) mod parked;
 
 use crate::config::SpanLimits;
-use crate::lane::{Directory, Ids, Key, KnownName, Marks, Measures, local};
+use crate::context::{Handle, Hold};
+use crate::lane::{Directory, Exit, Ids, Key, KnownName, Marks, Measures, Place, local};
 use crate::record::{Items, Status, layout, span_head};
 use crate::series::find;
 use crate::stats::{Kind, Reason};
@@ -13,8 +14,9 @@ use crate::sync::Arc;
 use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 
-/// The place of a span that is on no thread's stack; to leave it changes nothing.
-pub(super) const DETACHED: usize = usize::MAX;
+/// The place of a span that is on no thread's stack, above any other. To leave it changes nothing. It fits the operand
+/// of one store.
+pub(super) const DETACHED: Place = i32::MAX as Place;
 
 #[derive(Debug)]
 pub(super) struct Open {
@@ -27,7 +29,7 @@ pub(super) struct Open {
     pub(super) ids: Ids,
     parent_id: u64,
     /// Place on the thread's stack of open spans.
-    pub(super) place: usize,
+    pub(super) place: Place,
     measures: Measures,
     pub(super) room: Room,
     /// Whether its end has more to look at than usual: an error, long items, no lane. One look in place of four.
@@ -90,7 +92,7 @@ impl Lineage {
 impl Open {
     /// `start` is in ticks.
     #[inline(always)]
-    pub(super) fn new(birth: Birth<'_>, place: usize, was_panicking: bool, start: u64) -> Self {
+    pub(super) fn new(birth: Birth<'_>, place: Place, was_panicking: bool, start: u64) -> Self {
         let Birth { base, known, lineage: Lineage { ids, parent_id, flags }, room } = birth;
         Self {
             base,
@@ -112,6 +114,29 @@ impl Open {
     pub(super) fn laneless(birth: Birth<'_>, reason: Reason, start: u64) -> Self {
         let open = Self::new(birth, DETACHED, std::thread::panicking(), start);
         Self { laneless: Some(reason), unusual: true, ..open }
+    }
+
+    /// Makes it keep the trace state and the baggage of its ids for as long as it is open. A span's guard on its thread
+    /// need not: what is around it keeps them.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn hold_carried(&mut self) {
+        match Hold::again(self.ids.marks.handle()) {
+            Some(hold) => {
+                self.ids.marks = Marks(self.ids.marks.with_handle(hold.into_handle()).0 | Marks::HOLDS);
+                self.unusual = true; // its end lets go
+            }
+            None => self.ids.marks = self.ids.marks.with_handle(Handle::NONE),
+        }
+    }
+
+    /// Ends what [`hold_carried`](Self::hold_carried) began.
+    #[cold]
+    pub(super) fn let_carried_go(&mut self) {
+        if self.ids.marks.has(Marks::HOLDS) {
+            self.ids.marks.0 &= !Marks::HOLDS;
+            drop(Hold::from_handle(self.ids.marks.handle()));
+        }
     }
 
     /// Whether what is set on it may be kept.
@@ -170,18 +195,20 @@ impl Open {
     #[inline(always)]
     fn end_at_once(&self, here: &local::Here<'_>) {
         let Some(clock) = here.directory.clock.quick() else { return self.end_in_full() };
-        let items = self.items.inline();
-        self.end_at(clock.ticks(), here, |duration| {
+        let (now, items) = (clock.ticks(), self.items.inline());
+        if !here.leave_at_once(self.place, self.ids.span_id) {
+            return self.end_in_full();
+        }
+        self.end_at(now, here, |duration| {
             if !here.push_span::<false, _, _>(|| self.head(items.len(), duration), [items]) {
                 self.push_in_full(duration);
             }
         });
     }
 
-    /// On a thread that is at its instance, now. `record` makes its record, if it is to have one.
+    /// Ends a span that has left its thread's stack. `record` makes its record, if it is to have one.
     #[inline(always)]
     fn end_at(&self, now: u64, here: &local::Here<'_>, record: impl FnOnce(u64)) {
-        here.leave(self.place, self.ids.span_id);
         let duration = now.saturating_sub(self.start);
         if self.is_recorded() && here.lane.ring.lets_spans_through() {
             record(duration);
@@ -190,7 +217,7 @@ impl Open {
         }
     }
 
-    /// By any clock.
+    /// Slow path of [`end_at_once`](Self::end_at_once): any clock, and out of order.
     #[inline(never)]
     fn end_in_full(&self) {
         local::here(self.base.get(), |here| self.end_long_here(&here));
@@ -252,6 +279,7 @@ impl Open {
         if self.items.has_block() {
             self.give_block_back();
         }
+        self.let_carried_go();
     }
 
     /// With whatever items there may be.
@@ -261,6 +289,7 @@ impl Open {
         let lost = layout::item(layout::TAG_LOST, 0, 0, events_dropped, links_dropped);
         let lost: &[u64] = if events_dropped == 0 && links_dropped == 0 { &[] } else { &[lost] };
         let now = here.directory.clock.ticks();
+        here.leave(self.place, self.ids.span_id, Exit::Span);
         self.end_at(now, here, |duration| self.push(here, [items, lost], duration));
     }
 

@@ -3,7 +3,7 @@
 use super::Attribute;
 use super::open::{DETACHED, Open};
 use super::span::SpanContext;
-use crate::lane::{Ids, Marks, local};
+use crate::lane::{Exit, Ids, Marks, Place, local};
 use crate::record::{At, Status};
 use crate::series::find;
 use std::marker::PhantomData;
@@ -195,7 +195,8 @@ impl OwnedSpan {
         SpanContext::of(self.0.as_ref()?.ids)
     }
 
-    /// Makes it the current span of this thread until the guard is dropped.
+    /// Makes it the current span of this thread until the guard is dropped, with the trace state and the baggage that it
+    /// started in. Guards may be dropped in any order: the last one made stays current until it is dropped itself.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -212,8 +213,9 @@ impl OwnedSpan {
     /// ```
     #[inline]
     pub fn enter(&self) -> Entered<'_> {
-        let inside = self.0.as_ref().filter(|open| open.place == DETACHED).map(Inside::of);
-        Entered { inside: inside.flatten(), span: PhantomData, not_send: PhantomData }
+        let open = self.0.as_ref().filter(|open| open.place == DETACHED);
+        let inside = open.and_then(|open| Inside::entered(open.base, open.ids));
+        Entered { inside, span: PhantomData, not_send: PhantomData }
     }
 
     /// Ends it now.
@@ -298,7 +300,7 @@ impl Annotation<'_> {
 pub(super) struct Inside {
     base: NonZeroU64,
     span_id: u64,
-    place: usize,
+    place: Place,
 }
 
 impl Inside {
@@ -308,51 +310,53 @@ impl Inside {
             Some(place) => place,
             None => enter_cold(open.base.get(), open.ids)?,
         };
-        Some(Self::placed(open.base, open.ids, place))
+        Some(Self { base: open.base, span_id: open.ids.span_id, place })
     }
 
-    /// Puts these ids on the stack of the thread's lane at the instance.
+    /// Puts these ids on the stack of the thread's lane at the instance, for the time of a poll.
     #[inline(always)]
     pub(super) fn at(base: NonZeroU64, ids: Ids) -> Option<Self> {
         let place = match local::here(base.get(), |here| here.enter(ids)) {
             Some(place) => place,
             None => enter_cold(base.get(), ids)?,
         };
-        Some(Self::placed(base, ids, place))
+        Some(Self { base, span_id: ids.span_id, place })
+    }
+
+    /// The same, for a guard that may be dropped before those of spans and contexts that are entered later.
+    #[inline(always)]
+    pub(super) fn entered(base: NonZeroU64, ids: Ids) -> Option<Self> {
+        Self::at(base, Ids { marks: Marks(ids.marks.0 | Marks::ENTERED), ..ids })
     }
 
     #[inline(always)]
-    pub(super) fn placed(base: NonZeroU64, ids: Ids, place: usize) -> Self {
-        Self { base, span_id: ids.span_id, place }
-    }
-
-    #[inline(always)]
-    pub(super) fn leave(self) {
-        let left = local::here(self.base.get(), |here| here.leave(self.place, self.span_id));
+    pub(super) fn leave(self, how: Exit) {
+        let left = local::here(self.base.get(), |here| here.leave(self.place, self.span_id, how));
         if left.is_none() {
-            leave_cold(self);
+            leave_cold(self, how);
         }
     }
 }
 
-/// A thread that is not at the instance yet. Nobody is told if it cannot be: spans begun there say so themselves.
+/// Slow path: attaches this thread first. Failure is silent here; the spans started on this thread will be counted as
+/// dropped.
 #[cold]
 #[inline(never)]
-fn enter_cold(base: u64, ids: Ids) -> Option<usize> {
+fn enter_cold(base: u64, ids: Ids) -> Option<Place> {
     let registry = find(crate::lane::Key(base).instance())?;
     local::enter(&registry.directory).ok()?;
     local::here(base, |here| here.enter(ids))
 }
 
-/// What ran inside has led the thread to another instance.
+/// Slow path: what ran inside has taken the thread to another instance.
 #[cold]
 #[inline(never)]
-fn leave_cold(inside: Inside) {
+fn leave_cold(inside: Inside, how: Exit) {
     let base = inside.base.get();
     if let Some(registry) = find(crate::lane::Key(base).instance())
         && local::enter(&registry.directory).is_ok()
     {
-        local::here(base, |here| here.leave(inside.place, inside.span_id));
+        local::here(base, |here| here.leave(inside.place, inside.span_id, how));
     }
 }
 
@@ -383,7 +387,7 @@ impl Drop for Entered<'_> {
     #[inline]
     fn drop(&mut self) {
         if let Some(inside) = self.inside {
-            inside.leave();
+            inside.leave(Exit::Entered);
         }
     }
 }

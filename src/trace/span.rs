@@ -10,7 +10,8 @@ use std::ops::{Deref, DerefMut};
 ///
 /// If a panic unwinds through it, it ends in [`Status::Error`](crate::Status::Error). Dropped before its children, it
 /// takes them from the thread's stack: they keep their parent, but new spans become children of whatever is open
-/// around it. A span that is leaked (`mem::forget`) is never recorded, and stays the parent of later ones until a span
+/// around it. A context attached inside, or an owned span entered there, stays current until its own guard is dropped.
+/// A span that is leaked (`mem::forget`) is never recorded, and stays the parent of later ones until a span
 /// around it ends, or the poll of the future that it was leaked in.
 ///
 /// ```compile_fail

@@ -5,7 +5,7 @@ use super::open::{Birth, DETACHED, Lineage, Open, Room};
 use super::owned::OwnedSpan;
 use super::span::{Span, SpanContext};
 use crate::clock::{Clock, Quick};
-use crate::lane::{Desk, Ids, Key, KnownName, Marks, Mode, local};
+use crate::lane::{Desk, Ids, Key, KnownName, Marks, Mode, Place, local};
 use crate::record::SpanKind;
 use crate::series::{Registry, global};
 use crate::stats::{Kind, Reason};
@@ -275,11 +275,13 @@ impl Source {
         let Some((clock, known, (place, around))) = usual() else {
             return self.start_otherwise::<ON_THREAD>(desk, name, kind);
         };
-        let Some(parent) = around.filter(Ids::is_span) else {
-            if self.rate_limited {
-                return self.start_otherwise::<ON_THREAD>(desk, name, kind);
-            }
-            return self.start_root::<ON_THREAD>(desk, known, clock);
+        let parent = match around {
+            Some(parent) if ON_THREAD && parent.is_span() => parent,
+            Some(parent) if !ON_THREAD && !parent.marks.has(Marks::UNCOMMON) => parent,
+            // An owned span outlives what is around it, so it needs a hold on what it carries.
+            Some(_) if !ON_THREAD => return self.start_otherwise::<ON_THREAD>(desk, name, kind),
+            _ if self.rate_limited => return self.start_otherwise::<ON_THREAD>(desk, name, kind),
+            _ => return self.start_root::<ON_THREAD>(desk, place, known, clock),
         };
         let lineage = Lineage::of_child(desk.span_id(), parent);
         let place = if ON_THREAD {
@@ -296,12 +298,18 @@ impl Source {
     fn start_root<const ON_THREAD: bool>(
         &self,
         desk: &Desk,
+        place: Place,
         known: &Cell<KnownName>,
         clock: Quick,
     ) -> OwnedSpan {
-        let around = desk.current(); // baggage, if anything
+        let around = desk.around(place); // baggage, if anything
         let lineage = Lineage::of_root(self.root(desk, around, || true));
-        let place = if ON_THREAD { local::enter_span(desk, lineage.ids) } else { DETACHED };
+        let place = if ON_THREAD {
+            local::enter_span_at(desk, place, lineage.ids);
+            place
+        } else {
+            DETACHED
+        };
         self.begun(known, lineage, place, false, clock.ticks())
     }
 
@@ -339,7 +347,14 @@ impl Source {
     fn open(&self, desk: &Desk, known: KnownName, parent: Parent, on_thread: bool) -> OwnedSpan {
         let lineage = self.lineage(desk, parent.on(desk));
         let place = if on_thread { local::enter_span(desk, lineage.ids) } else { DETACHED };
-        self.begun(&Cell::new(known), lineage, place, std::thread::panicking(), self.clock.ticks())
+        let now = self.clock.ticks();
+        let mut span = self.begun(&Cell::new(known), lineage, place, std::thread::panicking(), now);
+        if lineage.ids.marks.has(Marks::CARRIES) {
+            // A guard under the thread's own current span needs no hold: whatever is around it has one.
+            let outlives = !on_thread || matches!(parent, Parent::Given(_));
+            span.0.as_mut().filter(|_| outlives).into_iter().for_each(Open::hold_carried);
+        }
+        span
     }
 
     #[inline(always)]
@@ -363,7 +378,7 @@ impl Source {
         &self,
         known: &Cell<KnownName>,
         lineage: Lineage,
-        place: usize,
+        place: Place,
         was_panicking: bool,
         start: u64,
     ) -> OwnedSpan {
@@ -374,7 +389,7 @@ impl Source {
     #[inline(always)]
     fn root(&self, desk: &Desk, around: Option<Ids>, admitted: impl FnOnce() -> bool) -> Ids {
         let (span_id, trace_id) = (desk.span_id(), desk.trace_id());
-        let carries = around.map_or(0, |around| around.marks.0 & Marks::CARRIES);
+        let carries = around.map_or(0, |around| around.marks.0 & (Marks::CARRIES | Marks::UNCOMMON));
         let by_ratio = self.samples(trace_id as u64);
         let sampling = if by_ratio && admitted() { self.sampled } else { self.unsampled };
         Ids { trace_id, span_id, marks: Marks(sampling.0 | carries) }
@@ -393,7 +408,7 @@ impl Source {
     }
 
     /// The marks of a trace that began in another process.
-    pub(super) fn marks_of_remote(&self, trace_id: u128, flags: u8) -> Marks {
+    pub(super) fn marks_of_remote(&self, trace_id: u128, flags: u64) -> Marks {
         let tracing = &self.registry.tracing;
         let sampled =
             if tracing.parent_based { flags & Marks::SAMPLED != 0 } else { self.samples(trace_id as u64) };

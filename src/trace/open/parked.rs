@@ -26,7 +26,8 @@ pub(crate) struct Parked {
     trace_high: AtomicU64,
     trace_low: AtomicU64,
     span_id: AtomicU64,
-    /// Marks and single bits: see the shifts below.
+    marks: AtomicU64,
+    /// Single bits and small numbers: see the shifts below.
     bits: AtomicU64,
     /// As [`Open`] keeps it.
     header: AtomicU64,
@@ -81,6 +82,7 @@ impl Parked {
             trace_high: word(),
             trace_low: word(),
             span_id: word(),
+            marks: word(),
             bits: word(),
             start: word(),
             header: word(),
@@ -110,8 +112,7 @@ impl Parked {
         let put = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
         let words = open.items.inline();
         let laneless = open.laneless.map_or(0, |reason| reason as u64 + 1);
-        let bits = u64::from(open.ids.marks.0)
-            | (u64::from(open.unusual) << UNUSUAL)
+        let bits = (u64::from(open.unusual) << UNUSUAL)
             | (u64::from(open.was_panicking) << WAS_PANICKING)
             | block
             | (laneless << LANELESS)
@@ -120,6 +121,7 @@ impl Parked {
         put(&self.trace_high, (open.ids.trace_id >> 64) as u64);
         put(&self.trace_low, open.ids.trace_id as u64);
         put(&self.span_id, open.ids.span_id);
+        put(&self.marks, open.ids.marks.0);
         put(&self.bits, bits);
         put(&self.start, open.start);
         put(&self.parent_id, open.parent_id);
@@ -139,11 +141,12 @@ impl Parked {
     pub(crate) fn begin(&self, birth: Birth<'_>, start: u64) {
         let Birth { base, known, lineage: Lineage { ids, parent_id, flags }, room } = birth;
         let put = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
-        let bits = u64::from(ids.marks.0) | (u64::from(std::thread::panicking()) << WAS_PANICKING);
+        let bits = u64::from(std::thread::panicking()) << WAS_PANICKING;
         put(&self.base, base.get());
         put(&self.trace_high, (ids.trace_id >> 64) as u64);
         put(&self.trace_low, ids.trace_id as u64);
         put(&self.span_id, ids.span_id);
+        put(&self.marks, ids.marks.0);
         put(&self.bits, bits);
         put(&self.start, start);
         put(&self.parent_id, parent_id);
@@ -265,7 +268,7 @@ impl Parked {
         Ids {
             trace_id: (u128::from(get(&self.trace_high)) << 64) | u128::from(get(&self.trace_low)),
             span_id: get(&self.span_id),
-            marks: Marks(get(&self.bits) as u8),
+            marks: Marks(get(&self.marks)),
         }
     }
 

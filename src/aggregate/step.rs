@@ -305,7 +305,11 @@ impl Step {
             shown.store(count, Ordering::Release);
         }
         for (shown, count) in directory.exemplars.iter().zip(self.folded.exemplars) {
-            shown.store(count, Ordering::Release); // as above: who sees the count sees what was offered before it
+            // Usually unchanged. Without this look each pass would take the line from all who read it, and the models
+            // would explore every order of stores that store nothing new. Relaxed: written by this thread only.
+            if shown.load(Ordering::Relaxed) != count {
+                shown.store(count, Ordering::Release); // as above: who sees the count sees what was offered before it
+            }
         }
     }
 

@@ -60,7 +60,7 @@ fn text() -> &'static str {
 type Way = (&'static str, fn(usize));
 
 /// Each records one call.
-const WAYS: [Way; 10] = [
+const WAYS: [Way; 11] = [
     ("large", |_| LARGE.inc()),
     ("counter", |_| ALL.inc()),
     ("up-down-counter", |_| BALANCE.inc()),
@@ -74,6 +74,10 @@ const WAYS: [Way; 10] = [
     }),
     ("log", |_| {
         HANDLES.get().into_iter().for_each(|(.., log)| tellane::info!(log, "allocated", size = 1_u64))
+    }),
+    // Each call looks up its target, and most targets are new: setting a level allocates under the lock of the rules.
+    ("log of a new target", |_| {
+        HANDLES.get().into_iter().for_each(|_| tellane::logger(text()).info("allocated"))
     }),
 ];
 
@@ -142,6 +146,11 @@ fn child(way: usize) {
     let family = telemetry.counter("by_text_total").family(["text"]).expect("a good name");
     assert!(HANDLES.set((family, telemetry.tracer(), telemetry.logger("allocator"))).is_ok());
     CHOSEN.store(way as u32 + 1, Ordering::SeqCst);
+    // First, while most texts are new: a rule is allocated under the lock that a new target needs.
+    for number in 0..50 {
+        telemetry.set_level(&format!("level_{number}"), tellane::Level::Warn);
+    }
+    telemetry.set_levels("info,level_1=warn,level_2=debug").expect("good levels");
     let kinds = [1, 2, 3, 4];
     std::thread::scope(|scope| {
         for thread in kinds {
@@ -181,7 +190,7 @@ fn child(way: usize) {
     let after = CALLS.load(Ordering::SeqCst);
     assert!(before > 0, "the allocator has recorded");
     // Spans and logs of this program's own are in the ledger, too.
-    let own = if matches!(name, "span" | "dynamic span" | "log") { 2_000 } else { 0 };
+    let own = if matches!(name, "span" | "dynamic span" | "log" | "log of a new target") { 2_000 } else { 0 };
     assert!((before..=after + own).contains(&shown), "{name}: {shown} shown for {before} to {after} calls");
     assert!(telemetry.shutdown(PATIENCE).finished);
     print!("{PROOF}");

@@ -228,8 +228,10 @@ impl Logs {
         number as u32
     }
 
+    /// Sets the level of a target and of those below it. Does nothing if this thread holds the rules already: only an
+    /// allocator that sets levels gets here from within.
     pub(crate) fn set_level(&self, target: &str, level: Option<Level>) {
-        local::aside(|| {
+        let _is_done = local::locked(|| {
             let mut rules = self.rules.lock();
             rules.set(target, level);
             self.apply(&mut rules);
@@ -238,7 +240,7 @@ impl Logs {
 
     pub(crate) fn set_levels(&self, text: &str) -> Result<(), LevelsError> {
         let parsed = Rules::parse(text)?;
-        local::aside(|| {
+        let _is_done = local::locked(|| {
             let mut rules = self.rules.lock();
             *rules = parsed;
             self.apply(&mut rules);

@@ -76,7 +76,7 @@ pub(crate) fn aside_once<R>(act: impl FnOnce() -> R) -> Option<R> {
 }
 
 /// Runs `act`, which takes a lock of the registry. `None` if a caller further up this stack runs inside here: it may hold
-/// that lock. Every public way to such a lock leads through here, so no caller needs a guard of its own.
+/// that lock. The places that take the lock call this, so their callers need no guard of their own.
 #[cold]
 pub(crate) fn locked<R>(act: impl FnOnce() -> R) -> Option<R> {
     struct Unlock;

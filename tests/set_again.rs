@@ -205,6 +205,23 @@ fn a_field_does_not_pass_for_a_key_of_the_line() {
     assert!(json.contains("\"fields\":{\"time\":1,\"level\":\"error\""), "{json}");
 }
 
+/// Escaping makes `trace_id` of `trace id`, so the keys that count are those of the line.
+#[test]
+fn a_field_whose_escaped_key_is_one_of_the_line_does_not_pass_for_it() {
+    let kit = Kit::new();
+    let log = kit.logger("shop");
+    let mut draft = log.at(Level::Warn);
+    draft.set("trace id", "forged");
+    draft.set("span=id", "forged");
+    draft.set("span_identity", "kept");
+    draft.say("said");
+    let record = kit.log("said");
+    for line in [Format::Logfmt.line(&record), Format::Human.line(&record)] {
+        let pairs = " fields.trace_id=forged fields.span_id=forged span_identity=kept";
+        assert!(line.ends_with(pairs), "{line}");
+    }
+}
+
 #[test]
 fn the_causes_of_an_error_go_with_it() {
     #[derive(Debug)]

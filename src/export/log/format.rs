@@ -106,10 +106,13 @@ const HEAD_KEYS: usize = 4;
 fn pairs(record: &LogRecord, own_keys: &[&str], into: &mut String) {
     for (key, value) in &record.fields {
         into.push(' ');
-        if own_keys.contains(&&**key) {
-            into.push_str("fields.");
-        }
+        let start = into.len();
         escape::pair(key, value, into);
+        // As it is written: `trace id` becomes `trace_id`.
+        let is_own = |own: &&str| into[start..].strip_prefix(*own).is_some_and(|rest| rest.starts_with('='));
+        if own_keys.iter().any(is_own) {
+            into.insert_str(start, "fields.");
+        }
     }
     if record.fields_dropped > 0 {
         let _written = write!(into, " fields_dropped={}", record.fields_dropped);

@@ -14,7 +14,7 @@ pub(crate) use std::sync::Arc;
 
 /// Atomics of process-wide statics. Loom has no const constructor and models no statics, so these are always std's.
 pub(crate) mod fixed {
-    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 }
 
 /// A channel without a bound. Loom does not see into crossbeam's, so models have a queue of their own.

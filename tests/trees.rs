@@ -748,3 +748,48 @@ fn refused_headers_are_counted_once_where_the_context_is_first_used() {
     assert!(text.contains("tellane_headers_refused_total{header=\"baggage\"} 2\n"), "{text}");
     assert!(tellane::Report(&snapshot).to_string().contains("traceparents refused 1\n"));
 }
+
+#[test]
+fn an_entered_span_that_a_panic_leaves_fails_though_the_panic_is_caught() {
+    for kit in kits() {
+        let tracer = kit.tracer();
+        let broken = tracer.owned("broken");
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            let _inside = broken.enter();
+            panic!("as it happens")
+        }));
+        assert!(caught.is_err());
+        drop(broken);
+
+        // Entered and left by a destructor while another panic unwinds, and whole.
+        struct Enters(tellane::OwnedSpan);
+        impl Drop for Enters {
+            fn drop(&mut self) {
+                drop(self.0.enter());
+            }
+        }
+        let whole = std::sync::Mutex::new(None);
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            struct Gives<'a>(Option<Enters>, &'a std::sync::Mutex<Option<Enters>>);
+            impl Drop for Gives<'_> {
+                fn drop(&mut self) {
+                    let span = self.0.take().expect("given once");
+                    drop(span.0.enter());
+                    *self.1.lock().expect("no panic under the lock") = Some(span);
+                }
+            }
+            let _gives = Gives(Some(Enters(tracer.owned("whole"))), &whole);
+            panic!("as it happens")
+        }));
+        assert!(caught.is_err());
+        drop(whole.into_inner().expect("no panic under the lock"));
+
+        let snapshot = kit.snapshot();
+        let outcome = |name: &str| {
+            let span = snapshot.spans().find(|span| &*span.name == name).expect("it ended");
+            (span.status, span.panicked)
+        };
+        assert_eq!(outcome("broken"), (Status::Error, true));
+        assert_eq!(outcome("whole"), (Status::Unset, false));
+    }
+}

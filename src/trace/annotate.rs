@@ -140,7 +140,7 @@ impl Open {
             let ring = local::here(self.base.get(), |here| here.lane.ring.capacity());
             let longest = ring.unwrap_or(usize::MAX).saturating_sub(layout::SPAN_WORDS + 1);
             self.items.give_block(more_room(self.base.get()), longest);
-            self.unusual = true;
+            self.set_unusual();
         }
         may
     }
@@ -155,7 +155,7 @@ impl Open {
             Some(_) => self.room.left.events -= 1,
             None => {
                 self.room.events_dropped = self.room.events_dropped.saturating_add(1);
-                self.unusual = true;
+                self.set_unusual();
             }
         }
         begun
@@ -183,7 +183,7 @@ impl Open {
             Some(_) => self.room.left.links -= 1,
             None => {
                 self.room.links_dropped = self.room.links_dropped.saturating_add(1);
-                self.unusual = true;
+                self.set_unusual();
             }
         }
         begun

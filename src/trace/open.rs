@@ -11,6 +11,7 @@ use crate::record::{Items, Status, layout, span_head};
 use crate::series::find;
 use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
+use crate::sync::fixed::{AtomicBool, Ordering};
 use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 
@@ -33,7 +34,12 @@ pub(super) struct Open {
     measures: Measures,
     pub(super) room: Room,
     /// Whether its end has more to look at than usual: an error, long items, no lane. One look in place of four.
-    pub(super) unusual: bool,
+    ///
+    /// This and the next are atomic because guards that entered the span set them through a shared reference. Relaxed:
+    /// the end has the span for itself, and whatever handed it over ordered the guards' stores before that.
+    unusual: AtomicBool,
+    /// Whether a guard that had entered it was dropped by a panic.
+    left_by_a_panic: AtomicBool,
     /// Whether the thread was unwinding already when it started.
     was_panicking: bool,
     /// Why no lane carries it, if none does.
@@ -103,7 +109,8 @@ impl Open {
             place,
             measures: known.measures,
             room: *room,
-            unusual: false,
+            unusual: AtomicBool::new(false),
+            left_by_a_panic: AtomicBool::new(false),
             was_panicking,
             laneless: None,
             items: ManuallyDrop::new(Items::default()),
@@ -113,7 +120,7 @@ impl Open {
     /// A span that no lane will carry, for this reason: only its duration is counted.
     pub(super) fn laneless(birth: Birth<'_>, reason: Reason, start: u64) -> Self {
         let open = Self::new(birth, DETACHED, std::thread::panicking(), start);
-        Self { laneless: Some(reason), unusual: true, ..open }
+        Self { laneless: Some(reason), unusual: AtomicBool::new(true), ..open }
     }
 
     /// Makes it keep the trace state and the baggage of its ids for as long as it is open. A span's guard on its thread
@@ -124,7 +131,7 @@ impl Open {
         match Hold::again(self.ids.marks.handle()) {
             Some(hold) => {
                 self.ids.marks = Marks(self.ids.marks.with_handle(hold.into_handle()).0 | Marks::HOLDS);
-                self.unusual = true; // its end lets go
+                self.set_unusual(); // its end lets go
             }
             None => self.ids.marks = self.ids.marks.with_handle(Handle::NONE),
         }
@@ -139,6 +146,24 @@ impl Open {
         }
     }
 
+    #[inline(always)]
+    pub(super) fn is_unusual(&self) -> bool {
+        self.unusual.load(Ordering::Relaxed)
+    }
+
+    /// Sends the end to its slow path.
+    #[inline(always)]
+    pub(super) fn set_unusual(&mut self) {
+        *self.unusual.get_mut() = true;
+    }
+
+    /// A guard that had entered it is dropped while its thread unwinds. The panic may be caught before the span ends.
+    #[cold]
+    pub(super) fn left_by_a_panic(&self) {
+        self.left_by_a_panic.store(true, Ordering::Relaxed);
+        self.unusual.store(true, Ordering::Relaxed);
+    }
+
     /// Whether what is set on it may be kept.
     #[inline(always)]
     pub(super) fn is_recorded(&self) -> bool {
@@ -148,7 +173,7 @@ impl Open {
     #[inline(always)]
     pub(super) fn set_status(&mut self, status: Status) {
         self.header = layout::with_status(self.header, status as u64);
-        self.unusual |= status == Status::Error;
+        *self.unusual.get_mut() |= status == Status::Error;
     }
 
     /// Its future was dropped before it was done. A future that panicked was ended by that.
@@ -184,7 +209,7 @@ impl Open {
     /// [`end_unusual`](Self::end_unusual).
     #[inline(never)]
     pub(super) fn end(&mut self) {
-        if self.unusual {
+        if self.is_unusual() {
             self.end_unusual();
         } else if local::here(self.base.get(), |here| self.end_at_once(&here)).is_none() {
             self.end_cold();
@@ -266,7 +291,8 @@ impl Open {
     #[cold]
     #[inline(never)]
     pub(super) fn end_unusual(&mut self) {
-        if std::thread::panicking() && !self.was_panicking {
+        let was_left = self.left_by_a_panic.load(Ordering::Relaxed);
+        if was_left || (std::thread::panicking() && !self.was_panicking) {
             self.panicked();
         }
         if layout::flags(self.header) & layout::FLAG_STATUS == Status::Error as u64 {

@@ -196,7 +196,8 @@ impl OwnedSpan {
     }
 
     /// Makes it the current span of this thread until the guard is dropped, with the trace state and the baggage that it
-    /// started in. Guards may be dropped in any order: the last one made stays current until it is dropped itself.
+    /// started in. Guards may be dropped in any order: the last one made stays current until it is dropped itself. A
+    /// panic that drops a guard fails the span, also if the panic is caught and the span goes on.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -215,7 +216,7 @@ impl OwnedSpan {
     pub fn enter(&self) -> Entered<'_> {
         let open = self.0.as_ref().filter(|open| open.place == DETACHED);
         let inside = open.and_then(|open| Inside::entered(open.base, open.ids));
-        Entered { inside, span: PhantomData, not_send: PhantomData }
+        Entered { inside, open, was_panicking: std::thread::panicking(), not_send: PhantomData }
     }
 
     /// Ends it now.
@@ -379,7 +380,9 @@ fn leave_cold(inside: Inside, how: Exit) {
 #[must_use = "it is current only as long as the guard lives"]
 pub struct Entered<'a> {
     inside: Option<Inside>,
-    span: PhantomData<&'a OwnedSpan>,
+    open: Option<&'a Open>,
+    /// A guard that a destructor makes while its thread unwinds is not left by that panic.
+    was_panicking: bool,
     not_send: PhantomData<*const ()>,
 }
 
@@ -388,6 +391,12 @@ impl Drop for Entered<'_> {
     fn drop(&mut self) {
         if let Some(inside) = self.inside {
             inside.leave(Exit::Entered);
+        }
+        if let Some(open) = self.open
+            && std::thread::panicking()
+            && !self.was_panicking
+        {
+            open.left_by_a_panic();
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::record::{Block, Items, layout, span_head};
 use crate::series::{Attribute, key_number, push};
 use crate::stats::Reason;
 use crate::sync::Mutex;
-use crate::sync::fixed::{AtomicU64, Ordering};
+use crate::sync::fixed::{AtomicBool, AtomicU64, Ordering};
 use crate::trace::foreign::Anchor;
 use crate::trace::owned::OwnedSpan;
 use arrayvec::ArrayVec;
@@ -112,7 +112,7 @@ impl Parked {
         let put = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
         let words = open.items.inline();
         let laneless = open.laneless.map_or(0, |reason| reason as u64 + 1);
-        let bits = (u64::from(open.unusual) << UNUSUAL)
+        let bits = (u64::from(open.is_unusual()) << UNUSUAL)
             | (u64::from(open.was_panicking) << WAS_PANICKING)
             | block
             | (laneless << LANELESS)
@@ -305,7 +305,8 @@ impl Parked {
                 events_dropped: one(second, 2),
                 links_dropped: one(second, 3),
             },
-            unusual: bit(UNUSUAL) || block.is_some(),
+            unusual: AtomicBool::new(bit(UNUSUAL) || block.is_some()),
+            left_by_a_panic: AtomicBool::new(false), // nobody enters a parked span by a guard
             was_panicking: bit(WAS_PANICKING),
             laneless: Reason::ALL.get(((bits >> LANELESS) & 0xFF).wrapping_sub(1) as usize).copied(),
             items: ManuallyDrop::new(Items::from_parts(frame.map(get), block)),

@@ -254,6 +254,45 @@ fn two_instances_share_a_file() {
     fs::remove_dir_all(&directory).expect("it goes");
 }
 
+/// Two processes write to one file at once. Every line is there, and no file is above its bound.
+#[test]
+fn two_processes_share_a_file() {
+    const LINES: u64 = 1_000;
+    const CHILD: &str = "TELLANE_ROTATION_CHILD";
+    let write_all = |path: &Path| {
+        let (telemetry, log) = start(path, Rotation { bytes: 2_000, files: 10_000 });
+        for number in 0..LINES {
+            tellane::info!(log, "numbered", number = number);
+            if number % 50 == 0 {
+                telemetry.snapshot(PATIENCE).expect("a snapshot");
+            }
+        }
+        assert_all_written(&telemetry.shutdown(PATIENCE).ledger, LINES);
+    };
+    if let Some(path) = std::env::var_os(CHILD) {
+        return write_all(Path::new(&path));
+    }
+    let directory = directory("processes");
+    let path = directory.join("app.log");
+    let child = std::process::Command::new(std::env::current_exe().expect("a test binary has a path"))
+        .args(["two_processes_share_a_file", "--exact", "--nocapture"])
+        .env(CHILD, &path)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    write_all(&path);
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    let files = files(&path);
+    let mut numbers = numbers(&files);
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..LINES).flat_map(|number| [number; 2]).collect::<Vec<_>>());
+    let sizes = sizes(&files);
+    assert!(sizes.iter().all(|size| *size <= 2_000), "{sizes:?}");
+    fs::remove_dir_all(&directory).expect("it goes");
+}
+
 #[test]
 fn a_line_that_was_cut_off_stays_alone() {
     let directory = directory("cut");

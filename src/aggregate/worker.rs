@@ -72,8 +72,8 @@ impl Worker {
     }
 
     fn run(mut self) {
-        // A panic in a pass is forgiven inside of `work`. One outside is a fault of tellane's own; it is forgiven as
-        // often, then the instance ends as if by a shutdown, but for its answers.
+        // `work` catches a panic in a pass. A panic outside of a pass is a fault of tellane's own: the worker restarts
+        // `restarts_max` times in all, then the instance ends as if by a shutdown, except that it answers no request.
         let has_worked = (0..=self.thresholds.restarts_max).any(|_| {
             let worked = caught(|| self.work()).is_some();
             if !worked {

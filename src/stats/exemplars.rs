@@ -21,8 +21,8 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExemplarLedger {
-    /// Samples that were chosen as exemplars: of each thread and histogram, the first of each power of two between two
-    /// snapshots that is recorded in a sampled span.
+    /// Samples that were chosen as exemplars. Between two snapshots, each thread offers at most one sample per histogram
+    /// and power of two: the first that it records in a sampled span.
     pub offered: u64,
     /// Exemplars that histograms hold now: the latest two of each power of two. Of a saved or merged snapshot, what the
     /// instances held when it was taken.

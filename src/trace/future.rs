@@ -68,8 +68,8 @@ pub trait InSpan: Future + Sized {
     }
 
     /// The context is current while the future is polled or dropped: spans that start meanwhile are children of its
-    /// span, and its trace state and baggage go along. A context that names no instance yet is of the one that
-    /// [`Context::attach`](crate::Context::attach) would take.
+    /// span, and its trace state and baggage go along. A context not yet bound to an instance uses the one that
+    /// [`Context::attach`](crate::Context::attach) would choose.
     ///
     /// ```
     /// use tellane::{Baggage, Context, InSpan};

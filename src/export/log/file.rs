@@ -30,8 +30,8 @@ use std::path::{Path, PathBuf};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// Bytes that a file may have, at most. Only a single line that is longer gets a file above the bound, which it has
-    /// to itself. Default 100 MiB.
+    /// Bytes that a file may have, at most. A single line longer than this gets a file of its own, which then exceeds the
+    /// bound. So does a file whose lock another program does not release for a second. Default 100 MiB.
     pub bytes: u64,
     /// Old files that are kept. Default 5.
     pub files: u32,

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every loom model, through all its executions; each must also find its planted bugs. Prints what each explored.
+# Every loom model, through all its executions but for the few that name a bound on preemptions; each must also find its planted bugs. Prints what each explored.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

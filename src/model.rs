@@ -15,11 +15,22 @@ static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
 /// Runs `model` through all its executions, of which there must be `least`; then once for each bug, which must make
 /// it fail. Prints what it took.
 pub(crate) fn check(name: &str, least: usize, bugs: &[Bug], model: fn()) {
+    check_within(None, name, least, bugs, model);
+}
+
+/// Like [`check`], but explores only executions in which threads are preempted at most `preemptions` times, for models
+/// whose executions run into millions. Nearly all known ordering bugs need one or two.
+pub(crate) fn check_bounded(preemptions: usize, name: &str, least: usize, bugs: &[Bug], model: fn()) {
+    let name = format!("{name} (at most {preemptions} preemptions)");
+    check_within(Some(preemptions), &name, least, bugs, model);
+}
+
+fn check_within(preemptions: Option<usize>, name: &str, least: usize, bugs: &[Bug], model: fn()) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let executions = explore(model);
+    let executions = explore(preemptions, model);
     print!("model {name}: {executions} executions");
     for bug in bugs {
-        let (after, how) = kills(*bug, model);
+        let (after, how) = kills(*bug, preemptions, model);
         print!("; killed {bug:?} after {after} ({how})");
     }
     println!();
@@ -28,16 +39,16 @@ pub(crate) fn check(name: &str, least: usize, bugs: &[Bug], model: fn()) {
 }
 
 /// All executions of a model; how many there were. Fails where the model does.
-fn explore(model: fn()) -> usize {
-    run(model, &Counter::new(AtomicUsize::new(0)))
+fn explore(preemptions: Option<usize>, model: fn()) -> usize {
+    run(preemptions, model, &Counter::new(AtomicUsize::new(0)))
 }
 
 /// Plants a bug and lets the model find it: in which execution, and by which failure.
-fn kills(bug: Bug, model: fn()) -> (usize, String) {
+fn kills(bug: Bug, preemptions: Option<usize>, model: fn()) -> (usize, String) {
     let executions = Counter::new(AtomicUsize::new(0));
     let failure = {
         let _planted = Planted::new(bug);
-        catch_unwind(AssertUnwindSafe(|| run(model, &executions)))
+        catch_unwind(AssertUnwindSafe(|| run(preemptions, model, &executions)))
     };
     let executions = executions.load(Ordering::Relaxed);
     let Err(panic) = failure else { panic!("{bug:?} survived {executions} executions") };
@@ -51,8 +62,9 @@ fn kills(bug: Bug, model: fn()) -> (usize, String) {
 #[allow(clippy::disallowed_types)]
 type Counter = std::sync::Arc<AtomicUsize>;
 
-fn run(model: fn(), executions: &Counter) -> usize {
+fn run(preemptions: Option<usize>, model: fn(), executions: &Counter) -> usize {
     let mut loom = loom::model::Builder::new();
+    loom.preemption_bound = preemptions;
     loom.max_branches = 20_000;
     let counter = Counter::clone(executions);
     loom.check(move || {

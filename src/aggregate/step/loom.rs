@@ -5,7 +5,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::lane::local::loom::Producer;
 use crate::lane::{Distribution, Limits, Spill};
-use crate::model::{check, spawn};
+use crate::model::{check, check_bounded, spawn};
 use crate::series::{Caps, Tracing};
 use crate::stats::{Bounds, Layout};
 use crate::sync::AtomicU64;
@@ -162,16 +162,19 @@ fn shutdown() {
 }
 
 /// The same with a ring of one sample and no spill: what does not fit goes to the counts that all share.
+///
+/// Bounded: without a bound it takes 1,238,974 executions, some eight minutes.
 #[test]
 fn shutdown_with_commons() {
-    check("shutdown with commons", 5_000, &[Bug::NoSweep, Bug::RingsOnly], || {
+    check_bounded(5, "shutdown with commons", 5_000, &[Bug::NoSweep, Bug::RingsOnly], || {
         shut_down_with(Limits { ring_words: 2, ..LIMITS })
     });
 }
 
+/// The same with a spill. Bounded: without a bound it had not ended after eight minutes.
 #[test]
 fn shutdown_with_spill() {
-    check("shutdown with spill", 10_000, &[Bug::NoSweep, Bug::RingsOnly], || {
+    check_bounded(5, "shutdown with spill", 10_000, &[Bug::NoSweep, Bug::RingsOnly], || {
         shut_down_with(Limits { ring_words: 2, spill_words: ONE_SLOT, ..LIMITS });
     });
 }

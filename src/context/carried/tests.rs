@@ -1,3 +1,5 @@
+//! The table of trace state and baggage: holds, turns and entries that are used again.
+
 use super::*;
 
 fn carried(user: &str) -> Arc<Carried> {

@@ -1,3 +1,5 @@
+//! Exits in any order, held against a plain list of the entries that are still open.
+
 use super::*;
 
 fn ids(span_id: u64) -> Ids {

@@ -144,15 +144,54 @@ fn span_durations_are_exact_at_the_bounds() {
         let tracer = telemetry.tracer();
         let micros = [25_000, 24_999, 25_001, 100, 99, 101, 250_000, 100_000, 99_999, 7_500_000, 7_500_001];
         let values: Vec<u64> = micros.iter().cycle().take(1_100).map(|micros| micros * 1_000).collect();
-        for value in &values {
-            let span = tracer.span("work");
+        for (number, value) in values.iter().enumerate() {
+            let (guard, owned) = if number % 2 == 0 {
+                (Some(tracer.span("work")), None)
+            } else {
+                (None, Some(tracer.owned("work")))
+            };
             hand.advance(Duration::from_nanos(*value));
-            drop(span);
+            drop((guard, owned));
         }
         let name = "traces_span_metrics_duration_seconds";
         let taken = snapshot(&telemetry);
         let wanted = counted(&values, 1e9, &bounds_of(&taken, name));
         assert_eq!(exposed(&taken, name), wanted, "{way:?}, sampling {sampling}");
+    }
+}
+
+/// Handles of families lead to the same counts; 100,000 samples, some of them on the bounds.
+#[test]
+fn families_are_exact_at_the_bounds() {
+    for way in WAYS {
+        let telemetry = start(way);
+        let by_text = telemetry.histogram("by_text").seconds().family(["route"]).expect("a good name");
+        let fixed = telemetry
+            .histogram("by_enum")
+            .seconds()
+            .fixed_family::<(bool,)>(["cached"])
+            .expect("a good name");
+        let mut state = 1_u64;
+        let mut uniform = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % 100_000_000
+        };
+        let on_bounds = [1, 5, 10, 25, 50, 100].map(|millis| millis * 1_000_000_u64);
+        let values: Vec<u64> =
+            (0..100_000).map(|_| uniform()).chain(on_bounds.into_iter().cycle().take(60)).collect();
+        for value in &values {
+            by_text.with(["/cart"]).record(*value);
+            fixed.with((true,)).record(*value);
+        }
+        let taken = snapshot(&telemetry);
+        for name in ["by_text", "by_enum"] {
+            let shown = format!("{name}_seconds");
+            let lines = exposed(&taken, &shown);
+            let lines: Vec<_> = lines.into_iter().rev().take(bounds_of(&taken, &shown).len() + 1).collect();
+            let mut wanted = counted(&values, 1e9, &bounds_of(&taken, &shown));
+            wanted.reverse();
+            assert_eq!(lines, wanted, "{name}, {way:?}");
+        }
     }
 }
 

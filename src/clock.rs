@@ -12,6 +12,10 @@ use crate::sync::{Arc, fixed};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// A clock that goes back by more than this has been set back (a suspended machine, a restored one). Less is two cores
+/// that do not quite agree.
+pub(crate) const SET_BACK: Duration = Duration::from_millis(1);
+
 /// A source of time for one telemetry instance.
 ///
 /// ```
@@ -34,6 +38,8 @@ enum Source {
 #[derive(Debug)]
 struct Mock {
     now: fixed::AtomicU64,
+    /// Wall time minus ticks, in nanoseconds; wraps. 0 unless a test sets the ticks back under a wall clock that runs on.
+    wall_ahead: fixed::AtomicU64,
     reads: fixed::AtomicU64,
 }
 
@@ -121,7 +127,8 @@ impl Clock {
     pub fn mock() -> (Self, MockClock) {
         // Not zero: a reader can then tell "never" from "at the start".
         let now = fixed::AtomicU64::new(1_000_000_000);
-        let mock = Arc::new(Mock { now, reads: fixed::AtomicU64::new(0) });
+        let (wall_ahead, reads) = (fixed::AtomicU64::new(0), fixed::AtomicU64::new(0));
+        let mock = Arc::new(Mock { now, wall_ahead, reads });
         (Self(Source::Mock(Arc::clone(&mock))), MockClock(mock))
     }
 
@@ -162,7 +169,7 @@ impl Clock {
     pub(crate) fn anchor(&self) -> Anchor {
         let ticks = self.ticks();
         let unix_nanos = match &self.0 {
-            Source::Mock(_) => ticks,
+            Source::Mock(mock) => ticks.wrapping_add(mock.wall_ahead.load(fixed::Ordering::Relaxed)),
             _ => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 nanos(since)
@@ -263,6 +270,13 @@ impl MockClock {
         self.0.now.store(nanos, fixed::Ordering::Relaxed);
     }
 
+    /// Sets the ticks, as a restored machine's counter is, while wall time goes on.
+    #[cfg(all(test, not(tellane_loom)))]
+    pub(crate) fn set_counter(&self, ticks: u64) {
+        let before = self.0.now.swap(ticks, fixed::Ordering::Relaxed);
+        self.0.wall_ahead.fetch_add(before.wrapping_sub(ticks), fixed::Ordering::Relaxed);
+    }
+
     /// How often the clock has been read so far, by any thread, the aggregator's included.
     ///
     /// ```
@@ -288,13 +302,29 @@ pub(crate) struct Anchor {
 }
 
 impl Anchor {
-    /// Wall time of a reading, in nanoseconds since 1970.
+    /// Wall time of a reading, in nanoseconds since 1970. The distance from the anchor wraps: a time moved by
+    /// [`moved_to`](Self::moved_to) may lie before tick 0.
     pub(crate) fn unix_nanos(&self, ticks: u64, scale: Scale) -> u64 {
-        if ticks >= self.ticks {
-            self.unix_nanos.saturating_add(scale.nanos(ticks - self.ticks))
+        let distance = ticks.wrapping_sub(self.ticks).cast_signed();
+        let nanos = scale.nanos(distance.unsigned_abs());
+        if distance >= 0 {
+            self.unix_nanos.saturating_add(nanos)
         } else {
-            self.unix_nanos.saturating_sub(scale.nanos(self.ticks - ticks))
+            self.unix_nanos.saturating_sub(nanos)
         }
+    }
+
+    /// Whether the clock was set back between this anchor and a later reading.
+    pub(crate) fn is_ahead_of(&self, ticks: u64, clock: &Clock) -> bool {
+        self.ticks > ticks.saturating_add(clock.ticks_in(SET_BACK))
+    }
+
+    /// The ticks to add to a reading dated by this anchor so that `to` gives it the same wall time; wraps.
+    pub(crate) fn moved_to(&self, to: &Self, scale: Scale) -> u64 {
+        let between = to.unix_nanos.wrapping_sub(self.unix_nanos).cast_signed();
+        let ticks = scale.ticks(between.unsigned_abs());
+        let passed = if between >= 0 { ticks } else { ticks.wrapping_neg() };
+        to.ticks.wrapping_sub(self.ticks).wrapping_sub(passed)
     }
 }
 
@@ -386,7 +416,28 @@ mod tests {
         let anchor = Anchor { ticks: 1_000, unix_nanos: 5_000 };
         assert_eq!(anchor.unix_nanos(1_500, Scale::ONE), 5_500);
         assert_eq!(anchor.unix_nanos(400, Scale::ONE), 4_400);
-        assert_eq!(anchor.unix_nanos(u64::MAX, Scale::ONE), u64::MAX);
+        assert_eq!(anchor.unix_nanos(u64::MAX, Scale::ONE), 3_999, "one tick before tick 0");
+        assert_eq!(anchor.unix_nanos(0_u64.wrapping_sub(8_000), Scale::ONE), 0, "before 1970");
+    }
+
+    #[test]
+    fn a_moved_reading_keeps_its_wall_time() {
+        let half = Scale { nanos_per_tick: 1 << 31 };
+        let before = Anchor { ticks: 1_000_000, unix_nanos: 5_000_000 };
+        for (ticks, unix_nanos) in
+            [(10, 5_000_000), (10, 6_000_000), (900_000, 4_000_000), (2_000_000, 5_000_000)]
+        {
+            let after = Anchor { ticks, unix_nanos };
+            let by = before.moved_to(&after, half);
+            for reading in [0_u64, 999_998, 1_000_000, 1_000_002] {
+                let moved = reading.wrapping_add(by);
+                assert_eq!(
+                    after.unix_nanos(moved, half),
+                    before.unix_nanos(reading, half),
+                    "{reading}, {after:?}"
+                );
+            }
+        }
     }
 
     #[test]

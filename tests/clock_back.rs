@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use support::{PATIENCE, eventually};
 use tellane::testing::Kit;
-use tellane::{Clock, Config, Outcome, Telemetry};
+use tellane::{Cause, Clock, Config, Injection, Outcome, State, Telemetry};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: u64 = 3_600_000_000_000;
@@ -117,5 +120,55 @@ fn the_latest_snapshot_is_renewed_by_the_interval() {
     assert_eq!(passed, before);
     hand.advance(11 * SECOND);
     eventually("it is renewed again", || telemetry.latest().uptime() == passed + 11 * SECOND);
+    assert!(telemetry.shutdown(PATIENCE).finished);
+}
+
+#[test]
+fn the_switch_is_tried_again_when_the_wait_is_over() {
+    const MILLI: Duration = Duration::from_millis(1);
+    let broken = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&broken);
+    let (clock, hand) = Clock::mock();
+    let config = Config {
+        restarts_max: 0,
+        retry: 5 * SECOND,
+        retry_max: 5 * SECOND,
+        probe_lease: PATIENCE,
+        longest_sleep: MILLI,
+        ..patient()
+    };
+    let telemetry = Telemetry::builder("retry")
+        .config(config)
+        .clock(clock)
+        .inject(move |at| {
+            if at == Injection::Step && seen.load(Ordering::Relaxed) {
+                resume_unwind(Box::new("injected"));
+            }
+        })
+        .start()
+        .expect("it starts");
+    hand.set(2 * HOUR);
+    telemetry.snapshot(PATIENCE).expect("it answers");
+    let mut switch = telemetry.switch();
+    broken.store(true, Ordering::Relaxed);
+    eventually("it is off", || switch.state() == State::Off);
+    broken.store(false, Ordering::Relaxed);
+    hand.set(HOUR);
+    let uptime = || telemetry.snapshot(PATIENCE).expect("it answers").uptime();
+    let off_at = uptime();
+    let mut passed = Duration::ZERO;
+    eventually("it is tried again", || {
+        passed += 100 * MILLI;
+        assert!(passed <= 6 * SECOND, "it waits for the clock to catch up");
+        hand.advance(100 * MILLI);
+        uptime(); // a pass at each hundred milliseconds
+        switch.state() != State::Off
+    });
+    let changes: Vec<_> = std::iter::from_fn(|| switch.next_change()).collect();
+    let [off, probe, ..] = changes[..] else { panic!("too few changes: {changes:?}") };
+    assert_eq!((off.to, off.cause, probe.to), (State::Off, Cause::Dead, State::Probing));
+    let (off, probe) = (Duration::from_millis(off.at_millis), Duration::from_millis(probe.at_millis));
+    assert_eq!(off, off_at, "time goes on from the fault, not from where the clock was set");
+    assert!(probe >= off + 5 * SECOND, "{off:?} {probe:?}: before the wait was over");
     assert!(telemetry.shutdown(PATIENCE).finished);
 }

@@ -5,8 +5,8 @@ use super::histograms::{Histograms, Place};
 use super::logs::LogPass;
 use super::outcome::{At, Held};
 use super::spans::KeptSpans;
-use crate::clock::Scale;
-use crate::record::{Frame, layout};
+use crate::clock::{Anchor, SET_BACK, Scale};
+use crate::record::{Frame, frame, layout, move_times};
 use crate::series::Registry;
 use crate::stats::{KINDS, Kind, Reason};
 use crate::sync::{Arc, Ordering};
@@ -56,11 +56,25 @@ pub(super) struct Folded {
     pub(super) held: Option<Held>,
     /// The present pass.
     at: At,
+    /// The start of the present pass, in ticks, if records of before the clock was set back may still come: a record
+    /// that ended later is looked at more closely. The greatest number of all otherwise.
+    horizon: u64,
+    /// The last time at which the clock was set back.
+    step_back: StepBack,
     pub(super) aggregated: [u64; KINDS],
     /// Exemplars that histograms hold, and those that newer ones have replaced.
     pub(super) exemplars: [u64; 2],
     /// Whether the instance has shut down: what is found now came too late.
     pub(super) late: bool,
+}
+
+/// A clock that was set back.
+#[derive(Clone, Copy, Debug, Default)]
+struct StepBack {
+    /// The last reading of before, in ticks. From there on nothing tells a record of before from a later one.
+    until: u64,
+    /// Added to a reading of before, wrapping, it makes the reading of the same wall time of after.
+    by: u64,
 }
 
 /// No histogram has this number.
@@ -98,6 +112,8 @@ impl Folded {
             logs: LogPass::default(),
             held: None,
             at: At { pass: 0, ticks: 0 },
+            horizon: u64::MAX,
+            step_back: StepBack::default(),
             aggregated: [0; KINDS],
             exemplars: [0; 2],
             late: false,
@@ -107,7 +123,53 @@ impl Folded {
     pub(super) fn begin_pass(&mut self, pass: u64) {
         let ticks = if self.held.is_some() { self.registry.directory.uptime.ticks() } else { 0 };
         self.at = At { pass, ticks };
+        if self.horizon != u64::MAX {
+            let now = self.registry.directory.clock.ticks();
+            self.horizon = if now < self.step_back.until { now } else { u64::MAX };
+        }
         self.logs.begin(&self.registry);
+    }
+
+    /// The clock was set back between two anchors. What was recorded before keeps the wall time that it had: all times
+    /// are moved so that the new anchor dates them as the old one did. So there is one anchor to a snapshot, and a span
+    /// that is folded later pays one comparison.
+    ///
+    /// Of two records the place in time is guessed: what ended after the step, in the very pass in which the clock was
+    /// set back, counts as of before; a span that was open from before the step until the clock caught up, as of after.
+    #[cold]
+    pub(super) fn set_back(&mut self, before: &Anchor, after: &Anchor) {
+        let by = before.moved_to(after, self.scale);
+        self.step_back = StepBack { until: before.ticks, by };
+        self.horizon = after.ticks;
+        if by != 0 {
+            self.spans.move_times(by);
+            self.histograms.move_times(by);
+            self.held.iter_mut().for_each(|held| held.move_times(by));
+        }
+    }
+
+    /// Whether a reading lies ahead of the clock: it was made before the clock was set back.
+    fn is_of_before(&self, at: u64) -> bool {
+        let clock = &self.registry.directory.clock;
+        at > self.horizon && at > clock.ticks().saturating_add(clock.ticks_in(SET_BACK))
+    }
+
+    /// Folds a span that ended behind the horizon: with its times moved, if it is one of before the clock was set back.
+    #[cold]
+    #[inline(never)]
+    fn span_behind_horizon(&mut self, span: Frame<'_>) {
+        let [_, start, duration, ..] = *span.words else { return self.fold_span(span) };
+        if !self.is_of_before(start.saturating_add(duration)) {
+            return self.fold_span(span);
+        }
+        // One that was still open then has no length, and some of its events may be of after.
+        let (now, by) = (self.registry.directory.clock.ticks(), self.step_back.by);
+        let moved = |at: u64| if duration == 0 && at <= now { at } else { at.wrapping_add(by) };
+        let mut words = span.words.to_vec();
+        move_times(&mut words, moved);
+        if let Ok(span) = frame(&words) {
+            self.fold_span(span);
+        }
     }
 
     /// Books records as read: `lost` of them were of no use.
@@ -139,7 +201,12 @@ impl Folded {
 
     /// Hands an exemplar to its histogram.
     fn exemplar(&mut self, record: Frame<'_>) {
-        let example = record.exemplar().ok().filter(|_| !self.late);
+        let mut example = record.exemplar().ok().filter(|_| !self.late);
+        if let Some(example) = &mut example
+            && self.is_of_before(example.at)
+        {
+            example.at = example.at.wrapping_add(self.step_back.by);
+        }
         match example.and_then(|example| self.histograms.exemplify(example)) {
             Some(Place::Free) => self.exemplars[0] += 1,
             Some(Place::Taken) => self.exemplars[1] += 1,
@@ -162,6 +229,15 @@ impl Folded {
     /// Counts a span, and keeps it, or holds it until the outcome of its trace is known.
     #[inline(always)]
     pub(super) fn span(&mut self, span: Frame<'_>) {
+        if span.words[1].wrapping_add(span.words[2]) > self.horizon {
+            self.span_behind_horizon(span);
+        } else {
+            self.fold_span(span);
+        }
+    }
+
+    #[inline(always)]
+    fn fold_span(&mut self, span: Frame<'_>) {
         if self.late {
             return self.account(Kind::Span, 1, 0);
         }

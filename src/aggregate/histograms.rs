@@ -393,6 +393,13 @@ impl Histograms {
         Some(place)
     }
 
+    /// Moves the times of all exemplars by so many ticks, wrapping: the clock was set back.
+    #[cold]
+    pub(super) fn move_times(&mut self, by: u64) {
+        let histograms = self.all.iter_mut().flat_map(|histogram| histogram.exemplars.values_mut());
+        histograms.flatten().flatten().for_each(|example| example.at = example.at.wrapping_add(by));
+    }
+
     /// Takes over all series' shared counts; returns how many samples.
     pub(super) fn take_shared(&mut self) -> u64 {
         self.meet();

@@ -6,7 +6,7 @@
 //!
 //! [`KeptSpans`]: super::spans::KeptSpans
 
-use crate::record::layout;
+use crate::record::{layout, move_times};
 
 /// Words of the first room; it doubles until it is as large as it may be.
 const FIRST: usize = 1 << 10;
@@ -79,6 +79,13 @@ impl Latest {
     /// All words, oldest first: those of the older spans, then those of the newer.
     pub(super) fn parts(&self) -> [&[u64]; 2] {
         [&self.words[self.front..], &self.words[..self.back]]
+    }
+
+    /// Moves the times of all spans.
+    #[cold]
+    pub(super) fn move_times(&mut self, moved: impl Fn(u64) -> u64) {
+        move_times(&mut self.words[self.front..], &moved);
+        move_times(&mut self.words[..self.back], &moved);
     }
 
     /// The spans, oldest first.

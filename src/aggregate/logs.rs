@@ -1,19 +1,15 @@
 //! Log records of a pass: kept until it is certain that no earlier one is still to come, sorted, handed over.
 
-use crate::clock::Anchor;
+use crate::clock::{Anchor, SET_BACK};
 use crate::record::{self, Frame, Message, Record, Value, encode, layout};
 use crate::series::Registry;
 use crate::snapshot::{LogBatch, Outbox};
 use crate::stats::{Kind, Reason};
 use crate::sync::Ordering;
 use std::ops::Range;
-use std::time::Duration;
 
 /// Words of a batch, or one record more: what does not fit the queue is lost by batches.
 const BATCH_WORDS: usize = 1 << 14;
-
-/// A clock that goes back by more than this has been set back; less is two cores that do not quite agree.
-const SET_BACK: Duration = Duration::from_millis(1);
 
 /// Log records that wait for the end of a pass.
 #[derive(Debug, Default)]

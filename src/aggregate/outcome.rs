@@ -14,7 +14,7 @@ mod tests;
 
 use crate::clock::Clock;
 use crate::config::Outcome;
-use crate::record::{Frame, Item, Span, Value, frame, layout};
+use crate::record::{Frame, Item, Span, Value, frame, layout, move_times};
 use crate::series::Names;
 use crate::snapshot::Decisions;
 use std::collections::{HashMap, VecDeque};
@@ -302,6 +302,12 @@ impl Held {
         self.remember(id, Fate::Sampled);
         keep(span);
         self.decisions.spans_kept += 1;
+    }
+
+    /// Moves the times of all spans that are held by so many ticks, wrapping: the clock was set back.
+    #[cold]
+    pub(super) fn move_times(&mut self, by: u64) {
+        self.traces.values_mut().for_each(|trace| move_times(&mut trace.words, |at| at.wrapping_add(by)));
     }
 
     /// After a pass that went through: decides what was waiting for that.

@@ -2,7 +2,7 @@
 //! step with every span that is kept; off every hot path.
 
 use super::latest::Latest;
-use crate::record::Frame;
+use crate::record::{Frame, move_times};
 use crate::snapshot::EncodedTrace;
 use std::sync::Arc;
 
@@ -72,6 +72,19 @@ impl KeptSpans {
             self.rank(span, pass);
         }
         self.latest.keep(span.words);
+    }
+
+    /// Moves the times of all spans by so many ticks, wrapping: the clock was set back.
+    #[cold]
+    pub(super) fn move_times(&mut self, by: u64) {
+        let moved = |at: u64| at.wrapping_add(by);
+        self.latest.move_times(moved);
+        self.slowest.iter_mut().for_each(|(_, words)| move_times(words, moved));
+        for SlowTrace { encoded, .. } in &mut self.traces {
+            move_times(&mut encoded.root, moved);
+            move_times(&mut encoded.spans, moved);
+        }
+        self.shown = None;
     }
 
     /// Puts a span among the slowest, and a local root among the slowest of those, if it is one of them.

@@ -126,6 +126,9 @@ impl Step {
     pub(crate) fn run(&mut self) -> Found {
         self.steps += 1;
         self.folded.injector.visit(Injection::Step);
+        if self.registry.directory.clock.ticks() < self.anchor.ticks {
+            self.measure_wall_time(); // before anything of after is read
+        }
         self.finish_broken_off();
         let directory = self.directory();
         self.folded.begin_pass(self.steps);
@@ -316,7 +319,17 @@ impl Step {
     /// Puts the switch's state into lanes that have another, and keeps wall time honest.
     pub(crate) fn keep_up(&mut self) {
         self.registry.directory.apply_mode();
-        self.anchor = self.registry.directory.clock.anchor();
+        self.measure_wall_time();
+    }
+
+    /// Measures anew which wall time the ticks stand for.
+    fn measure_wall_time(&mut self) {
+        let clock = &self.registry.directory.clock;
+        let now = clock.anchor();
+        let before = std::mem::replace(&mut self.anchor, now);
+        if before.is_ahead_of(now.ticks, clock) {
+            self.folded.set_back(&before, &now);
+        }
     }
 
     /// Takes over everything that does not come by ring.
@@ -364,7 +377,7 @@ impl Step {
         directory.epoch.fetch_add(1, Ordering::Relaxed);
         let now = directory.clock.ticks();
         if now < self.anchor.ticks {
-            self.anchor = directory.clock.anchor(); // the clock was set back since the last pass
+            self.measure_wall_time(); // the clock was set back since the pass began
         }
         let mut sums = vec![0; directory.shared_cells.count()];
         directory.sum_cells(0, &mut sums);

@@ -1,6 +1,7 @@
 //! One pass at a time, by hand: no thread, no sleep, and a clock that stands still until it is told.
 
 mod oracle;
+mod set_back;
 
 use super::{Injection, Injector, Step};
 use crate::clock::{Clock, MockClock};

@@ -1,14 +1,9 @@
 //! Time since an instance started, for everything that waits: the switch, the policy, flushes, traces that are held. It
 //! never goes back, whatever the clock does. Cold: one read-modify-write each reading.
 
-use super::Clock;
+use super::{Clock, SET_BACK};
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{AtomicU64, Ordering};
-use std::time::Duration;
-
-/// A clock that goes back by more than this has been set back (a suspended machine, a restored one). Less is two cores
-/// that do not quite agree.
-const SET_BACK: Duration = Duration::from_millis(1);
 
 /// Ticks since a start.
 ///
@@ -71,6 +66,7 @@ impl Uptime {
 #[cfg(all(test, not(tellane_loom)))]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -112,6 +108,7 @@ mod loom {
     use crate::model::check;
     use crate::sync::Arc;
     use ::loom::thread;
+    use std::time::Duration;
 
     const SECOND: Duration = Duration::from_secs(1);
 

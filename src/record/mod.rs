@@ -100,6 +100,7 @@ mod items;
 pub(crate) mod layout;
 mod log;
 mod span;
+mod times;
 mod value;
 
 #[cfg(all(test, not(tellane_loom)))]
@@ -113,4 +114,5 @@ pub(crate) use items::{At, Block, Entry, Full, Items, Refused};
 pub use layout::MAGIC;
 pub use log::{Log, Message};
 pub use span::{Exemplar, Item, Record, Space, Span};
+pub(crate) use times::move_times;
 pub use value::{SpanKind, Status, Value};

@@ -1,0 +1,127 @@
+//! The counter starts again from a lower value while wall time goes on, as on a restored machine.
+
+use super::*;
+use crate::Snapshot;
+use crate::config::Outcome;
+use crate::metrics::TimerBuilder;
+
+const SECOND: u64 = 1_000_000_000;
+const HOUR: u64 = 3_600 * SECOND;
+
+/// Name, start, and the times of the events, of the latest spans.
+fn dated(snapshot: &Snapshot) -> Vec<(String, u64, Vec<u64>)> {
+    let of = |span: FinishedSpan| {
+        let events = span.events.iter().map(|event| event.unix_nanos).collect();
+        (span.name.to_string(), span.start_unix_nanos, events)
+    };
+    snapshot.spans().map(of).collect()
+}
+
+/// A span of a second, with an event in its middle.
+fn second(bench: &Bench, name: &'static str) {
+    let half = Duration::from_nanos(SECOND / 2);
+    let mut span = bench.tracer().span(name);
+    bench.hand.advance(half);
+    span.event("half");
+    bench.hand.advance(half);
+}
+
+#[test]
+fn each_record_keeps_the_wall_time_of_its_making() {
+    let half = SECOND / 2;
+    // Far back, so that the moved times lie before tick 0, and not so far.
+    for back_to in [1, HOUR / 2] {
+        let mut bench = bench(1 << 10, Injector::default());
+        bench.hand.set(HOUR);
+        second(&bench, "kept");
+        bench.step.run();
+        bench.step.keep_up();
+        second(&bench, "in the ring");
+        let mut open = bench.tracer().span("open");
+        bench.hand.advance(Duration::from_secs(1));
+        open.event("before");
+        bench.hand.set_counter(back_to);
+        bench.hand.advance(Duration::from_secs(1));
+        open.event("after");
+        drop(open);
+        second(&bench, "after");
+        let expected = [
+            ("kept", HOUR, vec![HOUR + half]),
+            ("in the ring", HOUR + SECOND, vec![HOUR + SECOND + half]),
+            ("open", HOUR + 2 * SECOND, vec![HOUR + 3 * SECOND, HOUR + 4 * SECOND]),
+            ("after", HOUR + 4 * SECOND, vec![HOUR + 4 * SECOND + half]),
+        ];
+        let expected: Vec<_> = expected.map(|(name, start, events)| (name.to_owned(), start, events)).into();
+        // Once more when the clock has caught up: by then nothing tells old readings from new ones.
+        for wait in [0, 2 * HOUR] {
+            bench.hand.advance(Duration::from_nanos(wait));
+            let snapshot = bench.step.snapshot();
+            assert_eq!(dated(&snapshot), expected, "set back to {back_to}, {wait} ns later");
+            let slowest = snapshot.slowest_spans();
+            for (name, start, _) in &expected {
+                let span = slowest.iter().find(|span| *span.name == **name).expect("among the slowest");
+                assert_eq!(span.start_unix_nanos, *start, "{name}, set back to {back_to}");
+            }
+            let saved = Snapshot::from_bytes(&snapshot.to_bytes().expect("small")).expect("whole");
+            assert_eq!(dated(&saved), expected, "saved, set back to {back_to}");
+        }
+        assert_balanced(&bench.ledger());
+    }
+}
+
+#[test]
+fn exemplars_keep_the_wall_time_of_their_making() {
+    let mut bench = bench(1 << 10, Injector::default());
+    let timer = TimerBuilder::new(&bench.registry, "packing").register().expect("a good name");
+    bench.hand.set(HOUR);
+    let lane = bench.lane();
+    let send = |value: u64, at: u64| {
+        let words = record::exemplar_words(0, [value, at, 3, 4, 5]);
+        assert!(lane.ring.push_leaving(0, &OwnCopy::of(lane.ring.published()), words, [], || {
+            lane.tally.exemplar_sent();
+        }));
+    };
+    timer.record(Duration::from_nanos(1));
+    send(1, HOUR);
+    bench.step.run();
+    bench.step.keep_up();
+    bench.hand.advance(Duration::from_secs(1));
+    send(1_000, HOUR + SECOND);
+    bench.hand.set_counter(1);
+    send(1_000_000, 1);
+    bench.hand.advance(Duration::from_secs(1));
+    let snapshot = bench.step.snapshot();
+    let histogram = snapshot.histogram("packing_seconds", &[]).expect("registered");
+    let times: Vec<_> = histogram.exemplars().iter().map(|exemplar| exemplar.unix_nanos).collect();
+    assert_eq!(times, [HOUR + SECOND, HOUR + SECOND, HOUR], "the largest first");
+}
+
+#[test]
+fn held_spans_keep_the_wall_time_of_their_making() {
+    let Bench { registry, step, hand } = bench(1 << 10, Injector::default());
+    let outcome = Outcome { slower_than_p99: false, ..Outcome::default() };
+    let step = step.holding(&outcome);
+    let mut bench = Bench { registry, step, hand };
+    bench.hand.set(HOUR);
+    let lane = bench.lane();
+    let send = |span_id: u64, local_root: bool, start: u64| {
+        let status = if local_root { record::Status::Error } else { record::Status::Unset };
+        let name = bench.registry.span_name("held", record::SpanKind::Internal).name();
+        let span =
+            record::Span { name, start, trace_id: 9, span_id, local_root, status, ..Default::default() };
+        let mut words = Vec::new();
+        encode(&Record::Span(span), &mut words).expect("short");
+        words[0] = layout::header_more(words[0], 0, layout::FLAG_HELD, 0);
+        let head = OwnCopy::of(lane.ring.published());
+        assert!(lane.ring.push_leaving(0, &head, [], [&words], || lane.tally.sent(Kind::Span)));
+    };
+    send(1, false, HOUR);
+    bench.step.run();
+    bench.step.keep_up();
+    bench.hand.set_counter(1);
+    bench.hand.advance(Duration::from_secs(1));
+    send(2, true, SECOND);
+    let spans: Vec<_> =
+        bench.step.snapshot().spans().map(|span| (span.span_id, span.start_unix_nanos)).collect();
+    assert_eq!(spans, [(1, HOUR), (2, HOUR + SECOND - 1)]);
+}

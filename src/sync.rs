@@ -180,6 +180,14 @@ pub(crate) mod plant {
         RingsOnly,
         /// A ledger reads what is aggregated after what was recorded.
         LateLook,
+        /// A ledger gathers the lanes before it reads what is aggregated.
+        EarlyGather,
+        /// A retired lane's counts are taken over after the lane has left the list.
+        LateAbsorb,
+        /// A new lane reads the switch before it joins.
+        EarlyMode,
+        /// The switch is read before its state is put into all lanes, not while.
+        EarlyState,
         /// A record is counted after it is published.
         CountAfterPublish,
         /// Log records count as settled without what was written of them being seen.

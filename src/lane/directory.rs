@@ -1,6 +1,11 @@
 //! All lanes of one instance: who has one, which are idle, which can go. Cold: a thread's first touch, its end, and
 //! the aggregator's roll call.
 //!
+//! Two locks guard the lanes. The roster's is for first touches and thread ends, and is held for a few steps only, however
+//! many lanes exist. The list's is for readers of all lanes, which take time in proportion to the lanes and what is in
+//! them, and for the removal of a lane. So a first touch never waits for a ledger or a snapshot. Whoever takes both takes
+//! the list's first.
+//!
 //! A finished thread's lane goes to the idle list with everything it holds, and the next new thread takes it over as
 //! it is. Lanes beyond the number to keep are retired by the aggregator, which alone knows what has been read.
 
@@ -57,13 +62,18 @@ pub(crate) struct Directory {
     pub(crate) uptime: Uptime,
     stall_ticks: u64,
     retry: Duration,
+    /// All lanes but those that have joined since the last [`gather`](Self::gather).
+    list: Mutex<Vec<Arc<Lane>>>,
     roster: Mutex<Roster>,
 }
 
-/// The lanes, under their lock.
+/// The lanes as first touches and thread ends see them, under their lock.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
-    all: Vec<Arc<Lane>>,
+    /// Lanes there are, listed or not.
+    lanes: usize,
+    /// Lanes that have joined and are not on the list yet.
+    unlisted: Vec<Arc<Lane>>,
     idle: Vec<Arc<Lane>>,
     /// Lanes that the aggregator has not met yet.
     joined: Vec<Arc<Lane>>,
@@ -87,14 +97,12 @@ impl Drop for Surplus<'_> {
     }
 }
 
-impl Roster {
-    /// Takes a lane off the list in constant time: the last lane moves to its place.
-    fn remove(&mut self, lane: &Lane) {
-        let place = lane.place.load(Ordering::Relaxed); // written under the roster's lock only
-        self.all.swap_remove(place);
-        if let Some(moved) = self.all.get(place) {
-            moved.place.store(place, Ordering::Relaxed);
-        }
+/// Takes a lane off the list in constant time: the last lane moves to its place.
+fn remove(list: &mut Vec<Arc<Lane>>, lane: &Lane) {
+    let place = lane.place.load(Ordering::Relaxed); // written under the list's lock only
+    list.swap_remove(place);
+    if let Some(moved) = list.get(place) {
+        moved.place.store(place, Ordering::Relaxed);
     }
 }
 
@@ -121,14 +129,36 @@ impl Directory {
             uptime: Uptime::new(&clock),
             stall_ticks: clock.ticks_in(stall_after),
             retry,
+            list: Mutex::new(Vec::new()),
             roster: Mutex::new(Roster::default()),
             clock,
         }
     }
 
-    /// Runs `act` with the lanes, under their lock. An allocator that records meanwhile must not come back for a lane.
+    /// Runs `act` with the roster, under its lock. First touches wait for this lock, so `act` takes a few steps, whatever
+    /// the number of lanes. An allocator that records meanwhile must not come back for a lane.
     fn roster<R>(&self, act: impl FnOnce(&mut Roster) -> R) -> R {
         local::aside(|| act(&mut self.roster.lock()))
+    }
+
+    /// Runs `act` with the list of lanes, under its lock. Lanes are removed under this lock only. An allocator that records
+    /// meanwhile uses the shared counts, which need no lock. Never called with the roster's lock held.
+    fn list<R>(&self, act: impl FnOnce(&mut Vec<Arc<Lane>>) -> R) -> R {
+        local::aside(|| act(&mut self.list.lock()))
+    }
+
+    /// Brings the list up to date, and returns what `look` reads of the roster at that moment, under the roster's lock.
+    ///
+    /// The list then holds every lane that joined before that moment, and no other. A record that the caller has seen
+    /// traces of before this call is in a listed lane or in the shared counts: its lane joined, under the roster's lock,
+    /// before the record was made.
+    fn gather<R>(&self, list: &mut Vec<Arc<Lane>>, look: impl FnOnce(&mut Roster) -> R) -> R {
+        let (unlisted, seen) = self.roster(|roster| (std::mem::take(&mut roster.unlisted), look(roster)));
+        for lane in unlisted {
+            lane.place.store(list.len(), Ordering::Relaxed);
+            list.push(lane);
+        }
+        seen
     }
 
     /// Whether this process is a child of the one that made the instance. Then no lock of it may be taken.
@@ -191,12 +221,17 @@ impl Directory {
         }
     }
 
-    /// Writes the switch's present state into every lane. Under the roster's lock, so that of two callers the later
-    /// one's reading stands.
+    /// Writes the switch's present state into every lane. Whoever changes the switch calls this afterwards.
+    ///
+    /// Every lane ends up with the latest state. The state is read under the roster's lock, at the moment of the gathering.
+    /// A lane that joins later reads the switch under the same lock later, so its reading is no older. A lane on the list
+    /// gets this call's reading; calls take turns by the list's lock, so the last one to write has the latest reading.
     pub(crate) fn apply_mode(&self) {
-        self.roster(|roster| {
-            let mode = if roster.closed { Mode::Closed } else { self.mode() };
-            for lane in &roster.all {
+        let early = planted(Bug::EarlyState).then(|| self.mode());
+        self.list(|list| {
+            let mode = |roster: &mut Roster| if roster.closed { Mode::Closed } else { self.mode() };
+            let mode = early.unwrap_or(self.gather(list, mode));
+            for lane in list.iter() {
                 lane.set_mode(mode);
             }
         });
@@ -223,7 +258,7 @@ impl Directory {
             if let Some(lane) = roster.idle.pop() {
                 return Ok(Some(lane));
             }
-            if roster.all.len() + roster.coming >= self.limits.lanes {
+            if roster.lanes + roster.coming >= self.limits.lanes {
                 return Err(Reason::TooManyThreads);
             }
             roster.coming += 1;
@@ -232,15 +267,17 @@ impl Directory {
         if let Some(lane) = idle {
             return Ok(lane);
         }
-        let lane = Lane::new(&self.limits, Mode::Off);
+        let lane = Lane::new(&self.limits, if planted(Bug::EarlyMode) { self.mode() } else { Mode::Off });
         self.roster(|roster| {
             roster.coming -= 1;
             if roster.closed {
                 return Err(Reason::AfterShutdown); // closed meanwhile: no lane joins any more
             }
-            lane.set_mode(self.mode()); // under the lock, as in `apply_mode`
-            lane.place.store(roster.all.len(), Ordering::Relaxed);
-            roster.all.push(Arc::clone(&lane));
+            if !planted(Bug::EarlyMode) {
+                lane.set_mode(self.mode()); // under the lock: see `apply_mode`
+            }
+            roster.lanes += 1;
+            roster.unlisted.push(Arc::clone(&lane));
             if !planted(Bug::LostRegistration) {
                 roster.joined.push(Arc::clone(&lane));
             }
@@ -261,30 +298,45 @@ impl Directory {
         joined.into_iter().for_each(meet);
     }
 
-    /// Every lane on the roster.
+    /// Every lane.
     #[cfg(all(test, not(tellane_loom)))]
     pub(crate) fn lanes(&self) -> Vec<Arc<Lane>> {
-        self.roster(|roster| roster.all.clone())
+        self.list(|list| {
+            self.gather(list, |_| ());
+            list.clone()
+        })
     }
 
-    /// Takes one surplus idle lane off the roster for good. Its thread is gone and no other will have it, but it may
-    /// hold records: `last_look` must drain it once more. That happens without the lock and while the lane is still
-    /// on the roster: should it panic, the lane is idle again with all it holds. Cells and tally are taken over under
-    /// the lock that takes the lane off, so that whoever adds up lanes counts it once.
+    /// Removes one surplus idle lane for good. Its thread is gone and no other will have it, but it may hold records:
+    /// `last_look` must drain it once more. That happens without a lock and while the lane is still listed: should it
+    /// panic, the lane is idle again with all it holds. Cells and tally are taken over under the lock of the list that
+    /// the lane is taken off, so that whoever adds up lanes counts it once.
     pub(crate) fn retire(&self, last_look: impl FnOnce(&Arc<Lane>)) -> bool {
         let Some(surplus) = self.surplus() else { return false };
         let lane = &surplus.lane;
         last_look(lane);
         let mut counts = vec![0; self.shared_cells.count()];
         lane.cells.add_to(0, &mut counts);
-        self.roster(|roster| {
-            roster.remove(lane);
+        let absorb = || {
             for (index, count) in counts.into_iter().enumerate().filter(|(_, count)| *count != 0) {
                 self.share_count(index, count);
             }
             self.shared.absorb(&lane.tally);
             self.shared.absorb_samples(lane.samples());
-        });
+        };
+        if planted(Bug::LateAbsorb) {
+            self.list(|list| {
+                self.gather(list, |roster| roster.lanes -= 1);
+                remove(list, lane);
+            });
+            absorb();
+        } else {
+            self.list(|list| {
+                self.gather(list, |roster| roster.lanes -= 1); // the lane may not be listed yet
+                remove(list, lane);
+                absorb();
+            });
+        }
         surplus.retired.set(true);
         true
     }
@@ -300,35 +352,48 @@ impl Directory {
 
     /// Lanes there are, and how many of them are idle.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        self.roster(|roster| (roster.all.len(), roster.idle.len()))
+        self.roster(|roster| (roster.lanes, roster.idle.len()))
     }
 
     /// Bytes set aside for lanes.
     pub(crate) fn bytes(&self) -> usize {
-        self.roster(|roster| roster.all.iter().map(|lane| lane.bytes()).sum())
+        self.list(|list| {
+            self.gather(list, |_| ());
+            list.iter().map(|lane| lane.bytes()).sum()
+        })
     }
 
-    /// The account over all lanes. The aggregator's counts are read first: what they count was recorded before.
+    /// The account over all lanes. The aggregator's counts are read first: what they count was recorded before, in a lane
+    /// that the gathering then finds. So is what was lost later, which stands in the shared tally. That tally is read
+    /// under the list's lock, since a lane that is retired moves its counts there.
     pub(crate) fn ledger(&self) -> Ledger {
-        self.roster(|roster| {
-            let aggregated = || std::array::from_fn(|kind| self.aggregated[kind].load(Ordering::Acquire));
-            let exemplars = || std::array::from_fn(|count| self.exemplars[count].load(Ordering::Acquire));
-            let lanes = roster.all.iter().map(|lane| (&*lane.tally, lane.samples()));
-            // What was lost later stands in the shared tally: read before the lanes it was sent from.
-            let tallies = std::iter::once((&self.shared, 0)).chain(lanes);
-            if planted(Bug::LateLook) {
-                let tallies: Vec<_> = tallies.collect();
-                return Ledger::of(aggregated(), exemplars(), tallies.into_iter());
+        let aggregated = || std::array::from_fn(|kind| self.aggregated[kind].load(Ordering::Acquire));
+        let exemplars = || std::array::from_fn(|count| self.exemplars[count].load(Ordering::Acquire));
+        self.list(|list| {
+            if planted(Bug::EarlyGather) {
+                self.gather(list, |_| ());
             }
-            Ledger::of(aggregated(), exemplars(), tallies)
+            let shown = (aggregated(), exemplars());
+            let mut ledger = Ledger::default();
+            ledger.add(&self.shared, 0);
+            if !planted(Bug::EarlyGather) {
+                self.gather(list, |_| ());
+            }
+            for lane in list.iter() {
+                ledger.add(&lane.tally, lane.samples());
+            }
+            let shown = if planted(Bug::LateLook) { (aggregated(), exemplars()) } else { shown };
+            ledger.balance(shown.0, shown.1);
+            ledger
         })
     }
 
     /// Spans that wanted a place in a ring, and those of them that found none. What the policy asks after each pass:
     /// the whole ledger reads every bucket of every spill.
     pub(crate) fn span_pressure(&self) -> (u64, u64) {
-        self.roster(|roster| {
-            let lanes = roster.all.iter().map(|lane| &*lane.tally);
+        self.list(|list| {
+            self.gather(list, |_| ());
+            let lanes = list.iter().map(|lane| &*lane.tally);
             std::iter::once(&self.shared).chain(lanes).fold((0, 0), |(wanted, shed), tally| {
                 let more = tally.read_dropped(Kind::Span, Reason::RingFull);
                 (wanted + more + tally.read_sent(Kind::Span), shed + more)
@@ -338,11 +403,12 @@ impl Directory {
 
     /// Adds all lanes' counter cells from `first` on to `sums`.
     pub(crate) fn sum_cells(&self, first: usize, sums: &mut [u64]) {
-        self.roster(|roster| {
+        self.list(|list| {
+            self.gather(list, |_| ());
             for (sum, (_, cell)) in sums.iter_mut().zip(self.shared_cells.iter().skip(first)) {
                 *sum = sum.wrapping_add(cell.load(Ordering::Relaxed));
             }
-            for lane in &roster.all {
+            for lane in list.iter() {
                 lane.cells.add_to(first, sums);
             }
         });
@@ -388,6 +454,43 @@ mod tests {
         }
         directory.roll_call(|_| unreachable!("no lane is new"));
         assert_eq!(directory.take_lane().err(), Some(Reason::TooManyThreads));
+    }
+
+    /// A thread's first touch and its end wait for no reader of all lanes, however long that reads.
+    #[test]
+    fn a_thread_comes_and_goes_while_all_lanes_are_read() {
+        let directory = directory(3);
+        let old = directory.take_lane().expect("below the cap");
+        directory.list(|list| {
+            directory.gather(list, |_| ());
+            std::thread::scope(|scope| {
+                let (came, has_come) = std::sync::mpsc::channel();
+                let directory = &directory;
+                scope.spawn(move || {
+                    let lane = directory.take_lane().expect("below the cap");
+                    directory.hand_back(Arc::clone(&lane));
+                    let again = directory.take_lane().expect("the idle one");
+                    assert!(Arc::ptr_eq(&lane, &again));
+                    came.send(lane).expect("it is waited for");
+                });
+                has_come.recv_timeout(Duration::from_secs(60)).expect("it waits for no reader");
+            });
+            assert_eq!((list.len(), directory.counts()), (1, (2, 0)));
+        });
+        assert!(Arc::ptr_eq(&directory.lanes()[0], &old) && directory.lanes().len() == 2);
+    }
+
+    /// A lane may be retired before a reader of all lanes has met it.
+    #[test]
+    fn a_lane_that_is_not_listed_yet_is_retired() {
+        let directory = directory(3);
+        let lanes: Vec<_> = (0..3).map(|_| directory.take_lane().expect("below the cap")).collect();
+        lanes[1].tally.sent(Kind::Span);
+        directory.hand_back(Arc::clone(&lanes[1]));
+        assert!(directory.retire(|_| ()));
+        assert_eq!(directory.ledger().kind(Kind::Span).recorded, 1);
+        assert_eq!((directory.lanes().len(), directory.counts()), (2, (2, 0)));
+        assert!(directory.lanes().iter().all(|lane| !Arc::ptr_eq(lane, &lanes[1])));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::{Consumer, Directory, Distribution, Lane, Limits, Mode, Ring};
 use crate::clock::Clock;
 use crate::model::check;
 use crate::stats::{Bounds, Kind, Layout, Tally};
+use crate::switch::Override;
 use crate::sync::plant::Bug;
 use crate::sync::{Arc, AtomicU64, Ordering, OwnCopy};
 use ::loom::thread;
@@ -197,14 +198,90 @@ fn exemplar_counted() {
     });
 }
 
+/// An instance of so many lanes, of which so many idle ones are kept.
+fn instance(clock: Clock, lanes: usize, idle: usize) -> Arc<Directory> {
+    let limits = Limits { ring_words: 2, spill_words: 0, first_cells: 0, lanes, idle };
+    Arc::new(Directory::new(1, limits, clock, Duration::ZERO, Duration::ZERO))
+}
+
+/// A lane is retired while somebody adds up all lanes: it is counted once, and no other is passed over.
+#[test]
+fn retired_while_read() {
+    check("lane retired while read", 50, &[Bug::LateAbsorb], || {
+        let directory = instance(Clock::mock().0, 2, 0);
+        let lanes = [(); 2].map(|()| directory.take_lane().expect("there is room for two"));
+        lanes.iter().for_each(|lane| lane.tally.shared_sent(Kind::Span));
+        let [first, _second] = lanes;
+        directory.hand_back(first);
+        let theirs = Arc::clone(&directory);
+        let reader = thread::spawn(move || theirs.ledger().kind(Kind::Span).recorded);
+        assert!(directory.retire(|_| ()), "one is idle, none is kept");
+        assert_eq!(reader.join().expect("no failure"), 2);
+        assert_eq!(directory.ledger().kind(Kind::Span).recorded, 2);
+    });
+}
+
+/// A lane joins while somebody reads the ledger: what the ledger shows as aggregated, it shows as recorded.
+#[test]
+fn joined_while_read() {
+    check("lane joined while read", 40, &[Bug::EarlyGather, Bug::LateLook], || {
+        let directory = instance(Clock::mock().0, 1, 1);
+        let theirs = Arc::clone(&directory);
+        let producer = thread::spawn(move || {
+            let lane = theirs.take_lane().expect("there is room for one");
+            lane.tally.shared_sent(Kind::Span);
+            theirs.aggregated[Kind::Span as usize].store(1, Ordering::Release); // as the aggregator does
+        });
+        let spans = directory.ledger().kind(Kind::Span);
+        assert!(spans.recorded >= spans.aggregated, "more aggregated than recorded");
+        producer.join().expect("no failure");
+        assert_eq!(directory.ledger().kind(Kind::Span).recorded, 1);
+    });
+}
+
+/// A lane joins while the switch changes: it ends up with the latest state, and so does the lane that was there.
+#[test]
+fn joined_while_switched() {
+    check("lane joined while switched", 20, &[Bug::EarlyMode], || {
+        let directory = instance(Clock::mock().0, 2, 2);
+        let old = directory.take_lane().expect("there is room for two");
+        let writer = switches(&directory, Override::Off);
+        let new = directory.take_lane().expect("there is room for two");
+        writer.join().expect("no failure");
+        assert_eq!([old, new].map(|lane| lane.ring.lets_spans_through()), [false; 2]);
+    });
+}
+
+/// Two change the switch: every lane ends up with the latest state.
+#[test]
+fn switched_twice() {
+    check("lanes switched twice", 300, &[Bug::EarlyState], || {
+        let directory = instance(Clock::mock().0, 1, 1);
+        let lane = directory.take_lane().expect("there is room for one");
+        let writer = switches(&directory, Override::Off);
+        directory.switch.force(Override::On, 1);
+        directory.apply_mode();
+        writer.join().expect("no failure");
+        assert_eq!(lane.ring.lets_spans_through(), directory.mode() == Mode::On);
+    });
+}
+
+/// A thread that changes the switch, as a caller does.
+fn switches(directory: &Arc<Directory>, forced: Override) -> thread::JoinHandle<()> {
+    let directory = Arc::clone(directory);
+    thread::spawn(move || {
+        directory.switch.force(forced, 1);
+        directory.apply_mode();
+    })
+}
+
 /// Closing is for good, whatever a producer finds out about the aggregator at the same time.
 #[test]
 fn closed_for_good() {
     check("closed for good", 5, &[Bug::Reopened], || {
-        let limits = Limits { ring_words: 2, spill_words: 0, first_cells: 0, lanes: 1, idle: 1 };
         let (clock, _hand) = Clock::mock();
         let now = clock.ticks();
-        let directory = Arc::new(Directory::new(1, limits, clock, Duration::ZERO, Duration::ZERO));
+        let directory = instance(clock, 1, 1);
         directory.beat(1);
         let lane: Arc<Lane> = directory.take_lane().expect("there is room for one");
         let (theirs, their_lane) = (Arc::clone(&directory), Arc::clone(&lane));

@@ -35,7 +35,7 @@ pub(crate) struct Lane {
     pub(crate) tally: CachePadded<Tally>,
     pub(crate) cells: Cells,
     pub(crate) spill: Spill,
-    /// Index in the roster. Written under the roster's lock.
+    /// Index in the list of all lanes. Written under the list's lock.
     place: AtomicUsize,
     /// Index among the aggregator's readers, [`UNMET`](Self::UNMET) before its first roll call. The aggregator's own.
     pub(crate) reader: AtomicUsize,

@@ -281,53 +281,49 @@ impl Ledger {
         (self.clamped, self.coarse) = (clamped, coarse);
     }
 
-    /// Adds up tallies, and the samples in the rings beside them. What the aggregator published, `aggregated` and
-    /// `[kept, replaced]` of exemplars, must have been read before: then all of it was recorded.
-    pub(crate) fn of<'a>(
-        aggregated: [u64; KINDS],
-        [kept, replaced]: [u64; 2],
-        tallies: impl Iterator<Item = (&'a Tally, u64)>,
-    ) -> Self {
-        let mut ledger =
-            Self { exemplars: ExemplarLedger { kept, replaced, ..Default::default() }, ..Self::default() };
-        for (tally, samples) in tallies {
-            for kind in Kind::ALL {
-                let account = &mut ledger.kinds[kind as usize];
-                for reason in Reason::ALL {
-                    let (dropped, lost) = (tally.read_dropped(kind, reason), tally.read_lost(kind, reason));
-                    account.dropped.0[reason as usize] += dropped + lost;
-                    account.recorded += dropped;
-                }
-                let switched_off = tally.read_switched_off(kind);
-                account.switched_off += switched_off;
-                account.recorded += switched_off;
-            }
-            let unsampled = tally.read_unsampled();
-            ledger.kinds[Kind::Span as usize].unsampled += unsampled;
-            ledger.kinds[Kind::Span as usize].recorded += unsampled;
-            ledger.kinds[Kind::Sample as usize].recorded += samples;
-            let held_back = tally.read_held_back();
-            ledger.kinds[Kind::Log as usize].held_back += held_back;
-            ledger.kinds[Kind::Log as usize].recorded += held_back;
-            for (level, shed) in ledger.logs_shed.iter_mut().enumerate() {
-                *shed += tally.read_logs_shed(level);
-            }
-            ledger.clamped += tally.read_clamped();
-            ledger.coarse += tally.read_coarse();
-            let (offered, no_room) = tally.read_exemplars();
-            ledger.exemplars.offered += offered;
-            ledger.exemplars.no_room += no_room;
-            for kind in Kind::ALL {
-                ledger.kinds[kind as usize].recorded += tally.read_sent(kind);
-            }
-        }
+    /// Adds a tally, and the samples in the ring and the spill beside it.
+    pub(crate) fn add(&mut self, tally: &Tally, samples: u64) {
         for kind in Kind::ALL {
-            let account = &mut ledger.kinds[kind as usize];
+            let account = &mut self.kinds[kind as usize];
+            for reason in Reason::ALL {
+                let (dropped, lost) = (tally.read_dropped(kind, reason), tally.read_lost(kind, reason));
+                account.dropped.0[reason as usize] += dropped + lost;
+                account.recorded += dropped;
+            }
+            let switched_off = tally.read_switched_off(kind);
+            account.switched_off += switched_off;
+            account.recorded += switched_off;
+        }
+        let unsampled = tally.read_unsampled();
+        self.kinds[Kind::Span as usize].unsampled += unsampled;
+        self.kinds[Kind::Span as usize].recorded += unsampled;
+        self.kinds[Kind::Sample as usize].recorded += samples;
+        let held_back = tally.read_held_back();
+        self.kinds[Kind::Log as usize].held_back += held_back;
+        self.kinds[Kind::Log as usize].recorded += held_back;
+        for (level, shed) in self.logs_shed.iter_mut().enumerate() {
+            *shed += tally.read_logs_shed(level);
+        }
+        self.clamped += tally.read_clamped();
+        self.coarse += tally.read_coarse();
+        let (offered, no_room) = tally.read_exemplars();
+        self.exemplars.offered += offered;
+        self.exemplars.no_room += no_room;
+        for kind in Kind::ALL {
+            self.kinds[kind as usize].recorded += tally.read_sent(kind);
+        }
+    }
+
+    /// Sets what the aggregator published, `aggregated` and `[kept, replaced]` of exemplars, and what is in flight. Both
+    /// must have been read before the tallies that were added: then all that they count was recorded.
+    pub(crate) fn balance(&mut self, aggregated: [u64; KINDS], [kept, replaced]: [u64; 2]) {
+        (self.exemplars.kept, self.exemplars.replaced) = (kept, replaced);
+        for kind in Kind::ALL {
+            let account = &mut self.kinds[kind as usize];
             account.aggregated = aggregated[kind as usize];
             let accounted = account.aggregated + account.dropped.total() + account.suppressed();
             account.in_flight = account.recorded.saturating_sub(accounted);
         }
-        ledger
     }
 }
 
@@ -382,7 +378,9 @@ mod tests {
         (0..6).for_each(|_| own.exemplar_sent());
         own.exemplar_without_room();
         shared.shared_exemplars_lost(2);
-        let ledger = Ledger::of([4, 0, 0], [1, 2], [(&own, 0), (&shared, 0)].into_iter());
+        let mut ledger = Ledger::default();
+        [&own, &shared].into_iter().for_each(|tally| ledger.add(tally, 0));
+        ledger.balance([4, 0, 0], [1, 2]);
         let samples = ledger.kind(Kind::Sample);
         assert_eq!((samples.recorded, samples.switched_off, samples.in_flight), (7, 1, 2));
         let spans = ledger.kind(Kind::Span);
@@ -413,7 +411,9 @@ mod tests {
         lane.shared_exemplars_lost(1);
         all.absorb(&lane);
         all.absorb(&lane);
-        let ledger = Ledger::of([0; KINDS], [0; 2], std::iter::once((&all, 0)));
+        let mut ledger = Ledger::default();
+        ledger.add(&all, 0);
+        ledger.balance([0; KINDS], [0; 2]);
         assert_eq!((ledger.clamped(), ledger.coarse()), (2, 2));
         assert_eq!(ledger.total().recorded, 4);
         assert_eq!(ledger.kind(Kind::Sample).dropped.by(Reason::Invalid), 2);

@@ -1,6 +1,7 @@
 //! What comes in through `tracing`, by both ways in: the tree it becomes, on whatever threads and in whatever order, and
 //! what becomes of fields, events and levels. At the end a crate that knows nothing of tellane.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -529,6 +530,67 @@ fn what_is_switched_off_is_counted_and_no_more() {
         let spans = kit.snapshot().ledger().kind(tellane::Kind::Span);
         assert_eq!((spans.recorded, spans.suppressed()), (1, 1), "{way}");
         assert!(kit.spans().is_empty());
+    }
+}
+
+#[test]
+fn a_span_that_is_off_passes_the_context_on() {
+    let headers = || {
+        let mut headers = BTreeMap::new();
+        tellane::Context::current().inject(&mut headers);
+        headers
+    };
+    let request = [
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ("tracestate", "congo=t61"),
+        ("baggage", "user=alice"),
+    ];
+    let request: BTreeMap<_, _> = request.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    for (way, kit, dispatch) in
+        ways_with(Config { lane_cap: 2, ..Config::default() }, Events::default(), false)
+    {
+        let tracer = kit.tracer();
+        drop(tracer.span("first"));
+        let judge = |state: &str| {
+            let span = {
+                let _attached = tracer.attach(&tracer.extract(&request));
+                let span = info_span!("handler", number = 1);
+                let _inside = span.enter();
+                drop(info_span!("child").entered());
+                assert_eq!(headers(), request, "{way}, {state}");
+                span.clone()
+            };
+            assert_eq!(headers().len(), 0, "{way}, {state}");
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    tracing::dispatcher::with_default(&dispatch, || {
+                        let inside = span.enter();
+                        drop(info_span!("child").entered());
+                        assert_eq!(headers(), request, "{way}, {state}, elsewhere");
+                        drop(inside);
+                        assert_eq!(headers().len(), 0, "{way}, {state}, elsewhere");
+                    });
+                });
+            });
+        };
+        kit.telemetry().switch().force_off();
+        tracing::dispatcher::with_default(&dispatch, || judge("off"));
+        kit.telemetry().switch().release();
+        let (takes_the_last_lane, is_done) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                drop(tracer.span("last lane"));
+                takes_the_last_lane.wait();
+                is_done.wait();
+            });
+            takes_the_last_lane.wait();
+            let without_a_lane = || tracing::dispatcher::with_default(&dispatch, || judge("without a lane"));
+            scope.spawn(without_a_lane).join().expect("no panic");
+            is_done.wait();
+        });
+        let spans = kit.end().kind(tellane::Kind::Span);
+        assert_eq!((spans.recorded, spans.switched_off), (8, 3), "{way}: {spans:?}");
+        assert_eq!(spans.dropped.by(tellane::Reason::TooManyThreads), 3, "{way}: {spans:?}");
     }
 }
 

@@ -11,11 +11,12 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 use support::{PATIENCE, assert_balanced, eventually, patient};
-use tellane::{Config, Kind, RegisterError, SnapshotError, State, Telemetry};
+use tellane::{Config, Context, Kind, RegisterError, SnapshotError, State, Telemetry};
 
 #[derive(Clone, Copy)]
 enum Exit {
@@ -148,6 +149,13 @@ fn a_child_records_in_vain_and_never_hangs() {
     let own_sizes = telemetry.histogram("own").register().expect("a good name");
     own_sizes.record(1); // the forking thread has a lane
     let tracer = telemetry.tracer();
+    let request: BTreeMap<String, String> = [
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ("tracestate", "congo=t61"),
+        ("baggage", "user=alice"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
     let made = amid_traffic(&telemetry, true, || {
         for round in 0..60 {
             let exit = if round % 2 == 0 { Exit::Now } else { Exit::Normal };
@@ -158,7 +166,16 @@ fn a_child_records_in_vain_and_never_hangs() {
                 own_sizes.record(2);
                 own_sizes.record_f64(f64::NAN);
                 drop(tracer.span("child"));
-                telemetry.timer("new").register().map(drop) == Err(RegisterError::Forked)
+                let sent = {
+                    let _attached = tracer.attach(&tracer.extract(&request));
+                    let _span = tracer.span("child");
+                    let mut sent = BTreeMap::new();
+                    Context::current().inject(&mut sent);
+                    sent
+                };
+                request == sent
+                    && Context::current().span().is_none()
+                    && telemetry.timer("new").register().map(drop) == Err(RegisterError::Forked)
                     && telemetry.snapshot(PATIENCE).map(drop) == Err(SnapshotError::Forked)
                     && !telemetry.shutdown(PATIENCE).finished
                     && telemetry.ledger() == *telemetry.latest().ledger()

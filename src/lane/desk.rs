@@ -74,6 +74,9 @@ impl Marks {
     const LEFT: u64 = 128;
     /// This span owns a hold on the entry that its handle names.
     pub(crate) const HOLDS: u64 = 256;
+    /// Of a remote parent: whether it came as sampled, whatever is decided here. Goes into the headers while no span of
+    /// this process stands between.
+    pub(crate) const CAME_SAMPLED: u64 = 512;
     /// The bits of the handle: not 0 if trace state or baggage came along.
     pub(crate) const CARRIES: u64 = !0xFFFF;
 
@@ -91,13 +94,31 @@ impl Marks {
     /// What a child inherits.
     #[inline(always)]
     pub(crate) fn inherited(self) -> Self {
-        Self(self.0 & !(Self::REMOTE | Self::LEFT | Self::ENTERED | Self::HOLDS))
+        Self(self.0 & !(Self::REMOTE | Self::LEFT | Self::ENTERED | Self::HOLDS | Self::CAME_SAMPLED))
     }
 
     /// The flags that hold anywhere, without those of a place and of an owner.
     pub(crate) fn off_stack(self) -> Self {
-        const ANYWHERE: u64 = Marks::SAMPLED | Marks::RANDOM | Marks::EXAMPLES | Marks::REMOTE | Marks::HELD;
+        const ANYWHERE: u64 = Marks::SAMPLED
+            | Marks::RANDOM
+            | Marks::EXAMPLES
+            | Marks::REMOTE
+            | Marks::HELD
+            | Marks::CAME_SAMPLED;
         Self(self.0 & ANYWHERE)
+    }
+
+    /// W3C's flags, as they go into headers.
+    pub(crate) fn header_flags(self) -> u8 {
+        let sampled =
+            if self.has(Self::REMOTE) { self.has(Self::CAME_SAMPLED) } else { self.has(Self::SAMPLED) };
+        (self.0 & Self::RANDOM) as u8 | u8::from(sampled)
+    }
+
+    /// Those of a remote parent that came with these of W3C's flags.
+    pub(crate) fn of_header(flags: u8) -> Self {
+        let came_sampled = if u64::from(flags) & Self::SAMPLED == 0 { 0 } else { Self::CAME_SAMPLED };
+        Self((u64::from(flags) & (Self::SAMPLED | Self::RANDOM)) | Self::REMOTE | came_sampled)
     }
 
     /// Names trace state and baggage, if there are any.

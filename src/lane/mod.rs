@@ -8,6 +8,7 @@ mod cells;
 mod desk;
 mod directory;
 mod fork;
+pub(crate) mod laneless;
 pub(crate) mod local;
 mod ring;
 mod spill;

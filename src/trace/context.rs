@@ -6,7 +6,7 @@ use super::tracer::{Parent, Source, Tracer};
 use crate::context::{
     Baggage, Carried, Extract, Handle, HeaderFaults, Hold, Incoming, Inject, RemoteParent, TraceState, inject,
 };
-use crate::lane::{Exit, Ids, Key, Marks, local};
+use crate::lane::{Exit, Ids, Key, Marks, laneless, local};
 use crate::series::{find, global};
 use crate::sync::{Arc, AtomicU32, Ordering};
 use std::marker::PhantomData;
@@ -80,13 +80,25 @@ impl Context {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn current() -> Self {
-        local::present().map_or_else(Self::default, Self::at)
+        match local::present() {
+            Some(base) => Self::at(base),
+            None => Self::without_lane(None),
+        }
+    }
+
+    /// The context of this thread where it has no lane: at an instance, or the innermost at any.
+    fn without_lane(base: Option<u64>) -> Self {
+        let Some((base, ids, carried)) = laneless::current(base) else { return Self::default() };
+        let ids = Ids { marks: ids.marks.off_stack(), ..ids };
+        Self { base, ids, carried, refused: Refused::default() }
     }
 
     /// The context of this thread at an instance.
     pub(super) fn at(base: u64) -> Self {
-        let ids = local::here(base, |here| here.desk.current()).flatten().unwrap_or_default();
-        Self::of(base, ids)
+        match local::here(base, |here| here.desk.current()).flatten() {
+            Some(ids) => Self::of(base, ids),
+            None => Self { base, ..Self::without_lane(Some(base)) },
+        }
     }
 
     /// The context of a span, or of an entry without a span on a thread's stack.
@@ -125,7 +137,7 @@ impl Context {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn inject(&self, into: &mut (impl Inject + ?Sized)) {
-        let flags = (self.ids.marks.0 & (Marks::SAMPLED | Marks::RANDOM)) as u8; // the lowest two bits
+        let flags = self.ids.marks.header_flags();
         let parent = RemoteParent::new(self.ids.trace_id, self.ids.span_id, flags).ok();
         let (state, baggage) = (TraceState::empty(), Baggage::empty());
         let (state, baggage) =
@@ -231,7 +243,19 @@ impl Context {
 
     fn bind_at(&self, base: NonZeroU64, ids: Ids) -> Bound {
         let hold = hold(base.get(), self.carried.as_ref());
-        Bound { base, ids: with_hold(ids, hold.as_ref()), hold }
+        Bound { base, ids: with_hold(ids, hold.as_ref()), hold, carried: self.carried.clone() }
+    }
+
+    /// A span that does nothing but pass this context on.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn forwarding(&self) -> OwnedSpan {
+        let is_empty = !self.ids.is_span() && self.carried.is_none();
+        let tracer =
+            find(Key(self.base).instance()).filter(|_| !is_empty).map(|registry| Tracer::new(&registry));
+        let Some(tracer) = tracer else { return OwnedSpan::noop() };
+        let (parent, _hold) = self.as_parent(&tracer);
+        tracer.source().map_or(OwnedSpan::noop(), |source| source.start_forwarding(parent, false))
     }
 
     /// Its ids as a parent of this tracer's spans; `None` if it has no span.
@@ -243,7 +267,7 @@ impl Context {
             return None;
         }
         if self.base != source.base.get() {
-            ids.marks = source.marks_of_remote(ids.trace_id, ids.marks.0);
+            ids.marks = source.marks_of_remote(ids.trace_id, ids.marks.header_flags());
         }
         Some(ids)
     }
@@ -294,13 +318,15 @@ pub(super) struct Bound {
     base: NonZeroU64,
     ids: Ids,
     hold: Option<Hold>,
+    /// For a thread without a lane.
+    carried: Option<Arc<Carried>>,
 }
 
 impl Bound {
     /// Makes it the context of this thread.
     pub(super) fn enter(&self) -> Option<Inside> {
         debug_assert!(self.hold.is_some() || !self.ids.marks.has(Marks::CARRIES));
-        Inside::entered(self.base, self.ids)
+        Inside::in_context(self.base, self.ids, self.carried.as_ref())
     }
 }
 
@@ -309,7 +335,7 @@ impl From<Incoming> for Context {
         let ids = incoming.parent.map_or_else(Ids::default, |parent| Ids {
             trace_id: parent.trace_id,
             span_id: parent.span_id,
-            marks: Marks((u64::from(parent.flags) & (Marks::SAMPLED | Marks::RANDOM)) | Marks::REMOTE),
+            marks: Marks::of_header(parent.flags),
         });
         let carried = Carried { state: incoming.state, baggage: incoming.baggage };
         Self { base: 0, ids, carried: None, refused: Refused::of(incoming.faults) }.carrying(carried)
@@ -354,7 +380,8 @@ impl Tracer {
     }
 
     /// The context of an owned span: what to hand to those that are to be its children elsewhere. Trace state and
-    /// baggage are those that the span started in. Of a span that does nothing it is this thread's context.
+    /// baggage are those that the span started in. Of a span that does nothing it is the context that the span passes on, or
+    /// this thread's.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;

@@ -2,10 +2,10 @@
 //! their ids, and may be left in any order. Hot.
 
 use super::open::Birth;
-use super::owned::OwnedSpan;
+use super::owned::{OwnedSpan, enter_cold};
 use super::span::SpanContext;
 use super::tracer::{Name, Parent, Tracer};
-use crate::lane::{Ids, Key, Marks, local};
+use crate::lane::{Ids, Key, Marks, laneless, local};
 use crate::record::SpanKind;
 use crate::series::find;
 
@@ -45,15 +45,11 @@ impl Anchor {
         }
     }
 
-    /// A thread that is not at the instance yet. Nobody is told if it cannot be: spans begun there say so themselves.
+    /// Slow path: attaches this thread first, or keeps the context beside the lanes, for the headers.
     #[cold]
     #[inline(never)]
     fn step_in_cold(self) {
-        if let Some(registry) = find(Key(self.base).instance())
-            && local::enter(&registry.directory).is_ok()
-        {
-            local::here(self.base, |here| here.enter(self.ids));
-        }
+        enter_cold(self.base, self.ids, None);
     }
 
     /// Leaves it; those stepped into since stay.
@@ -74,10 +70,10 @@ pub(crate) fn step_out(base: u64, span_id: u64) {
 #[cold]
 #[inline(never)]
 fn step_out_cold(base: u64, span_id: u64) {
-    if let Some(registry) = find(Key(base).instance())
-        && local::enter(&registry.directory).is_ok()
-    {
-        local::here(base, |here| here.step_out(span_id));
+    let attached =
+        find(Key(base).instance()).is_some_and(|registry| local::enter(&registry.directory).is_ok());
+    if !attached || local::here(base, |here| here.step_out(span_id)).is_none() {
+        laneless::leave_span(span_id);
     }
 }
 
@@ -157,6 +153,9 @@ impl Tracer {
         let kind = SpanKind::Internal;
         local::here(source.base.get(), |here| {
             if !here.lane.ring.lets_samples_through() {
+                if Parent::from(under).on(here.desk).is_some() {
+                    return None; // there is a context to pass on
+                }
                 here.skip_span();
                 return Some(Conceived::Nothing);
             }

@@ -34,8 +34,7 @@ pub trait InSpan: Future + Sized {
     /// The span is current while the future is polled or dropped, with the trace state and the baggage that it started
     /// in. It ends with the future: when that is done, or, as [cancelled](crate::FinishedSpan::cancelled), when it is
     /// dropped before. If the future panics, the span [fails](crate::FinishedSpan::panicked), also if the panic is caught
-    /// and the future is dropped later. A span that does nothing passes nothing on: see
-    /// [`in_context`](Self::in_context).
+    /// and the future is dropped later. A span that does nothing passes on the context that this was called in.
     ///
     /// ```
     /// use tellane::InSpan;
@@ -45,7 +44,7 @@ pub trait InSpan: Future + Sized {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     fn in_span(self, span: OwnedSpan) -> Spanned<Self> {
-        Spanned { future: Some(self), span: Some(span) }
+        Spanned { future: Some(self), span: Some(span.or_forwarding()) }
     }
 
     /// The same; if what it comes to is an error, the span fails with the error's text.

@@ -4,6 +4,7 @@
 #[cfg(feature = "tracing")]
 pub(super) mod parked;
 
+use super::owned::Inside;
 use crate::config::SpanLimits;
 use crate::context::{Handle, Hold};
 use crate::lane::{Directory, Exit, Ids, Key, KnownName, Marks, Measures, Place, local};
@@ -42,10 +43,19 @@ pub(super) struct Open {
     left_by_a_panic: AtomicBool,
     /// Whether the thread was unwinding already when it started.
     was_panicking: bool,
-    /// Why no lane carries it, if none does.
-    laneless: Option<Reason>,
+    /// Why there will be no record of it, if there will be none.
+    absent: Option<Absent>,
     /// Not dropped: a block goes back to its thread at the end, and whoever ends a span needs no code to drop one.
     pub(super) items: ManuallyDrop<Items>,
+}
+
+/// A span without a record.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Absent {
+    /// No lane carries it, for this reason: only its duration is counted.
+    Laneless(Reason),
+    /// It does nothing but pass on the context that it began in, and has been counted.
+    Forwarding,
 }
 
 /// What a span is from its start.
@@ -112,15 +122,39 @@ impl Open {
             unusual: AtomicBool::new(false),
             left_by_a_panic: AtomicBool::new(false),
             was_panicking,
-            laneless: None,
+            absent: None,
             items: ManuallyDrop::new(Items::default()),
         }
     }
 
-    /// A span that no lane will carry, for this reason: only its duration is counted.
-    pub(super) fn laneless(birth: Birth<'_>, reason: Reason, start: u64) -> Self {
-        let open = Self::new(birth, DETACHED, std::thread::panicking(), start);
-        Self { laneless: Some(reason), unusual: AtomicBool::new(true), ..open }
+    /// A span without a record, on no stack. Its ids are those of the context that it passes on, or none; nothing that is
+    /// set on it is kept.
+    pub(super) fn absent(birth: Birth<'_>, why: Absent, start: u64) -> Self {
+        const NOTHING: SpanLimits = SpanLimits {
+            attributes: 0,
+            events: 0,
+            links: 0,
+            event_attributes: 0,
+            link_attributes: 0,
+            value: 0,
+        };
+        let mut open = Self::new(birth, DETACHED, std::thread::panicking(), start);
+        let marks = open.ids.marks;
+        open.ids.marks = marks.off_stack().with_handle(marks.handle());
+        open.room = Room::of(NOTHING);
+        open.absent = Some(why);
+        open.set_unusual();
+        if marks.has(Marks::CARRIES) {
+            open.hold_carried();
+        }
+        open
+    }
+
+    /// Of a forwarding span: one whose duration is counted as well.
+    pub(super) fn measured(mut self, known: KnownName, reason: Reason, start: u64) -> Self {
+        (self.header, self.measures, self.start) = (known.header, known.measures, start);
+        self.absent = Some(Absent::Laneless(reason));
+        self
     }
 
     /// Makes it keep the trace state and the baggage of its ids for as long as it is open. A span's guard on its thread
@@ -162,6 +196,11 @@ impl Open {
     pub(super) fn left_by_a_panic(&self) {
         self.left_by_a_panic.store(true, Ordering::Relaxed);
         self.unusual.store(true, Ordering::Relaxed);
+    }
+
+    /// Its ids, if it is a span: one without a record has those of another.
+    pub(super) fn own_ids(&self) -> Option<Ids> {
+        self.absent.is_none().then_some(self.ids)
     }
 
     /// Whether what is set on it may be kept.
@@ -295,11 +334,12 @@ impl Open {
         if was_left || (std::thread::panicking() && !self.was_panicking) {
             self.panicked();
         }
-        if layout::flags(self.header) & layout::FLAG_STATUS == Status::Error as u64 {
+        let is_forwarding = matches!(self.absent, Some(Absent::Forwarding));
+        if layout::flags(self.header) & layout::FLAG_STATUS == Status::Error as u64 && !is_forwarding {
             self.fail();
         }
-        let carried = self.laneless.is_none();
-        if !carried || local::here(self.base.get(), |here| self.end_long_here(&here)).is_none() {
+        let is_carried = self.absent.is_none();
+        if !is_carried || local::here(self.base.get(), |here| self.end_long_here(&here)).is_none() {
             self.end_cold();
         }
         if self.items.has_block() {
@@ -346,11 +386,15 @@ impl Open {
     #[cold]
     #[inline(never)]
     fn end_cold(&self) {
+        if self.absent.is_some() && self.place != DETACHED {
+            Inside::of_guard(self).leave(Exit::Span);
+        }
         let Some(registry) = find(Key(self.base.get()).instance()) else { return };
         let directory = &registry.directory;
-        let entered = match self.laneless {
+        let entered = match self.absent {
             None => local::enter(directory),
-            Some(reason) => Err(reason),
+            Some(Absent::Laneless(reason)) => Err(reason),
+            Some(Absent::Forwarding) => return,
         };
         let reason = match entered {
             Ok(()) => match local::here(self.base.get(), |here| self.end_long_here(&here)) {

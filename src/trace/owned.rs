@@ -1,11 +1,14 @@
 //! A span that belongs to no thread, and what can be said of any span. Hot, as far as spans are.
 
 use super::Attribute;
+use super::context::Context;
 use super::open::{DETACHED, Open};
 use super::span::SpanContext;
-use crate::lane::{Exit, Ids, Marks, Place, local};
+use crate::context::Carried;
+use crate::lane::{Exit, Ids, Key, Marks, Place, laneless, local};
 use crate::record::{At, Status};
 use crate::series::find;
+use crate::sync::Arc;
 use std::marker::PhantomData;
 use std::num::NonZeroU64;
 
@@ -166,7 +169,7 @@ impl OwnedSpan {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_recorded(&self) -> bool {
-        self.0.as_ref().is_some_and(Open::is_recorded)
+        self.0.as_ref().is_some_and(|open| open.own_ids().is_some() && open.is_recorded())
     }
 
     /// Whether its trace is sampled.
@@ -177,7 +180,7 @@ impl OwnedSpan {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_sampled(&self) -> bool {
-        self.0.as_ref().is_some_and(|open| open.ids.marks.has(Marks::SAMPLED))
+        self.0.as_ref().and_then(Open::own_ids).is_some_and(|ids| ids.marks.has(Marks::SAMPLED))
     }
 
     /// Its ids, or `None` for a span that does nothing.
@@ -192,7 +195,7 @@ impl OwnedSpan {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn context(&self) -> Option<SpanContext> {
-        SpanContext::of(self.0.as_ref()?.ids)
+        SpanContext::of(self.0.as_ref()?.own_ids()?)
     }
 
     /// Makes it the current span of this thread until the guard is dropped, with the trace state and the baggage that it
@@ -230,6 +233,12 @@ impl OwnedSpan {
     /// ```
     #[inline]
     pub fn end(self) {}
+
+    /// The same, but one that does nothing passes on the context of this thread.
+    #[inline(always)]
+    pub(super) fn or_forwarding(self) -> Self {
+        if self.0.is_some() { self } else { Context::current().forwarding() }
+    }
 
     /// Where it stands on a thread's stack while it is entered.
     #[inline(always)]
@@ -309,7 +318,7 @@ impl Inside {
     fn of(open: &Open) -> Option<Self> {
         let place = match local::here(open.base.get(), |here| here.enter_from(&open.ids)) {
             Some(place) => place,
-            None => enter_cold(open.base.get(), open.ids)?,
+            None => enter_cold(open.base.get(), open.ids, None)?,
         };
         Some(Self { base: open.base, span_id: open.ids.span_id, place })
     }
@@ -319,7 +328,7 @@ impl Inside {
     pub(super) fn at(base: NonZeroU64, ids: Ids) -> Option<Self> {
         let place = match local::here(base.get(), |here| here.enter(ids)) {
             Some(place) => place,
-            None => enter_cold(base.get(), ids)?,
+            None => enter_cold(base.get(), ids, None)?,
         };
         Some(Self { base, span_id: ids.span_id, place })
     }
@@ -328,6 +337,25 @@ impl Inside {
     #[inline(always)]
     pub(super) fn entered(base: NonZeroU64, ids: Ids) -> Option<Self> {
         Self::at(base, Ids { marks: Marks(ids.marks.0 | Marks::ENTERED), ..ids })
+    }
+
+    /// The same for a context, which knows what it carries: on a thread without a lane no handle is looked up.
+    pub(super) fn in_context(base: NonZeroU64, ids: Ids, carried: Option<&Arc<Carried>>) -> Option<Self> {
+        let ids = Ids { marks: Marks(ids.marks.0 | Marks::ENTERED), ..ids };
+        let place = match local::here(base.get(), |here| here.enter(ids)) {
+            Some(place) => place,
+            None => enter_cold(base.get(), ids, carried)?,
+        };
+        Some(Self { base, span_id: ids.span_id, place })
+    }
+
+    /// The place of a span's own guard.
+    pub(super) fn of_guard(open: &Open) -> Self {
+        Self { base: open.base, span_id: open.ids.span_id, place: open.place }
+    }
+
+    pub(super) fn place(self) -> Place {
+        self.place
     }
 
     #[inline(always)]
@@ -339,14 +367,20 @@ impl Inside {
     }
 }
 
-/// Slow path: attaches this thread first. Failure is silent here; the spans started on this thread will be counted as
-/// dropped.
+/// Slow path: attaches this thread first. If it can have no lane, the context is kept beside the lanes, for the headers;
+/// the spans started on this thread will be counted as dropped.
 #[cold]
 #[inline(never)]
-fn enter_cold(base: u64, ids: Ids) -> Option<Place> {
-    let registry = find(crate::lane::Key(base).instance())?;
-    local::enter(&registry.directory).ok()?;
-    local::here(base, |here| here.enter(ids))
+pub(super) fn enter_cold(base: u64, ids: Ids, carried: Option<&Arc<Carried>>) -> Option<Place> {
+    let registry = find(Key(base).instance())?;
+    if local::enter(&registry.directory).is_ok()
+        && let Some(place) = local::here(base, |here| here.enter(ids))
+    {
+        return Some(place);
+    }
+    // In the child of a fork a thread that is not there may hold the lock of an entry.
+    let by_handle = || if registry.directory.is_forked() { None } else { ids.marks.handle().get() };
+    laneless::enter(base, ids, carried.cloned().or_else(by_handle))
 }
 
 /// Slow path: what ran inside has taken the thread to another instance.
@@ -354,7 +388,9 @@ fn enter_cold(base: u64, ids: Ids) -> Option<Place> {
 #[inline(never)]
 fn leave_cold(inside: Inside, how: Exit) {
     let base = inside.base.get();
-    if let Some(registry) = find(crate::lane::Key(base).instance())
+    if laneless::is_here(inside.place) {
+        laneless::leave(inside.place, how);
+    } else if let Some(registry) = find(Key(base).instance())
         && local::enter(&registry.directory).is_ok()
     {
         local::here(base, |here| here.leave(inside.place, inside.span_id, how));

@@ -1,11 +1,11 @@
 //! Starts spans. Hot on names that the thread has met before.
 
 use super::context::Context;
-use super::open::{Birth, DETACHED, Lineage, Open, Room};
-use super::owned::OwnedSpan;
+use super::open::{Absent, Birth, DETACHED, Lineage, Open, Room};
+use super::owned::{Inside, OwnedSpan};
 use super::span::{Span, SpanContext};
 use crate::clock::{Clock, Quick};
-use crate::lane::{Desk, Ids, Key, KnownName, Marks, Mode, Place, local};
+use crate::lane::{Desk, Ids, Key, KnownName, Marks, Mode, Place, laneless, local};
 use crate::record::SpanKind;
 use crate::series::{Registry, global};
 use crate::stats::{Kind, Reason};
@@ -148,6 +148,9 @@ impl Tracer {
 
     /// Starts a span of a kind that is on no thread.
     ///
+    /// While the switch is off, the span notes no context, and [`build`](Self::build) makes one that does: see
+    /// [`InSpan::in_span`](crate::InSpan::in_span) for futures, which need neither.
+    ///
     /// ```
     /// use tellane::SpanKind;
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -193,8 +196,7 @@ impl Tracer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn current(&self) -> Option<SpanContext> {
-        let base = self.0.as_ref()?.base.get();
-        SpanContext::of(local::here(base, |here| here.desk.current()).flatten()?)
+        SpanContext::of(current_ids(self.0.as_ref()?.base.get())?)
     }
 
     /// The context of this thread: the innermost span, trace state and baggage. See
@@ -215,7 +217,7 @@ impl Tracer {
         let Some(source) = &self.0 else { return OwnedSpan::noop() };
         match local::desk_if_on(source.base.get(), Kind::Span) {
             Some(Some(desk)) => source.start_any(desk, name, kind, parent, on_thread), // as in `span_of`
-            Some(None) => OwnedSpan::noop(),
+            Some(None) => source.start_forwarding(parent, on_thread),
             None => source.start_cold(name, kind, parent, on_thread),
         }
     }
@@ -408,12 +410,33 @@ impl Source {
     }
 
     /// The marks of a trace that began in another process.
-    pub(super) fn marks_of_remote(&self, trace_id: u128, flags: u64) -> Marks {
-        let tracing = &self.registry.tracing;
-        let sampled =
-            if tracing.parent_based { flags & Marks::SAMPLED != 0 } else { self.samples(trace_id as u64) };
+    pub(super) fn marks_of_remote(&self, trace_id: u128, flags: u8) -> Marks {
+        let came = Marks::of_header(flags);
+        let parent_based = self.registry.tracing.parent_based;
+        let sampled = if parent_based { came.has(Marks::SAMPLED) } else { self.samples(trace_id as u64) };
         let marks = if sampled { self.sampled } else { self.unsampled };
-        Marks(marks.0 | Marks::REMOTE | (flags & Marks::RANDOM))
+        Marks(marks.0 | (came.0 & !Marks::SAMPLED))
+    }
+
+    /// A span that does nothing, and passes on the context that it is begun in. On a thread's stack only if the thread is
+    /// not in that context anyway.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn start_forwarding(&self, parent: Parent, on_thread: bool) -> OwnedSpan {
+        let base = self.base;
+        let around = match parent {
+            Parent::Given(ids) => Some(ids),
+            Parent::Current if !on_thread => current_ids(base.get()),
+            Parent::Current | Parent::None => None,
+        };
+        let is_there = |ids: &Ids| ids.is_span() || ids.marks.has(Marks::CARRIES);
+        let Some(ids) = around.filter(is_there) else { return OwnedSpan::noop() };
+        let birth = self.birth(KnownName::default(), Lineage { ids, ..Lineage::default() });
+        let mut open = Open::absent(birth, Absent::Forwarding, 0);
+        if on_thread && let Some(inside) = Inside::at(base, open.ids) {
+            open.place = inside.place();
+        }
+        OwnedSpan(Some(open))
     }
 
     /// A name that this thread has not met, or not lately.
@@ -433,7 +456,7 @@ impl Source {
         let refused = match local::enter(directory) {
             Ok(()) => match local::desk_if_on(self.base.get(), Kind::Span) {
                 Some(Some(desk)) => return self.start_any(desk, name, kind, parent, on_thread),
-                Some(None) => return OwnedSpan::noop(),
+                Some(None) => return self.start_forwarding(parent, on_thread),
                 None => Reason::TlsGone,
             },
             Err(reason) => reason,
@@ -451,13 +474,26 @@ impl Source {
                 };
                 match named {
                     Some(known) => {
-                        let birth = self.birth(known, Lineage::default()); // there will be no record
-                        return OwnedSpan(Some(Open::laneless(birth, refused, directory.clock.ticks())));
+                        // There will be no record.
+                        let mut span = self.start_forwarding(parent, on_thread);
+                        let start = directory.clock.ticks();
+                        let birth = self.birth(known, Lineage::default());
+                        let open = match span.0.take() {
+                            Some(forwarding) => forwarding.measured(known, refused, start),
+                            None => Open::absent(birth, Absent::Laneless(refused), start),
+                        };
+                        return OwnedSpan(Some(open));
                     }
                     None => directory.shared.shared_dropped(Kind::Span, refused),
                 }
             }
         }
-        OwnedSpan::noop()
+        self.start_forwarding(parent, on_thread)
     }
+}
+
+/// The ids of the innermost entry of this thread at an instance, on its desk or without a lane.
+pub(super) fn current_ids(base: u64) -> Option<Ids> {
+    let on_desk = local::here(base, |here| here.desk.current()).flatten();
+    on_desk.or_else(|| laneless::current(Some(base)).map(|(_, ids, _)| ids))
 }

@@ -10,6 +10,7 @@
 
 use super::{DEPTH, Desk, Ids, Marks, Place};
 use crate::context::{Handle, Hold};
+use crate::lane::laneless;
 use std::cell::Cell;
 
 /// Added to `top` while a tombstone is on the stack. More than any place, and less than that of a span on no stack.
@@ -101,7 +102,9 @@ impl Desk {
     #[inline(never)]
     pub(crate) fn exit(&self, place: Place, span_id: u64, how: Exit) -> bool {
         let is_deep = if self.moved.get() { place == DEEP } else { place >= DEPTH as Place };
-        if is_deep {
+        if laneless::is_here(place) {
+            laneless::leave(place, how); // the thread had no lane when it was entered
+        } else if is_deep {
             self.exit_deep();
         } else if let Some(place) = self.find(place, span_id) {
             self.exit_at(place, how);
@@ -164,7 +167,10 @@ impl Desk {
         let is_it = |open: &Cell<Ids>| open.get().span_id == span_id && !open.get().marks.has(Marks::LEFT);
         match self.kept_entries().iter().rposition(is_it) {
             Some(place) => self.exit_at(place as Place, Exit::Entered),
-            None => self.exit_deep(), // too deep to be kept, or not here
+            None => {
+                laneless::leave_span(span_id); // the thread had no lane when it was entered
+                self.exit_deep(); // too deep to be kept, or not here
+            }
         }
         self.is_empty()
     }

@@ -5,7 +5,7 @@
 //! whatever the program hands its spans round with; that orders the words too. Who does not keep to it reads numbers
 //! that belong to no span, and no more than that.
 
-use super::{Birth, DETACHED, Lineage, Open, Room};
+use super::{Absent, Birth, DETACHED, Lineage, Open, Room};
 use crate::config::SpanLimits;
 use crate::lane::{Ids, Marks, Measures, local};
 use crate::record::{Block, Items, layout, span_head};
@@ -46,6 +46,8 @@ const WAS_PANICKING: u32 = 9;
 const HAS_BLOCK: u32 = 10;
 /// The reason for which no lane carries it, and one.
 const LANELESS: u32 = 24;
+/// Stands there for a span that only passes a context on.
+const FORWARDING: u64 = 0xFF;
 /// Words in the frame.
 const WORDS: u32 = 32;
 
@@ -111,7 +113,11 @@ impl Parked {
     fn lay_down(&self, open: &Open, block: u64) {
         let put = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
         let words = open.items.inline();
-        let laneless = open.laneless.map_or(0, |reason| reason as u64 + 1);
+        let laneless = match open.absent {
+            None => 0,
+            Some(Absent::Laneless(reason)) => reason as u64 + 1,
+            Some(Absent::Forwarding) => FORWARDING,
+        };
         let bits = (u64::from(open.is_unusual()) << UNUSUAL)
             | (u64::from(open.was_panicking) << WAS_PANICKING)
             | block
@@ -308,7 +314,10 @@ impl Parked {
             unusual: AtomicBool::new(bit(UNUSUAL) || block.is_some()),
             left_by_a_panic: AtomicBool::new(false), // nobody enters a parked span by a guard
             was_panicking: bit(WAS_PANICKING),
-            laneless: Reason::ALL.get(((bits >> LANELESS) & 0xFF).wrapping_sub(1) as usize).copied(),
+            absent: match (bits >> LANELESS) & 0xFF {
+                FORWARDING => Some(Absent::Forwarding),
+                laneless => Reason::ALL.get(laneless.wrapping_sub(1) as usize).copied().map(Absent::Laneless),
+            },
             items: ManuallyDrop::new(Items::from_parts(frame.map(get), block)),
         }))
     }

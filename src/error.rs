@@ -67,6 +67,14 @@ pub enum RegisterError {
     /// This thread is registering something already: a global allocator registers a metric while tellane allocates for
     /// another one. Register before the allocator records, or use a static or a family: those lose no count.
     Reentrant,
+    /// Records of counters and gauges were lost: a global allocator made them while tellane allocated, and there was
+    /// nowhere to keep them. The fault's name is that of the first such metric. More than 1,024 statics were first used
+    /// there, or a static was dereferenced, or a bridge met a new key. Use the metric once outside of the allocator, or
+    /// call the static's own methods.
+    RecordsLost {
+        /// How many records.
+        records: u64,
+    },
 }
 
 impl fmt::Display for RegisterError {
@@ -86,6 +94,11 @@ impl fmt::Display for RegisterError {
             Self::Forked => f.write_str("this process was forked off: start telemetry anew in the child"),
             Self::Reentrant => f.write_str(
                 "this thread is registering something already: register before the allocator records",
+            ),
+            Self::RecordsLost { records } => write!(
+                f,
+                "{records} records of this counter or gauge and others were lost, which a global allocator made while \
+                 tellane allocated"
             ),
         }
     }

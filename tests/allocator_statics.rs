@@ -14,7 +14,7 @@ use std::time::Duration;
 use support::{PATIENCE, eventually};
 use tellane::{
     Config, Counter, Family, Kind, LazyCounter, LazyGauge, LazyHistogram, LazyTimer, LazyUpDownCounter,
-    Reason, Telemetry,
+    PointValue, Reason, RegisterError, Snapshot, Telemetry,
 };
 
 /// The child's way of recording, in its environment.
@@ -30,7 +30,7 @@ static ALLOCATOR: Recording = Recording;
 static CHOSEN: AtomicU32 = AtomicU32::new(0);
 /// Calls that recorded.
 static CALLS: AtomicU64 = AtomicU64::new(0);
-static HANDLES: OnceLock<(Family<Counter, 1>, tellane::Tracer, tellane::Logger)> = OnceLock::new();
+static HANDLES: OnceLock<(Family<Counter, 1>, tellane::Tracer, tellane::Logger, Telemetry)> = OnceLock::new();
 
 static LARGE: LazyCounter = tellane::counter!("large_total", "Allocations of 16 to 512 KiB.");
 static ALL: LazyCounter = tellane::counter!("all_total", "Allocations and releases.");
@@ -38,12 +38,29 @@ static BALANCE: LazyUpDownCounter = tellane::up_down_counter!("balance", "The sa
 static LEVEL: LazyGauge = tellane::gauge!("level", "The same.");
 static SIZES: LazyHistogram = tellane::histogram!("allocated", "The same.").bytes();
 static TIMES: LazyTimer = tellane::timer!("taken", "The same.");
+static TIMED: LazyTimer = tellane::timer!("timed", "The same, by a stopwatch.");
+static FLOATS: LazyHistogram = tellane::histogram!("floats", "The same.");
+static STARTED: LazyTimer = tellane::timer!("started", "The same, by a stopwatch.");
+
+macro_rules! forty {
+    ($($name:literal)*) => {
+        static FORTY: [LazyCounter; 40] = [$(tellane::counter!(concat!("forty_", $name, "_total"), "One of forty.")),*];
+        static LEVELS: [LazyGauge; 40] = [$(tellane::gauge!(concat!("level_", $name), "One of forty."),)*];
+    };
+}
+
+forty! {
+    0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39
+}
 
 thread_local! {
     /// Depth of the allocator's own recursion: a span's first name allocates, and the recursion that follows is the
     /// allocator's to cut.
     static NESTED: Cell<u32> = const { Cell::new(0) };
     static NUMBER: Cell<usize> = const { Cell::new(0) };
+    static PROBING: Cell<bool> = const { Cell::new(false) };
+    /// Not one of tellane's own threads: the bridges for logs and spans leave those out.
+    static OURS: Cell<bool> = const { Cell::new(false) };
 }
 
 const TEXTS: [&str; 32] = [
@@ -59,32 +76,76 @@ fn text() -> &'static str {
 
 type Way = (&'static str, fn(usize));
 
-/// Each records one call.
-const WAYS: [Way; 11] = [
+/// Each records one call. Those whose names end in `inside` do so under a lock of tellane's only, so that their first use is
+/// there.
+static WAYS: &[Way] = &[
     ("large", |_| LARGE.inc()),
+    ("forty statics, inside", |_| FORTY.iter().for_each(|counter| counter.inc())),
+    ("forty gauges, inside", |_| LEVELS.iter().for_each(|gauge| gauge.add(1.0))),
+    ("timed, inside", |_| TIMED.time(|| ())),
+    ("started, inside", |_| drop(STARTED.start())),
+    ("floats, inside", |_| FLOATS.record_f64(0.5)),
+    ("dereferenced, inside", |_| (*LEVEL).add(1.0)),
     ("counter", |_| ALL.inc()),
     ("up-down-counter", |_| BALANCE.inc()),
     ("gauge", |_| LEVEL.add(1.0)),
     ("histogram", |size| SIZES.record(size as u64)),
     ("timer", |size| TIMES.record(Duration::from_nanos(size as u64))),
     ("family", |_| HANDLES.get().into_iter().for_each(|(family, ..)| family.with([text()]).inc())),
-    ("span", |_| HANDLES.get().into_iter().for_each(|(_, tracer, _)| drop(tracer.span(text())))),
+    ("span", |_| HANDLES.get().into_iter().for_each(|(_, tracer, ..)| drop(tracer.span(text())))),
     ("dynamic span", |_| {
-        HANDLES.get().into_iter().for_each(|(_, tracer, _)| drop(tracer.build(text()).start()))
+        HANDLES.get().into_iter().for_each(|(_, tracer, ..)| drop(tracer.build(text()).start()))
     }),
     ("log", |_| {
-        HANDLES.get().into_iter().for_each(|(.., log)| tellane::info!(log, "allocated", size = 1_u64))
+        HANDLES.get().into_iter().for_each(|(_, _, log, _)| tellane::info!(log, "allocated", size = 1_u64))
     }),
     // Each call looks up its target, and most targets are new: setting a level allocates under the lock of the rules.
     ("log of a new target", |_| {
         HANDLES.get().into_iter().for_each(|_| tellane::logger(text()).info("allocated"))
     }),
+    #[cfg(feature = "metrics")]
+    ("metrics counter", |_| metrics::counter!("bridged", "text" => text()).increment(1)),
+    #[cfg(feature = "metrics")]
+    ("metrics counter, inside", |_| metrics::counter!("bridged", "text" => text()).increment(1)),
+    #[cfg(feature = "metrics")]
+    ("metrics gauge, inside", |_| metrics::gauge!("bridged").increment(1.0)),
+    #[cfg(feature = "metrics")]
+    ("metrics histogram", |_| metrics::histogram!("bridged", "text" => text()).record(1.0)),
+    #[cfg(feature = "metrics")]
+    ("metrics histogram, inside", |_| metrics::histogram!("bridged", "text" => text()).record(1.0)),
+    #[cfg(feature = "log")]
+    ("log crate", |_| log::info!(target: text(), "allocated")),
+    #[cfg(feature = "log")]
+    ("log crate, inside", |_| log::info!("allocated {}", 1)),
+    #[cfg(feature = "tracing")]
+    ("tracing event", |_| tracing::info!("allocated")),
+    #[cfg(feature = "tracing")]
+    ("tracing event, inside", |_| tracing::info!(size = 1, "allocated")),
+    #[cfg(feature = "tracing")]
+    ("tracing span", |_| drop(tracing::info_span!("allocated").entered())),
+    #[cfg(feature = "tracing")]
+    ("tracing span, inside", |_| drop(tracing::info_span!("allocated", size = 1).entered())),
 ];
+
+/// Whether this thread is under a lock of tellane's: nothing can be registered there.
+fn is_inside() -> bool {
+    let Some((.., telemetry)) = HANDLES.get().filter(|_| !PROBING.get()) else { return false };
+    PROBING.set(true);
+    let refused = telemetry.counter("probe").register().is_err_and(|error| error == RegisterError::Reentrant);
+    PROBING.set(false);
+    refused
+}
 
 fn note(size: usize) {
     let chosen = CHOSEN.load(Ordering::Relaxed) as usize;
     let Some((name, record)) = chosen.checked_sub(1).and_then(|at| WAYS.get(at)) else { return };
     if *name == "large" && !(16 << 10..512 << 10).contains(&size) {
+        return;
+    }
+    if name.ends_with("inside") && !is_inside() {
+        return;
+    }
+    if (name.starts_with("log crate") || name.starts_with("tracing")) && !OURS.get() {
         return;
     }
     NESTED.with(|nested| {
@@ -113,27 +174,56 @@ unsafe impl GlobalAlloc for Recording {
     }
 }
 
-/// What snapshots show of a way's records, and what the ledger does.
+/// The sum of the counts and levels of points.
+fn sum(snapshot: &Snapshot, is_wanted: impl Fn(&str) -> bool) -> u64 {
+    let value = |point: tellane::Point<'_>| match point.value() {
+        PointValue::Counter(count) => *count,
+        PointValue::Gauge(level) => *level as u64,
+        PointValue::Histogram(view) => view.count(),
+        other => unreachable!("not among them: {other:?}"),
+    };
+    snapshot.points().filter(|point| is_wanted(point.name())).map(value).sum()
+}
+
+/// What snapshots show of a way's records, and what the ledger and the faults do.
 fn shown(telemetry: &Telemetry, name: &str) -> u64 {
     let snapshot = telemetry.snapshot(PATIENCE).expect("a snapshot");
     let dropped = telemetry.ledger().kind(Kind::Sample).dropped.by(Reason::Reentrant);
-    let samples = |name| snapshot.histogram(name, &[]).map_or(0, |view| view.count()) + dropped;
-    match name {
-        "large" => snapshot.counter("large_total", &[]).unwrap_or_default(),
-        "counter" => snapshot.counter("all_total", &[]).unwrap_or_default(),
-        "up-down-counter" => snapshot.up_down_counter("balance", &[]).unwrap_or_default() as u64,
-        "gauge" => snapshot.gauge("level", &[]).unwrap_or_default() as u64,
-        "histogram" => samples("allocated_bytes"),
-        "timer" => samples("taken_seconds"),
-        "family" => {
-            let own = snapshot.points().filter(|point| point.name() == "by_text_total");
-            own.map(|point| match point.value() {
-                tellane::PointValue::Counter(count) => *count,
-                other => unreachable!("a counter's value: {other:?}"),
-            })
-            .sum()
+    let lost: u64 = telemetry
+        .faults()
+        .iter()
+        .map(|fault| match fault.error {
+            RegisterError::RecordsLost { records } => records,
+            _ => panic!("{fault:?}"),
+        })
+        .sum();
+    let counted = |name: &str| sum(&snapshot, |other| other == name);
+    match name.trim_end_matches(", inside") {
+        "large" => counted("large_total"),
+        "forty statics" => {
+            let each: Vec<u64> = (0..40).map(|number| counted(&format!("forty_{number}_total"))).collect();
+            assert_eq!(each, vec![each[0]; 40]);
+            each[0]
         }
-        "span" | "dynamic span" => telemetry.ledger().kind(Kind::Span).recorded,
+        "forty gauges" => {
+            let each: Vec<u64> = (0..40).map(|number| counted(&format!("level_{number}"))).collect();
+            assert_eq!(each, vec![each[0]; 40]);
+            each[0]
+        }
+        "counter" => counted("all_total"),
+        "up-down-counter" => snapshot.up_down_counter("balance", &[]).unwrap_or_default() as u64,
+        "gauge" => counted("level"),
+        "dereferenced" => counted("level") + lost,
+        "histogram" => counted("allocated_bytes") + dropped,
+        "timer" => counted("taken_seconds") + dropped,
+        "timed" => counted("timed_seconds") + dropped,
+        "started" => counted("started_seconds") + dropped,
+        "floats" => counted("floats") + dropped,
+        "family" => counted("by_text_total"),
+        "metrics counter" => counted("bridged_total") + lost,
+        "metrics gauge" => counted("bridged") + lost,
+        "metrics histogram" => counted("bridged") + dropped,
+        "span" | "dynamic span" | "tracing span" => telemetry.ledger().kind(Kind::Span).recorded,
         _ => telemetry.ledger().kind(Kind::Log).recorded,
     }
 }
@@ -144,7 +234,16 @@ fn child(way: usize) {
     let config = Config { logs_per_second: Some(10), idle_lanes: 1, ..support::patient() };
     let telemetry = Telemetry::builder("allocator").config(config).install().expect("the only one");
     let family = telemetry.counter("by_text_total").family(["text"]).expect("a good name");
-    assert!(HANDLES.set((family, telemetry.tracer(), telemetry.logger("allocator"))).is_ok());
+    assert!(
+        HANDLES.set((family, telemetry.tracer(), telemetry.logger("allocator"), telemetry.clone())).is_ok()
+    );
+    #[cfg(feature = "metrics")]
+    tellane::bridge::metrics::Recorder::install(&telemetry).expect("the first");
+    #[cfg(feature = "log")]
+    tellane::bridge::log::Bridge::install(&telemetry).expect("the first");
+    #[cfg(feature = "tracing")]
+    tellane::bridge::tracing::Subscriber::new(&telemetry).install().expect("the first");
+    OURS.set(true);
     CHOSEN.store(way as u32 + 1, Ordering::SeqCst);
     // First, while most texts are new: a rule is allocated under the lock that a new target needs.
     for number in 0..50 {
@@ -156,6 +255,7 @@ fn child(way: usize) {
         for thread in kinds {
             let telemetry = &telemetry;
             scope.spawn(move || {
+                OURS.set(true);
                 let routes =
                     telemetry.counter("routes_total").series_cap(200).family(["route"]).expect("a good name");
                 let fixed =
@@ -190,8 +290,11 @@ fn child(way: usize) {
     let after = CALLS.load(Ordering::SeqCst);
     assert!(before > 0, "the allocator has recorded");
     // Spans and logs of this program's own are in the ledger, too.
-    let own = if matches!(name, "span" | "dynamic span" | "log" | "log of a new target") { 2_000 } else { 0 };
-    assert!((before..=after + own).contains(&shown), "{name}: {shown} shown for {before} to {after} calls");
+    let own = if ["span", "log", "tracing"].iter().any(|word| name.contains(word)) { 2_000 } else { 0 };
+    assert!(
+        (before + own..=after + own).contains(&shown),
+        "{name}: {shown} shown for {before} to {after} calls"
+    );
     assert!(telemetry.shutdown(PATIENCE).finished);
     print!("{PROOF}");
 }

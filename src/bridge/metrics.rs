@@ -95,8 +95,10 @@
 //! - In the child of a fork nothing is registered, and old handles record nothing. The child cannot install
 //!   another recorder: `metrics` has one for the life of the process. It may use
 //!   [`with_local_recorder`](::metrics::with_local_recorder).
-//! - A global allocator that records through the macros may find tellane at work on the same thread; then a key that it
-//!   has not used before does nothing in that call. Statics and families lose no count there.
+//! - A global allocator that records through the macros may find tellane at work on the same thread; then a record of a key
+//!   that nobody has used before is lost in that call. It is counted: a histogram's in the ledger as
+//!   [`Reason::Reentrant`](crate::Reason::Reentrant), others in [`Telemetry::faults`] as
+//!   [`RegisterError::RecordsLost`](crate::RegisterError::RecordsLost). Statics and families lose no count there.
 
 mod handles;
 mod names;
@@ -107,7 +109,7 @@ use crate::series::{MetricKind, Place, Registry};
 use crate::sync::Arc;
 use crate::telemetry::Telemetry;
 use ::metrics::{Key, KeyName, Metadata, SharedString, Unit};
-use handles::{Count, Level, Values};
+use handles::{Count, Level, Lost, Values};
 use shelf::Shelf;
 
 /// Takes what is recorded through the `metrics` crate into an instance.
@@ -147,11 +149,13 @@ impl Recorder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn new(telemetry: &Telemetry) -> Self {
+        let registry = Arc::clone(telemetry.registry());
+        let lost = Arc::new(Lost(Arc::clone(&registry)));
         Self {
-            registry: Arc::clone(telemetry.registry()),
-            counters: Shelf::new(MetricKind::Counter),
-            gauges: Shelf::new(MetricKind::Gauge),
-            histograms: Shelf::new(MetricKind::Histogram),
+            registry,
+            counters: Shelf::new(MetricKind::Counter, ::metrics::Counter::from_arc(Arc::clone(&lost))),
+            gauges: Shelf::new(MetricKind::Gauge, ::metrics::Gauge::from_arc(Arc::clone(&lost))),
+            histograms: Shelf::new(MetricKind::Histogram, ::metrics::Histogram::from_arc(lost)),
         }
     }
 

@@ -138,14 +138,19 @@ impl Histogram {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn record_corrected(&self, value: u64, interval: u64) -> u64 {
-        self.record(value);
-        let mut made_up = 0;
-        let mut missing = value;
-        while interval > 0 && missing >= 2 * interval.min(u64::MAX / 2) && made_up < CORRECTIONS_MAX {
-            missing -= interval;
-            self.record(missing);
-            made_up += 1;
-        }
-        1 + made_up
+        corrected(value, interval, |value| self.record(value))
     }
+}
+
+/// Hands a value and those that are made up for it to `record`; returns how many they are.
+pub(super) fn corrected(value: u64, interval: u64, record: impl Fn(u64)) -> u64 {
+    record(value);
+    let mut made_up = 0;
+    let mut missing = value;
+    while interval > 0 && missing >= 2 * interval.min(u64::MAX / 2) && made_up < CORRECTIONS_MAX {
+        missing -= interval;
+        record(missing);
+        made_up += 1;
+    }
+    1 + made_up
 }

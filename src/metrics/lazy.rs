@@ -1,12 +1,13 @@
 //! Statics that record into the installed instance. Hot: one more load than a handle.
 
 use super::counter::Tap;
-use super::deferred::{Any, Make, Record, defer};
+use super::deferred::{Any, Make, Record, defer, lost};
+use super::histogram::corrected;
 use super::{
     Counter, CounterBuilder, Gauge, GaugeBuilder, Handle, Histogram, HistogramBuilder, Timer, TimerBuilder,
     UpDownCounter, UpDownCounterBuilder,
 };
-use crate::clock::nanos;
+use crate::clock::{Clock, nanos};
 use crate::error::RegisterError;
 use crate::lane::{Key, local};
 use crate::series::{Registry, global};
@@ -51,9 +52,18 @@ pub(super) struct Definition {
     pub(super) name: &'static str,
     pub(super) help: &'static str,
     pub(super) labels: &'static [(&'static str, &'static str)],
+    /// The handle's type.
+    pub(super) handle: &'static str,
     pub(super) bytes: bool,
     pub(super) seconds: bool,
     pub(super) at: &'static Location<'static>,
+}
+
+impl Definition {
+    /// Whether its records are samples.
+    pub(super) fn is_sampled(&self) -> bool {
+        matches!(self.handle, "Histogram" | "Timer")
+    }
 }
 
 /// A [`Counter`] in a static.
@@ -144,12 +154,15 @@ impl<H: Handle> Lazy<H> {
         tap.add(amount);
     }
 
-    /// Whoever dereferences the static from within tellane gets a handle that does nothing; the static's own methods
-    /// [defer](Self::defer) their records.
+    /// Whoever dereferences the static from within tellane gets a handle that does nothing, which counts as one record
+    /// lost; the static's own methods [defer](Self::defer) their records.
     #[cold]
     #[inline(never)]
     fn first_use(&self) -> &H {
-        self.try_use().unwrap_or_else(|| H::noop_ref())
+        self.try_use().unwrap_or_else(|| {
+            lost(&self.definition);
+            H::noop_ref()
+        })
     }
 
     /// The handle, which is registered if it is not there; `None` from within tellane, where the registration's locks may
@@ -332,12 +345,54 @@ impl Lazy<Histogram> {
         self.record(nanos(duration));
     }
 
+    /// Records a number in the unit shown: seconds, bytes, or plain. NaN, the infinities and negative numbers are
+    /// rejected and counted as [`Reason::Invalid`](crate::Reason::Invalid).
+    ///
+    /// ```
+    /// static WAIT: tellane::LazyHistogram = tellane::histogram!("wait", "Time in the queue.").seconds();
+    /// let telemetry = tellane::Telemetry::builder("shop").install()?;
+    /// WAIT.record_f64(0.25);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
+    /// assert_eq!(snapshot.histogram("wait_seconds", &[]).and_then(|wait| wait.max()), Some(0.25));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn record_f64(&self, value: f64) {
+        match self.handle.get() {
+            Some(histogram) => histogram.record_f64(value),
+            None if global().is_none() => {}
+            None => self.record_f64_cold(value),
+        }
+    }
+
+    /// Records a value and those that its loop would have seen had it not been held up: see
+    /// [`Histogram::record_corrected`].
+    ///
+    /// ```
+    /// static LATENCY: tellane::LazyHistogram = tellane::histogram!("latency", "Time to reply.").seconds();
+    /// let telemetry = tellane::Telemetry::builder("load").install()?;
+    /// assert_eq!(LATENCY.record_corrected(35, 10), 3); // 35, 25 and 15; 5 is below the interval
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn record_corrected(&self, value: u64, interval: u64) -> u64 {
+        corrected(value, interval, |value| self.record(value))
+    }
+
     #[cold]
     #[inline(never)]
     fn record_cold(&self, value: u64) {
         match self.try_use() {
             Some(histogram) => histogram.record(value),
             None => self.defer(Record::Sample(value)),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn record_f64_cold(&self, value: f64) {
+        match self.try_use() {
+            Some(histogram) => histogram.record_f64(value),
+            None => self.defer(Record::Number(value)),
         }
     }
 }
@@ -428,6 +483,52 @@ impl Lazy<Timer> {
         }
     }
 
+    /// Runs a closure and records how long it took. If it panics, that is recorded too.
+    ///
+    /// ```
+    /// static PACKING: tellane::LazyTimer = tellane::timer!("packing", "Time to pack an order.");
+    /// let telemetry = tellane::Telemetry::builder("shop").install()?;
+    /// assert_eq!(PACKING.time(|| 40 + 2), 42);
+    /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
+    /// assert_eq!(snapshot.histogram("packing_seconds", &[]).map(|taken| taken.count()), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn time<R>(&self, act: impl FnOnce() -> R) -> R {
+        match self.handle.get() {
+            Some(timer) => timer.time(act),
+            None if global().is_none() => act(),
+            None => self.time_cold(act),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn time_cold<R>(&self, act: impl FnOnce() -> R) -> R {
+        struct Running<'a> {
+            timer: &'a Lazy<Timer>,
+            clock: &'a Clock,
+            start: u64,
+        }
+
+        impl Drop for Running<'_> {
+            fn drop(&mut self) {
+                let taken = self.clock.nanos_between(self.start, self.clock.ticks());
+                self.timer.record(Duration::from_nanos(taken));
+            }
+        }
+
+        match (self.try_use(), global()) {
+            (Some(timer), _) => timer.time(act),
+            (None, None) => act(), // never: without an instance the handle is not asked for
+            (None, Some(registry)) => {
+                let clock = &registry.directory.clock;
+                let _running = Running { timer: self, clock, start: clock.ticks() };
+                act()
+            }
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn record_cold(&self, duration: Duration) {
@@ -451,7 +552,15 @@ macro_rules! lazy {
                 Self {
                     handle: OnceLock::new(),
                     key: AtomicU64::new(0),
-                    definition: Definition { name, help, labels, bytes: false, seconds: false, at: Location::caller() },
+                    definition: Definition {
+                        name,
+                        help,
+                        labels,
+                        handle: stringify!($handle),
+                        bytes: false,
+                        seconds: false,
+                        at: Location::caller(),
+                    },
                     make: Self::make,
                     make_any: |definition, registry| Self::make(definition, registry).ok().map($any),
                 }

@@ -10,8 +10,10 @@ use crate::record::SpanKind;
 use crate::record::layout::ID_LIMIT;
 use crate::stats::{Bounds, Layout};
 use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
+use arrayvec::ArrayString;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use dashmap::mapref::multiple::RefMulti;
 use std::collections::HashMap;
 use std::panic::Location;
 use std::sync::{Arc, OnceLock};
@@ -313,6 +315,7 @@ pub(crate) struct Registry {
     /// Series numbers are given out one at a time, and counters raised.
     pub(super) numbering: Mutex<()>,
     faults: Mutex<Vec<Fault>>,
+    lost: Lost,
     pub(crate) tracing: Tracing,
     pub(crate) logs: Logs,
     /// Cap on the series of a metric that names none.
@@ -321,6 +324,18 @@ pub(crate) struct Registry {
     /// Bytes of definitions, series, families and what bridges keep. Relaxed: a figure that stands for itself.
     kept: AtomicUsize,
 }
+
+/// Records of counters and gauges that were lost. Written from under any lock, so it takes none and allocates nothing.
+#[derive(Debug, Default)]
+struct Lost {
+    /// Relaxed: a count that stands for itself.
+    records: AtomicU64,
+    /// The first metric's name, or its beginning.
+    name: OnceLock<ArrayString<LOST_NAME>>,
+}
+
+/// Bytes of the name of a metric whose records were lost.
+const LOST_NAME: usize = 200;
 
 /// Bytes of a help text; of a longer one the beginning is kept.
 pub(crate) const HELP_MAX: usize = 4_096;
@@ -349,6 +364,7 @@ impl Registry {
             naming: Mutex::new(()),
             numbering: Mutex::new(()),
             faults: Mutex::new(Vec::new()),
+            lost: Lost::default(),
             tracing,
             series_cap,
             label_max,
@@ -616,17 +632,50 @@ impl Registry {
         });
     }
 
+    /// Counts a record of a counter or a gauge that is lost: an allocator made it under a lock of tellane's.
+    #[cold]
+    pub(crate) fn lose(&self, name: &str) {
+        self.name_lost(name);
+        self.lose_one();
+    }
+
+    /// The same, of a metric that [`name_lost`](Self::name_lost) has named.
+    #[cold]
+    pub(crate) fn lose_one(&self) {
+        self.lost.records.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Keeps the name of the first metric whose records are lost.
+    #[cold]
+    pub(crate) fn name_lost(&self, name: &str) {
+        if self.lost.name.get().is_none() {
+            let mut short = ArrayString::new();
+            short.push_str(&name[..name.floor_char_boundary(LOST_NAME)]);
+            let _another_was_first = self.lost.name.set(short);
+        }
+    }
+
     /// None in the child of a fork, where the lock may be held by a thread that is not there.
     pub(crate) fn faults(&self) -> Vec<Fault> {
         if self.directory.is_forked() {
             return Vec::new();
         }
-        local::aside(|| self.faults.lock().clone())
+        local::aside(|| {
+            let mut faults = self.faults.lock().clone();
+            let records = self.lost.records.load(Ordering::Relaxed);
+            if records > 0 {
+                let name = self.lost.name.get().map_or(String::new(), ToString::to_string);
+                faults.push(Fault { name, error: RegisterError::RecordsLost { records } });
+            }
+            faults
+        })
     }
 
-    /// Label combinations that met an overflow series, over all metrics.
+    /// Label combinations that met an overflow series, over all metrics. The map's iterator allocates while it holds a
+    /// shard's lock, so an allocator that registers a metric must be refused meanwhile.
     pub(crate) fn overflowed(&self) -> u64 {
-        local::aside(|| self.metrics.iter().map(|sets| sets[0].name.overflowed.load(Ordering::Relaxed)).sum())
+        let of = |sets: RefMulti<'_, _, Vec<Arc<Metric>>>| sets[0].name.overflowed.load(Ordering::Relaxed);
+        local::locked(|| self.metrics.iter().map(of).sum()).unwrap_or(0)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::lane::{Key, local};
 use crate::metrics::{Counter, Gauge, Histogram};
 use crate::series::Registry;
+use crate::stats::{Kind, Reason};
 use crate::sync::{Arc, AtomicU64, Ordering};
 use ::metrics::{CounterFn, GaugeFn, HistogramFn};
 
@@ -30,8 +31,10 @@ impl CounterFn for Count {
         if count > self.floor.load(Ordering::Relaxed) {
             // Locks are taken: an allocator that records must not come here while this thread is inside tellane.
             let raised = local::aside_once(|| self.registry.raise(self.cell, count));
-            if raised == Some(true) {
-                self.floor.fetch_max(count, Ordering::Relaxed);
+            match raised {
+                Some(true) => drop(self.floor.fetch_max(count, Ordering::Relaxed)),
+                _ if self.registry.directory.is_forked() => {}
+                _ => self.registry.lose_one(),
             }
         }
     }
@@ -60,5 +63,40 @@ pub(super) struct Values(pub(super) Histogram);
 impl HistogramFn for Values {
     fn record(&self, value: f64) {
         self.0.record_f64(value);
+    }
+}
+
+/// What a key is given that an allocator asks for while tellane allocates: its series cannot be registered now. Counts what
+/// is lost. One for all such keys, since a handle of its own would have to be allocated.
+#[derive(Debug)]
+pub(super) struct Lost(pub(super) Arc<Registry>);
+
+impl CounterFn for Lost {
+    fn increment(&self, _amount: u64) {
+        self.0.lose_one();
+    }
+
+    fn absolute(&self, _count: u64) {
+        self.0.lose_one();
+    }
+}
+
+impl GaugeFn for Lost {
+    fn increment(&self, _difference: f64) {
+        self.0.lose_one();
+    }
+
+    fn decrement(&self, _difference: f64) {
+        self.0.lose_one();
+    }
+
+    fn set(&self, _value: f64) {
+        self.0.lose_one();
+    }
+}
+
+impl HistogramFn for Lost {
+    fn record(&self, _value: f64) {
+        self.0.directory.shared.shared_dropped(Kind::Sample, Reason::Reentrant);
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Shelf<H> {
     /// By the name as it was given.
     definitions: DashMap<String, Described>,
     refused: Mutex<Refused>,
+    /// The handle of keys that cannot be registered now, which counts what is lost.
+    lost: H,
 }
 
 /// The handle of a key.
@@ -86,7 +88,7 @@ struct Refused {
 }
 
 impl<H: Clone> Shelf<H> {
-    pub(super) fn new(kind: MetricKind) -> Self {
+    pub(super) fn new(kind: MetricKind, lost: H) -> Self {
         let seed = RandomState::new().hash_one(0_u8); // whoever chooses labels must not choose their places
         Self {
             kind,
@@ -94,6 +96,7 @@ impl<H: Clone> Shelf<H> {
             overflowing: AtomicUsize::new(0),
             definitions: DashMap::new(),
             refused: Mutex::default(),
+            lost,
         }
     }
 
@@ -136,7 +139,7 @@ impl<H: Clone> Shelf<H> {
             return None; // a lock may be held by a thread that is not there
         }
         // An allocator that records may come here while this allocates: it is sent away, not into a lock that is held.
-        local::aside_once(|| {
+        let met = local::aside_once(|| {
             if let Some(there) = self.handles.get(key) {
                 return there.handle();
             }
@@ -167,8 +170,11 @@ impl<H: Clone> Shelf<H> {
                     None
                 }
             }
+        });
+        met.unwrap_or_else(|| {
+            registry.name_lost(key.name());
+            Some(self.lost.clone())
         })
-        .flatten()
     }
 
     /// The series of a key; with its metric, if it is the overflow series and not the key's own.

@@ -67,8 +67,8 @@ pub(super) struct Callsites {
 }
 
 impl Callsites {
-    /// Asks `act` what to do with a callsite. `None` if it cannot be looked at now: from within tellane, or in the child
-    /// of a fork.
+    /// Asks `act` what to do with a callsite. `None` in the child of a fork. From within tellane a callsite that has not
+    /// been met is looked at without being kept.
     #[inline(always)]
     pub(super) fn with<R>(
         &self,
@@ -80,6 +80,25 @@ impl Callsites {
             Some(known) => Some(act(known)),
             None => self.meet(registry, metadata, act),
         }
+    }
+
+    /// Whether a callsite is on; `None` if that cannot be said for good now.
+    pub(super) fn is_on(
+        &self,
+        registry: &Arc<Registry>,
+        metadata: &'static Metadata<'static>,
+    ) -> Option<bool> {
+        if let Some(known) = self.find(metadata) {
+            return Some(known.is_on());
+        }
+        if registry.directory.is_forked() {
+            return None;
+        }
+        // From within tellane a target that has no number yet has the level of the one that stands in.
+        local::aside_once(|| match self.insert(registry, metadata) {
+            Some(known) => known.is_on(),
+            None => Known::new(registry, metadata, NOWHERE).is_on(),
+        })
     }
 
     /// The callsite of a number.
@@ -121,11 +140,11 @@ impl Callsites {
         if registry.directory.is_forked() {
             return None; // a lock may be held by a thread that is not there
         }
-        // From within tellane it may be locked further out on this thread.
-        let there = local::aside_once(|| self.insert(registry, metadata))?;
+        // From within tellane a place may be half made further up this stack: the table is left alone.
+        let there = local::aside_once(|| self.insert(registry, metadata)).flatten();
         Some(match there {
             Some(known) => act(known),
-            None => act(&local::aside_once(|| Known::new(registry, metadata, NOWHERE))?),
+            None => act(&Known::new(registry, metadata, NOWHERE)), // takes locks where it may
         })
     }
 

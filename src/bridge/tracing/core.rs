@@ -3,7 +3,6 @@
 use super::callsites::{Callsites, Known, level_of};
 use super::fields::{Fields, Gathered, Saying, Takes, Title};
 use super::slots::{self, Handle, Slot};
-use crate::lane::local;
 use crate::level::Level;
 use crate::log::Logger;
 use crate::series::Registry;
@@ -75,10 +74,9 @@ impl Core {
     #[cold]
     pub(super) fn is_on(&self, metadata: &Metadata<'_>) -> bool {
         let level = level_of(*metadata.level());
-        let enabled = || Logger::new(&self.registry, metadata.target()).enabled(level);
         !self.registry.directory.is_forked()
             && !crate::aggregate::is_own_thread()
-            && local::aside_once(enabled).unwrap_or(false)
+            && Logger::new(&self.registry, metadata.target()).enabled(level)
     }
 
     /// Starts a span with its fields, and keeps it; its id is known to nobody yet. Looks at its target's level if it is to

@@ -1,6 +1,5 @@
 //! The way in for programs that need tellane alone: no registry, no lock and no allocation for a span. Hot.
 
-use super::callsites::Known;
 use super::core::{Core, Events};
 use super::slots::{self, Handle, Slot};
 use crate::telemetry::Telemetry;
@@ -185,7 +184,7 @@ impl Subscriber {
 
 impl tracing_core::Subscriber for Subscriber {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        match self.core.with(metadata, Known::is_on) {
+        match self.core.callsites.is_on(&self.core.registry, metadata) {
             Some(true) => Interest::always(),
             Some(false) => Interest::never(),
             None => Interest::sometimes(), // from within tellane: not to be remembered

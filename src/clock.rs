@@ -9,7 +9,7 @@ mod uptime;
 
 pub(crate) use self::uptime::Uptime;
 use crate::sync::{Arc, fixed};
-use std::sync::OnceLock;
+use arc_swap::ArcSwapOption;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A clock that goes back by more than this has been set back (a suspended machine, a restored one). Less is two cores
@@ -103,8 +103,16 @@ impl Clock {
     /// assert!(["tsc", "os"].contains(&clock.source()));
     /// ```
     pub fn system() -> Self {
-        static SYSTEM: OnceLock<Clock> = OnceLock::new();
-        SYSTEM.get_or_init(|| tsc::calibrated().unwrap_or_else(Self::os)).clone()
+        // Not a `OnceLock`: the child of a fork during the measurement would wait for it for ever. Of two threads that
+        // measure at once, the first to end gives both the clock.
+        static SYSTEM: ArcSwapOption<Clock> = ArcSwapOption::const_empty();
+        if let Some(known) = SYSTEM.load_full() {
+            return Self::clone(&known);
+        }
+        let measured = Arc::new(tsc::calibrated().unwrap_or_else(Self::os));
+        let none: Option<Arc<Self>> = None;
+        let first = SYSTEM.compare_and_swap(&none, Some(Arc::clone(&measured)));
+        Self::clone(first.as_ref().unwrap_or(&measured))
     }
 
     /// The operating system's monotonic clock.

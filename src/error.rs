@@ -123,6 +123,10 @@ pub enum StartError {
     Thread(std::io::Error),
     /// A global instance is installed already; there can be one. The running one is untouched.
     AlreadyInstalled,
+    /// This process was forked while another thread of its parent was inside
+    /// [`install`](crate::Builder::install), so the global instance stays half installed here. Use
+    /// [`start`](crate::Builder::start) in this process, or fork before the parent installs.
+    Forked,
 }
 
 impl fmt::Display for StartError {
@@ -134,6 +138,7 @@ impl fmt::Display for StartError {
             }
             Self::Thread(error) => write!(f, "no thread for the aggregator: {error}"),
             Self::AlreadyInstalled => f.write_str("a global telemetry instance is installed already"),
+            Self::Forked => f.write_str("this process was forked while its parent installed telemetry"),
         }
     }
 }

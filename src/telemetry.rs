@@ -53,6 +53,34 @@ pub struct Telemetry(Arc<Inner>, #[expect(dead_code, reason = "held for its drop
 /// The installed instance, for the life of the process. No handle's drop is the last one, so none shuts it down.
 static INSTALLED: std::sync::OnceLock<Arc<Inner>> = std::sync::OnceLock::new();
 
+/// The right to install. Not a mutex: the child of a fork must not wait for a thread of its parent.
+struct Installing;
+
+/// The process whose thread has the right to install; 0 if no thread has it.
+static INSTALLER: fixed::AtomicU32 = fixed::AtomicU32::new(0);
+
+impl Installing {
+    /// Waits for other threads of this process that install.
+    fn begin() -> Result<Self, StartError> {
+        let own = std::process::id();
+        loop {
+            // Acquire pairs with the Release of the drop: what the thread before has installed is seen.
+            match INSTALLER.compare_exchange(0, own, fixed::Ordering::Acquire, fixed::Ordering::Relaxed) {
+                Ok(_) => return Ok(Self),
+                Err(process) if process == own => std::thread::yield_now(),
+                // A thread of the parent, in the middle of it at the fork. It is not here to go on.
+                Err(_) => return Err(StartError::Forked),
+            }
+        }
+    }
+}
+
+impl Drop for Installing {
+    fn drop(&mut self) {
+        INSTALLER.store(0, fixed::Ordering::Release);
+    }
+}
+
 /// Shared by the clones of what `install` returned; the last one to go flushes the instance.
 #[derive(Debug)]
 struct FlushOnDrop(Arc<Inner>);
@@ -277,10 +305,10 @@ impl Builder {
     /// ```
     ///
     /// # Errors
-    /// As for [`start`](Self::start), and [`StartError::AlreadyInstalled`]; then nothing was started.
+    /// As for [`start`](Self::start), [`StartError::AlreadyInstalled`], and [`StartError::Forked`]; then nothing was
+    /// started.
     pub fn install(self) -> Result<Telemetry, StartError> {
-        static INSTALLING: std::sync::OnceLock<Mutex<()>> = std::sync::OnceLock::new();
-        let _one_at_a_time = INSTALLING.get_or_init(Mutex::default).lock();
+        let _one_at_a_time = Installing::begin()?;
         if INSTALLED.get().is_some() {
             return Err(StartError::AlreadyInstalled);
         }

@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 use support::{PATIENCE, assert_balanced, eventually, patient};
-use tellane::{Config, Context, Kind, RegisterError, SnapshotError, State, Telemetry};
+use tellane::{Config, Context, Kind, RegisterError, SnapshotError, StartError, State, Telemetry};
 
 #[derive(Clone, Copy)]
 enum Exit {
@@ -250,10 +250,47 @@ fn a_new_instance_works_in_the_child() {
     assert!(telemetry.shutdown(PATIENCE).finished);
 }
 
+/// The child of a fork while another thread is inside `install`.
+fn an_install_in_the_child_never_hangs() {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                // Refused, so that there is always one under way and nothing is installed.
+                let refused = Telemetry::builder("parent").sampling(2.0).install();
+                assert!(matches!(refused, Err(StartError::Config(_))));
+            }
+        });
+        let forked = catch_unwind(AssertUnwindSafe(|| {
+            let mut refused = 0;
+            for _ in 0..300 {
+                let status =
+                    in_child(Exit::Now, || match Telemetry::builder("child").sampling(2.0).install() {
+                        Err(StartError::Config(_)) => true, // no other thread was inside
+                        Err(StartError::Forked) => false,
+                        other => panic!("{other:?}"),
+                    });
+                assert!(status < 2, "neither error: {status}");
+                refused += status;
+            }
+            refused
+        }));
+        done.store(true, Ordering::Relaxed);
+        assert!(forked.expect("no child hangs") > 0, "no fork fell into the middle of an `install`");
+    });
+    let status = in_child(Exit::Now, || {
+        let telemetry = Telemetry::builder("child").install().expect("nobody installs");
+        matches!(Telemetry::builder("child").install(), Err(StartError::AlreadyInstalled))
+            && telemetry.shutdown(PATIENCE).finished
+    });
+    assert_eq!(status, 0, "an install works in the child, once");
+}
+
 #[test]
 fn forks() {
     // SAFETY: the handler touches nothing but a static. It is the first of this program, and handlers run last first.
     assert_eq!(unsafe { libc::atexit(leave) }, 0);
+    an_install_in_the_child_never_hangs();
     a_new_instance_works_in_the_child();
     the_last_handle_may_be_dropped_in_the_child();
     a_child_records_in_vain_and_never_hangs();

@@ -182,6 +182,7 @@ fn snapshot_errors_say_what_happened() {
         RegisterError::BadHighest { highest: 1 }.to_string(),
         RegisterError::DuplicateLabel { label: "a".into() }.to_string(),
         StartError::AlreadyInstalled.to_string(),
+        StartError::Forked.to_string(),
     ];
     let expected = [
         "no series number is left",
@@ -192,6 +193,7 @@ fn snapshot_errors_say_what_happened() {
         "highest trackable value 1: must be 2 or more",
         "the label \"a\" is named twice",
         "a global telemetry instance is installed already",
+        "this process was forked while its parent installed telemetry",
     ];
     assert_eq!(texts, expected);
     // That each occurs: Deadline and OwnThread in shutdown.rs, Forked in fork.rs, Ended in faults.rs.

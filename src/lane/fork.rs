@@ -4,7 +4,7 @@
 //! ever. So the hook touches no lock: it forgets this thread's lane and counts the fork. Everything cold compares
 //! the count with the one its instance was made under before it takes a lock.
 
-use crate::sync::fixed::{AtomicU64, Ordering};
+use crate::sync::fixed::{AtomicBool, AtomicU64, Ordering};
 
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
@@ -13,13 +13,18 @@ pub(crate) fn forks() -> u64 {
     FORKS.load(Ordering::Relaxed)
 }
 
-/// Registers the hook, once for the process.
+/// Registers the hook, and returns when it is registered.
+///
+/// Not a `Once`: the child of a fork in the middle of one would wait in it for ever. Two threads that come at once may
+/// both register the hook. Then a fork counts as two, which tells the processes apart as well.
 pub(crate) fn watch() {
-    static WATCH: std::sync::Once = std::sync::Once::new();
-    WATCH.call_once(|| {
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    // Relaxed: the C library's own lock orders the registration and a fork.
+    if !WATCHED.load(Ordering::Relaxed) {
         #[cfg(unix)]
         hook::register();
-    });
+        WATCHED.store(true, Ordering::Relaxed);
+    }
 }
 
 #[cfg(unix)]

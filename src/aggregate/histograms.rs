@@ -3,7 +3,7 @@
 //! Counting into plain buckets is quicker than `hdrhistogram`'s own record call (both are rows of `comparison/`), and
 //! the layout is the same, so that a snapshot becomes one of its histograms bucket by bucket.
 
-use crate::lane::{Directory, Distribution, Slot, Spill};
+use crate::lane::{Directory, Distribution, Slot, Spill, Sum};
 use crate::record::{self, layout};
 use crate::snapshot::{Exemplar, HistogramView};
 use crate::stats::{Layout, Splits, is_mark};
@@ -426,20 +426,27 @@ impl Histograms {
 #[derive(Debug, Default)]
 pub(super) struct SpillSeen(Vec<SlotSeen>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct SlotSeen {
     /// The sum and the zeros that the slot had. They change with every sample, so that a slot that has the same again has
-    /// no samples more. No sum if it ran over too fast to be read.
-    last: (Option<u128>, u64),
+    /// no samples more. An inexact sum says nothing of that.
+    last: (Sum, u64),
+    /// What of the slot's sum has been taken over. It only grows.
     sum: u128,
     counts: Vec<u64>,
+}
+
+impl Default for SlotSeen {
+    fn default() -> Self {
+        Self { last: (Sum::AtLeast(0), 0), sum: 0, counts: Vec::new() }
+    }
 }
 
 impl SlotSeen {
     fn take(&mut self, slot: Slot<'_>, histogram: &mut Histogram) -> u64 {
         // The sum before the counts: whatever sample it has is counted below.
         let mut now = (slot.sum(), slot.zeros());
-        if now == self.last && now.0.is_some() {
+        if now == self.last && matches!(now.0, Sum::Exact(_)) {
             return 0;
         }
         self.last = now;
@@ -461,10 +468,58 @@ impl SlotSeen {
         histogram.count += more;
         // After the counts: the extremes cover what they showed.
         histogram.widen(slot.range());
-        if let Some(sum) = now.0 {
-            histogram.sum = histogram.sum.wrapping_add(sum.wrapping_sub(self.sum));
-            self.sum = sum;
-        }
+        let sum = match now.0 {
+            Sum::Exact(sum) => sum,
+            // The sum shown is then short of what the slot had by less than 2^65, and never greater than what is counted.
+            Sum::AtLeast(least) => self.sum.max(least),
+        };
+        histogram.sum = histogram.sum.wrapping_add(sum.wrapping_sub(self.sum));
+        self.sum = sum;
         more
+    }
+}
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::lane::Limits;
+    use crate::stats::Bounds;
+    use std::time::Duration;
+
+    /// Values near 2^64 make a slot's sum run over nearly every time, so it may never be read whole. What is shown then
+    /// goes on growing, up to a little less than the sum.
+    #[test]
+    fn a_sum_that_is_never_read_whole_is_shown_from_below() {
+        let limits = Limits { ring_words: 2, spill_words: 0, first_cells: 0, lanes: 1, idle: 0 };
+        let (clock, _hand) = Clock::mock();
+        let directory = Arc::new(Directory::new(1, limits, clock, Duration::ZERO, Duration::ZERO));
+        let layout = Layout::new(2, u64::MAX);
+        let to = Arc::new(Distribution::new(1, 0, layout, &Bounds::new(layout, &[], 1.0)));
+        directory.distributions.push(Arc::clone(&to));
+        let mut histograms = Histograms::new(&directory);
+        let (spill, mut seen) = (Spill::new(20_000), SpillSeen::default());
+        let mut whole = 1; // the least value, so that the count says next to nothing of the sum
+        assert!(spill.add(&to, 1).is_some());
+        let shown = |histograms: &mut Histograms| {
+            let view = histograms.view(0, 1.0, |ticks| ticks).expect("registered");
+            (view.count(), view.sum_recorded())
+        };
+        for round in 1..=5 {
+            for _ in 0..100 {
+                assert!(spill.add(&to, u64::MAX).is_some());
+                whole += u128::from(u64::MAX);
+            }
+            spill.hold_carry();
+            assert_eq!(histograms.take_spill(&spill, &mut seen), if round == 1 { 101 } else { 100 });
+            let (count, sum) = shown(&mut histograms);
+            assert_eq!(count, 100 * round + 1);
+            assert!(sum <= whole && whole - sum < 1 << 65, "{sum} of {whole}");
+            assert_eq!(histograms.take_spill(&spill, &mut seen), 0, "no sample is taken twice");
+            assert_eq!(shown(&mut histograms), (count, sum));
+            spill.hold_carry();
+        }
+        histograms.take_spill(&spill, &mut seen);
+        assert_eq!(shown(&mut histograms), (501, whole));
     }
 }

@@ -20,7 +20,7 @@ pub(crate) use desk::{Desk, Exit, Ids, KnownName, Marks, Measures, Place};
 pub(crate) use directory::{Directory, Limits};
 pub(crate) use fork::{forks, watch as watch_forks};
 pub(crate) use ring::{Consumer, Gate, Mode, Ring};
-pub(crate) use spill::{Commons, Near, Slot, Spill};
+pub(crate) use spill::{Commons, Near, Slot, Spill, Sum};
 
 use crate::record;
 use crate::stats::{Bounds, Layout, Splits, Tally};

@@ -105,7 +105,8 @@ fn carry(head: &[AtomicU64; HEAD], at: usize, sum: u64) {
         head[at].store(sum, Ordering::Release);
     } else {
         // The sum's Release orders this store before it: whoever reads the new sum, then finds the carry odd or changed.
-        head[CARRY].store(carries.wrapping_add(1), Ordering::Relaxed);
+        // Release pairs with the first Acquire in `Slot::sum`, which counts the carries before this one.
+        head[CARRY].store(carries.wrapping_add(1), Ordering::Release);
         head[at].store(sum, Ordering::Release);
     }
     // Release pairs with the first Acquire in `Slot::sum`: whoever reads it even again, then reads the new sum.
@@ -216,6 +217,14 @@ impl Spill {
     }
 }
 
+/// A slot's sum, as another thread than its owner reads it: modulo 2^128, of samples that are all in their buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sum {
+    Exact(u128),
+    /// Sums ran over faster than they could be read. The sum was at least this much, and less than 2^65 more.
+    AtLeast(u128),
+}
+
 /// One series' bucket counts in one lane, as the aggregator sees them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot<'a> {
@@ -237,21 +246,25 @@ impl Slot<'_> {
         (self.words[MIN].load(Ordering::Relaxed), self.words[MAX].load(Ordering::Relaxed))
     }
 
-    /// The sum of samples that are all in their buckets, modulo 2^128; `None` if sums run over faster than they are
-    /// read. Read before the buckets, it has no sample that they lack.
-    pub(crate) fn sum(&self) -> Option<u128> {
+    /// The sum. Read before the buckets, it has no sample that they lack.
+    pub(crate) fn sum(&self) -> Sum {
         /// A sum of usual values runs over once in thousands of samples, so the second try is likely the last. Of values
         /// near 2^64 nearly every sample makes it run over.
         const TRIES: u32 = if cfg!(tellane_loom) { 2 } else { 256 };
-        (0..TRIES).find_map(|_| {
-            // Acquire pairs with the last store of `carry`: the sum that ran over is seen with it.
+        let mut least = 0;
+        for _ in 0..TRIES {
+            // Acquire pairs with both stores of `carry`: the sum that ran over is seen with it, and so are the samples of
+            // every carry that is done.
             let carries = self.words[CARRY].load(Ordering::Acquire);
             // Acquire pairs with `count_within`, and keeps the next look at the carry behind it.
             let sums = [SUMS, SUMS + 1].map(|at| u128::from(self.words[at].load(Ordering::Acquire)));
             let same = carries.is_multiple_of(2) && self.words[CARRY].load(Ordering::Relaxed) == carries;
-            let carried = u128::from(carries) << 63; // half of it counts 2^64 each
-            same.then(|| carried.wrapping_add(sums[0]).wrapping_add(sums[1]))
-        })
+            least = u128::from(carries / 2) << 64; // two for each time that a sum ran over; odd is one under way
+            if same {
+                return Sum::Exact(least.wrapping_add(sums[0]).wrapping_add(sums[1]));
+            }
+        }
+        Sum::AtLeast(least)
     }
 
     /// The counts so far, marks included.
@@ -347,6 +360,14 @@ impl Commons {
 }
 
 #[cfg(all(test, not(tellane_loom)))]
+impl Spill {
+    /// Stops the owner in the middle of a carry, in the first slot; a second call lets it go on.
+    pub(crate) fn hold_carry(&self) {
+        self.words[CARRY].fetch_xor(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(tellane_loom)))]
 mod tests {
     use super::*;
     use crate::stats::{Bounds, Layout};
@@ -388,7 +409,7 @@ mod tests {
         let slot = slots[0];
         assert_eq!(slot.counts().sum::<u64>(), 7);
         assert_eq!(spill.samples(), 9);
-        assert_eq!(slot.sum(), Some(values.iter().map(|value| u128::from(*value)).sum()));
+        assert_eq!(slot.sum(), Sum::Exact(values.iter().map(|value| u128::from(*value)).sum()));
         assert_eq!(slot.range(), (0, u64::MAX));
         assert_eq!(slot.counts().nth(5), Some(2));
         assert_eq!(slots[1].range(), (3, 3));
@@ -399,7 +420,22 @@ mod tests {
         let spill = Spill::new(20_000);
         assert!(spill.add(&series(1, 2, u64::MAX), u64::MAX).is_some());
         let slot = spill.slots().next().expect("one was carved");
-        assert_eq!((slot.range(), slot.sum()), ((u64::MAX, u64::MAX), Some(u64::MAX.into())));
+        assert_eq!((slot.range(), slot.sum()), ((u64::MAX, u64::MAX), Sum::Exact(u64::MAX.into())));
+    }
+
+    #[test]
+    fn a_sum_that_runs_over_all_the_time_is_bounded_from_below() {
+        let spill = Spill::new(20_000);
+        let to = series(1, 2, u64::MAX);
+        let whole = 100 * u128::from(u64::MAX);
+        (0..100).for_each(|_| assert!(spill.add(&to, u64::MAX).is_some()));
+        let slot = spill.slots().next().expect("one was carved");
+        assert_eq!(slot.sum(), Sum::Exact(whole));
+        spill.hold_carry();
+        let Sum::AtLeast(least) = slot.sum() else { panic!("{:?} in the middle of a carry", slot.sum()) };
+        assert!(least <= whole && whole - least < 1 << 65, "{least} of {whole}");
+        spill.hold_carry();
+        assert_eq!(slot.sum(), Sum::Exact(whole));
     }
 
     #[test]
@@ -435,7 +471,7 @@ mod tests {
         let mark = counts[to.layout.index(1_000)];
         assert!(is_mark(mark) && counts.iter().filter(|word| is_mark(**word)).count() == 1);
         assert_eq!([992, 1_001, 1_011].map(|value| counts[to.splits.part_of(mark, value)]), [2, 3, 2]);
-        assert_eq!((spill.samples(), slot.range(), slot.sum()), (7, (992, 1_023), Some(7_047)));
+        assert_eq!((spill.samples(), slot.range(), slot.sum()), (7, (992, 1_023), Sum::Exact(7_047)));
     }
 
     #[test]

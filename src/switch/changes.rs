@@ -36,6 +36,13 @@ impl<const LOG: usize> Changes<LOG> {
 
     /// Full number of the next change, given its low half from the switch's word. The count lags behind the word by
     /// one for each thread that has changed the word and has not noted its change yet: far less than a half holds.
+    ///
+    /// A writer that sleeps between this call and its exchange, while others make 65,536 changes or a multiple of that and
+    /// leave the very same word, makes its change all the same. The change is right, since the word is all that it goes
+    /// by. But its number is 65,536 too low, so `note` takes its entry for out of date. The log then lacks this one change,
+    /// and a subscription waits at the gap for at most `LOG` further changes. The numbers go on: the next one is taken from
+    /// the count, which every change but this one has raised, and from the word. More bits for the number would only make
+    /// the sleep longer.
     pub(super) fn number_of(&self, low: u16) -> u64 {
         if cfg!(tellane_loom) {
             return low.into(); // models make few changes; the reading would only multiply their executions
@@ -144,6 +151,25 @@ mod tests {
         changes.note(0, change(0));
         let left: Vec<_> = std::iter::from_fn(|| changes.next(&mut seen)).map(|it| it.at_millis).collect();
         assert_eq!(left, [0, 1]);
+    }
+
+    /// The case that is described at `number_of`.
+    #[test]
+    fn a_writer_that_sleeps_for_a_whole_round_of_numbers_leaves_one_gap() {
+        const ROUND: u64 = 1 << 16;
+        let changes = Changes::<4>::default();
+        let asleep = changes.number_of(0);
+        (0..ROUND).for_each(|number| changes.note(number, change(number)));
+        changes.note(asleep, change(7)); // it is the change of number ROUND
+        assert_eq!((changes.made(), changes.get(ROUND)), (ROUND, None));
+        let mut seen = ROUND;
+        for number in ROUND + 1..=ROUND + 4 {
+            assert_eq!(changes.number_of(number as u16), number, "the numbers go on");
+            assert_eq!(changes.next(&mut seen), None, "at the gap");
+            changes.note(number, change(number));
+        }
+        let left: Vec<_> = std::iter::from_fn(|| changes.next(&mut seen)).map(|it| it.at_millis).collect();
+        assert_eq!((left, seen), ((ROUND + 1..=ROUND + 4).collect(), ROUND + 5));
     }
 
     #[test]

@@ -74,6 +74,15 @@ fn text() -> &'static str {
     TEXTS[number % TEXTS.len()]
 }
 
+/// Pieces of one text: a few thousand, so that most are new for long.
+fn piece() -> &'static str {
+    const WHOLE: &str =
+        "abcdefghijklmnopqrstuvwxyz-0123456789_ABCDEFGHIJKLMNOPQRSTUVWXYZ+zyxwvutsrqponmlkjihgfedcba";
+    let number = NUMBER.with(|number| number.replace(number.get() + 1));
+    let (begin, len) = (number % 46, 1 + number / 46 % 46);
+    &WHOLE[begin..begin + len]
+}
+
 type Way = (&'static str, fn(usize));
 
 /// Each records one call. Those whose names end in `inside` do so under a lock of tellane's only, so that their first use is
@@ -98,6 +107,16 @@ static WAYS: &[Way] = &[
     }),
     ("log", |_| {
         HANDLES.get().into_iter().for_each(|(_, _, log, _)| tellane::info!(log, "allocated", size = 1_u64))
+    }),
+    // The names and keys are new when the tables of names grow under their lock.
+    ("span of a new name", |_| {
+        HANDLES.get().into_iter().for_each(|(_, tracer, ..)| drop(tracer.span(piece())))
+    }),
+    ("dynamic span of a new name", |_| {
+        HANDLES.get().into_iter().for_each(|(_, tracer, ..)| drop(tracer.build(piece()).start()))
+    }),
+    ("span with a new key", |_| {
+        HANDLES.get().into_iter().for_each(|(_, tracer, ..)| tracer.span("allocated").set(piece(), 1_u64))
     }),
     // Each call looks up its target, and most targets are new: setting a level allocates under the lock of the rules.
     ("log of a new target", |_| {
@@ -223,7 +242,7 @@ fn shown(telemetry: &Telemetry, name: &str) -> u64 {
         "metrics counter" => counted("bridged_total") + lost,
         "metrics gauge" => counted("bridged") + lost,
         "metrics histogram" => counted("bridged") + dropped,
-        "span" | "dynamic span" | "tracing span" => telemetry.ledger().kind(Kind::Span).recorded,
+        name if name.contains("span") => telemetry.ledger().kind(Kind::Span).recorded,
         _ => telemetry.ledger().kind(Kind::Log).recorded,
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use support::{DEADLINE, Gate, NEVER, balanced, caught_up, gated, values};
 use tellane::{
     Config, Counter, Family, FixedFamily, InSpan, Kind, LazyCounter, LazyGauge, LazyHistogram, LazyTimer,
-    Level, Logger, Outcome, OwnedSpan, Telemetry, Tracer, counter, gauge, histogram, timer,
+    Level, Logger, OwnedSpan, TailSampling, Telemetry, Tracer, counter, gauge, histogram, timer,
 };
 
 static HITS: LazyCounter = counter!("hits_total", "A counter in a static.");
@@ -192,7 +192,7 @@ fn held(config: Config, act: impl FnOnce(Held<'_>)) {
 
 /// Nothing is sampled; traces wait for their outcome.
 fn holding() -> Config {
-    Config { sampling: 0.0, outcome: Some(Outcome::default()), ..Config::default() }
+    Config { sampling: 0.0, tail_sampling: Some(TailSampling::default()), ..Config::default() }
 }
 
 /// All that were made, the first ones too.
@@ -425,7 +425,7 @@ fn timer_record(calls: u32) {
 }
 
 fn span(calls: u32, config: Config, child: bool) {
-    let (sampled, holds) = (config.sampling > 0.0, config.outcome.is_some());
+    let (sampled, holds) = (config.sampling > 0.0, config.tail_sampling.is_some());
     held(config, |held| {
         let tracer = held.telemetry.tracer();
         let around = child.then(|| tracer.span("around"));
@@ -469,7 +469,7 @@ fn span_event(calls: u32, off: bool) {
 fn saying(
     calls: u32,
     off: bool,
-    say: impl Fn(&Tracer, u32),
+    emit: impl Fn(&Tracer, u32),
     things: u64,
     said: fn(&tellane::FinishedSpan) -> usize,
 ) {
@@ -479,7 +479,7 @@ fn saying(
         if off {
             held.telemetry.switch().force_off();
         }
-        made(calls, |number| say(&tracer, number));
+        made(calls, |number| emit(&tracer, number));
         drop(around);
         let (spans, snapshot) = held.end(Kind::Span);
         let kept = kept_or_off(&spans, all(calls) + 1, off);

@@ -8,7 +8,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::task::{Context, Poll, Waker};
 use support::{BURST, DEADLINE, balanced, caught_up, counted, in_bursts, start};
-use tellane::{Config, InSpan, Kind, Outcome};
+use tellane::{Config, InSpan, Kind, TailSampling};
 
 fn on(criterion: &mut Criterion) {
     let telemetry = start(Config::default());
@@ -55,7 +55,7 @@ fn on(criterion: &mut Criterion) {
     drop(polled);
     group.finish();
     assert_eq!((polls, inside), (wanted, wanted), "the future itself was polled each time");
-    assert_eq!(tracer.current(), None, "every poll has left its span");
+    assert_eq!(tracer.current_span_context(), None, "every poll has left its span");
     let spans = balanced(&telemetry.shutdown(DEADLINE).ledger, Kind::Span);
     let all = made.iter().sum::<u64>() + 2; // the one around the children, and the polled one
     assert_eq!((spans.recorded, spans.aggregated), (all, all));
@@ -81,9 +81,9 @@ fn flat_out(criterion: &mut Criterion) {
 
 fn not_kept(criterion: &mut Criterion) {
     let sparse = Config { sampling: 0.0, ..Config::default() };
-    let holding = Config { outcome: Some(Outcome::default()), ..sparse.clone() };
+    let holding = Config { tail_sampling: Some(TailSampling::default()), ..sparse.clone() };
     for (name, config) in [("span/unsampled", sparse), ("span/held", holding)] {
-        let held = config.outcome.is_some();
+        let held = config.tail_sampling.is_some();
         let telemetry = start(config);
         let tracer = telemetry.tracer();
         let rest = || drop(caught_up(&telemetry));

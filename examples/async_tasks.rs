@@ -11,8 +11,9 @@ use tellane::{FinishedSpan, InSpan, SpanKind, Telemetry, Tracer};
 const REQUESTS: u64 = 100;
 
 async fn serve(tracer: Tracer, number: u64) -> Result<u64, String> {
-    let stock =
-        look_up(tracer.clone(), number).in_span(tracer.owned_of("look up stock", SpanKind::Client)).await;
+    let stock = look_up(tracer.clone(), number)
+        .in_span(tracer.owned_with_kind("look up stock", SpanKind::Client))
+        .await;
     let payment = pay(number).in_span_err(tracer.owned("pay")).await?;
     Ok(stock + payment)
 }
@@ -46,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let failed = runtime.block_on(async {
         let tasks: Vec<_> = (0..REQUESTS)
             .map(|number| {
-                let mut request = tracer.owned_of("request", SpanKind::Server);
+                let mut request = tracer.owned_with_kind("request", SpanKind::Server);
                 request.set("number", number);
                 tokio::spawn(serve(tracer.clone(), number).in_span_err(request))
             })

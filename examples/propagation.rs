@@ -14,11 +14,12 @@ type Headers = BTreeMap<String, String>;
 /// The front: a new trace, with baggage for whoever comes after.
 fn front(front: &Telemetry, stock: &Telemetry, packing: &Telemetry) -> Result<(), Box<dyn Error>> {
     let tracer = front.tracer();
-    let _request = tracer.span_of("GET /cart", SpanKind::Server);
-    let _attached = tracer.context().with_baggage(Baggage::empty().with("customer", "alice")?).attach();
-    let _call = tracer.span_of("ask stock", SpanKind::Client);
+    let _request = tracer.span_with_kind("GET /cart", SpanKind::Server);
+    let _attached =
+        tracer.current_context().with_baggage(Baggage::empty().with("customer", "alice")?).attach();
+    let _call = tracer.span_with_kind("ask stock", SpanKind::Client);
     let mut headers = Headers::new();
-    tracer.context().inject(&mut headers);
+    tracer.current_context().inject(&mut headers);
     println!("front -> stock: {headers:?}");
     self::stock(stock, packing, &headers)
 }
@@ -27,8 +28,8 @@ fn front(front: &Telemetry, stock: &Telemetry, packing: &Telemetry) -> Result<()
 fn stock(stock: &Telemetry, packing: &Telemetry, headers: &Headers) -> Result<(), Box<dyn Error>> {
     let tracer = stock.tracer();
     let _attached = tracer.attach(&Context::extract(headers));
-    let _request = tracer.span_of("POST /stock", SpanKind::Server);
-    let context = tracer.context();
+    let _request = tracer.span_with_kind("POST /stock", SpanKind::Server);
+    let context = tracer.current_context();
     let (jobs, work) = mpsc::channel::<(Context, u64)>();
     std::thread::scope(|scope| {
         let pool = scope.spawn(|| {
@@ -42,9 +43,9 @@ fn stock(stock: &Telemetry, packing: &Telemetry, headers: &Headers) -> Result<()
         drop(jobs);
         pool.join().expect("no panic");
     });
-    let _call = tracer.span_of("ask packing", SpanKind::Producer);
+    let _call = tracer.span_with_kind("ask packing", SpanKind::Producer);
     let mut headers = Headers::new();
-    tracer.context().inject(&mut headers);
+    tracer.current_context().inject(&mut headers);
     println!("stock -> packing: {headers:?}");
     self::packing(packing, &headers);
     Ok(())
@@ -56,7 +57,7 @@ fn packing(packing: &Telemetry, headers: &Headers) {
     headers.insert("tracestate".into(), "not a member".into());
     let tracer = packing.tracer();
     let _attached = tracer.attach(&Context::extract(&headers));
-    let mut request = tracer.span_of("pack", SpanKind::Consumer);
+    let mut request = tracer.span_with_kind("pack", SpanKind::Consumer);
     let customer = Context::current().baggage().get("customer").unwrap_or("nobody").to_owned();
     println!("packing for {customer}");
     assert_eq!(customer, "alice");

@@ -4,20 +4,21 @@
 
 use std::error::Error;
 use std::time::Duration;
-use tellane::{Clock, Config, Outcome, Telemetry};
+use tellane::{Clock, Config, TailSampling, Telemetry};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (clock, hand) = Clock::mock(); // so that a request takes what the example says
-    let outcome = Outcome {
+    let outcome = TailSampling {
         errors: true,
         slower_than: Some(Duration::from_secs(1)),
         slower_than_p99: false,
         attributes: vec![("customer".into(), Some("tester".into()))],
         longest_wait: Duration::from_secs(600),
-        ..Outcome::default()
+        ..TailSampling::default()
     };
     // No trace is sampled at its beginning: all of them are held until their root has ended.
-    let config = Config { sampling: 0.0, outcome: Some(outcome), ring_words: 1 << 17, ..Config::default() };
+    let config =
+        Config { sampling: 0.0, tail_sampling: Some(outcome), ring_words: 1 << 17, ..Config::default() };
     // The clock jumps, and the aggregator has done nothing wrong.
     let config = Config { stall_after: Duration::from_secs(600), ..config };
     let telemetry = Telemetry::builder("shop").config(config).clock(clock).start()?;
@@ -35,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let snapshot = telemetry.snapshot(Duration::from_secs(10))?;
-    let decisions = snapshot.decisions();
+    let decisions = snapshot.tail_sampling();
     println!("what became of 1,000 traces");
     for (decision, reason, count) in decisions.traces().filter(|(.., count)| *count > 0) {
         println!("  {decision:<8}{reason:<14}{count:>6}");

@@ -25,10 +25,10 @@ pub(crate) const SET_BACK: Duration = Duration::from_millis(1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Clock(Source);
+pub struct Clock(ClockSource);
 
 #[derive(Clone, Debug)]
-enum Source {
+enum ClockSource {
     Tsc(Scale),
     Os(Instant),
     Mock(Arc<Mock>),
@@ -121,7 +121,7 @@ impl Clock {
     /// assert_eq!(tellane::Clock::os().source(), "os");
     /// ```
     pub fn os() -> Self {
-        Self(Source::Os(Instant::now()))
+        Self(ClockSource::Os(Instant::now()))
     }
 
     /// A clock that stands still until its [`MockClock`] moves it.
@@ -137,7 +137,7 @@ impl Clock {
         let now = fixed::AtomicU64::new(1_000_000_000);
         let (wall_ahead, reads) = (fixed::AtomicU64::new(0), fixed::AtomicU64::new(0));
         let mock = Arc::new(Mock { now, wall_ahead, reads });
-        (Self(Source::Mock(Arc::clone(&mock))), MockClock(mock))
+        (Self(ClockSource::Mock(Arc::clone(&mock))), MockClock(mock))
     }
 
     /// Now, in ticks.
@@ -152,13 +152,13 @@ impl Clock {
     /// This clock, if a reading is one instruction: whoever leaves the others to another function makes no call.
     #[inline(always)]
     pub(crate) fn quick(&self) -> Option<Quick> {
-        matches!(self.0, Source::Tsc(_)).then_some(Quick(()))
+        matches!(self.0, ClockSource::Tsc(_)).then_some(Quick(()))
     }
 
     pub(crate) fn scale(&self) -> Scale {
         match self.0 {
-            Source::Tsc(scale) => scale,
-            Source::Os(_) | Source::Mock(_) => Scale::ONE,
+            ClockSource::Tsc(scale) => scale,
+            ClockSource::Os(_) | ClockSource::Mock(_) => Scale::ONE,
         }
     }
 
@@ -177,7 +177,7 @@ impl Clock {
     pub(crate) fn anchor(&self) -> Anchor {
         let ticks = self.ticks();
         let unix_nanos = match &self.0 {
-            Source::Mock(mock) => ticks.wrapping_add(mock.wall_ahead.load(fixed::Ordering::Relaxed)),
+            ClockSource::Mock(mock) => ticks.wrapping_add(mock.wall_ahead.load(fixed::Ordering::Relaxed)),
             _ => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 nanos(since)
@@ -194,9 +194,9 @@ impl Clock {
     /// ```
     pub fn source(&self) -> &'static str {
         match self.0 {
-            Source::Tsc(_) => "tsc",
-            Source::Os(_) => "os",
-            Source::Mock(_) => "mock",
+            ClockSource::Tsc(_) => "tsc",
+            ClockSource::Os(_) => "os",
+            ClockSource::Mock(_) => "mock",
         }
     }
 }
@@ -213,7 +213,7 @@ impl Quick {
     }
 }
 
-impl Source {
+impl ClockSource {
     #[cold]
     fn slow_ticks(&self) -> u64 {
         match self {
@@ -338,7 +338,7 @@ impl Anchor {
 
 #[cfg(target_arch = "x86_64")]
 mod tsc {
-    use super::{Clock, Instant, Scale, Source};
+    use super::{Clock, ClockSource, Instant, Scale};
     use std::time::Duration;
 
     #[inline(always)]
@@ -361,7 +361,7 @@ mod tsc {
         let ticks = to.checked_sub(from).filter(|ticks| *ticks > 0)?;
         let nanos = u64::try_from((end - start).as_nanos()).ok()?;
         let nanos_per_tick = u64::try_from((u128::from(nanos) << 32) / u128::from(ticks)).ok()?;
-        Some(Clock(Source::Tsc(Scale { nanos_per_tick })))
+        Some(Clock(ClockSource::Tsc(Scale { nanos_per_tick })))
     }
 
     /// A counter reading and the OS time it belongs to: of several tries the one with the narrowest bracket, since a

@@ -1,13 +1,13 @@
 //! What can be set, and whether it makes sense. Cold.
 
 mod env;
-mod outcome;
+mod tail_sampling;
 
 use crate::error::ConfigFault;
 use crate::level::Level;
 use std::time::Duration;
 
-pub use outcome::Outcome;
+pub use tail_sampling::TailSampling;
 
 /// An instance's settings. Every buffer, map and queue has its cap here.
 ///
@@ -61,7 +61,7 @@ pub struct Config {
     pub traces_per_second: Option<u32>,
     /// Holds the traces that are not sampled until their outcome is known, and keeps some of them. Default none: what
     /// is not sampled is not recorded.
-    pub outcome: Option<Outcome>,
+    pub tail_sampling: Option<TailSampling>,
     /// How much a span may carry.
     pub span_limits: SpanLimits,
     /// The level that targets start with; `None` records no logs. See
@@ -163,7 +163,7 @@ impl Default for Config {
             sampling: 1.0,
             parent_based: true,
             traces_per_second: None,
-            outcome: None,
+            tail_sampling: None,
             span_limits: SpanLimits::default(),
             log_level: Some(Level::Info),
             logs_per_second: Some(1_000),
@@ -192,7 +192,7 @@ impl Config {
     /// ```
     pub fn faults(&self) -> Vec<ConfigFault> {
         let share = |share: f64| (0.0..=1.0).contains(&share);
-        let outcome = |rule: fn(&Outcome) -> bool| self.outcome.as_ref().is_none_or(rule);
+        let tail_sampling = |rule: fn(&TailSampling) -> bool| self.tail_sampling.as_ref().is_none_or(rule);
         let rules = [
             (
                 self.ring_words.is_power_of_two() && (64..=1 << 24).contains(&self.ring_words),
@@ -211,11 +211,23 @@ impl Config {
             (self.traces_per_second != Some(0), "traces_per_second", "above zero"),
             (self.logs_per_second != Some(0), "logs_per_second", "above zero"),
             (self.log_value >= 16, "log_value", "at least 16"),
-            (outcome(|outcome| (0.0..=1.0).contains(&outcome.ratio)), "outcome.ratio", "from 0 to 1"),
-            (outcome(|outcome| outcome.traces > 0), "outcome.traces", "above zero"),
-            (outcome(|outcome| outcome.spans_per_trace > 0), "outcome.spans_per_trace", "above zero"),
-            (outcome(|outcome| outcome.bytes > 0), "outcome.bytes", "above zero"),
-            (outcome(|outcome| !outcome.longest_wait.is_zero()), "outcome.longest_wait", "above zero"),
+            (
+                tail_sampling(|tail_sampling| (0.0..=1.0).contains(&tail_sampling.ratio)),
+                "tail_sampling.ratio",
+                "from 0 to 1",
+            ),
+            (tail_sampling(|tail_sampling| tail_sampling.traces > 0), "tail_sampling.traces", "above zero"),
+            (
+                tail_sampling(|tail_sampling| tail_sampling.spans_per_trace > 0),
+                "tail_sampling.spans_per_trace",
+                "above zero",
+            ),
+            (tail_sampling(|tail_sampling| tail_sampling.bytes > 0), "tail_sampling.bytes", "above zero"),
+            (
+                tail_sampling(|tail_sampling| !tail_sampling.longest_wait.is_zero()),
+                "tail_sampling.longest_wait",
+                "above zero",
+            ),
             (self.stall_after > self.longest_sleep, "stall_after", "longer than longest_sleep"),
             (share(self.shed_share), "shed_share", "from 0 to 1"),
             (!self.shed_after.is_zero(), "shed_after", "above zero"),

@@ -63,23 +63,23 @@ impl std::fmt::Display for Level {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct NotALevel;
+pub struct ParseLevelError;
 
-impl std::fmt::Display for NotALevel {
+impl std::fmt::Display for ParseLevelError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("not a level: trace, debug, info, warn or error")
     }
 }
 
-impl std::error::Error for NotALevel {}
+impl std::error::Error for ParseLevelError {}
 
 impl std::str::FromStr for Level {
-    type Err = NotALevel;
+    type Err = ParseLevelError;
 
     /// By name, in small letters or great ones; `warning` is `warn`.
-    fn from_str(text: &str) -> Result<Self, NotALevel> {
+    fn from_str(text: &str) -> Result<Self, ParseLevelError> {
         let named = |level: &Self| text.eq_ignore_ascii_case(level.name());
         let warning = text.eq_ignore_ascii_case("warning").then_some(Self::Warn);
-        Self::ALL.into_iter().find(named).or(warning).ok_or(NotALevel)
+        Self::ALL.into_iter().find(named).or(warning).ok_or(ParseLevelError)
     }
 }

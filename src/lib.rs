@@ -78,11 +78,11 @@ pub use metrics::{
 #[cfg(feature = "macros")]
 pub use tellane_macros::{Label, observed};
 pub use trace::{
-    Annotation, Attached, Attribute, Context, Entered, InContext, InSpan, OwnedSpan, Span, SpanBuilder,
+    Attribute, Context, ContextGuard, Entered, EventBuilder, InContext, InSpan, OwnedSpan, Span, SpanBuilder,
     SpanContext, Spanned, SpannedResult, Tracer, tracer,
 };
 
-pub use log::{LogDraft, Logger, logger};
+pub use log::{LogRecordBuilder, Logger, logger};
 
 pub use context::{
     Baggage, BaggageError, BaggageMember, Extract, HeaderFaults, Incoming, Inject, RemoteParent, TraceState,
@@ -90,24 +90,24 @@ pub use context::{
 };
 
 pub use snapshot::{
-    Decisions, Exemplar, FinishedSpan, HistogramView, LogRecord, Pipeline, Point, PointValue, ReadError,
-    Snapshot, SpanEvent, SpanLink, Trace,
+    Exemplar, FinishedSpan, HistogramView, LogRecord, Pipeline, Point, PointValue, ReadError, Snapshot,
+    SpanEvent, SpanLink, TailSamplingStats, Trace,
 };
 pub use stats::{Drops, ExemplarLedger, Kind, KindLedger, Ledger, Reason};
 
 pub use export::{Format, LogMemory, Report, Rotation, Sink, prometheus};
 
 pub use clock::{Clock, MockClock};
-pub use config::{Config, Outcome, SpanLimits};
+pub use config::{Config, SpanLimits, TailSampling};
 pub use error::{ConfigFault, MergeError, RegisterError, SnapshotError, StartError};
-pub use level::{Level, NotALevel};
+pub use level::{Level, ParseLevelError};
 pub use record::{SpanKind, Status, Value};
-pub use series::{Fault, LevelsError, MetricKind, Unit};
+pub use series::{MetricKind, ParseLevelsError, RegistrationFault, Unit};
 pub use switch::{Cause, State, Transition};
-pub use telemetry::{Builder, Shutdown, Switch, Telemetry};
+pub use telemetry::{Builder, ShutdownReport, Switch, Telemetry};
 
 #[doc(hidden)]
-pub use aggregate::Injection;
+pub use aggregate::FailPoint;
 #[doc(hidden)]
 pub use log::macro_support;
 

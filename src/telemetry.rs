@@ -1,22 +1,22 @@
 //! The front door: build, install, hand out handles, look, shut down. Cold. The only place that wires the rooms.
 
 use crate::aggregate::{
-    Death, Injection, Injector, Pacing, Request, Step, Thresholds, Worker, become_own_thread, is_own_thread,
+    Death, FailPoint, FailPoints, Pacing, Request, Step, Thresholds, Worker, become_own_thread, is_own_thread,
 };
 use crate::clock::{Clock, deadline_in, has_passed, left_until};
 use crate::config::Config;
 use crate::error::{SnapshotError, StartError};
 use crate::export::{Sink, Writer};
-use crate::lane::local::aside;
-use crate::lane::{Directory, Limits, watch_forks};
+use crate::lane::local::without_recording;
+use crate::lane::{LaneRegistry, Limits, watch_forks};
 use crate::level::Level;
 use crate::log::Logger;
 use crate::metrics::{CounterBuilder, GaugeBuilder, HistogramBuilder, TimerBuilder, UpDownCounterBuilder};
 use crate::series::{
-    Caps, Fault, HeadersRefused, LevelsError, LogSettings, RateLimit, Registry, Tracing, enlist,
-    install_global,
+    Caps, HeadersRefused, Instance, LogSettings, ParseLevelsError, RateLimit, RegistrationFault, Tracing,
+    enlist, install_global,
 };
-use crate::snapshot::{Mail, Snapshot, outbox};
+use crate::snapshot::{QueueStats, Snapshot, sender};
 use crate::stats::Ledger;
 use crate::switch::{Override, State, Transition};
 use crate::sync::{Mutex, fixed};
@@ -95,7 +95,7 @@ impl Drop for FlushOnDrop {
 
 #[derive(Debug)]
 struct Inner {
-    registry: Arc<Registry>,
+    instance: Arc<Instance>,
     config: Config,
     step: Arc<Mutex<Step>>,
     latest: Arc<ArcSwap<Snapshot>>,
@@ -104,7 +104,7 @@ struct Inner {
     /// asker would wait for an answer in vain.
     answering: Receiver<()>,
     /// How far the sinks of the logs are, if there are any.
-    mail: Option<Arc<Mail>>,
+    queue_stats: Option<Arc<QueueStats>>,
     /// Disconnected when the worker has ended, and the writer of the logs.
     ended: Receiver<()>,
     death: Death,
@@ -125,7 +125,7 @@ pub struct Builder {
     config: Config,
     clock: Option<Clock>,
     sinks: Vec<Sink>,
-    injector: Injector,
+    injector: FailPoints,
 }
 
 impl Builder {
@@ -206,8 +206,8 @@ impl Builder {
 
     /// Runs `hook` inside the aggregator, where it may panic or stall: for tests of what happens then.
     #[doc(hidden)]
-    pub fn inject(mut self, hook: impl Fn(Injection) + Send + Sync + 'static) -> Self {
-        self.injector = Injector(Some(Arc::new(hook)));
+    pub fn inject(mut self, hook: impl Fn(FailPoint) + Send + Sync + 'static) -> Self {
+        self.injector = FailPoints(Some(Arc::new(hook)));
         self
     }
 
@@ -230,12 +230,12 @@ impl Builder {
             return Err(StartError::Config(faults));
         }
         watch_forks();
-        let (registry, mut step) = self.parts();
-        let inbox = (!self.sinks.is_empty()).then(|| {
-            let (outbox, inbox) = outbox(&registry);
-            let mail = Arc::clone(&outbox.mail);
-            step.log_to(outbox);
-            (inbox, mail)
+        let (instance, mut step) = self.parts();
+        let receiver = (!self.sinks.is_empty()).then(|| {
+            let (sender, receiver) = sender(&instance);
+            let queue_stats = Arc::clone(&sender.queue_stats);
+            step.log_to(sender);
+            (receiver, queue_stats)
         });
         let (requests, asked) = bounded(REQUESTS);
         let (answers, answering) = bounded(0);
@@ -244,7 +244,7 @@ impl Builder {
         let step = Arc::new(Mutex::new(step));
         let config = self.config;
         let worker = Worker {
-            directory: Arc::clone(&registry.directory),
+            lanes: Arc::clone(&instance.lanes),
             step: Arc::clone(&step),
             latest: Arc::clone(&latest),
             requests: asked,
@@ -269,15 +269,15 @@ impl Builder {
                 restarts_max: config.restarts_max,
             },
         };
-        let mail = inbox.as_ref().map(|(_, mail)| Arc::clone(mail));
-        if let Some((inbox, _)) = inbox {
-            let writer = Writer { inbox, sinks: self.sinks, registry: Arc::clone(&registry) };
+        let queue_stats = receiver.as_ref().map(|(_, queue_stats)| Arc::clone(queue_stats));
+        if let Some((receiver, _)) = receiver {
+            let writer = Writer { receiver, sinks: self.sinks, instance: Arc::clone(&instance) };
             write_logs(writer, Arc::clone(&latest), worker.ended.clone()).map_err(StartError::Thread)?;
         }
         let death = Arc::clone(&worker.death);
         worker.spawn().map_err(StartError::Thread)?;
-        enlist(&registry);
-        let inner = Inner { registry, config, step, latest, requests, answering, mail, ended, death };
+        enlist(&instance);
+        let inner = Inner { instance, config, step, latest, requests, answering, queue_stats, ended, death };
         Ok(Telemetry(Arc::new(inner), None))
     }
 
@@ -315,14 +315,14 @@ impl Builder {
         let Telemetry(inner, _) = self.start()?;
         // Kept before statics can find it: from the first record on, no drop ends the instance.
         INSTALLED.get_or_init(|| Arc::clone(&inner));
-        if !install_global(&inner.registry) {
+        if !install_global(&inner.instance) {
             return Err(StartError::AlreadyInstalled);
         }
         let flush = Arc::new(FlushOnDrop(Arc::clone(&inner)));
         Ok(Telemetry(inner, Some(flush)))
     }
 
-    fn parts(&self) -> (Arc<Registry>, Step) {
+    fn parts(&self) -> (Arc<Instance>, Step) {
         static INSTANCES: fixed::AtomicU32 = fixed::AtomicU32::new(1);
         let config = &self.config;
         let limits = Limits {
@@ -334,13 +334,13 @@ impl Builder {
         };
         let clock = self.clock.clone().unwrap_or_else(Clock::system);
         let instance = INSTANCES.fetch_add(1, fixed::Ordering::Relaxed); // a number; nothing hangs on its order
-        let directory = Arc::new(Directory::new(instance, limits, clock, config.stall_after, config.retry));
+        let lanes = Arc::new(LaneRegistry::new(instance, limits, clock, config.stall_after, config.retry));
         let caps = Caps { series: config.series_cap, names: config.names_cap, label: config.label_value_max };
         let tracing = Tracing {
             sampling: config.sampling,
             parent_based: config.parent_based,
-            rate_limit: config.traces_per_second.map(|limit| RateLimit::new(limit, &directory.clock)),
-            holds: config.outcome.is_some(),
+            rate_limit: config.traces_per_second.map(|limit| RateLimit::new(limit, &lanes.clock)),
+            holds: config.tail_sampling.is_some(),
             exemplars: config.exemplars,
             span_limits: config.span_limits,
             headers: HeadersRefused::default(),
@@ -350,14 +350,14 @@ impl Builder {
             per_second: config.logs_per_second,
             value: config.log_value,
         };
-        let registry = Arc::new(Registry::new(directory, caps, tracing).with_logs(logs));
+        let instance = Arc::new(Instance::new(lanes, caps, tracing).with_logs(logs));
         let service = Arc::clone(&self.service);
-        let step = Step::new(Arc::clone(&registry), service, config.kept_spans, self.injector.clone());
-        let step = match &config.outcome {
-            Some(outcome) => step.holding(outcome),
+        let step = Step::new(Arc::clone(&instance), service, config.kept_spans, self.injector.clone());
+        let step = match &config.tail_sampling {
+            Some(tail_sampling) => step.holding(tail_sampling),
             None => step,
         };
-        (registry, step)
+        (instance, step)
     }
 }
 
@@ -367,11 +367,11 @@ fn write_logs(writer: Writer, latest: Arc<ArcSwap<Snapshot>>, alive: Sender<()>)
     let thread = std::thread::Builder::new().name("tellane-log".into());
     let work = move || {
         become_own_thread();
-        let directory = Arc::clone(&writer.registry.directory);
+        let lanes = Arc::clone(&writer.instance.lanes);
         writer.run();
         // What was in flight when the last snapshot was taken has arrived.
         let mut last = Snapshot::clone(&latest.load());
-        last.ledger = directory.ledger();
+        last.ledger = lanes.ledger();
         latest.store(Arc::new(last));
         drop(alive);
     };
@@ -379,8 +379,8 @@ fn write_logs(writer: Writer, latest: Arc<ArcSwap<Snapshot>>, alive: Sender<()>)
 }
 
 impl Telemetry {
-    pub(crate) fn registry(&self) -> &Arc<Registry> {
-        &self.0.registry
+    pub(crate) fn instance(&self) -> &Arc<Instance> {
+        &self.0.instance
     }
 
     /// Begins an instance for a service.
@@ -399,7 +399,7 @@ impl Telemetry {
             config: Config::default(),
             clock: None,
             sinks: Vec::new(),
-            injector: Injector::default(),
+            injector: FailPoints::default(),
         }
     }
 
@@ -430,7 +430,7 @@ impl Telemetry {
     /// ```
     #[track_caller]
     pub fn counter<'a>(&'a self, name: &'a str) -> CounterBuilder<'a> {
-        CounterBuilder::new(&self.0.registry, name)
+        CounterBuilder::new(&self.0.instance, name)
     }
 
     /// An up-down-counter: a count that goes up and down by differences.
@@ -445,7 +445,7 @@ impl Telemetry {
     /// ```
     #[track_caller]
     pub fn up_down_counter<'a>(&'a self, name: &'a str) -> UpDownCounterBuilder<'a> {
-        UpDownCounterBuilder::new(&self.0.registry, name)
+        UpDownCounterBuilder::new(&self.0.instance, name)
     }
 
     /// A gauge: a value that is set.
@@ -460,7 +460,7 @@ impl Telemetry {
     /// ```
     #[track_caller]
     pub fn gauge<'a>(&'a self, name: &'a str) -> GaugeBuilder<'a> {
-        GaugeBuilder::new(&self.0.registry, name)
+        GaugeBuilder::new(&self.0.instance, name)
     }
 
     /// A histogram: a distribution of values.
@@ -475,7 +475,7 @@ impl Telemetry {
     /// ```
     #[track_caller]
     pub fn histogram<'a>(&'a self, name: &'a str) -> HistogramBuilder<'a> {
-        HistogramBuilder::new(&self.0.registry, name)
+        HistogramBuilder::new(&self.0.instance, name)
     }
 
     /// A timer: a histogram of durations with a stopwatch.
@@ -490,7 +490,7 @@ impl Telemetry {
     /// ```
     #[track_caller]
     pub fn timer<'a>(&'a self, name: &'a str) -> TimerBuilder<'a> {
-        TimerBuilder::new(self.registry(), name)
+        TimerBuilder::new(self.instance(), name)
     }
 
     /// Starts spans.
@@ -504,7 +504,7 @@ impl Telemetry {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn tracer(&self) -> Tracer {
-        Tracer::new(&self.0.registry)
+        Tracer::new(&self.0.instance)
     }
 
     /// Makes log records under a name. By custom it is a path like the module's, since levels go by its parts; loggers
@@ -519,7 +519,7 @@ impl Telemetry {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn logger(&self, target: &str) -> Logger {
-        Logger::new(&self.0.registry, target)
+        Logger::new(&self.0.instance, target)
     }
 
     /// Sets the least level that is recorded of a target and of those whose names go on with `::`, unless they have a
@@ -537,9 +537,9 @@ impl Telemetry {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn set_level(&self, target: &str, level: impl Into<Option<Level>>) {
-        if !self.0.registry.directory.is_forked() {
-            self.0.registry.logs.set_level(target, level.into());
-            self.0.registry.logs.tell();
+        if !self.0.instance.lanes.is_forked() {
+            self.0.instance.logs.set_level(target, level.into());
+            self.0.instance.logs.notify_watcher();
         }
     }
 
@@ -556,13 +556,13 @@ impl Telemetry {
     /// ```
     ///
     /// # Errors
-    /// [`LevelsError`] names the part that is no rule; then nothing was changed.
-    pub fn set_levels(&self, text: &str) -> Result<(), LevelsError> {
-        if self.0.registry.directory.is_forked() {
+    /// [`ParseLevelsError`] names the part that is no rule; then nothing was changed.
+    pub fn set_levels(&self, text: &str) -> Result<(), ParseLevelsError> {
+        if self.0.instance.lanes.is_forked() {
             return Ok(());
         }
-        self.0.registry.logs.set_levels(text)?;
-        self.0.registry.logs.tell();
+        self.0.instance.logs.set_levels(text)?;
+        self.0.instance.logs.notify_watcher();
         Ok(())
     }
 
@@ -611,8 +611,8 @@ impl Telemetry {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn ledger(&self) -> Ledger {
-        let directory = &self.0.registry.directory;
-        if directory.is_forked() {
+        let lanes = &self.0.instance.lanes;
+        if lanes.is_forked() {
             return self.latest().ledger().clone();
         }
         if self.0.has_ended() {
@@ -620,9 +620,9 @@ impl Telemetry {
             let mut step = self.0.step.lock();
             // What producers published while the lanes were being closed. A record that cannot be folded must not
             // come back as the caller's panic; the next call goes on behind it.
-            let _swept = caught(|| aside(|| step.sweep()));
+            let _swept = caught(|| without_recording(|| step.sweep()));
         }
-        directory.ledger()
+        lanes.ledger()
     }
 
     /// The resilience switch.
@@ -633,10 +633,7 @@ impl Telemetry {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn switch(&self) -> Switch {
-        Switch {
-            registry: Arc::clone(&self.0.registry),
-            seen: self.0.registry.directory.switch.changes.made(),
-        }
+        Switch { instance: Arc::clone(&self.0.instance), seen: self.0.instance.lanes.switch.changes.made() }
     }
 
     /// What could not be registered and had nowhere to say so: statics, and what came over a bridge. The first
@@ -649,8 +646,8 @@ impl Telemetry {
     /// assert_eq!(telemetry.faults()[0].name, "orders-total");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn faults(&self) -> Vec<Fault> {
-        self.0.registry.faults()
+    pub fn faults(&self) -> Vec<RegistrationFault> {
+        self.0.instance.faults()
     }
 
     /// Which clock it runs by: `tsc`, `os` or `mock`.
@@ -661,7 +658,7 @@ impl Telemetry {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn clock_source(&self) -> &'static str {
-        self.0.registry.directory.clock.source()
+        self.0.instance.lanes.clock.source()
     }
 
     /// Aggregates what has been recorded, takes a last snapshot and ends the pipeline; what is recorded from now on
@@ -678,19 +675,19 @@ impl Telemetry {
     /// assert_eq!(telemetry.ledger().total().dropped.by(tellane::Reason::AfterShutdown), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn shutdown(&self, deadline: Duration) -> Shutdown {
+    pub fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         self.0.shutdown(deadline);
         // In the child of a fork the channel's own lock may be held by a thread that is not there.
-        let finished = !self.0.registry.directory.is_forked() && self.0.has_ended();
+        let finished = !self.0.instance.lanes.is_forked() && self.0.has_ended();
         let ledger = self.ledger();
-        Shutdown { finished, flushed: ledger.total().aggregated, ledger }
+        ShutdownReport { finished, flushed: ledger.total().aggregated, ledger }
     }
 }
 
 impl Inner {
     /// [`Telemetry::snapshot`].
     fn snapshot(&self, deadline: Duration) -> Result<Arc<Snapshot>, SnapshotError> {
-        if self.registry.directory.is_forked() {
+        if self.instance.lanes.is_forked() {
             return Err(SnapshotError::Forked);
         }
         if is_own_thread() {
@@ -716,7 +713,7 @@ impl Inner {
                 Ok(taken)
             }
             // It shut down before it came to this request: the last snapshot is there.
-            None if self.registry.directory.is_closed() => self.last(until),
+            None if self.instance.lanes.is_closed() => self.last(until),
             None => Err(SnapshotError::Ended),
         }
     }
@@ -734,22 +731,22 @@ impl Inner {
     /// Waits until what was handed over by now is written. A look now and then: a message to a writer that is stuck
     /// would stay in its queue for ever, and more with each call.
     fn wait_for_sinks(&self, until: std::time::Instant) {
-        let Some(mail) = &self.mail else { return };
-        let handed = mail.handed();
-        while !mail.has_settled(handed) && !has_passed(until) {
+        let Some(queue_stats) = &self.queue_stats else { return };
+        let handed = queue_stats.handed();
+        while !queue_stats.has_settled(handed) && !has_passed(until) {
             std::thread::sleep(Duration::from_micros(100));
         }
     }
 
     fn shutdown(&self, deadline: Duration) {
-        if self.registry.directory.is_forked() || self.has_ended() {
+        if self.instance.lanes.is_forked() || self.has_ended() {
             return;
         }
         match self.requests.try_send(Request::Shutdown) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
             // So many wait that the worker must be stuck: records are refused at least, and it ends as soon as it is
             // back, because it finds the directory closed.
-            Err(TrySendError::Full(_)) => self.registry.directory.close(),
+            Err(TrySendError::Full(_)) => self.instance.lanes.close(),
         }
         if !is_own_thread() {
             // Nothing is ever sent: this waits for the end, or the deadline.
@@ -761,7 +758,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.shutdown(self.config.drop_deadline);
-        if self.registry.directory.is_forked() {
+        if self.instance.lanes.is_forked() {
             // The last end of a channel takes the channel's lock when it is dropped, and in the child of a fork a
             // thread that is not there may hold it. So these are not the last.
             let channels = (self.requests.clone(), self.answering.clone(), self.ended.clone());
@@ -782,7 +779,7 @@ impl Drop for Inner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "it says whether anything was lost"]
-pub struct Shutdown {
+pub struct ShutdownReport {
     /// Whether the aggregator has ended; if not, it was still at work at the deadline and goes on.
     pub finished: bool,
     /// Records aggregated in the life of the instance.
@@ -807,7 +804,7 @@ pub struct Shutdown {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Switch {
-    registry: Arc<Registry>,
+    instance: Arc<Instance>,
     /// Changes this subscription has delivered or missed.
     seen: u64,
 }
@@ -823,8 +820,8 @@ impl Switch {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn state(&self) -> State {
-        self.registry.directory.reclaim_lease();
-        self.registry.directory.switch.position().effective()
+        self.instance.lanes.reclaim_lease();
+        self.instance.lanes.switch.position().effective()
     }
 
     /// Changes made so far.
@@ -838,7 +835,7 @@ impl Switch {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn changes(&self) -> u64 {
-        self.registry.directory.switch.changes.made()
+        self.instance.lanes.switch.changes.made()
     }
 
     /// Turns recording off, until [`release`](Self::release). Counters and gauges go on.
@@ -886,12 +883,12 @@ impl Switch {
     }
 
     fn force(&self, forced: Override) {
-        let directory = &self.registry.directory;
-        if directory.is_forked() {
+        let lanes = &self.instance.lanes;
+        if lanes.is_forked() {
             return;
         }
-        directory.switch.force(forced, directory.uptime.millis());
-        directory.apply_mode();
+        lanes.switch.force(forced, lanes.uptime.millis());
+        lanes.apply_mode();
     }
 
     /// The next change this subscription has not delivered yet, if there is one. If more than 64 happened since it
@@ -906,7 +903,7 @@ impl Switch {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn next_change(&mut self) -> Option<Transition> {
-        self.registry.directory.switch.changes.next(&mut self.seen)
+        self.instance.lanes.switch.changes.next(&mut self.seen)
     }
 
     /// Waits for the next change. It may be noticed up to 20 ms late: a producer that trips the switch makes no
@@ -949,7 +946,7 @@ mod tests {
         let (arrive, arrived) = bounded(0);
         let (release, released) = bounded::<()>(0);
         let builder = Telemetry::builder("shop").inject(move |at| {
-            if at == Injection::Step && arrive.send(()).is_ok() {
+            if at == FailPoint::Step && arrive.send(()).is_ok() {
                 let _free = released.recv();
             }
         });

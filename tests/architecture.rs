@@ -47,12 +47,12 @@ const SHIM: [&str; 2] = ["sync.rs", "model.rs"];
 const UNSAFE: [&str; 8] = [
     "sync.rs",
     "clock.rs",
-    "lane/desk.rs",
+    "lane/thread_state.rs",
     "lane/local.rs",
     "lane/fork.rs",
     "lane/ring.rs",
-    "lane/spill/near.rs",
-    "aggregate/slack.rs",
+    "lane/spill/slot_cache.rs",
+    "aggregate/timer_slack.rs",
 ];
 
 fn layer(room: &str) -> Option<u32> {
@@ -174,7 +174,7 @@ fn every_room_imports_only_rooms_above_it() {
 #[test]
 fn planted_edges_are_caught() {
     let planted = [
-        ("lane/ring.rs", "use crate::series::Registry;", 1),
+        ("lane/ring.rs", "use crate::series::Instance;", 1),
         ("metrics/counter.rs", "use crate::{\n    lane::{Key, local},\n    aggregate::Step,\n};", 1),
         ("aggregate/step.rs", "use crate::metrics::Counter;", 1),
         ("aggregate/step.rs", "fn f() { crate::trace::g() }", 1),

@@ -7,7 +7,7 @@ use tellane::testing::Kit;
 use tellane::{Config, Kind, Level};
 
 /// Hands a record to a bridge, as the `log` crate does.
-fn say(bridge: &Bridge, level: log::Level, target: &str, arguments: fmt::Arguments<'_>) {
+fn emit(bridge: &Bridge, level: log::Level, target: &str, arguments: fmt::Arguments<'_>) {
     bridge.log(&log::Record::builder().level(level).target(target).args(arguments).build());
 }
 
@@ -26,7 +26,7 @@ fn a_crate_that_logs_is_heard_and_its_records_are_in_the_open_span() {
     assert!(set.is_match("lib.rs"));
     let records = kit.logs();
     assert!(!records.is_empty(), "globset says how it built the set");
-    let ids = span.context().expect("on");
+    let ids = span.span_context().expect("on");
     for record in &records {
         assert!(record.target.starts_with("globset"), "{record:?}");
         assert!(record.level <= Level::Debug, "{record:?}");
@@ -52,7 +52,7 @@ fn levels_targets_and_long_messages_come_through() {
     let long = "x".repeat(5_000);
     for target in ["other", "quiet", "loud", "loud::inner"] {
         for level in log::Level::iter() {
-            say(&bridge, level, target, format_args!("{target} {level} {long}"));
+            emit(&bridge, level, target, format_args!("{target} {level} {long}"));
         }
     }
     let records = kit.logs();
@@ -69,11 +69,11 @@ fn one_target_stands_in_for_all_that_are_too_long() {
     let kit = Kit::new();
     let bridge = Bridge::new(kit.telemetry());
     let bytes = || kit.snapshot().pipeline().bytes;
-    say(&bridge, log::Level::Info, "short", format_args!("heard"));
+    emit(&bridge, log::Level::Info, "short", format_args!("heard"));
     let before = bytes();
     for number in 0..50 {
         let target = format!("{number}{}", "t".repeat(1 << 20));
-        say(&bridge, log::Level::Info, &target, format_args!("heard, too"));
+        emit(&bridge, log::Level::Info, &target, format_args!("heard, too"));
     }
     let records = kit.logs();
     let count = |target: &str| records.iter().filter(|record| *record.target == *target).count();
@@ -87,13 +87,13 @@ fn a_value_that_logs_while_it_is_shown_does_not_deadlock() {
     struct Chatty<'a>(&'a Bridge);
     impl fmt::Display for Chatty<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            say(self.0, log::Level::Info, "inner", format_args!("while showing {}", 1));
+            emit(self.0, log::Level::Info, "inner", format_args!("while showing {}", 1));
             f.write_str("shown")
         }
     }
     let kit = Kit::new();
     let bridge = Bridge::new(kit.telemetry());
-    say(&bridge, log::Level::Info, "outer", format_args!("{}", Chatty(&bridge)));
+    emit(&bridge, log::Level::Info, "outer", format_args!("{}", Chatty(&bridge)));
     let texts: Vec<_> = kit.logs().iter().map(|record| record.message.to_string()).collect();
     assert_eq!(texts, ["while showing 1", "shown"]);
 }
@@ -109,7 +109,7 @@ fn many_threads_and_targets_are_accounted_for() {
             scope.spawn(move || {
                 for number in 0..500 {
                     let target = format!("target{}", number % 10);
-                    say(bridge, log::Level::Warn, &target, format_args!("{thread} {number}"));
+                    emit(bridge, log::Level::Warn, &target, format_args!("{thread} {number}"));
                 }
             });
         }
@@ -117,6 +117,6 @@ fn many_threads_and_targets_are_accounted_for() {
     let logs = kit.end().kind(Kind::Log);
     assert_eq!(logs.recorded, 4_000);
     assert_eq!(kit.logs().len() as u64, logs.aggregated);
-    say(&bridge, log::Level::Error, "target1", format_args!("too late"));
+    emit(&bridge, log::Level::Error, "target1", format_args!("too late"));
     assert_eq!(kit.telemetry().ledger().kind(Kind::Log).dropped.by(tellane::Reason::AfterShutdown), 1);
 }

@@ -384,7 +384,7 @@ fn events_are_log_records_with_the_ids_around_them() {
             let _inside = info_span!("order").entered();
             tracing::info!(target: "shop::cart", items = 3_u64, who = %"alice", "{} items", 3);
             let native = tracer.span("native");
-            let ids = native.context().expect("on");
+            let ids = native.span_context().expect("on");
             tracing::warn!(left = 1, "low");
             drop(native);
             tracing::error!(parent: &other, "elsewhere");
@@ -799,13 +799,13 @@ fn a_context_and_spans_of_tracing_are_left_in_any_order() {
             let outer = info_span!("outer").entered();
             let attached = tracer.context_of(&owned).attach();
             let inner = info_span!("inner").entered();
-            let innermost = tracer.current();
+            let innermost = tracer.current_span_context();
             drop(outer);
-            assert_eq!(tracer.current(), innermost, "{way}");
+            assert_eq!(tracer.current_span_context(), innermost, "{way}");
             drop(attached);
-            assert_eq!(tracer.current(), innermost, "{way}");
+            assert_eq!(tracer.current_span_context(), innermost, "{way}");
             drop(inner);
-            assert_eq!(tracer.current(), None, "{way}");
+            assert_eq!(tracer.current_span_context(), None, "{way}");
         }
     });
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use support::{PATIENCE, eventually};
 use tellane::testing::Kit;
-use tellane::{Cause, Clock, Config, Injection, Outcome, State, Telemetry};
+use tellane::{Cause, Clock, Config, FailPoint, State, TailSampling, Telemetry};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: u64 = 3_600_000_000_000;
@@ -83,8 +83,9 @@ fn uptime_goes_on_and_durations_are_never_negative() {
 
 #[test]
 fn a_held_trace_waits_no_longer_than_it_would_have() {
-    let outcome = Outcome { slower_than_p99: false, longest_wait: 5 * SECOND, ..Outcome::default() };
-    let kit = Kit::with(Config { sampling: 0.0, outcome: Some(outcome), ..patient() });
+    let outcome =
+        TailSampling { slower_than_p99: false, longest_wait: 5 * SECOND, ..TailSampling::default() };
+    let kit = Kit::with(Config { sampling: 0.0, tail_sampling: Some(outcome), ..patient() });
     let tracer = kit.tracer();
     kit.clock().set(HOUR);
     let root = tracer.build("open").root().start_owned();
@@ -92,11 +93,11 @@ fn a_held_trace_waits_no_longer_than_it_would_have() {
         let _inside = tracer.attach(&tracer.context_of(&root));
         drop(tracer.span("child"));
     }
-    assert_eq!(kit.snapshot().decisions().traces_held, 1);
+    assert_eq!(kit.snapshot().tail_sampling().traces_held, 1);
     kit.clock().set(1);
-    assert_eq!(kit.snapshot().decisions().traces_held, 1);
+    assert_eq!(kit.snapshot().tail_sampling().traces_held, 1);
     kit.clock().advance(6 * SECOND);
-    let decisions = kit.snapshot().decisions().clone();
+    let decisions = kit.snapshot().tail_sampling().clone();
     assert_eq!((decisions.timed_out, decisions.traces_held), (1, 0));
     drop(root);
     kit.end();
@@ -141,7 +142,7 @@ fn the_switch_is_tried_again_when_the_wait_is_over() {
         .config(config)
         .clock(clock)
         .inject(move |at| {
-            if at == Injection::Step && seen.load(Ordering::Relaxed) {
+            if at == FailPoint::Step && seen.load(Ordering::Relaxed) {
                 resume_unwind(Box::new("injected"));
             }
         })

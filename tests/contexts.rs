@@ -107,7 +107,7 @@ fn a_built_guard_keeps_what_came_along() {
     let order = tracer.span("order");
     let built = tracer.build("built").parent(&Context::default().with_baggage(bag("bob"))).start();
     assert_eq!(user().as_deref(), Some("bob"));
-    assert_eq!(built.context().map(|ids| ids.trace_id), order.context().map(|ids| ids.trace_id));
+    assert_eq!(built.span_context().map(|ids| ids.trace_id), order.span_context().map(|ids| ids.trace_id));
     drop((built, order));
     let root = tracer.build("root").parent(&Context::default().with_baggage(bag("carol"))).start();
     assert_eq!(user().as_deref(), Some("carol"));
@@ -175,10 +175,10 @@ fn a_future_in_a_context_needs_no_span_and_leaves_nothing_behind() {
     let _around = tracer.attach(&Context::default().with_baggage(bag("bob")));
     for _ in 0..2 {
         assert_eq!(work.as_mut().poll(&mut waker), Poll::Pending);
-        assert_eq!((user().as_deref(), tracer.current()), (Some("bob"), None));
+        assert_eq!((user().as_deref(), tracer.current_span_context()), (Some("bob"), None));
     }
     assert_eq!(work.as_mut().poll(&mut waker), Poll::Ready(3));
-    assert_eq!((user().as_deref(), tracer.current()), (Some("bob"), None));
+    assert_eq!((user().as_deref(), tracer.current_span_context()), (Some("bob"), None));
     let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work.as_mut().poll(&mut waker)));
     assert!(again.is_err(), "it has ended");
     assert_eq!(user().as_deref(), Some("bob"));
@@ -277,12 +277,15 @@ fn of_two_contexts_the_second_stays_until_its_own_guard_goes() {
         drop(first);
         assert_all_along("bob");
         let child = tracer.span("child");
-        assert_eq!(child.context().map(|ids| ids.trace_id), Some(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736));
+        assert_eq!(
+            child.span_context().map(|ids| ids.trace_id),
+            Some(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736)
+        );
         drop(second);
         assert_all_along("bob"); // the span stays, with what came along
         let owned = tracer.owned("owned");
         drop(child);
-        assert_eq!((user(), tracer.current()), (None, None));
+        assert_eq!((user(), tracer.current_span_context()), (None, None));
         elsewhere(|| {
             let _inside = owned.enter();
             assert_all_along("bob");
@@ -305,7 +308,7 @@ fn each_context_may_be_attached_before_the_last_one_goes() {
         drop(child);
     }
     drop(last);
-    assert_eq!((user(), tracer.current()), (None, None));
+    assert_eq!((user(), tracer.current_span_context()), (None, None));
 }
 
 /// Ends three things that are current at once in every order, and asks after each step what is.
@@ -315,17 +318,25 @@ fn in_every_order<G>(tracer: &Tracer, begin: impl Fn(usize) -> (G, u64)) {
         for ended in order {
             open[ended] = None;
             let innermost = open.iter().rev().flatten().next().map(|(_, id)| *id);
-            assert_eq!(tracer.current().map(|ids| ids.span_id), innermost, "{order:?}, {ended} has ended");
+            assert_eq!(
+                tracer.current_span_context().map(|ids| ids.span_id),
+                innermost,
+                "{order:?}, {ended} has ended"
+            );
             let new = tracer.span("new");
-            assert_eq!(tracer.current(), new.context());
+            assert_eq!(tracer.current_span_context(), new.span_context());
             drop(new);
-            assert_eq!(tracer.current().map(|ids| ids.span_id), innermost, "{order:?}, {ended} has ended");
+            assert_eq!(
+                tracer.current_span_context().map(|ids| ids.span_id),
+                innermost,
+                "{order:?}, {ended} has ended"
+            );
         }
     }
 }
 
 fn id_of(span: &OwnedSpan) -> u64 {
-    span.context().expect("on").span_id
+    span.span_context().expect("on").span_id
 }
 
 #[test]
@@ -342,16 +353,20 @@ fn three_contexts_or_entered_spans_in_every_order() {
         let around = tracer.span("around");
         let inner: Vec<Entered<'_>> = spans.iter().map(OwnedSpan::enter).collect();
         drop(around);
-        assert_eq!(tracer.current(), spans[2].context(), "the end of a span around them is not theirs");
+        assert_eq!(
+            tracer.current_span_context(),
+            spans[2].span_context(),
+            "the end of a span around them is not theirs"
+        );
         drop(inner);
-        assert_eq!(tracer.current(), None);
+        assert_eq!(tracer.current_span_context(), None);
     }
 }
 
 #[test]
 fn guards_mixed_with_contexts_and_entered_spans() {
     enum Guard<'a> {
-        Attached(#[allow(dead_code)] tellane::Attached),
+        ContextGuard(#[allow(dead_code)] tellane::ContextGuard),
         Entered(#[allow(dead_code)] Entered<'a>),
         Span(#[allow(dead_code)] Box<Span>), // a span is half a KiB
     }
@@ -360,9 +375,11 @@ fn guards_mixed_with_contexts_and_entered_spans() {
         let spans: Vec<OwnedSpan> = (0..3).map(|_| tracer.owned("owned")).collect();
         for kinds in 0..27 {
             in_every_order_but_guards(&tracer, |number| match kinds / 3_usize.pow(number as u32) % 3 {
-                0 => {
-                    (Guard::Attached(tracer.context_of(&spans[number]).attach()), id_of(&spans[number]), true)
-                }
+                0 => (
+                    Guard::ContextGuard(tracer.context_of(&spans[number]).attach()),
+                    id_of(&spans[number]),
+                    true,
+                ),
                 1 => (Guard::Entered(spans[number].enter()), id_of(&spans[number]), true),
                 _ => {
                     let span = tracer.span("guard");
@@ -389,12 +406,16 @@ fn in_every_order_but_guards<G>(tracer: &Tracer, begin: impl Fn(usize) -> (G, u6
             }
             open[ended] = None;
             let innermost = current.last().and_then(|number| open[*number].as_ref()).map(|(_, id, _)| *id);
-            assert_eq!(tracer.current().map(|ids| ids.span_id), innermost, "{order:?}, {ended} has ended");
+            assert_eq!(
+                tracer.current_span_context().map(|ids| ids.span_id),
+                innermost,
+                "{order:?}, {ended} has ended"
+            );
             let parent = tracer.owned("child");
-            let same = tracer.current().map(|ids| ids.trace_id);
-            assert!(same.is_none() || parent.context().map(|ids| ids.trace_id) == same);
+            let same = tracer.current_span_context().map(|ids| ids.trace_id);
+            assert!(same.is_none() || parent.span_context().map(|ids| ids.trace_id) == same);
         }
-        assert_eq!(tracer.current(), None);
+        assert_eq!(tracer.current_span_context(), None);
     }
 }
 
@@ -410,7 +431,7 @@ fn a_thread_that_ends_with_guards_out_of_order_takes_nothing_along() {
         std::mem::forget(guards); // the thread ends inside
     });
     elsewhere(|| {
-        assert_eq!((user(), tracer.current()), (None, None), "the next thread begins outside");
+        assert_eq!((user(), tracer.current_span_context()), (None, None), "the next thread begins outside");
         let _inside = spans[2].enter();
         assert_all_along("alice");
     });

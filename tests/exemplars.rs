@@ -7,7 +7,7 @@ use crossbeam_channel::bounded;
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::{PATIENCE, assert_balanced, assert_possible, eventually, patient};
 use tellane::{
-    Config, Histogram, Injection, Kind, PointValue, Report, Snapshot, Telemetry, Tracer, prometheus,
+    Config, FailPoint, Histogram, Kind, PointValue, Report, Snapshot, Telemetry, Tracer, prometheus,
 };
 
 /// Powers of two that are recorded: each makes one exemplar between two snapshots.
@@ -34,7 +34,7 @@ fn crowded() -> (Telemetry, std::sync::Arc<Snapshot>) {
     let (release, released) = bounded::<()>(0);
     let config = Config { ring_words: 64, ..patient() };
     let builder = Telemetry::builder("shop").config(config).inject(move |at| {
-        if at == Injection::Step && arrive.send(()).is_ok() {
+        if at == FailPoint::Step && arrive.send(()).is_ok() {
             let _free = released.recv();
         }
     });

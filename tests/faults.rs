@@ -8,7 +8,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use support::{PATIENCE, assert_balanced, assert_possible, assert_whole, eventually};
-use tellane::{Cause, Clock, Config, Injection, Kind, Reason, State, Switch, Telemetry, Transition};
+use tellane::{Cause, Clock, Config, FailPoint, Kind, Reason, State, Switch, Telemetry, Transition};
 
 /// Settings under which faults are found and forgiven within milliseconds.
 fn quick() -> Config {
@@ -45,7 +45,7 @@ fn a_pass_that_panics_is_repeated() {
     let telemetry = Telemetry::builder("panics")
         .config(Config { ring_words: 1 << 15, stall_after: PATIENCE, ..quick() })
         .inject(move |at| {
-            if at == Injection::Step && counted.fetch_add(1, Ordering::Relaxed) % 3 == 1 {
+            if at == FailPoint::Step && counted.fetch_add(1, Ordering::Relaxed) % 3 == 1 {
                 fail();
             }
         })
@@ -73,7 +73,7 @@ fn a_span_that_cannot_be_folded_is_corrupt_and_the_rest_is_not() {
     let telemetry = Telemetry::builder("corrupt")
         .config(config)
         .inject(move |at| match at {
-            Injection::Step => drop(gate.lock().unwrap_or_else(PoisonError::into_inner)),
+            FailPoint::Step => drop(gate.lock().unwrap_or_else(PoisonError::into_inner)),
             _ if folded.fetch_add(1, Ordering::Relaxed) % 100 == 99 => fail(),
             _ => {}
         })
@@ -122,7 +122,7 @@ fn shutdown_gets_past_what_cannot_be_folded() {
     let telemetry = Telemetry::builder("last")
         .config(Config { ring_words: 1 << 15, stall_after: PATIENCE, restarts_max: 1_000, ..quick() })
         .inject(move |at| match at {
-            Injection::Step => drop(gate.lock().unwrap_or_else(PoisonError::into_inner)),
+            FailPoint::Step => drop(gate.lock().unwrap_or_else(PoisonError::into_inner)),
             // The first one meets the pass that is under way, the others what shutdown itself does.
             _ if folded.fetch_add(1, Ordering::Relaxed) % 10 == 5 => fail(),
             _ => {}
@@ -151,7 +151,7 @@ fn a_dead_aggregator_switches_off_and_comes_back() {
     let telemetry = Telemetry::builder("dead")
         .config(Config { stall_after: PATIENCE, ..quick() })
         .inject(move |at| {
-            if at == Injection::Step && seen.load(Ordering::Relaxed) {
+            if at == FailPoint::Step && seen.load(Ordering::Relaxed) {
                 fail();
             }
         })
@@ -362,7 +362,7 @@ fn the_callers_word_stays_until_it_is_taken_back() {
     let telemetry = Telemetry::builder("forced")
         .config(Config { ring_words: 1 << 12, stall_after: PATIENCE, ..quick() })
         .inject(move |at| {
-            if at == Injection::Step && seen.load(Ordering::Relaxed) {
+            if at == FailPoint::Step && seen.load(Ordering::Relaxed) {
                 fail();
             }
         })
@@ -386,7 +386,7 @@ fn the_callers_word_stays_until_it_is_taken_back() {
     record(10);
     switch.force_off();
     let open_before = tracer.span("inert");
-    assert_eq!(open_before.context(), None, "a span that begins while it is off does nothing");
+    assert_eq!(open_before.span_context(), None, "a span that begins while it is off does nothing");
     drop(open_before);
     record(1_000);
     // A thread that has no lane yet, and the shared counts of one that gets none, obey as well.

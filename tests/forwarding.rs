@@ -44,8 +44,8 @@ const CALLS: [(&str, Call); 12] = [
     }),
     ("guards", |tracer, request| {
         let _attached = tracer.attach(&tracer.extract(request));
-        let _server = tracer.span_of("server", SpanKind::Server);
-        let mut client = tracer.span_of("client", SpanKind::Client);
+        let _server = tracer.span_with_kind("server", SpanKind::Server);
+        let mut client = tracer.span_with_kind("client", SpanKind::Client);
         client.set("attempt", 1_u64);
         client.event("sent").set("bytes", 7_u64);
         client.fail_with("refused");
@@ -54,7 +54,7 @@ const CALLS: [(&str, Call); 12] = [
     ("a tracer's context", |tracer, request| {
         let _attached = tracer.attach(&tracer.extract(request));
         let _server = tracer.span("server");
-        sent_of(&tracer.context())
+        sent_of(&tracer.current_context())
     }),
     ("an owned span", |tracer, request| {
         let _attached = tracer.attach(&tracer.extract(request));
@@ -66,7 +66,7 @@ const CALLS: [(&str, Call); 12] = [
     ("a built guard", |tracer, request| {
         let server = tracer.build("server").parent(&Context::extract(request)).start();
         let _client = tracer.span("client");
-        assert!(!server.is_recorded() && !server.is_sampled() && server.context().is_none());
+        assert!(!server.is_recorded() && !server.is_sampled() && server.span_context().is_none());
         sent()
     }),
     ("a built span elsewhere", |tracer, request| {

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 use support::{PATIENCE, assert_balanced, patient};
 use tellane::{
-    Config, Format, Injection, Kind, LazyCounter, LazyHistogram, Reason, Sink, SnapshotError, StartError,
+    Config, FailPoint, Format, Kind, LazyCounter, LazyHistogram, Reason, Sink, SnapshotError, StartError,
     Telemetry,
 };
 
@@ -171,7 +171,7 @@ fn a_hung_aggregator_does_not_hold_the_drop() {
         let (arrive, arrived) = bounded(1);
         let config = Config { drop_deadline: Duration::from_millis(50), ..quiet() };
         let builder = Telemetry::builder("shop").config(config).inject(move |at| {
-            if at == Injection::Step {
+            if at == FailPoint::Step {
                 let _first = arrive.try_send(());
                 let _released = held.recv();
             }

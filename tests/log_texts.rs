@@ -20,7 +20,7 @@ fn logged(target: &str, message: &str, text: &str) -> LogRecord {
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let (telemetry, kept) = &*RUNNING;
     let logger = telemetry.logger(target);
-    logger.at(Level::Warn).with("text", text).with("a \"key\"=\n\u{1b}[31m", 1).say(message);
+    logger.at(Level::Warn).with("text", text).with("a \"key\"=\n\u{1b}[31m", 1).emit(message);
     telemetry.snapshot(PATIENCE).expect("a snapshot");
     kept.take().pop().expect("one record")
 }

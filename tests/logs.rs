@@ -20,7 +20,7 @@ fn a_record_arrives_whole() {
     let tracer = kit.tracer();
     kit.clock().set(5_000_000_000);
     let span = tracer.span("query");
-    let context = span.context().expect("it is on");
+    let context = span.span_context().expect("it is on");
     tellane::info!(
         log,
         "slow query",
@@ -88,19 +88,19 @@ fn records_of_many_threads_come_in_the_order_of_their_times() {
 fn levels_change_while_it_runs() {
     let kit = Kit::with(Config { log_level: Some(Level::Warn), ..Config::default() });
     let (db, pool) = (kit.logger("app::db"), kit.logger("app::db::pool"));
-    let say = |what: &str| {
+    let emit = |what: &str| {
         db.debug(&format!("db {what}"));
         pool.debug(&format!("pool {what}"));
     };
-    say("quiet");
+    emit("quiet");
     kit.telemetry().set_level("app", Level::Debug);
-    say("loud");
+    emit("loud");
     kit.telemetry().set_level("app::db::pool", None);
-    say("half");
+    emit("half");
     kit.telemetry().set_levels("off,app::db::pool=debug").expect("rules");
-    say("other half");
+    emit("other half");
     assert!(kit.telemetry().set_levels("debug,app=loud").is_err());
-    say("as before");
+    emit("as before");
     let expected = ["db loud", "pool loud", "db half", "pool other half", "pool as before"];
     assert_eq!(messages(&kit.logs()), expected);
     let end = kit.end();
@@ -156,7 +156,7 @@ fn a_full_ring_sheds_the_least_first() {
         let before = ledger().kind(Kind::Log).dropped.by(Reason::RingFull);
         let mut sent = 0;
         while ledger().kind(Kind::Log).dropped.by(Reason::RingFull) == before {
-            log.say(level, "x");
+            log.emit(level, "x");
             sent += 1;
         }
         assert_eq!(ledger().logs_shed(level), 1, "{level}");
@@ -240,7 +240,7 @@ fn long_texts_are_cut_and_say_so() {
     let huge = "ü".repeat(5 << 20);
     tellane::info!(log, "huge", text = &huge, small = "s");
     log.info(&huge);
-    log.at(Level::Info).with("text", &huge).with("more", "x".repeat(90).as_str()).say(&huge);
+    log.at(Level::Info).with("text", &huge).with("more", "x".repeat(90).as_str()).emit(&huge);
     let records = kit.logs();
     assert_eq!(records[0].fields[0].1, Value::Cut("ü".repeat(100)));
     assert_eq!(records[0].fields[1].1, Value::Str("s".into()));
@@ -314,18 +314,18 @@ fn a_sink_that_fails_costs_what_it_did_not_take() {
     let sink = Sink::writer(Format::Logfmt, Box::new(valve.clone()));
     let telemetry = Telemetry::builder("test").log_to(sink).start().expect("it starts");
     let log = telemetry.logger("app");
-    let say = |message: &str| {
+    let emit = |message: &str| {
         log.info(message);
         telemetry.snapshot(PATIENCE).expect("a snapshot");
     };
-    say("one");
+    emit("one");
     valve.set(|state| state.broken = true);
-    say("two");
+    emit("two");
     valve.set(|state| state.broken = false);
-    say("three");
+    emit("three");
     valve.set(|state| state.takes = Some(10)); // tears the line
-    say("four");
-    say("five");
+    emit("four");
+    emit("five");
     let end = telemetry.shutdown(PATIENCE);
     assert!(end.finished);
     assert_balanced(&end.ledger);

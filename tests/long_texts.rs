@@ -40,7 +40,7 @@ fn the_beginning_of_a_message_of_any_length_is_kept() {
             match number % 3 {
                 0 => log.error(&message),
                 1 => info!(log, message.as_str(), number = 7_u64, text = "kept", number = 8_u64),
-                _ => log.at(Level::Warn).with("number", 8_u64).with("text", "kept").say(&message),
+                _ => log.at(Level::Warn).with("number", 8_u64).with("text", "kept").emit(&message),
             }
             let record = kit.logs().pop().expect("it is not lost");
             assert_beginning(&record.message, &message, 32_600);
@@ -81,7 +81,7 @@ fn the_beginning_of_a_field_of_any_length_is_kept() {
         let text = "x".repeat(length);
         info!(log, "said", first = 1_u64, text = text.as_str());
         said(kit.logs().pop().expect("it is not lost"), &text, 32_600);
-        log.at(Level::Info).with("first", 1_u64).with("text", text.as_str()).say("said");
+        log.at(Level::Info).with("first", 1_u64).with("text", text.as_str()).emit("said");
         said(kit.logs().pop().expect("it is not lost"), &text, 28_000);
     }
     kit.assert_nothing_lost();
@@ -93,7 +93,7 @@ fn a_message_and_fields_that_are_all_too_long_leave_each_other_room() {
     let log = kit.logger("app");
     let long = "x".repeat(60_000);
     info!(log, long.as_str(), a = long.as_str(), b = 7_u64);
-    log.at(Level::Info).with("a", long.as_str()).with("b", 7_u64).say(&long);
+    log.at(Level::Info).with("a", long.as_str()).with("b", 7_u64).emit(&long);
     for record in kit.logs() {
         assert_beginning(&record.message, &long, 4_000);
         assert_beginning(&record.fields[0].1.to_string(), &long, 28_000);
@@ -141,10 +141,10 @@ fn what_is_longer_than_a_small_ring_is_cut_to_it() {
         let log = kit.logger("app");
         for level in [Level::Error, Level::Warn, Level::Info] {
             let text = "x".repeat(20_000);
-            log.at(level).with("text", text.as_str()).say("short");
+            log.at(level).with("text", text.as_str()).emit("short");
             let record = kit.logs().pop().expect("it is not lost");
             assert_beginning(&record.fields[0].1.to_string(), &text, ring_words / 4);
-            log.say(level, &text);
+            log.emit(level, &text);
             assert_beginning(&kit.logs().pop().expect("it is not lost").message, &text, ring_words / 2);
             let mut span = kit.tracer().span("span");
             span.set("text", &text);
@@ -176,7 +176,7 @@ fn limits_of_texts_count_characters() {
     assert_eq!(span.status_message.as_deref(), Some("日本語"));
     let log = kit.logger("app");
     let (sixteen, seventeen) = ("語".repeat(16), "語".repeat(17));
-    log.at(Level::Info).with("text", sixteen.as_str()).with("more", seventeen.as_str()).say(&sixteen);
+    log.at(Level::Info).with("text", sixteen.as_str()).with("more", seventeen.as_str()).emit(&sixteen);
     log.info(&seventeen);
     let records = kit.logs();
     assert_eq!(*records[0].message, *sixteen);

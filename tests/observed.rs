@@ -59,7 +59,7 @@ fn inner(tracer: &Tracer) -> u8 {
 fn calls_nest_as_spans_do() {
     let (kit, tracer) = start();
     assert_eq!(outer(&tracer), 3);
-    assert!(tracer.span("after").context().is_some());
+    assert!(tracer.span("after").span_context().is_some());
     let spans = kit.spans();
     let names: Vec<_> = spans.iter().map(|span| &*span.name).collect();
     assert_eq!(names, ["within", "outer", "after"]);

@@ -64,7 +64,7 @@ fn while_it_is_off_no_call_reads_the_clock() {
         span.set("bytes", 240_u64);
         span.fail();
         let task = tracer.owned("task");
-        let contexts = (span.context(), task.context());
+        let contexts = (span.span_context(), task.span_context());
         poll(pin!(pending::<()>().in_span(task)));
         (stopped, contexts)
     };
@@ -149,7 +149,7 @@ fn what_is_counted_where_it_is_made_is_kept_out_too() {
 fn however_a_span_begins_it_is_kept_out_and_counted_once() {
     /// Says of a span what can be said of it: one that is off takes it, and does nothing.
     fn live(mut span: OwnedSpan) -> Option<SpanContext> {
-        let context = span.context();
+        let context = span.span_context();
         span.set("bytes", 240_u64);
         span.event("retry").set("attempt", 2_u64);
         assert_eq!(span.is_recorded(), context.is_some());
@@ -158,11 +158,11 @@ fn however_a_span_begins_it_is_kept_out_and_counted_once() {
         context
     }
     const WAYS: [fn(&Tracer) -> Option<SpanContext>; 6] = [
-        |tracer| tracer.span("work").context(),
-        |tracer| tracer.span_of("work", SpanKind::Server).context(),
-        |tracer| tracer.build("work").root().start().context(),
+        |tracer| tracer.span("work").span_context(),
+        |tracer| tracer.span_with_kind("work", SpanKind::Server).span_context(),
+        |tracer| tracer.build("work").root().start().span_context(),
         |tracer| live(tracer.owned("work")),
-        |tracer| live(tracer.owned_of("work", SpanKind::Client)),
+        |tracer| live(tracer.owned_with_kind("work", SpanKind::Client)),
         |tracer| live(tracer.build("work").start_owned()),
     ];
     let telemetry = Telemetry::builder("off").start().expect("it starts");
@@ -195,7 +195,7 @@ fn however_a_span_begins_it_is_kept_out_and_counted_once() {
     // What has begun while it was on and ends while it is off is kept out as well.
     telemetry.switch().release();
     let begun = tracer.owned("begun");
-    assert!(begun.context().is_some());
+    assert!(begun.span_context().is_some());
     telemetry.switch().force_off();
     drop(begun);
     assert_eq!(spans(), (27, 14, 0));

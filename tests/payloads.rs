@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use support::{PATIENCE, assert_balanced, eventually, patient};
-use tellane::{Cause, Config, Format, Injection, Kind, Reason, Sink, SnapshotError, State, Telemetry};
+use tellane::{Cause, Config, FailPoint, Format, Kind, Reason, Sink, SnapshotError, State, Telemetry};
 
 /// A payload that panics when it is dropped, so many times over: each panic's payload is the next.
 struct Bomb(u32);
@@ -32,7 +32,7 @@ fn the_aggregator_goes_on() {
         let counted = Arc::clone(&passes);
         let builder = Telemetry::builder("payloads").config(patient()).inject(move |at| {
             // Every other pass, so that requests meet it, too.
-            if at == Injection::Step && counted.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
+            if at == FailPoint::Step && counted.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
                 fail(again);
             }
         });
@@ -93,7 +93,7 @@ fn a_panic_between_two_passes_is_forgiven() {
     let panics = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&panics);
     let builder = Telemetry::builder("forgiven").config(patient()).inject(move |at| {
-        if at == Injection::Between && counted.fetch_add(1, Ordering::Relaxed) < 3 {
+        if at == FailPoint::Between && counted.fetch_add(1, Ordering::Relaxed) < 3 {
             fail(1);
         }
     });
@@ -115,7 +115,7 @@ fn a_worker_that_is_dead_answers_nobody_as_if_all_were_well() {
     let (memory, kept) = Sink::memory(100);
     let config = Config { restarts_max: 2, ..patient() };
     let builder = Telemetry::builder("dead").config(config).log_to(memory).inject(move |at| {
-        if at == Injection::Between && seen.load(Ordering::Relaxed) {
+        if at == FailPoint::Between && seen.load(Ordering::Relaxed) {
             fail(0);
         }
     });

@@ -270,7 +270,7 @@ fn instances_side_by_side_do_not_meet() {
                     other_counter.add(10);
                     sizes.record(1);
                     other_sizes.record(100);
-                    let ids = (outer.context(), inner.context());
+                    let ids = (outer.span_context(), inner.span_context());
                     let (Some(outer), Some(inner)) = ids else { panic!("both are on: {ids:?}") };
                     assert_ne!(outer.trace_id, inner.trace_id, "a trace belongs to one instance");
                 }
@@ -325,7 +325,7 @@ fn handles_go_anywhere_and_noops_do_nothing() {
     let mut span = Tracer::noop().span("nothing");
     span.set("key", 1);
     span.fail();
-    assert!(span.context().is_none() && !span.is_sampled());
+    assert!(span.span_context().is_none() && !span.is_sampled());
     drop(span);
     drop(tellane::Span::noop());
     assert_eq!(kit.end().total().recorded, 0);

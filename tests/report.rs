@@ -35,7 +35,7 @@ fn errors_stand_below_the_span_that_failed() {
         }
     }
     for number in 0..3 {
-        let mut span = tracer.span_of("order", SpanKind::Server);
+        let mut span = tracer.span_with_kind("order", SpanKind::Server);
         if number < 2 {
             span.fail();
         }
@@ -55,8 +55,8 @@ fn each_kind_of_a_span_has_a_row_of_its_own() {
     let telemetry = start();
     let tracer = telemetry.tracer();
     for kind in KINDS {
-        drop(tracer.span_of("order", kind));
-        drop(tracer.span_of("order (server)", kind));
+        drop(tracer.span_with_kind("order", kind));
+        drop(tracer.span_with_kind("order (server)", kind));
     }
     let report = report(&telemetry);
     let rows: Vec<&str> = report

@@ -75,7 +75,7 @@ fn limits_count_unique_keys() {
         ..SpanLimits::default()
     }));
     let tracer = kit.tracer();
-    let other = tracer.owned("other").context().expect("on");
+    let other = tracer.owned("other").span_context().expect("on");
     let sets: [(&str, u64); 5] = [("a", 1), ("b", 2), ("a", 3), ("c", 4), ("b", 5)];
     let mut oracle = Oracle::default();
     let mut span = tracer.span("limited");
@@ -133,7 +133,7 @@ fn what_was_set_again_leaves_room_for_events_and_links() {
     let limits = limits(SpanLimits { attributes: u16::MAX, ..SpanLimits::default() });
     let kit = Kit::with(limits);
     let tracer = kit.tracer();
-    let other = tracer.owned("other").context().expect("on");
+    let other = tracer.owned("other").span_context().expect("on");
     let mut span = tracer.span("full");
     (0..5_000_u64).for_each(|number| span.set("progress", number));
     span.event("event").set("number", 1_u64);
@@ -170,7 +170,7 @@ fn a_field_stands_once_in_a_line() {
     let kit = Kit::new();
     let log = kit.logger("shop");
     info!(log, "macro", a = 1, b = true, a = 2, a = "three");
-    log.at(Level::Warn).with("a", 1).with("b", true).with("a", 2).with("a", "three").say("draft");
+    log.at(Level::Warn).with("a", 1).with("b", true).with("a", 2).with("a", "three").emit("draft");
     info!(log, format!("text {}", 1).as_str(), a = 1, b = true, a = 2, a = "three");
     for record in kit.logs() {
         let expected = [("a".into(), Value::Str("three".into())), ("b".into(), Value::Bool(true))];
@@ -214,7 +214,7 @@ fn a_field_whose_escaped_key_is_one_of_the_line_does_not_pass_for_it() {
     draft.set("trace id", "forged");
     draft.set("span=id", "forged");
     draft.set("span_identity", "kept");
-    draft.say("said");
+    draft.emit("said");
     let record = kit.log("said");
     for line in [Format::Logfmt.line(&record), Format::Human.line(&record)] {
         let pairs = " fields.trace_id=forged fields.span_id=forged span_identity=kept";
@@ -225,19 +225,23 @@ fn a_field_whose_escaped_key_is_one_of_the_line_does_not_pass_for_it() {
 #[test]
 fn the_causes_of_an_error_go_with_it() {
     #[derive(Debug)]
-    struct Fault(&'static str, Option<Box<Fault>>);
-    impl std::fmt::Display for Fault {
+    struct RegistrationFault(&'static str, Option<Box<RegistrationFault>>);
+    impl std::fmt::Display for RegistrationFault {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.write_str(self.0)
         }
     }
-    impl std::error::Error for Fault {
+    impl std::error::Error for RegistrationFault {
         fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
             self.1.as_deref().map(|cause| cause as _)
         }
     }
     let chain = |texts: &[&'static str]| {
-        texts.iter().rev().fold(None, |cause, text| Some(Box::new(Fault(text, cause)))).expect("a text")
+        texts
+            .iter()
+            .rev()
+            .fold(None, |cause, text| Some(Box::new(RegistrationFault(text, cause))))
+            .expect("a text")
     };
     let kit = Kit::new();
     let log = kit.logger("shop");
@@ -248,7 +252,7 @@ fn the_causes_of_an_error_go_with_it() {
     draft.set_error(&*chain(&["second", "another cause"]));
     draft.set_error(&*chain(&["third"]));
     draft.set_error(&*chain(&["last", "the last cause"]));
-    draft.say("gave up");
+    draft.emit("gave up");
     let record = kit.log("gave up");
     let text = |text: &str| Value::Str(text.into());
     let expected = [
@@ -266,7 +270,7 @@ fn a_draft_that_is_told_the_same_thing_thousands_of_times() {
     let mut draft = log.at(Level::Info);
     (0..20_000_u64).for_each(|number| draft.set("progress", number));
     draft.set("result", "done");
-    draft.say("finished");
+    draft.emit("finished");
     let record = kit.log("finished");
     let expected = [("progress".into(), Value::U64(19_999)), ("result".into(), Value::Str("done".into()))];
     assert_eq!((&record.fields[..], record.fields_dropped), (&expected[..], 0));
@@ -387,7 +391,7 @@ proptest! {
             draft.set(KEYS[key], Attribute::Str(&text));
             oracle.set(usize::MAX, KEYS[key], Value::Str(text));
         }
-        draft.say("said");
+        draft.emit("said");
         kit.telemetry().snapshot(PATIENCE).expect("a snapshot");
         let record = kit.log("said");
         assert_is(&record.fields, record.fields_dropped, &oracle);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use support::{PATIENCE, assert_balanced, assert_whole, eventually};
-use tellane::{Config, Injection, Kind, Reason, SnapshotError, Telemetry};
+use tellane::{Config, FailPoint, Kind, Reason, SnapshotError, Telemetry};
 
 const SOON: Duration = Duration::from_millis(50);
 
@@ -21,7 +21,7 @@ fn hung(config: Config) -> (Telemetry, Sender<()>) {
     let (release, held): (Sender<()>, Receiver<()>) = bounded(0);
     let (arrive, arrived) = bounded(1);
     let builder = Telemetry::builder("hung").config(config).inject(move |at| {
-        if at == Injection::Step {
+        if at == FailPoint::Step {
             let _first = arrive.try_send(());
             let _released = held.recv();
         }
@@ -108,7 +108,7 @@ fn dropping_the_last_handle_flushes() {
     let telemetry = Telemetry::builder("dropped")
         .config(Config { drop_deadline: PATIENCE, ..Config::default() })
         .inject(move |at| {
-            counted.fetch_add(u64::from(at == Injection::Span), Ordering::Relaxed);
+            counted.fetch_add(u64::from(at == FailPoint::Span), Ordering::Relaxed);
         })
         .start()
         .expect("it starts");
@@ -141,7 +141,7 @@ fn the_aggregators_own_thread_does_not_wait_for_itself() {
     let telemetry = Telemetry::builder("itself")
         .inject(move |at| {
             let mine = SELF.get().and_then(|slot| slot.lock().expect("not poisoned").take());
-            if let (Injection::Step, Some(mine)) = (at, mine) {
+            if let (FailPoint::Step, Some(mine)) = (at, mine) {
                 let snapshot = mine.snapshot(PATIENCE).map(drop);
                 mine.counter("own_total").register().expect("a good name").inc();
                 mine.histogram("own").register().expect("a good name").record(1);

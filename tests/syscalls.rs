@@ -200,7 +200,7 @@ fn forbid_system_calls() {
 }
 
 /// By one system call and nothing else: std's lock and buffer are none of this test's business.
-fn say(text: &str) {
+fn emit(text: &str) {
     // SAFETY: the pointer and the length are those of a live string.
     unsafe { libc::write(1, text.as_ptr().cast(), text.len()) };
 }
@@ -215,7 +215,7 @@ fn be_watched(instances: &[Instance], calls_the_kernel: bool, done: &AtomicBool)
         (0..WARM).for_each(|_| instance.round());
     }
     forbid_system_calls();
-    say(WATCHED);
+    emit(WATCHED);
     if calls_the_kernel {
         // SAFETY: asks for a number. It does not come back.
         unsafe { libc::syscall(libc::SYS_getppid) };
@@ -223,7 +223,7 @@ fn be_watched(instances: &[Instance], calls_the_kernel: bool, done: &AtomicBool)
     for instance in instances {
         (0..ROUNDS).for_each(|_| instance.round());
     }
-    say(PROOF);
+    emit(PROOF);
     done.store(true, Ordering::Release);
     loop {
         // SAFETY: ends this thread, which nobody joins; without destructors, which would call the kernel.

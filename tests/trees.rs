@@ -226,7 +226,7 @@ fn a_million_nested_spans_take_no_more_room() {
         while let Some(innermost) = open.pop() {
             drop(innermost);
         }
-        assert_eq!(tracer.current(), None);
+        assert_eq!(tracer.current_span_context(), None);
         assert_eq!(kit.end().kind(Kind::Span).recorded, depth);
         assert_eq!(kit.snapshot().span_durations("nested").map(|taken| taken.count()), Some(depth));
     }
@@ -239,7 +239,7 @@ fn what_is_over_a_limit_is_counted() {
     let config = Config { span_limits, ..Config::default() };
     let kit = Kit::with(config);
     let tracer = kit.tracer();
-    let other = tracer.owned("other").context().expect("on");
+    let other = tracer.owned("other").span_context().expect("on");
     let mut span = tracer.span("limited");
     for key in ["a", "b", "c", "d", "e"] {
         (0..10_u64).for_each(|number| span.set(key, number));
@@ -298,7 +298,7 @@ fn an_owned_span_ends_where_it_is_dropped_and_keeps_its_parent() {
         let outer = tracer.span("outer");
         let mut moved = tracer.owned("moved");
         moved.set("here", true);
-        let outer_id = outer.context().expect("on").span_id;
+        let outer_id = outer.span_context().expect("on").span_id;
         drop(outer);
         let (to, from) = mpsc::channel();
         std::thread::scope(|scope| {
@@ -331,7 +331,7 @@ fn names_are_counted_by_kind_and_may_be_made_while_running() {
         drop(tracer.build(&name).kind(SpanKind::Server).start());
         drop(tracer.build(&name).kind(SpanKind::Client).start_owned());
     }
-    drop(tracer.span_of("GET /a", SpanKind::Server));
+    drop(tracer.span_with_kind("GET /a", SpanKind::Server));
     let snapshot = kit.snapshot();
     let count = |name, kind| {
         let labels = [("span_name", name), ("span_kind", kind)];
@@ -468,15 +468,19 @@ fn a_context_is_taken_to_another_thread_with_what_it_carries() {
         let tracer = kit.tracer();
         let order = tracer.span("order");
         let baggage = tellane::Baggage::empty().with("user", "alice").expect("a good key");
-        let attached = tracer.context().with_baggage(baggage).attach();
+        let attached = tracer.current_context().with_baggage(baggage).attach();
         let context = Context::current();
-        assert_eq!(context.span(), order.context());
+        assert_eq!(context.span(), order.span_context());
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 assert_eq!(Context::current().span(), None);
                 let _attached = context.attach();
                 let _child = tracer.span("child");
-                assert_eq!(tracer.context().baggage().get("user"), Some("alice"), "children inherit it");
+                assert_eq!(
+                    tracer.current_context().baggage().get("user"),
+                    Some("alice"),
+                    "children inherit it"
+                );
             });
         });
         drop(attached);
@@ -487,7 +491,7 @@ fn a_context_is_taken_to_another_thread_with_what_it_carries() {
         {
             let _attached = tracer.attach(&Context::default().with_baggage(baggage));
             let _root = tracer.span("root");
-            assert_eq!(tracer.context().baggage().get("user"), Some("bob"), "and so does a root");
+            assert_eq!(tracer.current_context().baggage().get("user"), Some("bob"), "and so does a root");
         }
         let found = kit.recorded();
         assert_eq!(found.span("child").parent_id, Some(found.span("order").span_id));
@@ -515,10 +519,10 @@ fn goes_on(kit: &Kit, request: &impl Fn(&str) -> Context) {
     let tracer = kit.tracer();
     {
         let _attached = tracer.attach(&request("01"));
-        let span = tracer.span_of("sampled", SpanKind::Server);
+        let span = tracer.span_with_kind("sampled", SpanKind::Server);
         let mut out: HashMap<String, String> = HashMap::new();
-        tracer.context().inject(&mut out);
-        let own = span.context().expect("on");
+        tracer.current_context().inject(&mut out);
+        let own = span.span_context().expect("on");
         assert_eq!(
             out["traceparent"],
             format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{:016x}-01", own.span_id)
@@ -530,7 +534,7 @@ fn goes_on(kit: &Kit, request: &impl Fn(&str) -> Context) {
         let span = tracer.span("not sampled there");
         assert!(!span.is_sampled() && !span.is_recorded());
         let mut out: HashMap<String, String> = HashMap::new();
-        tracer.context().inject(&mut out);
+        tracer.current_context().inject(&mut out);
         assert!(out["traceparent"].ends_with("-02"), "random it stays: {out:?}");
     }
     drop(tracer.build("by builder").parent(&request("01")).start());
@@ -609,7 +613,7 @@ fn a_future_that_is_dropped_ends_its_span_once_as_cancelled() {
         runtime.block_on(async { panic!("as it happens") }.in_span(tracer.owned("panics")))
     }));
     assert!(panics.is_err());
-    assert_eq!(tracer.current(), None, "a panic leaves the span as well");
+    assert_eq!(tracer.current_span_context(), None, "a panic leaves the span as well");
     let found = kit.recorded();
     let ends = |name: &str| (found.span(name).cancelled, found.span(name).panicked);
     assert_eq!(
@@ -669,7 +673,7 @@ fn a_future_whose_panic_is_caught_fails_though_it_is_dropped_later() {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(dropped.as_mut().poll(&mut context).is_pending());
         assert!(catch_unwind(AssertUnwindSafe(|| drop(dropped))).is_err());
-        assert_eq!(tracer.current(), None, "every span was left");
+        assert_eq!(tracer.current_span_context(), None, "every span was left");
         let found = kit.recorded();
         let names = ["async", "async result", "poll_fn", "at its end", "inner", "outer", "when dropped"];
         for name in names {

@@ -31,8 +31,8 @@ fn sent() -> Headers {
 
 fn by_guards(tracer: &Tracer, request: &Headers) -> Headers {
     let _attached = tracer.attach(&Context::extract(request));
-    let _server = tracer.span_of("server", SpanKind::Server);
-    let _client = tracer.span_of("client", SpanKind::Client);
+    let _server = tracer.span_with_kind("server", SpanKind::Server);
+    let _client = tracer.span_with_kind("client", SpanKind::Client);
     sent()
 }
 
@@ -49,7 +49,7 @@ fn by_future_in_span(tracer: &Tracer, request: &Headers) -> Headers {
     let tracer = tracer.clone();
     let handler = async move {
         tokio::task::yield_now().await;
-        async { sent() }.in_span(tracer.owned_of("client", SpanKind::Client)).await
+        async { sent() }.in_span(tracer.owned_with_kind("client", SpanKind::Client)).await
     };
     on_runtime(handler.in_span(server))
 }
@@ -59,7 +59,7 @@ fn by_future_in_context(tracer: &Tracer, request: &Headers) -> Headers {
     let tracer = tracer.clone();
     let handler = async move {
         tokio::task::yield_now().await;
-        let _client = tracer.span_of("client", SpanKind::Client);
+        let _client = tracer.span_with_kind("client", SpanKind::Client);
         sent()
     };
     on_runtime(handler.in_context(context))
@@ -68,12 +68,12 @@ fn by_future_in_context(tracer: &Tracer, request: &Headers) -> Headers {
 fn by_owned_span(tracer: &Tracer, request: &Headers) -> Headers {
     let server = {
         let _attached = tracer.attach(&Context::extract(request));
-        tracer.owned_of("server", SpanKind::Server)
+        tracer.owned_with_kind("server", SpanKind::Server)
     };
     std::thread::scope(|scope| {
         let call = || {
             let _inside = server.enter();
-            let _client = tracer.span_of("client", SpanKind::Client);
+            let _client = tracer.span_with_kind("client", SpanKind::Client);
             sent()
         };
         scope.spawn(call).join().expect("no panic")

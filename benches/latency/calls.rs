@@ -3,7 +3,7 @@
 use crate::support::{balanced, values};
 use std::hint::black_box;
 use tellane::{
-    Counter, Family, Histogram, Kind, KindLedger, Logger, Reason, Shutdown, Snapshot, Telemetry, Timer,
+    Counter, Family, Histogram, Kind, KindLedger, Logger, Reason, ShutdownReport, Snapshot, Telemetry, Timer,
     Tracer,
 };
 
@@ -129,7 +129,7 @@ impl Call {
     }
 
     /// Asserts that of `made` calls on so many threads nothing was lost uncounted, and says where the records are.
-    pub(crate) fn check(self, made: u64, threads: u64, end: &Shutdown, last: &Snapshot) -> Account {
+    pub(crate) fn check(self, made: u64, threads: u64, end: &ShutdownReport, last: &Snapshot) -> Account {
         assert!(end.finished, "{}: the aggregator has ended", self.name());
         let kind = match self {
             Self::Counter | Self::Family => {

@@ -106,18 +106,18 @@ pub(crate) fn run(extent: Extent) -> Vec<Value> {
     );
     println!("|---|{}", "---:|".repeat(9));
     let mut rows = Vec::new();
-    let mut say = |row: Row| rows.push(row.say());
+    let mut emit = |row: Row| rows.push(row.emit());
     for threads in [1, 2, 4, 8, 16] {
-        say(floor("floor: shared fetch_add", threads, extent, |shared| {
+        emit(floor("floor: shared fetch_add", threads, extent, |shared| {
             shared.fetch_add(1, Ordering::Relaxed);
         }));
     }
     for threads in [1, 2, 4, 8, 16] {
-        say(floor("floor: thread-local add", threads, extent, |_| OWN.with(|own| own.set(own.get() + 1))));
+        emit(floor("floor: thread-local add", threads, extent, |_| OWN.with(|own| own.set(own.get() + 1))));
     }
     for call in [Call::Counter, Call::Histogram, Call::Root] {
         for threads in [1, 2, 4, 8, 16] {
-            say(measured(call, threads, extent));
+            emit(measured(call, threads, extent));
         }
     }
     rows
@@ -163,7 +163,7 @@ fn measured(call: Call, threads: u32, extent: Extent) -> Row {
 }
 
 impl Row {
-    fn say(&self) -> Value {
+    fn emit(&self) -> Value {
         let Self { name, threads, course: Course { took, busy }, done, background_nanos, account } = self;
         let calls = done.calls.max(1) as f64;
         let per_call = |nanos: f64| (nanos / calls * 100.0).round() / 100.0;

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tellane::{Config, Injection, Kind, KindLedger, Ledger, Snapshot, Telemetry};
+use tellane::{Config, FailPoint, Kind, KindLedger, Ledger, Snapshot, Telemetry};
 
 /// Long enough for any machine; nothing waits for it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -31,10 +31,10 @@ pub(crate) struct Gate {
 
 impl Gate {
     /// For [`Builder::inject`](tellane::Builder::inject).
-    pub(crate) fn hook(&self) -> impl Fn(Injection) + Send + Sync + 'static {
+    pub(crate) fn hook(&self) -> impl Fn(FailPoint) + Send + Sync + 'static {
         let gate = self.clone();
         move |at| {
-            if at == Injection::Step {
+            if at == FailPoint::Step {
                 gate.waits.store(true, Ordering::Relaxed); // the lock orders it with what `shut` reads
                 let _open = gate.bar.lock().unwrap_or_else(PoisonError::into_inner);
                 gate.waits.store(false, Ordering::Relaxed);

@@ -49,7 +49,7 @@ impl Process {
         line.trim_end_matches('\n').split('\t').map(str::to_owned).collect()
     }
 
-    pub(crate) fn say(&mut self, line: &str) {
+    pub(crate) fn emit(&mut self, line: &str) {
         let said = writeln!(self.asks, "{line}").and_then(|()| self.asks.flush());
         said.unwrap_or_else(|error| panic!("{} ended early: {error}", self.name));
     }

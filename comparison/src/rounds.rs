@@ -76,7 +76,7 @@ pub(crate) fn rows(
         eprint!("\rround {} of {rounds}", round + 1);
         for (place, (times, allocations)) in places.iter().zip(&mut measured) {
             let peer = &mut peers[place.process].0;
-            peer.say(&place.at.1.to_string());
+            peer.emit(&place.at.1.to_string());
             let line = peer.hear(&place.name());
             times.push(number(&line[1]));
             // The fewest: a batch may be the one in which a table grows.
@@ -104,7 +104,7 @@ pub(crate) fn rows(
 
 /// Lets a peer check the results of its rows.
 fn settle(mut peer: Process, rows: usize) -> Vec<Vec<String>> {
-    peer.say("end");
+    peer.emit("end");
     let account = (0..rows).map(|row| peer.hear(&format!("checking the result of its row {row}"))).collect();
     peer.hear("its end");
     peer.wait();

@@ -8,7 +8,7 @@ use crate::peers::PEERS;
 use std::io::{BufRead, Write, stdin, stdout};
 use std::time::Duration;
 
-fn say(line: &str) {
+fn emit(line: &str) {
     let mut out = stdout().lock();
     if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
         // Nobody listens any more: another peer failed, and its message is the one to read.
@@ -40,17 +40,17 @@ pub(crate) fn serve(peer: usize) {
     guard();
     let mut rows = (PEERS[peer].rows)();
     for row in &rows {
-        say(&format!("row\t{}\t{}\t{}\t{}", row.subject, row.how, row.threads, row.weaker));
+        emit(&format!("row\t{}\t{}\t{}\t{}", row.subject, row.how, row.threads, row.weaker));
     }
     for rate in (PEERS[peer].rates)() {
-        say(&format!("rate\t{}\t{}\t1\t{}", rate.subject, rate.how, rate.weaker));
+        emit(&format!("rate\t{}\t{}\t1\t{}", rate.subject, rate.how, rate.weaker));
     }
-    say("ready");
+    emit("ready");
     for line in stdin().lock().lines() {
         let line = line.expect("lines are text");
         let Ok(number) = line.parse::<usize>() else { break };
         let (nanos, allocations) = rows[number].round();
-        say(&format!("batch\t{nanos}\t{allocations}"));
+        emit(&format!("batch\t{nanos}\t{allocations}"));
     }
     for row in rows {
         let (subject, how) = (row.subject, row.how);
@@ -58,9 +58,9 @@ pub(crate) fn serve(peer: usize) {
         if made > 0 {
             eprintln!("  {}, {subject}, {how}: {made} made, {lost} lost", PEERS[peer].name);
         }
-        say(&format!("settled\t{made}\t{lost}"));
+        emit(&format!("settled\t{made}\t{lost}"));
     }
-    say("end");
+    emit("end");
     end(0);
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn rate(peer: usize, number: usize, time: Duration) {
     guard();
     let rate = (PEERS[peer].rates)().swap_remove(number);
     let flow = (rate.run)(time);
-    say(&format!(
+    emit(&format!(
         "flow\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
         flow.calls,
         flow.took.as_nanos(),

@@ -68,7 +68,7 @@ enum MadeSpace {
     Series,
     Service,
     Target,
-    Site,
+    Callsite,
 }
 
 /// Mostly in range: of uniform ones 4,095 in 4,096 would be refused.
@@ -161,7 +161,7 @@ impl MadeLog {
             at: self.at,
             span: self.span,
             message: match &self.site {
-                Some(site) => Message::Site(site.id()),
+                Some(site) => Message::Callsite(site.id()),
                 None => Message::Text(self.text.text()),
             },
             fields_dropped: self.fields_dropped,
@@ -207,7 +207,7 @@ impl Made {
                     MadeSpace::Series => Space::Series,
                     MadeSpace::Service => Space::Service,
                     MadeSpace::Target => Space::Target,
-                    MadeSpace::Site => Space::Site,
+                    MadeSpace::Callsite => Space::Callsite,
                 },
                 id: id.id(),
                 text: text.text(),
@@ -307,7 +307,7 @@ fn expected(record: &Record) -> Size {
             size.id(log.target);
             size.words = 2 + if log.span.is_some() { 3 } else { 0 };
             match &log.message {
-                Message::Site(site) => {
+                Message::Callsite(site) => {
                     size.id(*site);
                     size.words += 1;
                 }

@@ -132,7 +132,7 @@ impl<'a> Opening<'a> {
     /// The work is in the call. The body stands in a block of its own, so that what it declares comes first in it.
     fn around_call(&self, function: &Function) -> TokenStream {
         let site = Span::mixed_site();
-        let start = self.start("span", "span_of", self.args.err.is_some());
+        let start = self.start("span", "span_with_kind", self.args.err.is_some());
         let body = nested(function.braces, &function.body);
         let (Some(err), ReturnType::Type(_, returned)) = (self.args.err, &function.sig.output) else {
             return quote_spanned!(site=> #start #body);
@@ -166,7 +166,7 @@ impl<'a> Opening<'a> {
         body: &TokenStream,
     ) -> TokenStream {
         let site = Span::mixed_site();
-        let start = self.start("owned", "owned_of", false);
+        let start = self.start("owned", "owned_with_kind", false);
         let Self { root, span, .. } = self;
         // Where the compiler complains of a future that gives no Result, or one whose error cannot be shown.
         let (in_span, place) = match self.args.err {

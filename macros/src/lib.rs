@@ -191,15 +191,15 @@ pub fn observed(args: TokenStream, item: TokenStream) -> TokenStream {
 /// }
 ///
 /// #[derive(Clone, Copy, Label)]
-/// enum Outcome {
+/// enum TailSampling {
 ///     Done,
 ///     NotFound,
 /// }
 ///
 /// let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// let requests =
-///     telemetry.counter("requests_total").fixed_family::<(Method, Outcome)>(["method", "outcome"])?;
-/// requests.with((Method::Get, Outcome::NotFound)).inc();
+///     telemetry.counter("requests_total").fixed_family::<(Method, TailSampling)>(["method", "outcome"])?;
+/// requests.with((Method::Get, TailSampling::NotFound)).inc();
 /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let labels = [("method", "GET"), ("outcome", "not_found")];
 /// assert_eq!(snapshot.counter("requests_total", &labels), Some(1));
@@ -211,7 +211,7 @@ pub fn observed(args: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// ```compile_fail
 /// #[derive(Clone, Copy, tellane::Label)]
-/// enum Outcome {
+/// enum TailSampling {
 ///     Done,
 ///     #[label(rename = "done")]
 ///     Finished,

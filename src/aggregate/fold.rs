@@ -1,20 +1,20 @@
 //! Where records go, once they are read: counted, kept, or held. Called by the step with every record it reads; off
 //! every hot path, and yet what decides how much one core drains.
 
-use super::histograms::{Histograms, Place};
-use super::logs::LogPass;
-use super::outcome::{At, Held};
+use super::histograms::{ExemplarSlot, Histograms};
+use super::logs::LogReorderBuffer;
 use super::spans::KeptSpans;
+use super::tail_sampling::{PassTime, TailSampler};
 use crate::clock::{Anchor, SET_BACK, Scale};
 use crate::record::{Frame, frame, layout, move_times};
-use crate::series::Registry;
+use crate::series::Instance;
 use crate::stats::{KINDS, Kind, Reason};
 use crate::sync::{Arc, Ordering};
 
 /// Where a test may make the aggregator fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Injection {
+pub enum FailPoint {
     /// A drain pass begins.
     Step,
     /// A span has been read and is about to be folded.
@@ -25,18 +25,18 @@ pub enum Injection {
 
 /// A test's means to make the aggregator panic or stall.
 #[derive(Clone, Default)]
-pub(crate) struct Injector(pub(crate) Option<Arc<dyn Fn(Injection) + Send + Sync>>);
+pub(crate) struct FailPoints(pub(crate) Option<Arc<dyn Fn(FailPoint) + Send + Sync>>);
 
-impl Injector {
+impl FailPoints {
     #[inline]
-    pub(super) fn visit(&self, at: Injection) {
+    pub(super) fn visit(&self, at: FailPoint) {
         if let Some(hook) = &self.0 {
             hook(at);
         }
     }
 }
 
-impl std::fmt::Debug for Injector {
+impl std::fmt::Debug for FailPoints {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(if self.0.is_some() { "Injector(set)" } else { "Injector(none)" })
     }
@@ -44,18 +44,18 @@ impl std::fmt::Debug for Injector {
 
 #[derive(Debug)]
 pub(super) struct Folded {
-    registry: Arc<Registry>,
-    pub(super) injector: Injector,
+    instance: Arc<Instance>,
+    pub(super) injector: FailPoints,
     scale: Scale,
     /// The number of each span name's histogram; `UNMET` of those that no span has had so far.
     durations: Vec<u32>,
     pub(super) histograms: Histograms,
     pub(super) spans: KeptSpans,
-    pub(super) logs: LogPass,
+    pub(super) logs: LogReorderBuffer,
     /// Traces that wait for their outcome; `None` if it does not count.
-    pub(super) held: Option<Held>,
+    pub(super) tail_sampler: Option<TailSampler>,
     /// The present pass.
-    at: At,
+    at: PassTime,
     /// The start of the present pass, in ticks, if records of before the clock was set back may still come: a record
     /// that ended later is looked at more closely. The greatest number of all otherwise.
     horizon: u64,
@@ -101,17 +101,17 @@ impl Account {
 }
 
 impl Folded {
-    pub(super) fn new(registry: &Arc<Registry>, kept_words: usize, injector: Injector) -> Self {
+    pub(super) fn new(instance: &Arc<Instance>, kept_words: usize, injector: FailPoints) -> Self {
         Self {
-            registry: Arc::clone(registry),
+            instance: Arc::clone(instance),
             injector,
-            scale: registry.directory.clock.scale(),
+            scale: instance.lanes.clock.scale(),
             durations: Vec::new(),
-            histograms: Histograms::new(&registry.directory),
+            histograms: Histograms::new(&instance.lanes),
             spans: KeptSpans::new(kept_words),
-            logs: LogPass::default(),
-            held: None,
-            at: At { pass: 0, ticks: 0 },
+            logs: LogReorderBuffer::default(),
+            tail_sampler: None,
+            at: PassTime { pass: 0, ticks: 0 },
             horizon: u64::MAX,
             step_back: StepBack::default(),
             aggregated: [0; KINDS],
@@ -121,13 +121,13 @@ impl Folded {
     }
 
     pub(super) fn begin_pass(&mut self, pass: u64) {
-        let ticks = if self.held.is_some() { self.registry.directory.uptime.ticks() } else { 0 };
-        self.at = At { pass, ticks };
+        let ticks = if self.tail_sampler.is_some() { self.instance.lanes.uptime.ticks() } else { 0 };
+        self.at = PassTime { pass, ticks };
         if self.horizon != u64::MAX {
-            let now = self.registry.directory.clock.ticks();
+            let now = self.instance.lanes.clock.ticks();
             self.horizon = if now < self.step_back.until { now } else { u64::MAX };
         }
-        self.logs.begin(&self.registry);
+        self.logs.begin(&self.instance);
     }
 
     /// The clock was set back between two anchors. What was recorded before keeps the wall time that it had: all times
@@ -144,13 +144,13 @@ impl Folded {
         if by != 0 {
             self.spans.move_times(by);
             self.histograms.move_times(by);
-            self.held.iter_mut().for_each(|held| held.move_times(by));
+            self.tail_sampler.iter_mut().for_each(|tail_sampler| tail_sampler.move_times(by));
         }
     }
 
     /// Whether a reading lies ahead of the clock: it was made before the clock was set back.
     fn is_of_before(&self, at: u64) -> bool {
-        let clock = &self.registry.directory.clock;
+        let clock = &self.instance.lanes.clock;
         at > self.horizon && at > clock.ticks().saturating_add(clock.ticks_in(SET_BACK))
     }
 
@@ -163,7 +163,7 @@ impl Folded {
             return self.fold_span(span);
         }
         // One that was still open then has no length, and some of its events may be of after.
-        let (now, by) = (self.registry.directory.clock.ticks(), self.step_back.by);
+        let (now, by) = (self.instance.lanes.clock.ticks(), self.step_back.by);
         let moved = |at: u64| if duration == 0 && at <= now { at } else { at.wrapping_add(by) };
         let mut words = span.words.to_vec();
         move_times(&mut words, moved);
@@ -175,13 +175,13 @@ impl Folded {
     /// Books records as read: `lost` of them were of no use.
     #[inline]
     pub(super) fn account(&mut self, kind: Kind, records: u64, lost: u64) {
-        let shared = &self.registry.directory.shared;
+        let shared = &self.instance.lanes.shared;
         if self.late {
             shared.shared_lost(kind, Reason::AfterShutdown, records);
             return;
         }
         if kind == Kind::Log {
-            let shown = &self.registry.directory.aggregated[kind as usize];
+            let shown = &self.instance.lanes.aggregated[kind as usize];
             shown.fetch_add(records - lost, Ordering::Release); // the writer of the sinks counts there, too
         }
         self.aggregated[kind as usize] += records - lost;
@@ -195,7 +195,7 @@ impl Folded {
     pub(super) fn lose(&mut self, account: Account) {
         match account {
             Account::Records(kind) => self.account(kind, 1, 1),
-            Account::Exemplars => self.registry.directory.shared.shared_exemplars_lost(1),
+            Account::Exemplars => self.instance.lanes.shared.shared_exemplars_lost(1),
         }
     }
 
@@ -208,8 +208,8 @@ impl Folded {
             example.at = example.at.wrapping_add(self.step_back.by);
         }
         match example.and_then(|example| self.histograms.exemplify(example)) {
-            Some(Place::Free) => self.exemplars[0] += 1,
-            Some(Place::Taken) => self.exemplars[1] += 1,
+            Some(ExemplarSlot::Free) => self.exemplars[0] += 1,
+            Some(ExemplarSlot::Taken) => self.exemplars[1] += 1,
             None => self.lose(Account::Exemplars),
         }
     }
@@ -241,7 +241,7 @@ impl Folded {
         if self.late {
             return self.account(Kind::Span, 1, 0);
         }
-        self.injector.visit(Injection::Span);
+        self.injector.visit(FailPoint::Span);
         let header = span.header();
         let Some(durations) = self.durations_of(layout::id(header)) else {
             return self.account(Kind::Span, 1, 1);
@@ -251,9 +251,9 @@ impl Folded {
         }
         let nanos = self.scale.nanos(span.words[2]);
         if nanos > layout::SAMPLE_MAX {
-            self.registry.directory.shared.shared_clamped();
+            self.instance.lanes.shared.shared_clamped();
         }
-        match self.held {
+        match self.tail_sampler {
             None => self.spans.keep(span, self.at.pass),
             Some(_) => self.hold(span, durations, nanos),
         }
@@ -267,16 +267,16 @@ impl Folded {
     /// Keeps a span, or holds it until the outcome of its trace is known.
     #[inline(never)]
     fn hold(&mut self, span: Frame<'_>, durations: u32, nanos: u64) {
-        let Self { histograms, spans, held, at, .. } = self;
-        let Some(held) = held else { return };
+        let Self { histograms, spans, tail_sampler, at, .. } = self;
+        let Some(tail_sampler) = tail_sampler else { return };
         let mut keep = |span: &Frame<'_>| spans.keep(*span, at.pass);
         let flags = layout::flags(span.header());
         if flags & (layout::FLAG_SAMPLED | layout::FLAG_HELD) != layout::FLAG_HELD {
-            held.take_sampled(&span, &mut keep);
+            tail_sampler.take_sampled(&span, &mut keep);
         } else {
-            let asked = held.rules.slower_than_p99 && flags & layout::FLAG_LOCAL_ROOT != 0;
+            let asked = tail_sampler.rules.slower_than_p99 && flags & layout::FLAG_LOCAL_ROOT != 0;
             let above_p99 = asked && histograms.is_above_p99(durations, nanos);
-            held.take(&span, *at, above_p99, &mut keep);
+            tail_sampler.take(&span, *at, above_p99, &mut keep);
         }
     }
 
@@ -312,7 +312,7 @@ impl Folded {
     /// A name that no span has had so far, or none at all.
     #[cold]
     fn meet_name(&mut self, name: u32) -> Option<u32> {
-        let durations = self.registry.names.span_of(name)?.known.measures.durations();
+        let durations = self.instance.names.span_by_id(name)?.known.red_metrics.durations();
         let name = name as usize;
         self.durations.resize(self.durations.len().max(name + 1), UNMET);
         self.durations[name] = durations;
@@ -321,25 +321,25 @@ impl Folded {
 
     /// After a pass that went through.
     pub(super) fn end_pass(&mut self, ending: bool) {
-        let Self { spans, held, at, .. } = self;
+        let Self { spans, tail_sampler, at, .. } = self;
         // What is let go now has waited for a pass already: as if it had come in the one before.
         let mut keep = |span: &Frame<'_>| spans.keep(*span, at.pass.saturating_sub(1));
-        if let Some(held) = held {
-            held.end_of_pass(*at, &mut keep);
+        if let Some(tail_sampler) = tail_sampler {
+            tail_sampler.end_of_pass(*at, &mut keep);
             if ending {
-                held.settle(&mut keep);
+                tail_sampler.settle(&mut keep);
             }
         }
         spans.end_of_pass(at.pass);
     }
 
     pub(super) fn awaits_a_pass(&self) -> bool {
-        self.logs.awaits_a_pass() || self.held.as_ref().is_some_and(Held::awaits_a_pass)
+        self.logs.awaits_a_pass() || self.tail_sampler.as_ref().is_some_and(TailSampler::awaits_a_pass)
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let held = self.held.as_ref().map_or(0, Held::bytes);
+        let tail_sampler = self.tail_sampler.as_ref().map_or(0, TailSampler::bytes);
         let names = size_of::<u32>() * self.durations.capacity();
-        names + self.histograms.bytes() + self.spans.bytes() + self.logs.bytes() + held
+        names + self.histograms.bytes() + self.spans.bytes() + self.logs.bytes() + tail_sampler
     }
 }

@@ -3,7 +3,7 @@
 //! Counting into plain buckets is quicker than `hdrhistogram`'s own record call (both are rows of `comparison/`), and
 //! the layout is the same, so that a snapshot becomes one of its histograms bucket by bucket.
 
-use crate::lane::{Directory, Distribution, Slot, Spill, Sum};
+use crate::lane::{Distribution, LaneRegistry, Slot, Spill, Sum};
 use crate::record::{self, layout};
 use crate::snapshot::{Exemplar, HistogramView};
 use crate::stats::{Layout, Splits, is_mark};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// All histograms of an instance, by series number.
 #[derive(Debug)]
 pub(super) struct Histograms {
-    directory: Arc<Directory>,
+    lanes: Arc<LaneRegistry>,
     all: Vec<Histogram>,
 }
 
@@ -52,7 +52,7 @@ const BLOCK: usize = 64;
 
 /// The place that a new exemplar got: one that was free, or that of the oldest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ExemplarSlot {
     Free,
     Taken,
 }
@@ -73,7 +73,7 @@ impl Histogram {
             p99: (0, u64::MAX),
             view: None,
             exemplified: false,
-            shared: vec![0; to.commons.cells()].into(),
+            shared: vec![0; to.shared_histogram.cells()].into(),
             shared_sum: 0,
             exemplars: BTreeMap::new(),
         }
@@ -176,19 +176,20 @@ impl Histogram {
 
     /// Takes over what threads without a lane counted; returns how many samples.
     fn take_shared(&mut self) -> u64 {
-        let commons = &self.to.commons;
+        let shared_histogram = &self.to.shared_histogram;
         // The sum first: whatever sample it has is counted below.
-        let sum = commons.sum();
+        let sum = shared_histogram.sum();
         let mut taken = 0;
         // Of a sample that came before this call the extremes are there; mostly there is none, and nothing to look at.
-        let (min, max) = commons.range();
-        let cells = if min > max { 0..0 } else { commons.cell_of(min)..commons.cell_of(max) + 1 };
+        let (min, max) = shared_histogram.range();
+        let cells =
+            if min > max { 0..0 } else { shared_histogram.cell_of(min)..shared_histogram.cell_of(max) + 1 };
         for cell in cells {
-            let more = commons.count(cell) - self.shared[cell];
+            let more = shared_histogram.count(cell) - self.shared[cell];
             if more > 0 {
-                let (min, max) = commons.range();
+                let (min, max) = shared_histogram.range();
                 // Any value between is on the right side of every bound.
-                let (least, greatest) = commons.range_of(cell);
+                let (least, greatest) = shared_histogram.range_of(cell);
                 let (least, greatest) = (least.max(min), greatest.min(max));
                 let middle = least + greatest.saturating_sub(least) / 2;
                 let index = self.layout.index(middle);
@@ -205,7 +206,7 @@ impl Histogram {
         self.sum = self.sum.wrapping_add(sum.wrapping_sub(self.shared_sum));
         self.shared_sum = sum;
         if taken > 0 {
-            self.widen(self.to.commons.range());
+            self.widen(self.to.shared_histogram.range());
         }
         taken
     }
@@ -256,13 +257,13 @@ fn count_in_part(splits: &Splits, counts: &mut [u64], bucket: usize, value: u64)
 }
 
 impl Histograms {
-    pub(super) fn new(directory: &Arc<Directory>) -> Self {
-        Self { directory: Arc::clone(directory), all: Vec::new() }
+    pub(super) fn new(lanes: &Arc<LaneRegistry>) -> Self {
+        Self { lanes: Arc::clone(lanes), all: Vec::new() }
     }
 
     /// Makes sure that all histograms registered so far are there.
     pub(super) fn meet(&mut self) {
-        for (_, to) in self.directory.distributions.iter().skip(self.all.len()) {
+        for (_, to) in self.lanes.distributions.iter().skip(self.all.len()) {
             self.all.push(Histogram::new(to));
         }
     }
@@ -383,11 +384,11 @@ impl Histograms {
     }
 
     /// Keeps an exemplar in place of the older one of two; `None` if there is no such histogram.
-    pub(super) fn exemplify(&mut self, example: Example) -> Option<Place> {
+    pub(super) fn exemplify(&mut self, example: Example) -> Option<ExemplarSlot> {
         self.meet();
         let histogram = self.all.get_mut(example.series as usize)?;
         let [latest, older] = histogram.exemplars.entry(example.value.leading_zeros()).or_default();
-        let place = if older.is_some() { Place::Taken } else { Place::Free };
+        let place = if older.is_some() { ExemplarSlot::Taken } else { ExemplarSlot::Free };
         *older = latest.replace(example);
         histogram.exemplified = true;
         Some(place)
@@ -493,11 +494,11 @@ mod tests {
     fn a_sum_that_is_never_read_whole_is_shown_from_below() {
         let limits = Limits { ring_words: 2, spill_words: 0, first_cells: 0, lanes: 1, idle: 0 };
         let (clock, _hand) = Clock::mock();
-        let directory = Arc::new(Directory::new(1, limits, clock, Duration::ZERO, Duration::ZERO));
+        let lanes = Arc::new(LaneRegistry::new(1, limits, clock, Duration::ZERO, Duration::ZERO));
         let layout = Layout::new(2, u64::MAX);
         let to = Arc::new(Distribution::new(1, 0, layout, &Bounds::new(layout, &[], 1.0)));
-        directory.distributions.push(Arc::clone(&to));
-        let mut histograms = Histograms::new(&directory);
+        lanes.distributions.push(Arc::clone(&to));
+        let mut histograms = Histograms::new(&lanes);
         let (spill, mut seen) = (Spill::new(20_000), SpillSeen::default());
         let mut whole = 1; // the least value, so that the count says next to nothing of the sum
         assert!(spill.add(&to, 1).is_some());

@@ -2,8 +2,8 @@
 
 use crate::clock::{Anchor, SET_BACK};
 use crate::record::{self, Frame, Message, Record, Value, encode, layout};
-use crate::series::Registry;
-use crate::snapshot::{LogBatch, Outbox};
+use crate::series::Instance;
+use crate::snapshot::{BatchSender, LogBatch};
 use crate::stats::{Kind, Reason};
 use crate::sync::Ordering;
 use std::ops::Range;
@@ -13,8 +13,8 @@ const BATCH_WORDS: usize = 1 << 14;
 
 /// Log records that wait for the end of a pass.
 #[derive(Debug, Default)]
-pub(super) struct LogPass {
-    outbox: Option<Outbox>,
+pub(super) struct LogReorderBuffer {
+    sender: Option<BatchSender>,
     words: Vec<u64>,
     /// Time in ticks, and the record's place in `words`. Those of earlier passes come first.
     records: Vec<(u64, Range<usize>)>,
@@ -28,25 +28,25 @@ pub(super) struct LogPass {
     anchor: Option<Anchor>,
 }
 
-impl LogPass {
-    pub(super) fn set_outbox(&mut self, outbox: Outbox) {
-        self.outbox = Some(outbox);
+impl LogReorderBuffer {
+    pub(super) fn set_outbox(&mut self, sender: BatchSender) {
+        self.sender = Some(sender);
     }
 
     /// No more will come: the writer ends when it has written what it has.
     pub(super) fn close(&mut self) {
-        self.outbox = None;
+        self.sender = None;
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let waiting = self.outbox.as_ref().map_or(0, |outbox| outbox.mail.bytes());
+        let waiting = self.sender.as_ref().map_or(0, |sender| sender.queue_stats.bytes());
         waiting + 8 * self.words.capacity() + size_of::<(u64, Range<usize>)>() * self.records.capacity()
     }
 
-    pub(super) fn begin(&mut self, registry: &Registry) {
+    pub(super) fn begin(&mut self, instance: &Instance) {
         self.earlier = self.records.len();
-        if self.outbox.is_some() {
-            self.began = registry.directory.clock.ticks();
+        if self.sender.is_some() {
+            self.began = instance.lanes.clock.ticks();
         }
     }
 
@@ -56,7 +56,7 @@ impl LogPass {
         if flags & !layout::FLAGS_LOG != 0 || !(1..=5).contains(&(flags & layout::FLAG_LEVEL)) {
             return false;
         }
-        if self.outbox.is_some() {
+        if self.sender.is_some() {
             let start = self.words.len();
             self.words.extend_from_slice(record.words);
             self.records.push((record.words[1], start..self.words.len()));
@@ -71,20 +71,20 @@ impl LogPass {
 
     /// Whether somebody will read them: then they are counted when they have been written.
     pub(super) fn has_reader(&self) -> bool {
-        self.outbox.is_some()
+        self.sender.is_some()
     }
 
     /// Hands over the records that are sure to be in order; at the end, all of them.
     ///
     /// A record of an earlier pass is sure to be: every ring has been drained once more since. The clock does not enter
     /// into it, so a clock that was set back holds nothing up.
-    pub(super) fn hand_over(&mut self, registry: &Registry, end: bool) {
-        self.tell_of_held_back(registry, end);
-        if self.outbox.is_none() {
+    pub(super) fn hand_over(&mut self, instance: &Instance, end: bool) {
+        self.tell_of_held_back(instance, end);
+        if self.sender.is_none() {
             return;
         }
         let mut earlier = std::mem::take(&mut self.earlier);
-        let clock = &registry.directory.clock;
+        let clock = &instance.lanes.clock;
         let now = clock.anchor();
         let before = self.anchor.replace(now).unwrap_or(now);
         let latest = self.records.iter().map(|(at, _)| *at).fold(before.ticks.max(self.began), u64::max);
@@ -97,7 +97,7 @@ impl LogPass {
                 .enumerate()
                 .partition(|(number, (at, _))| *number < earlier || *at > now.ticks);
             old.sort_by_key(|(_, (at, _))| *at);
-            self.post(registry, old.iter().map(|(_, (_, place))| place), before);
+            self.post(instance, old.iter().map(|(_, (_, place))| place), before);
             self.records = new.into_iter().map(|(_, record)| record).collect();
             (self.began, earlier) = (0, 0);
         }
@@ -109,7 +109,7 @@ impl LogPass {
         self.records.sort_by_key(|(at, _)| *at);
         let is_ready = |(at, _): &(u64, Range<usize>)| end || *at <= self.began;
         let ready = self.records.partition_point(is_ready);
-        self.post(registry, self.records[..ready].iter().map(|(_, place)| place), now);
+        self.post(instance, self.records[..ready].iter().map(|(_, place)| place), now);
         if ready == 0 && !set_back {
             return;
         }
@@ -125,14 +125,14 @@ impl LogPass {
     }
 
     /// Sends records to the writer of the sinks, in batches.
-    fn post<'a>(&self, registry: &Registry, places: impl Iterator<Item = &'a Range<usize>>, anchor: Anchor) {
-        let Some(outbox) = &self.outbox else { return };
+    fn post<'a>(&self, instance: &Instance, places: impl Iterator<Item = &'a Range<usize>>, anchor: Anchor) {
+        let Some(sender) = &self.sender else { return };
         let mut batch = LogBatch { words: Vec::new(), records: 0, anchor };
         let post = |batch: &mut LogBatch| {
             let full = std::mem::replace(batch, LogBatch { words: Vec::new(), records: 0, anchor });
             let records = full.records;
-            if let Err(reason) = outbox.post(full) {
-                registry.directory.shared.shared_lost(Kind::Log, reason, records);
+            if let Err(reason) = sender.post(full) {
+                instance.lanes.shared.shared_lost(Kind::Log, reason, records);
             }
         };
         for place in places {
@@ -148,30 +148,30 @@ impl LogPass {
     }
 
     /// One record for each statement whose second has ended and that had something held back in it.
-    fn tell_of_held_back(&mut self, registry: &Registry, end: bool) {
-        let now = if self.outbox.is_some() { self.began } else { registry.directory.clock.ticks() };
-        for held in registry.logs.settle(now, end) {
+    fn tell_of_held_back(&mut self, instance: &Instance, end: bool) {
+        let now = if self.sender.is_some() { self.began } else { instance.lanes.clock.ticks() };
+        for held in instance.logs.settle(now, end) {
             let text = || Message::Text("records were held back".into());
-            let key = registry.names.key("held_back");
+            let key = instance.names.key("held_back");
             let log = record::Log {
                 target: held.target,
                 level: held.level,
                 at: now,
-                message: held.site.map_or_else(text, Message::Site),
+                message: held.callsite.map_or_else(text, Message::Callsite),
                 fields: vec![(key, Value::U64(held.records))],
                 ..record::Log::default()
             };
             let start = self.words.len();
             let made = encode(&Record::Log(log), &mut self.words);
-            let directory = &registry.directory;
-            directory.shared.shared_sent(Kind::Log);
+            let lanes = &instance.lanes;
+            lanes.shared.shared_sent(Kind::Log);
             if made.is_err() {
-                directory.shared.shared_lost(Kind::Log, Reason::Invalid, 1);
-            } else if self.outbox.is_some() {
+                lanes.shared.shared_lost(Kind::Log, Reason::Invalid, 1);
+            } else if self.sender.is_some() {
                 self.records.push((now, start..self.words.len()));
             } else {
                 self.words.clear();
-                directory.aggregated[Kind::Log as usize].fetch_add(1, Ordering::Release);
+                lanes.aggregated[Kind::Log as usize].fetch_add(1, Ordering::Release);
             }
         }
     }

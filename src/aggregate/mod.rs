@@ -3,23 +3,23 @@
 //! [`Step`] is one pass over all lanes, driven by hand in tests; [`worker`] is the thread that drives it otherwise:
 //! sleeps by the fill it finds, catches panics, answers requests, and works the switch by [`policy`].
 
+mod catalogue;
 mod fold;
 mod histograms;
-mod latest;
 mod logs;
-mod outcome;
 mod pacing;
 mod policy;
-mod shown;
-mod slack;
+mod span_ring;
 mod spans;
 mod step;
+mod tail_sampling;
 #[cfg(all(test, not(tellane_loom)))]
 mod tests;
+mod timer_slack;
 mod worker;
 
-pub use fold::Injection;
-pub(crate) use fold::Injector;
+pub use fold::FailPoint;
+pub(crate) use fold::FailPoints;
 pub(crate) use pacing::Pacing;
 pub(crate) use policy::Thresholds;
 pub(crate) use step::Step;

@@ -1,7 +1,7 @@
 //! When the switch moves. Runs once a pass, on the worker; the only other writers are the caller and a producer that
 //! finds the worker's heart stopped.
 
-use crate::lane::Directory;
+use crate::lane::LaneRegistry;
 use crate::switch::{Cause, Position, State};
 use std::time::Duration;
 
@@ -66,29 +66,29 @@ impl Policy {
 
     /// After a pass that went through; `bytes` says what the instance holds. Looks once a millisecond: passes may be 20 µs
     /// apart, and a look goes by every lane and every histogram.
-    pub(super) fn after_step(&mut self, directory: &Directory, bytes: impl FnOnce() -> usize) {
-        let now = directory.uptime.millis();
+    pub(super) fn after_step(&mut self, lanes: &LaneRegistry, bytes: impl FnOnce() -> usize) {
+        let now = lanes.uptime.millis();
         self.passes += 1;
         if self.looked == Some(now) && self.passes < PASSES {
             return;
         }
         (self.looked, self.passes) = (Some(now), 0);
-        let shed_too_much = self.shed_too_much(directory);
+        let shed_too_much = self.shed_too_much(lanes);
         self.shedding = shed_too_much.then(|| self.shedding.unwrap_or(now));
         if bytes() > self.thresholds.memory_cap {
-            self.trip(directory, State::Off, Cause::Memory, now);
+            self.trip(lanes, State::Off, Cause::Memory, now);
         } else if self.shedding.is_some_and(|since| self.is_long(now, since)) {
-            self.trip(directory, State::Degraded, Cause::Shedding, now);
+            self.trip(lanes, State::Degraded, Cause::Shedding, now);
         } else {
-            self.probe(directory, now, !shed_too_much);
+            self.probe(lanes, now, !shed_too_much);
         }
     }
 
     /// After a pass that panicked, the `failures`th in a row.
-    pub(super) fn after_panic(&mut self, directory: &Directory, failures: u32) {
-        let now = directory.uptime.millis();
+    pub(super) fn after_panic(&mut self, lanes: &LaneRegistry, failures: u32) {
+        let now = lanes.uptime.millis();
         if failures > self.thresholds.restarts_max || self.probe.is_some() {
-            self.trip(directory, State::Off, Cause::Dead, now);
+            self.trip(lanes, State::Off, Cause::Dead, now);
         }
     }
 
@@ -98,8 +98,8 @@ impl Policy {
         doubled.min(self.thresholds.retry)
     }
 
-    fn shed_too_much(&mut self, directory: &Directory) -> bool {
-        let (wanted, shed) = directory.span_pressure();
+    fn shed_too_much(&mut self, lanes: &LaneRegistry) -> bool {
+        let (wanted, shed) = lanes.span_pressure();
         let (more_shed, more) = (shed - self.shed, wanted - self.wanted);
         (self.shed, self.wanted) = (shed, wanted);
         more_shed > 0 && more_shed * 1_000 > more * self.thresholds.shed_permille
@@ -109,9 +109,9 @@ impl Policy {
         Duration::from_millis(now.saturating_sub(since)) >= self.thresholds.shed_after
     }
 
-    fn trip(&mut self, directory: &Directory, to: State, cause: Cause, now: u64) {
+    fn trip(&mut self, lanes: &LaneRegistry, to: State, cause: Cause, now: u64) {
         let retry_at = now.saturating_add(self.backoff.as_millis() as u64);
-        if directory.switch.trip(to, cause, now, retry_at) {
+        if lanes.switch.trip(to, cause, now, retry_at) {
             self.after_failed_probe();
         }
         self.shedding = None;
@@ -124,8 +124,8 @@ impl Policy {
     }
 
     /// Begins a probe when it is due, and ends it after enough looks.
-    fn probe(&mut self, directory: &Directory, now: u64, good: bool) {
-        let switch = &directory.switch;
+    fn probe(&mut self, lanes: &LaneRegistry, now: u64, good: bool) {
+        let switch = &lanes.switch;
         if self.probe.is_some() && switch.position().state != State::Probing {
             self.after_failed_probe(); // a producer tripped it, or the lease ran out elsewhere
         }
@@ -170,7 +170,7 @@ mod tests {
     };
 
     struct Rig {
-        directory: Directory,
+        lanes: LaneRegistry,
         hand: MockClock,
         policy: Policy,
     }
@@ -179,8 +179,8 @@ mod tests {
         let (clock, hand) = Clock::mock();
         let limits = Limits { ring_words: 64, spill_words: 0, first_cells: 1, lanes: 1, idle: 0 };
         let second = Duration::from_secs(1);
-        let directory = Directory::new((1 << 20) - 1, limits, clock, second, second);
-        Rig { directory, hand, policy: Policy::new(THRESHOLDS) }
+        let lanes = LaneRegistry::new((1 << 20) - 1, limits, clock, second, second);
+        Rig { lanes, hand, policy: Policy::new(THRESHOLDS) }
     }
 
     impl Rig {
@@ -188,17 +188,17 @@ mod tests {
         fn pass(&mut self, millis: u32, bad: u32) {
             for milli in 1..=millis {
                 self.hand.advance(Duration::from_millis(1));
-                let tally = &self.directory.shared;
+                let tally = &self.lanes.shared;
                 tally.shared_sent(Kind::Span);
                 if milli % bad == 0 {
                     tally.shared_dropped(Kind::Span, Reason::RingFull);
                 }
-                self.policy.after_step(&self.directory, || 0);
+                self.policy.after_step(&self.lanes, || 0);
             }
         }
 
         fn state(&self) -> State {
-            self.directory.switch.position().state
+            self.lanes.switch.position().state
         }
     }
 
@@ -240,7 +240,7 @@ mod tests {
     fn a_clock_that_goes_back_makes_no_wait_longer() {
         let mut rig = rig();
         rig.hand.advance(Duration::from_secs(3_600));
-        rig.policy.after_step(&rig.directory, || 1_001);
+        rig.policy.after_step(&rig.lanes, || 1_001);
         assert_eq!(rig.state(), State::Off);
         rig.hand.set(5);
         rig.pass(1, 1_000_000); // sees the step
@@ -261,9 +261,9 @@ mod tests {
     fn a_clock_that_goes_back_hides_no_stopped_heart() {
         let rig = rig();
         rig.hand.advance(Duration::from_secs(3_600));
-        rig.directory.beat(rig.directory.clock.ticks());
-        let lane = rig.directory.take_lane().expect("there is one");
-        let suspect = || rig.directory.suspect_stall(&lane, rig.directory.clock.ticks());
+        rig.lanes.beat(rig.lanes.clock.ticks());
+        let lane = rig.lanes.take_lane().expect("there is one");
+        let suspect = || rig.lanes.suspect_stall(&lane, rig.lanes.clock.ticks());
         rig.hand.set(5);
         suspect();
         rig.hand.advance(Duration::from_millis(999));
@@ -277,8 +277,8 @@ mod tests {
     #[test]
     fn a_clock_that_stands_still_does_not_hide_the_memory() {
         let mut rig = rig();
-        rig.policy.after_step(&rig.directory, || 0);
-        (0..PASSES).for_each(|_| rig.policy.after_step(&rig.directory, || 1_001));
+        rig.policy.after_step(&rig.lanes, || 0);
+        (0..PASSES).for_each(|_| rig.policy.after_step(&rig.lanes, || 1_001));
         assert_eq!(rig.state(), State::Off);
     }
 }

@@ -1,7 +1,7 @@
 //! Finished spans: the latest, the slowest, and the slowest local roots with their traces, kept encoded. Called by the
 //! step with every span that is kept; off every hot path.
 
-use super::latest::Latest;
+use super::span_ring::SpanRing;
 use crate::record::{Frame, move_times};
 use crate::snapshot::EncodedTrace;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ const TRACES: usize = 8;
 const TRACE_WORDS: usize = 512;
 
 /// The latest spans, the slowest, and the slowest traces.
-type Shown = (Arc<Vec<u64>>, Arc<[u64]>, Arc<[EncodedTrace]>);
+type SharedSpans = (Arc<Vec<u64>>, Arc<[u64]>, Arc<[EncodedTrace]>);
 
 #[derive(Debug)]
 pub(super) struct KeptSpans {
-    latest: Latest,
+    latest: SpanRing,
     /// Duration in ticks and words, slowest first.
     slowest: Vec<(u64, Box<[u64]>)>,
     /// Slowest first.
@@ -27,7 +27,7 @@ pub(super) struct KeptSpans {
     /// one comparison.
     least: [u64; 2],
     /// What the last snapshot got; `None` if something came since.
-    shown: Option<Shown>,
+    shown: Option<SharedSpans>,
 }
 
 /// One of the slowest local roots.
@@ -44,7 +44,7 @@ impl KeptSpans {
     /// Room for `cap` words of the latest spans.
     pub(super) fn new(cap: usize) -> Self {
         Self {
-            latest: Latest::new(cap),
+            latest: SpanRing::new(cap),
             slowest: Vec::with_capacity(SLOWEST),
             traces: Vec::with_capacity(TRACES),
             least: [0; 2],
@@ -144,7 +144,7 @@ impl KeptSpans {
     }
 
     /// The latest, oldest first; the slowest, slowest first; and the slowest traces.
-    pub(super) fn show(&mut self) -> Shown {
+    pub(super) fn show(&mut self) -> SharedSpans {
         if self.shown.is_none() {
             self.gather(|trace| trace.met.is_some()); // as far as they are there
         }

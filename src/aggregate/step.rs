@@ -3,16 +3,16 @@
 #[cfg(all(test, tellane_loom))]
 mod loom;
 
-use super::fold::{Account, Folded, Injection, Injector};
+use super::catalogue::CatalogueBuilder;
+use super::fold::{Account, FailPoint, FailPoints, Folded};
 use super::histograms::SpillSeen;
-use super::outcome::{Held, Rules};
-use super::shown::Shown;
+use super::tail_sampling::{SamplingPolicy, TailSampler};
 use crate::clock::Anchor;
-use crate::config::Outcome;
-use crate::lane::{Consumer, Directory, Lane};
+use crate::config::TailSampling;
+use crate::lane::{Consumer, Lane, LaneRegistry};
 use crate::record::{DecodeError, frame, frame_of_span, layout};
-use crate::series::{RateLimit, Registry};
-use crate::snapshot::{Names, Outbox, Pipeline, Snapshot, SpanBatch};
+use crate::series::{Instance, RateLimit};
+use crate::snapshot::{BatchSender, Names, Pipeline, Snapshot, SpanBatch};
 use crate::stats::{Kind, Reason};
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{Arc, Ordering};
@@ -30,9 +30,9 @@ pub(crate) struct Found {
 /// The aggregator's state.
 #[derive(Debug)]
 pub(crate) struct Step {
-    registry: Arc<Registry>,
+    instance: Arc<Instance>,
     service: Arc<str>,
-    lanes: Vec<Reader>,
+    readers: Vec<Reader>,
     /// Words copied out of a ring; those before `read` have been folded.
     words: Vec<u64>,
     read: usize,
@@ -43,7 +43,7 @@ pub(crate) struct Step {
     /// Whether the rest of what that lane has published is given up.
     lost: bool,
     folded: Folded,
-    shown: Shown,
+    catalogue_builder: CatalogueBuilder,
     steps: u64,
     pub(crate) restarts: u64,
     anchor: Anchor,
@@ -72,49 +72,49 @@ const CHUNK: usize = 1024;
 
 impl Step {
     pub(crate) fn new(
-        registry: Arc<Registry>,
+        instance: Arc<Instance>,
         service: Arc<str>,
         kept_words: usize,
-        injector: Injector,
+        injector: FailPoints,
     ) -> Self {
         Self {
-            anchor: registry.directory.clock.anchor(),
+            anchor: instance.lanes.clock.anchor(),
             service,
-            lanes: Vec::new(),
+            readers: Vec::new(),
             words: Vec::with_capacity(CHUNK + layout::WORDS_MAX),
             read: 0,
             in_hand: None,
             draining: None,
             lost: false,
-            folded: Folded::new(&registry, kept_words, injector),
-            shown: Shown::default(),
+            folded: Folded::new(&instance, kept_words, injector),
+            catalogue_builder: CatalogueBuilder::default(),
             steps: 0,
             restarts: 0,
             given_up: false,
             ending: false,
-            registry,
+            instance,
         }
     }
 
     /// The same, with traces held until their outcome is known.
-    pub(crate) fn holding(mut self, outcome: &Outcome) -> Self {
-        let rules = Rules::new(outcome, &self.registry.names, &self.registry.directory.clock);
-        self.folded.held = Some(Held::new(rules));
+    pub(crate) fn holding(mut self, tail_sampling: &TailSampling) -> Self {
+        let rules = SamplingPolicy::new(tail_sampling, &self.instance.names, &self.instance.lanes.clock);
+        self.folded.tail_sampler = Some(TailSampler::new(rules));
         self
     }
 
-    fn directory(&self) -> Arc<Directory> {
-        Arc::clone(&self.registry.directory)
+    fn lanes(&self) -> Arc<LaneRegistry> {
+        Arc::clone(&self.instance.lanes)
     }
 
     /// From now on log records go there. Called once, before the first pass.
-    pub(crate) fn log_to(&mut self, outbox: Outbox) {
-        self.folded.logs.set_outbox(outbox);
+    pub(crate) fn log_to(&mut self, sender: BatchSender) {
+        self.folded.logs.set_outbox(sender);
     }
 
     /// Hands over every log record there is.
     pub(crate) fn finish_logs(&mut self) {
-        self.folded.logs.hand_over(&self.registry, true);
+        self.folded.logs.hand_over(&self.instance, true);
     }
 
     /// No log record is handed over any more.
@@ -125,34 +125,34 @@ impl Step {
     /// Drains every lane once, up to what it held when its turn came.
     pub(crate) fn run(&mut self) -> Found {
         self.steps += 1;
-        self.folded.injector.visit(Injection::Step);
-        if self.registry.directory.clock.ticks() < self.anchor.ticks {
+        self.folded.injector.visit(FailPoint::Step);
+        if self.instance.lanes.clock.ticks() < self.anchor.ticks {
             self.measure_wall_time(); // before anything of after is read
         }
         self.finish_broken_off();
-        let directory = self.directory();
+        let lanes = self.lanes();
         self.folded.begin_pass(self.steps);
-        self.meet_lanes(&directory);
+        self.meet_lanes(&lanes);
         let mut found = Found::default();
-        for at in 0..self.lanes.len() {
-            let waiting = self.lanes[at].consumer.waiting(&self.lanes[at].lane.ring);
-            let capacity = self.lanes[at].lane.ring.capacity() as u64;
+        for at in 0..self.readers.len() {
+            let waiting = self.readers[at].consumer.waiting(&self.readers[at].lane.ring);
+            let capacity = self.readers[at].lane.ring.capacity() as u64;
             found.fill_permille = found.fill_permille.max((1_000 * waiting / capacity) as u32);
             found.words += self.drain(at);
         }
         self.retire_surplus();
         if !self.folded.late {
-            self.folded.logs.hand_over(&self.registry, false);
+            self.folded.logs.hand_over(&self.instance, false);
         }
         self.folded.end_pass(self.ending);
-        self.publish(&directory);
+        self.publish(&lanes);
         found
     }
 
     pub(super) fn retire_surplus(&mut self) {
-        let directory = self.directory();
+        let lanes = self.lanes();
         let mut retiring = None;
-        while directory.retire(|lane| retiring = self.last_look(lane)) {
+        while lanes.retire(|lane| retiring = self.last_look(lane)) {
             // Only now: should anything fail before, the lane is idle again, and its reader knows what it has read.
             retiring.take().into_iter().for_each(|at| self.forget(at));
         }
@@ -160,18 +160,18 @@ impl Step {
 
     /// Drops the reader of a lane that is retired; the last reader moves to its place.
     fn forget(&mut self, at: usize) {
-        self.lanes.swap_remove(at);
-        if let Some(moved) = self.lanes.get(at) {
+        self.readers.swap_remove(at);
+        if let Some(moved) = self.readers.get(at) {
             moved.lane.reader.store(at, Ordering::Relaxed);
         }
     }
 
-    fn meet_lanes(&mut self, directory: &Directory) {
-        let lanes = &mut self.lanes;
-        directory.roll_call(|lane| {
+    fn meet_lanes(&mut self, lanes: &LaneRegistry) {
+        let readers = &mut self.readers;
+        lanes.roll_call(|lane| {
             // Relaxed, here and above: only the aggregator reads and writes the index.
-            lane.reader.store(lanes.len(), Ordering::Relaxed);
-            lanes.push(Reader::new(&lane));
+            lane.reader.store(readers.len(), Ordering::Relaxed);
+            readers.push(Reader::new(&lane));
         });
     }
 
@@ -180,9 +180,9 @@ impl Step {
     fn finish_broken_off(&mut self) {
         match self.in_hand.take() {
             Some(Account::Records(kind)) => {
-                self.registry.directory.shared.shared_lost(kind, Reason::Corrupt, 1);
+                self.instance.lanes.shared.shared_lost(kind, Reason::Corrupt, 1);
             }
-            Some(Account::Exemplars) => self.registry.directory.shared.shared_exemplars_lost(1),
+            Some(Account::Exemplars) => self.instance.lanes.shared.shared_exemplars_lost(1),
             None => {}
         }
         if let Some(at) = self.draining {
@@ -194,10 +194,10 @@ impl Step {
     fn drain(&mut self, at: usize) -> usize {
         let mut drained = 0;
         self.draining = Some(at);
-        let reader = &mut self.lanes[at];
+        let reader = &mut self.readers[at];
         let end = reader.consumer.waiting(&reader.lane.ring) as usize;
         while drained < end {
-            let reader = &mut self.lanes[at];
+            let reader = &mut self.readers[at];
             let most = CHUNK.min(end - drained);
             let taken = reader.consumer.take(&reader.lane.ring, most, &mut self.words);
             if taken == 0 {
@@ -221,7 +221,7 @@ impl Step {
     /// have come and gone since the last roll call. It joined before it became idle, so a roll call now meets it.
     fn last_look(&mut self, lane: &Lane) -> Option<usize> {
         let was_met = lane.reader.load(Ordering::Relaxed) != Lane::UNMET;
-        self.meet_lanes(&self.directory());
+        self.meet_lanes(&self.lanes());
         let at = lane.reader.load(Ordering::Relaxed);
         if at == Lane::UNMET {
             return None; // never: it joined
@@ -234,7 +234,7 @@ impl Step {
     }
 
     fn take_spill(&mut self, at: usize) {
-        let Reader { lane, spill, .. } = &mut self.lanes[at];
+        let Reader { lane, spill, .. } = &mut self.readers[at];
         let taken = self.folded.histograms.take_spill(&lane.spill, spill);
         self.folded.account(Kind::Sample, taken, 0);
     }
@@ -289,42 +289,42 @@ impl Step {
     /// After the end, when nothing can be on its way any more: what was given up uncounted is what is missing.
     fn count_given_up(&mut self) {
         if std::mem::take(&mut self.given_up) {
-            let directory = &self.registry.directory;
-            let ledger = directory.ledger();
+            let lanes = &self.instance.lanes;
+            let ledger = lanes.ledger();
             for kind in Kind::ALL {
-                directory.shared.shared_lost(kind, Reason::Corrupt, ledger.kind(kind).in_flight);
+                lanes.shared.shared_lost(kind, Reason::Corrupt, ledger.kind(kind).in_flight);
             }
-            directory.shared.shared_exemplars_lost(ledger.exemplars().in_flight());
+            lanes.shared.shared_exemplars_lost(ledger.exemplars().in_flight());
         }
     }
 
-    fn publish(&self, directory: &Directory) {
+    fn publish(&self, lanes: &LaneRegistry) {
         for (kind, count) in Kind::ALL.into_iter().zip(self.folded.aggregated) {
-            let shown = &directory.aggregated[kind as usize];
+            let catalogue_builder = &lanes.aggregated[kind as usize];
             if kind == Kind::Log {
                 continue; // counted one by one, and by the writer of the sinks
             }
             // Release pairs with the Acquire of the ledger: who sees the count sees what was recorded before it.
-            shown.store(count, Ordering::Release);
+            catalogue_builder.store(count, Ordering::Release);
         }
-        for (shown, count) in directory.exemplars.iter().zip(self.folded.exemplars) {
+        for (catalogue_builder, count) in lanes.exemplars.iter().zip(self.folded.exemplars) {
             // Usually unchanged. Without this look each pass would take the line from all who read it, and the models
             // would explore every order of stores that store nothing new. Relaxed: written by this thread only.
-            if shown.load(Ordering::Relaxed) != count {
-                shown.store(count, Ordering::Release); // as above: who sees the count sees what was offered before it
+            if catalogue_builder.load(Ordering::Relaxed) != count {
+                catalogue_builder.store(count, Ordering::Release); // as above: who sees the count sees what was offered before it
             }
         }
     }
 
     /// Puts the switch's state into lanes that have another, and keeps wall time honest.
     pub(crate) fn keep_up(&mut self) {
-        self.registry.directory.apply_mode();
+        self.instance.lanes.apply_mode();
         self.measure_wall_time();
     }
 
     /// Measures anew which wall time the ticks stand for.
     fn measure_wall_time(&mut self) {
-        let clock = &self.registry.directory.clock;
+        let clock = &self.instance.lanes.clock;
         let now = clock.anchor();
         let before = std::mem::replace(&mut self.anchor, now);
         if before.is_ahead_of(now.ticks, clock) {
@@ -334,11 +334,11 @@ impl Step {
 
     /// Takes over everything that does not come by ring.
     pub(super) fn collect(&mut self) {
-        (0..self.lanes.len()).for_each(|at| self.take_spill(at));
+        (0..self.readers.len()).for_each(|at| self.take_spill(at));
         let taken = self.folded.histograms.take_shared();
         self.folded.account(Kind::Sample, taken, 0);
-        let directory = self.directory();
-        self.publish(&directory);
+        let lanes = self.lanes();
+        self.publish(&lanes);
     }
 
     /// After shutdown: counts what producers published, spilled or shared while the lanes were being closed.
@@ -354,7 +354,10 @@ impl Step {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.registry.bytes() + self.registry.directory.bytes() + self.folded.bytes() + self.shown.bytes()
+        self.instance.bytes()
+            + self.instance.lanes.bytes()
+            + self.folded.bytes()
+            + self.catalogue_builder.bytes()
     }
 
     /// Before the last snapshot: what is held is decided by what is known.
@@ -371,61 +374,66 @@ impl Step {
             }
             self.collect();
         }
-        self.shown.meet(&self.registry);
-        let directory = self.directory();
+        self.catalogue_builder.meet(&self.instance);
+        let lanes = self.lanes();
         // From now on producers send new exemplars.
-        directory.epoch.fetch_add(1, Ordering::Relaxed);
-        let now = directory.clock.ticks();
+        lanes.epoch.fetch_add(1, Ordering::Relaxed);
+        let now = lanes.clock.ticks();
         if now < self.anchor.ticks {
             self.measure_wall_time(); // the clock was set back since the pass began
         }
-        let mut sums = vec![0; directory.shared_cells.count()];
-        directory.sum_cells(0, &mut sums);
-        let (anchor, ticks) = (self.anchor, directory.clock.scale());
+        let mut sums = vec![0; lanes.shared_cells.count()];
+        lanes.sum_cells(0, &mut sums);
+        let (anchor, ticks) = (self.anchor, lanes.clock.scale());
         let time = |at| anchor.unix_nanos(at, ticks);
-        let values = self.shown.values(&sums, &mut self.folded.histograms, time);
+        let values = self.catalogue_builder.values(&sums, &mut self.folded.histograms, time);
         let (latest, slowest, traces) = self.folded.spans.show();
-        let scale = directory.clock.scale();
+        let scale = lanes.clock.scale();
         Snapshot {
             service: Arc::clone(&self.service),
             unix_nanos: self.anchor.unix_nanos(now, scale),
-            uptime: Duration::from_millis(directory.uptime.millis()),
-            catalogue: self.shown.catalogue(),
+            uptime: Duration::from_millis(lanes.uptime.millis()),
+            catalogue: self.catalogue_builder.catalogue(),
             values,
             spans: vec![SpanBatch {
-                names: Names::Live(Arc::clone(&self.registry)),
+                names: Names::Live(Arc::clone(&self.instance)),
                 anchor: self.anchor,
                 scale,
                 latest,
                 slowest,
                 traces,
             }],
-            ledger: directory.ledger(),
-            decisions: self.folded.held.as_ref().map(|held| held.decisions().clone()).unwrap_or_default(),
+            ledger: lanes.ledger(),
+            tail_sampling: self
+                .folded
+                .tail_sampler
+                .as_ref()
+                .map(|tail_sampler| tail_sampler.tail_sampling().clone())
+                .unwrap_or_default(),
             pipeline: self.pipeline(),
         }
     }
 
     fn pipeline(&self) -> Pipeline {
-        let directory = &self.registry.directory;
-        let (lanes, idle_lanes) = directory.counts();
-        let tracing = &self.registry.tracing;
+        let lanes = &self.instance.lanes;
+        let (lane_count, idle_lanes) = lanes.counts();
+        let tracing = &self.instance.tracing;
         let [traceparents_refused, tracestates_refused, baggage_members_refused] = tracing.headers.counts();
         Pipeline {
-            state: directory.switch.position().effective(),
-            transitions: directory.switch.changes.made(),
+            state: lanes.switch.position().effective(),
+            transitions: lanes.switch.changes.made(),
             steps: self.steps,
             restarts: self.restarts,
-            lanes,
+            lanes: lane_count,
             idle_lanes,
             bytes: self.bytes(),
             spans_evicted: self.folded.spans.evicted(),
-            overflowed: self.registry.overflowed(),
+            overflowed: self.instance.overflowed(),
             traces_limited: tracing.rate_limit.as_ref().map_or(0, RateLimit::refused),
             traceparents_refused,
             tracestates_refused,
             baggage_members_refused,
-            faults: self.registry.faults().len(),
+            faults: self.instance.faults().len(),
         }
     }
 }

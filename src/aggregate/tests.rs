@@ -3,12 +3,12 @@
 mod oracle;
 mod set_back;
 
-use super::{Injection, Injector, Step};
+use super::{FailPoint, FailPoints, Step};
 use crate::clock::{Clock, MockClock};
-use crate::lane::{Directory, Lane, Limits};
+use crate::lane::{Lane, LaneRegistry, Limits};
 use crate::metrics::{CounterBuilder, HistogramBuilder};
 use crate::record::{self, Record, encode, layout};
-use crate::series::{Caps, Registry, Tracing, enlist};
+use crate::series::{Caps, Instance, Tracing, enlist};
 use crate::snapshot::FinishedSpan;
 use crate::stats::{Kind, Ledger, Reason};
 use crate::sync::fixed::{AtomicU32, AtomicU64, Ordering};
@@ -20,36 +20,36 @@ use std::time::Duration;
 
 /// An instance without its thread.
 struct Bench {
-    registry: Arc<Registry>,
+    instance: Arc<Instance>,
     step: Step,
     hand: MockClock,
 }
 
-fn bench(ring_words: usize, injector: Injector) -> Bench {
+fn bench(ring_words: usize, injector: FailPoints) -> Bench {
     bench_with(ring_words, 1 << 14, injector)
 }
 
-fn bench_with(ring_words: usize, spill_words: usize, injector: Injector) -> Bench {
+fn bench_with(ring_words: usize, spill_words: usize, injector: FailPoints) -> Bench {
     static INSTANCES: AtomicU32 = AtomicU32::new(1 << 20);
     let (clock, hand) = Clock::mock();
     let limits = Limits { ring_words, spill_words, first_cells: 16, lanes: 8, idle: 0 };
     let second = Duration::from_secs(1);
     let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);
-    let directory = Arc::new(Directory::new(instance, limits, clock, second, second));
-    let registry =
-        Arc::new(Registry::new(directory, Caps { series: 100, names: 100, label: 100 }, Tracing::default()));
-    enlist(&registry);
-    let step = Step::new(Arc::clone(&registry), "bench".into(), 1 << 16, injector);
-    Bench { registry, step, hand }
+    let lanes = Arc::new(LaneRegistry::new(instance, limits, clock, second, second));
+    let instance =
+        Arc::new(Instance::new(lanes, Caps { series: 100, names: 100, label: 100 }, Tracing::default()));
+    enlist(&instance);
+    let step = Step::new(Arc::clone(&instance), "bench".into(), 1 << 16, injector);
+    Bench { instance, step, hand }
 }
 
 impl Bench {
     fn tracer(&self) -> Tracer {
-        Tracer::new(&self.registry)
+        Tracer::new(&self.instance)
     }
 
     fn ledger(&self) -> Ledger {
-        self.registry.directory.ledger()
+        self.instance.lanes.ledger()
     }
 
     fn spans(&mut self) -> Vec<FinishedSpan> {
@@ -58,7 +58,7 @@ impl Bench {
 
     /// A lane of nobody, for words that no producer would write.
     fn lane(&self) -> Arc<Lane> {
-        self.registry.directory.take_lane().expect("below the cap")
+        self.instance.lanes.take_lane().expect("below the cap")
     }
 }
 
@@ -74,7 +74,7 @@ fn assert_balanced(ledger: &Ledger) {
 
 #[test]
 fn durations_and_times_are_those_of_the_clock() {
-    let mut bench = bench(1 << 10, Injector::default());
+    let mut bench = bench(1 << 10, FailPoints::default());
     let (tracer, hand) = (bench.tracer(), bench.hand.clone());
     let outer = tracer.span("outer");
     hand.advance(Duration::from_nanos(5));
@@ -103,12 +103,12 @@ fn durations_and_times_are_those_of_the_clock() {
 
 #[test]
 fn a_clock_that_runs_backwards_gives_no_time_at_all() {
-    let mut bench = bench(1 << 10, Injector::default());
+    let mut bench = bench(1 << 10, FailPoints::default());
     let (tracer, hand) = (bench.tracer(), bench.hand.clone());
     let span = tracer.span("backwards");
     hand.set(5);
     drop(span);
-    let timer = crate::metrics::TimerBuilder::new(&bench.registry, "timed").register().unwrap();
+    let timer = crate::metrics::TimerBuilder::new(&bench.instance, "timed").register().unwrap();
     hand.set(1_000);
     let running = timer.start();
     hand.set(10);
@@ -122,19 +122,19 @@ fn a_clock_that_runs_backwards_gives_no_time_at_all() {
 
 #[test]
 fn spans_that_end_out_of_order_keep_their_parents_and_times() {
-    let mut bench = bench(1 << 10, Injector::default());
+    let mut bench = bench(1 << 10, FailPoints::default());
     let (tracer, hand) = (bench.tracer(), bench.hand.clone());
     let a = tracer.span("a");
     let b = tracer.span("b");
     let c = tracer.span("c");
-    let ids: Vec<_> = [&a, &b, &c].map(|span| span.context().expect("it is on").span_id).into();
+    let ids: Vec<_> = [&a, &b, &c].map(|span| span.span_context().expect("it is on").span_id).into();
     hand.advance(Duration::from_secs(1));
     drop(a);
     let root = tracer.span("root");
     hand.advance(Duration::from_secs(1));
     drop(c);
     let child = tracer.span("child");
-    let root_id = root.context().expect("it is on").span_id;
+    let root_id = root.span_context().expect("it is on").span_id;
     drop(b);
     drop(root);
     drop(child);
@@ -155,7 +155,7 @@ fn spans_that_end_out_of_order_keep_their_parents_and_times() {
 
 #[test]
 fn a_duration_beyond_the_histogram_is_clamped_and_noted() {
-    let mut bench = bench(1 << 10, Injector::default());
+    let mut bench = bench(1 << 10, FailPoints::default());
     let span = bench.tracer().span("long");
     bench.hand.advance(Duration::from_nanos(layout::SAMPLE_MAX + 1));
     drop(span);
@@ -172,9 +172,9 @@ fn a_duration_beyond_the_histogram_is_clamped_and_noted() {
 
 #[test]
 fn one_pass_takes_what_is_there() {
-    let mut bench = bench(1 << 6, Injector::default());
-    let sizes = HistogramBuilder::new(&bench.registry, "sizes").highest(u64::MAX).register().unwrap();
-    let counter = CounterBuilder::new(&bench.registry, "calls").register().unwrap();
+    let mut bench = bench(1 << 6, FailPoints::default());
+    let sizes = HistogramBuilder::new(&bench.instance, "sizes").highest(u64::MAX).register().unwrap();
+    let counter = CounterBuilder::new(&bench.instance, "calls").register().unwrap();
     assert_eq!(bench.step.run().words, 0);
     (0..10).for_each(|value| sizes.record(value));
     sizes.record(u64::MAX);
@@ -197,9 +197,9 @@ fn one_pass_takes_what_is_there() {
 
 #[test]
 fn runs_of_one_series_are_counted_like_single_samples() {
-    let mut bench = bench(1 << 14, Injector::default());
+    let mut bench = bench(1 << 14, FailPoints::default());
     let series = ["a", "b"].map(|name| {
-        HistogramBuilder::new(&bench.registry, name).digits(1).highest(1 << 30).register().unwrap()
+        HistogramBuilder::new(&bench.instance, name).digits(1).highest(1 << 30).register().unwrap()
     });
     let mut expected = [(0, 0_u128, u64::MAX, 0); 2];
     // As long as what is looked at together, shorter, longer; each after a sample of the other.
@@ -223,8 +223,8 @@ fn runs_of_one_series_are_counted_like_single_samples() {
 
 #[test]
 fn corrupt_words_are_counted_and_skipped() {
-    let mut bench = bench(1 << 14, Injector::default());
-    let sizes = HistogramBuilder::new(&bench.registry, "sizes").register().unwrap();
+    let mut bench = bench(1 << 14, FailPoints::default());
+    let sizes = HistogramBuilder::new(&bench.instance, "sizes").register().unwrap();
     sizes.record(0); // its series is met
     let lane = bench.lane();
     let head = OwnCopy::of(0);
@@ -281,7 +281,7 @@ fn corrupt_words_are_counted_and_skipped() {
     assert_eq!(sum(&mut bench), Some(4 * 7 + 3 * (1 + 3) + 5));
     // What was given up uncounted is counted at the end.
     assert!(bench.ledger().kind(Kind::Sample).in_flight > 10_000);
-    bench.registry.directory.close();
+    bench.instance.lanes.close();
     bench.step.sweep();
     let samples = bench.ledger().kind(Kind::Sample);
     assert_eq!((samples.in_flight, samples.recorded), (0, samples.aggregated + samples.dropped.total()));
@@ -290,8 +290,8 @@ fn corrupt_words_are_counted_and_skipped() {
 /// Exemplars that no histogram takes are no lost records: their own account shows them.
 #[test]
 fn exemplars_that_cannot_be_read_stand_in_their_own_account() {
-    let mut bench = bench(1 << 10, Injector::default());
-    let sizes = HistogramBuilder::new(&bench.registry, "sizes").register().unwrap();
+    let mut bench = bench(1 << 10, FailPoints::default());
+    let sizes = HistogramBuilder::new(&bench.instance, "sizes").register().unwrap();
     sizes.record(0); // registers the series
     let lane = bench.lane();
     let head = OwnCopy::of(0);
@@ -305,7 +305,7 @@ fn exemplars_that_cannot_be_read_stand_in_their_own_account() {
     send(&[layout::header(layout::KIND_EXEMPLAR, 0, 3, 0, 0), 7, 1]); // too short
     bench.step.run();
     // After the end, one more and one that cannot be framed, which takes along what follows it.
-    bench.registry.directory.close();
+    bench.instance.lanes.close();
     send(&record::exemplar_words(0, [9, 1, 2, 3, 4]));
     send(&[layout::header(layout::KIND_EXEMPLAR, 0, 0, 0, 0)]);
     send(&record::exemplar_words(0, [10, 1, 2, 3, 4]));
@@ -324,14 +324,14 @@ fn after_a_panic_the_lane_in_hand_is_finished_first() {
     let folds = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&folds);
     let hook = move |at| {
-        if at == Injection::Span && seen.fetch_add(1, Ordering::Relaxed) == 1_499 {
+        if at == FailPoint::Span && seen.fetch_add(1, Ordering::Relaxed) == 1_499 {
             std::panic::resume_unwind(Box::new("injected"));
         }
     };
-    let mut bench = bench(1 << 14, Injector(Some(Arc::new(hook))));
+    let mut bench = bench(1 << 14, FailPoints(Some(Arc::new(hook))));
     let tracer = bench.tracer();
     let spans = || (0..1_000).for_each(|_| drop(tracer.span("work")));
-    CounterBuilder::new(&bench.registry, "calls").register().unwrap().inc(); // this thread's lane is the first
+    CounterBuilder::new(&bench.instance, "calls").register().unwrap().inc(); // this thread's lane is the first
     std::thread::scope(|scope| {
         scope.spawn(spans).join().expect("no panic");
     });
@@ -347,17 +347,17 @@ fn after_a_panic_the_lane_in_hand_is_finished_first() {
 
 #[test]
 fn a_lane_that_came_and_went_unseen_is_read_before_it_goes() {
-    let mut bench = bench(1 << 10, Injector::default());
+    let mut bench = bench(1 << 10, FailPoints::default());
     let lane = bench.lane();
-    let sizes = HistogramBuilder::new(&bench.registry, "sizes").register().unwrap();
-    bench.registry.directory.hand_back(lane);
+    let sizes = HistogramBuilder::new(&bench.instance, "sizes").register().unwrap();
+    bench.instance.lanes.hand_back(lane);
     bench.step.run();
-    assert_eq!(bench.registry.directory.counts(), (0, 0), "no idle lane is kept");
+    assert_eq!(bench.instance.lanes.counts(), (0, 0), "no idle lane is kept");
     // Between roll call and retirement of one pass: retired without ever having been met.
     let lane = bench.lane();
     let head = OwnCopy::of(0);
     assert!(lane.ring.push_sample(&head, [layout::sample(0, 5)]));
-    bench.registry.directory.hand_back(lane);
+    bench.instance.lanes.hand_back(lane);
     bench.step.retire_surplus();
     bench.step.run();
     assert_balanced(&bench.ledger());
@@ -370,12 +370,12 @@ fn a_panic_while_a_lane_goes_leaves_it_there() {
     let failures = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&failures);
     let hook = move |at| {
-        if at == Injection::Span && seen.fetch_add(1, Ordering::Relaxed) == 0 {
+        if at == FailPoint::Span && seen.fetch_add(1, Ordering::Relaxed) == 0 {
             std::panic::resume_unwind(Box::new("injected"));
         }
     };
-    let mut bench = bench(1 << 10, Injector(Some(Arc::new(hook))));
-    let counter = CounterBuilder::new(&bench.registry, "calls").register().unwrap();
+    let mut bench = bench(1 << 10, FailPoints(Some(Arc::new(hook))));
+    let counter = CounterBuilder::new(&bench.instance, "calls").register().unwrap();
     let tracer = bench.tracer();
     std::thread::scope(|scope| {
         let recording = scope.spawn(|| {
@@ -386,9 +386,9 @@ fn a_panic_while_a_lane_goes_leaves_it_there() {
     });
     let gone = catch_unwind(AssertUnwindSafe(|| bench.step.retire_surplus()));
     assert!(gone.is_err());
-    assert_eq!(bench.registry.directory.counts(), (1, 1), "it is idle again");
+    assert_eq!(bench.instance.lanes.counts(), (1, 1), "it is idle again");
     bench.step.run();
-    assert_eq!(bench.registry.directory.counts(), (0, 0));
+    assert_eq!(bench.instance.lanes.counts(), (0, 0));
     assert_balanced(&bench.ledger());
     let spans = bench.ledger().kind(Kind::Span);
     assert_eq!((spans.recorded, spans.aggregated, spans.dropped.by(Reason::Corrupt)), (3, 2, 1));
@@ -397,19 +397,19 @@ fn a_panic_while_a_lane_goes_leaves_it_there() {
 
 #[test]
 fn what_is_recorded_while_the_lanes_close_is_swept() {
-    let mut bench = bench(1 << 6, Injector::default());
-    let sizes = HistogramBuilder::new(&bench.registry, "sizes").register().unwrap();
+    let mut bench = bench(1 << 6, FailPoints::default());
+    let sizes = HistogramBuilder::new(&bench.instance, "sizes").register().unwrap();
     sizes.record(1);
     let (lane, head) = (bench.lane(), OwnCopy::of(0));
-    let directory = Arc::clone(&bench.registry.directory);
-    directory.close();
+    let lanes = Arc::clone(&bench.instance.lanes);
+    lanes.close();
     bench.step.run();
     drop(bench.step.snapshot());
     // What a producer does that read the mode before it was closed: by ring, by its spill, by the shared counts.
-    let to = directory.distributions.get(0).expect("registered");
+    let to = lanes.distributions.get(0).expect("registered");
     assert!(lane.ring.push_sample(&head, [layout::sample(0, 5)]));
     assert!(lane.spill.add(to, 5).is_some() && lane.spill.add(to, 6).is_some());
-    (0..3).for_each(|value| directory.share_sample(&to.commons, value));
+    (0..3).for_each(|value| lanes.share_sample(&to.shared_histogram, value));
     assert_eq!(bench.ledger().kind(Kind::Sample).in_flight, 6);
     bench.step.sweep();
     assert_balanced(&bench.ledger());

@@ -1,11 +1,11 @@
 //! The aggregator's thread: passes, sleeps, answers, and gets up again after a panic.
 
-use super::fold::{Injection, Injector};
+use super::fold::{FailPoint, FailPoints};
 use super::pacing::Pacing;
 use super::policy::{Policy, Thresholds};
-use super::slack;
 use super::step::Step;
-use crate::lane::{Directory, local};
+use super::timer_slack;
+use crate::lane::{LaneRegistry, local};
 use crate::snapshot::Snapshot;
 use crate::sync::{Arc, Mutex};
 use crate::unwind::caught;
@@ -31,7 +31,7 @@ pub(crate) type Death = Arc<OnceLock<()>>;
 /// Everything the worker's thread owns or shares.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    pub(crate) directory: Arc<Directory>,
+    pub(crate) lanes: Arc<LaneRegistry>,
     pub(crate) step: Arc<Mutex<Step>>,
     pub(crate) latest: Arc<ArcSwap<Snapshot>>,
     pub(crate) requests: Receiver<Request>,
@@ -40,7 +40,7 @@ pub(crate) struct Worker {
     /// Closed by its drop: whoever waits for the end sees it, however it came.
     pub(crate) ended: Sender<()>,
     pub(crate) death: Death,
-    pub(crate) injector: Injector,
+    pub(crate) injector: FailPoints,
     pub(crate) pacing: Pacing,
     pub(crate) flush_interval: Duration,
     pub(crate) thresholds: Thresholds,
@@ -83,7 +83,7 @@ impl Worker {
         });
         if !has_worked {
             let _first = self.death.set(());
-            Policy::new(self.thresholds).after_panic(&self.directory, u32::MAX);
+            Policy::new(self.thresholds).after_panic(&self.lanes, u32::MAX);
             let _flushed = caught(|| self.answer(Request::Shutdown));
         }
         // The writer of the logs ends when it has written what it has, and with it the instance.
@@ -97,15 +97,15 @@ impl Worker {
 
     fn work(&mut self) {
         become_own_thread();
-        slack::none_for_this_thread();
-        let clock = self.directory.clock.clone();
+        timer_slack::none_for_this_thread();
+        let clock = self.lanes.clock.clone();
         let mut policy = Policy::new(self.thresholds);
         let mut failures = 0;
-        let directory = Arc::clone(&self.directory);
-        let mut flushed = directory.uptime.ticks();
+        let lanes = Arc::clone(&self.lanes);
+        let mut flushed = lanes.uptime.ticks();
         loop {
-            directory.beat(clock.ticks());
-            let since = clock.nanos_between(flushed, directory.uptime.ticks());
+            lanes.beat(clock.ticks());
+            let since = clock.nanos_between(flushed, lanes.uptime.ticks());
             let flush = Duration::from_nanos(since) >= self.flush_interval;
             let sleep = match self.pass(&mut policy, flush) {
                 Ok(sleep) => {
@@ -114,22 +114,22 @@ impl Worker {
                 }
                 Err(()) => {
                     failures += 1;
-                    policy.after_panic(&self.directory, failures);
+                    policy.after_panic(&self.lanes, failures);
                     self.step.lock().restarts += 1;
-                    self.directory.apply_mode();
+                    self.lanes.apply_mode();
                     policy.wait_after_panic(failures)
                 }
             };
             if flush {
-                flushed = directory.uptime.ticks();
+                flushed = lanes.uptime.ticks();
             }
-            directory.beat(clock.ticks());
-            if self.directory.is_closed() {
+            lanes.beat(clock.ticks());
+            if self.lanes.is_closed() {
                 // Shut down past a full queue of requests: see `Telemetry::shutdown`.
                 self.answer(Request::Shutdown);
                 return;
             }
-            self.injector.visit(Injection::Between);
+            self.injector.visit(FailPoint::Between);
             match self.requests.recv_timeout(sleep) {
                 Ok(request) => {
                     let end = matches!(request, Request::Shutdown);
@@ -154,7 +154,7 @@ impl Worker {
             if flush {
                 self.latest.store(Arc::new(step.snapshot()));
             }
-            policy.after_step(&self.directory, || step.bytes());
+            policy.after_step(&self.lanes, || step.bytes());
             step.keep_up();
             found
         });
@@ -171,7 +171,7 @@ impl Worker {
                 } // else the asker is left without an answer, which it sees as the channel's end
             }
             Request::Shutdown => {
-                self.directory.close();
+                self.lanes.close();
                 // Once for what was there, once for what was published while the lanes were being closed.
                 self.try_hard(Step::run);
                 self.try_hard(Step::settle);
@@ -182,7 +182,7 @@ impl Worker {
                 self.try_hard(Step::sweep);
                 // The last snapshot's account is the last account.
                 let mut last = Snapshot::clone(&self.latest.load());
-                last.ledger = self.directory.ledger();
+                last.ledger = self.lanes.ledger();
                 self.latest.store(Arc::new(last));
             }
         }

@@ -9,7 +9,7 @@
 
 use crate::level::Level;
 use crate::log::Logger;
-use crate::series::Registry;
+use crate::series::Instance;
 use crate::sync::Arc;
 use crate::telemetry::Telemetry;
 use arrayvec::ArrayString;
@@ -35,7 +35,7 @@ const SHORT: usize = 512;
 /// ```
 #[derive(Debug)]
 pub struct Bridge {
-    registry: Arc<Registry>,
+    instance: Arc<Instance>,
 }
 
 impl Bridge {
@@ -50,7 +50,7 @@ impl Bridge {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn new(telemetry: &Telemetry) -> Self {
-        Self { registry: Arc::clone(telemetry.registry()) }
+        Self { instance: Arc::clone(telemetry.instance()) }
     }
 
     /// Makes it the `log` crate's logger for the life of the process, and lets records of all levels come as far as to
@@ -84,30 +84,30 @@ fn level_of(level: ::log::Level) -> Level {
 }
 
 /// The record's text; allocates if it is long.
-fn say(logger: &Logger, record: &::log::Record<'_>) {
+fn emit(logger: &Logger, record: &::log::Record<'_>) {
     let level = level_of(record.level());
     if let Some(literal) = record.args().as_str() {
-        logger.say(level, literal);
+        logger.emit(level, literal);
         return;
     }
     let mut short = ArrayString::<SHORT>::new();
     match short.write_fmt(*record.args()) {
-        Ok(()) => logger.say(level, &short),
-        Err(_) => logger.say(level, &record.args().to_string()),
+        Ok(()) => logger.emit(level, &short),
+        Err(_) => logger.emit(level, &record.args().to_string()),
     }
 }
 
 impl ::log::Log for Bridge {
     fn enabled(&self, metadata: &::log::Metadata<'_>) -> bool {
         // In the child of a fork the targets' lock may be held by a thread that is not there.
-        !self.registry.directory.is_forked()
+        !self.instance.lanes.is_forked()
             && !crate::aggregate::is_own_thread()
-            && self.registry.logs.target(metadata.target()).lets(level_of(metadata.level()))
+            && self.instance.logs.target(metadata.target()).lets(level_of(metadata.level()))
     }
 
     fn log(&self, record: &::log::Record<'_>) {
         if self.enabled(record.metadata()) {
-            say(&Logger::new(&self.registry, record.target()), record);
+            emit(&Logger::new(&self.instance, record.target()), record);
         }
     }
 

@@ -100,17 +100,17 @@
 //!   [`Reason::Reentrant`](crate::Reason::Reentrant), others in [`Telemetry::faults`] as
 //!   [`RegisterError::RecordsLost`](crate::RegisterError::RecordsLost). Statics and families lose no count there.
 
+mod handle_cache;
 mod handles;
 mod names;
-mod shelf;
 
 use crate::metrics::{Counter, Gauge, Histogram, handle_of};
-use crate::series::{MetricKind, Place, Registry};
+use crate::series::{Instance, MetricKind, Storage};
 use crate::sync::Arc;
 use crate::telemetry::Telemetry;
 use ::metrics::{Key, KeyName, Metadata, SharedString, Unit};
+use handle_cache::HandleCache;
 use handles::{Count, Level, Lost, Values};
-use shelf::Shelf;
 
 /// Takes what is recorded through the `metrics` crate into an instance.
 ///
@@ -128,10 +128,10 @@ use shelf::Shelf;
 /// ```
 #[derive(Debug)]
 pub struct Recorder {
-    registry: Arc<Registry>,
-    counters: Shelf<::metrics::Counter>,
-    gauges: Shelf<::metrics::Gauge>,
-    histograms: Shelf<::metrics::Histogram>,
+    instance: Arc<Instance>,
+    counters: HandleCache<::metrics::Counter>,
+    gauges: HandleCache<::metrics::Gauge>,
+    histograms: HandleCache<::metrics::Histogram>,
 }
 
 impl Recorder {
@@ -149,13 +149,13 @@ impl Recorder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn new(telemetry: &Telemetry) -> Self {
-        let registry = Arc::clone(telemetry.registry());
-        let lost = Arc::new(Lost(Arc::clone(&registry)));
+        let instance = Arc::clone(telemetry.instance());
+        let lost = Arc::new(Lost(Arc::clone(&instance)));
         Self {
-            registry,
-            counters: Shelf::new(MetricKind::Counter, ::metrics::Counter::from_arc(Arc::clone(&lost))),
-            gauges: Shelf::new(MetricKind::Gauge, ::metrics::Gauge::from_arc(Arc::clone(&lost))),
-            histograms: Shelf::new(MetricKind::Histogram, ::metrics::Histogram::from_arc(lost)),
+            instance,
+            counters: HandleCache::new(MetricKind::Counter, ::metrics::Counter::from_arc(Arc::clone(&lost))),
+            gauges: HandleCache::new(MetricKind::Gauge, ::metrics::Gauge::from_arc(Arc::clone(&lost))),
+            histograms: HandleCache::new(MetricKind::Histogram, ::metrics::Histogram::from_arc(lost)),
         }
     }
 
@@ -181,22 +181,22 @@ impl Recorder {
 
 impl ::metrics::Recorder for Recorder {
     fn describe_counter(&self, name: KeyName, unit: Option<Unit>, text: SharedString) {
-        self.counters.describe(&self.registry, name.as_str(), unit, &text);
+        self.counters.describe(&self.instance, name.as_str(), unit, &text);
     }
 
     fn describe_gauge(&self, name: KeyName, unit: Option<Unit>, text: SharedString) {
-        self.gauges.describe(&self.registry, name.as_str(), unit, &text);
+        self.gauges.describe(&self.instance, name.as_str(), unit, &text);
     }
 
     fn describe_histogram(&self, name: KeyName, unit: Option<Unit>, text: SharedString) {
-        self.histograms.describe(&self.registry, name.as_str(), unit, &text);
+        self.histograms.describe(&self.instance, name.as_str(), unit, &text);
     }
 
     fn register_counter(&self, key: &Key, _from: &Metadata<'_>) -> ::metrics::Counter {
-        let handle = self.counters.handle(&self.registry, key, |series| match series.place {
-            Place::Cell(cell) => {
-                let counter: Counter = handle_of(series, &self.registry);
-                ::metrics::Counter::from_arc(Arc::new(Count::new(counter, cell, &self.registry)))
+        let handle = self.counters.handle(&self.instance, key, |series| match series.storage {
+            Storage::Cell(cell) => {
+                let counter: Counter = handle_of(series, &self.instance);
+                ::metrics::Counter::from_arc(Arc::new(Count::new(counter, cell, &self.instance)))
             }
             _ => ::metrics::Counter::noop(),
         });
@@ -204,16 +204,16 @@ impl ::metrics::Recorder for Recorder {
     }
 
     fn register_gauge(&self, key: &Key, _from: &Metadata<'_>) -> ::metrics::Gauge {
-        let handle = self.gauges.handle(&self.registry, key, |series| {
-            let gauge: Gauge = handle_of(series, &self.registry);
+        let handle = self.gauges.handle(&self.instance, key, |series| {
+            let gauge: Gauge = handle_of(series, &self.instance);
             ::metrics::Gauge::from_arc(Arc::new(Level(gauge)))
         });
         handle.unwrap_or(::metrics::Gauge::noop())
     }
 
     fn register_histogram(&self, key: &Key, _from: &Metadata<'_>) -> ::metrics::Histogram {
-        let handle = self.histograms.handle(&self.registry, key, |series| {
-            let histogram: Histogram = handle_of(series, &self.registry);
+        let handle = self.histograms.handle(&self.instance, key, |series| {
+            let histogram: Histogram = handle_of(series, &self.instance);
             ::metrics::Histogram::from_arc(Arc::new(Values(histogram)))
         });
         handle.unwrap_or(::metrics::Histogram::noop())

@@ -61,7 +61,7 @@ impl BaggageMember<'_> {
 
 /// The places of one member in the store's text.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct TextRange {
     start: usize,
     key_end: usize,
     value_end: usize,
@@ -75,13 +75,13 @@ pub(super) struct Store {
     /// Keys, values and metadata one after the other; also those of members that were replaced while reading.
     pub(super) text: String,
     /// At most [`MEMBERS_MAX`]; no key is there twice.
-    places: Vec<Place>,
+    places: Vec<TextRange>,
     /// Bytes of the header, at most [`BYTES_MAX`].
     pub(super) encoded: usize,
 }
 
 impl Store {
-    fn member(&self, place: &Place) -> BaggageMember<'_> {
+    fn member(&self, place: &TextRange) -> BaggageMember<'_> {
         BaggageMember {
             key: &self.text[place.start..place.key_end],
             value: &self.text[place.key_end..place.value_end],
@@ -110,7 +110,7 @@ impl Store {
         let value_end = key_end + member.value.len();
         let end = value_end + member.metadata.len();
         [member.key, member.value, member.metadata].iter().for_each(|part| self.text.push_str(part));
-        self.places.push(Place { start, key_end, value_end, end, encoded });
+        self.places.push(TextRange { start, key_end, value_end, end, encoded });
         self.encoded = after;
         Ok(())
     }

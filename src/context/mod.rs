@@ -13,20 +13,20 @@
 //! | `baggage` | 8,192 bytes, 64 members | what is over is dropped and counted |
 
 mod baggage;
-mod carried;
 #[cfg(feature = "http")]
 mod header_map;
 mod headers;
 mod incoming;
 mod members;
+mod propagated;
 #[cfg(all(test, not(tellane_loom)))]
 mod tests;
 mod traceparent;
 mod tracestate;
 
 pub use baggage::{Baggage, BaggageError, BaggageMember};
-pub(crate) use carried::{Carried, Handle, Hold};
 pub use headers::{Extract, Inject};
 pub use incoming::{HeaderFaults, Incoming, inject};
+pub(crate) use propagated::{Handle, Hold, Propagated};
 pub use traceparent::{RemoteParent, TraceparentError};
 pub use tracestate::{TraceState, TracestateError};

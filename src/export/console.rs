@@ -3,7 +3,7 @@
 use super::escape;
 use crate::record::SpanKind;
 use crate::series::Unit;
-use crate::snapshot::{Decisions, FinishedSpan, Point, PointValue, Snapshot};
+use crate::snapshot::{FinishedSpan, Point, PointValue, Snapshot, TailSamplingStats};
 use crate::stats::Kind;
 use crate::sync::plant::{Bug, planted};
 use std::collections::HashMap;
@@ -50,7 +50,7 @@ impl Display for Report<'_> {
             writeln!(f, "\nslowest spans")?;
             slowest.iter().take(SLOWEST).try_for_each(|span| span_line(f, span))?;
         }
-        self.decisions(f)?;
+        self.tail_sampling(f)?;
         self.ledger(f)
     }
 }
@@ -72,7 +72,7 @@ impl Report<'_> {
                 Unit::Bytes => format!("{}/s", shown(rate, Unit::Bytes)),
                 Unit::Seconds | Unit::None => format!("{}/s", shown_plain(rate)),
             });
-            rows.push((Name(point).to_string(), value, rate.unwrap_or_default()));
+            rows.push((MetricTitle(point).to_string(), value, rate.unwrap_or_default()));
         }
         if rows.is_empty() {
             return Ok(());
@@ -114,24 +114,24 @@ impl Report<'_> {
     }
 
     /// What sampling by outcome came to, if there is anything to say.
-    fn decisions(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let decisions = self.0.decisions();
-        if *decisions == Decisions::default() {
+    fn tail_sampling(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let tail_sampling = self.0.tail_sampling();
+        if *tail_sampling == TailSamplingStats::default() {
             return Ok(());
         }
         writeln!(f, "\ntraces by outcome{:>15}", "count")?;
-        for (decision, reason, count) in decisions.traces().filter(|(.., count)| *count > 0) {
+        for (decision, reason, count) in tail_sampling.traces().filter(|(.., count)| *count > 0) {
             writeln!(f, "  {:<17}{:>13}", format!("{decision} {reason}"), grouped(count))?;
         }
         for (name, count) in [
-            ("reconsidered", decisions.reconsidered),
-            ("held", decisions.traces_held),
-            ("spans kept", decisions.spans_kept),
-            ("spans dropped", decisions.spans_dropped),
-            ("spans held", decisions.spans_held),
-            ("above cap", decisions.spans_above_cap),
-            ("late kept", decisions.late_kept),
-            ("late dropped", decisions.late_dropped),
+            ("reconsidered", tail_sampling.reconsidered),
+            ("held", tail_sampling.traces_held),
+            ("spans kept", tail_sampling.spans_kept),
+            ("spans dropped", tail_sampling.spans_dropped),
+            ("spans held", tail_sampling.spans_held),
+            ("above cap", tail_sampling.spans_above_cap),
+            ("late kept", tail_sampling.late_kept),
+            ("late dropped", tail_sampling.late_dropped),
         ] {
             if count > 0 {
                 writeln!(f, "  {name:<17}{:>13}", grouped(count))?;
@@ -224,9 +224,9 @@ fn span_line(f: &mut Formatter<'_>, span: &FinishedSpan) -> fmt::Result {
 }
 
 /// A series as `name{label="value"}`.
-struct Name<'a>(Point<'a>);
+struct MetricTitle<'a>(Point<'a>);
 
-impl Display for Name<'_> {
+impl Display for MetricTitle<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.name())?;
         let mut open = "{";
@@ -244,7 +244,7 @@ impl Display for Name<'_> {
 fn row_name(point: Point<'_>) -> String {
     match span_row(point) {
         Some(row) if point.name() == SPAN_DURATIONS => row,
-        _ => Name(point).to_string(),
+        _ => MetricTitle(point).to_string(),
     }
 }
 

@@ -13,7 +13,7 @@ mod pieces;
 mod tests;
 
 use crate::series::Descriptor;
-use crate::snapshot::{Cuts, Pieces, PointValue, Snapshot};
+use crate::snapshot::{BucketBounds, PointValue, Snapshot, TextTemplate};
 use crate::stats::Kind;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -39,7 +39,8 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// ```
 pub fn render(snapshot: &Snapshot) -> String {
     let pieces = snapshot.catalogue.pieces(pieces::pieces);
-    let mut text = Text(String::with_capacity(pieces.text_len() + DIGITS_MAX * pieces.count() + PIPELINE));
+    let mut text =
+        TextBuffer(String::with_capacity(pieces.text_len() + DIGITS_MAX * pieces.count() + PIPELINE));
     text.series(snapshot, pieces);
     text.pipeline(snapshot);
     text.0
@@ -50,12 +51,12 @@ const DIGITS_MAX: usize = 20;
 /// Bytes that the pipeline's own figures take, roughly.
 const PIPELINE: usize = 8192;
 
-struct Text(String);
+struct TextBuffer(String);
 
-impl Text {
-    fn series(&mut self, snapshot: &Snapshot, pieces: &Pieces) {
+impl TextBuffer {
+    fn series(&mut self, snapshot: &Snapshot, pieces: &TextTemplate) {
         let mut pieces = pieces.reader();
-        let mut cuts: Option<(&Arc<Descriptor>, Cuts)> = None;
+        let mut cuts: Option<(&Arc<Descriptor>, BucketBounds)> = None;
         for (identity, value) in snapshot.catalogue.iter().zip(&snapshot.values) {
             match value {
                 PointValue::Counter(total) => self.integer(pieces.next_piece(), *total),
@@ -67,7 +68,7 @@ impl Text {
                         Some(last) if Arc::ptr_eq(last.0, metric) && last.1.fit(view) => last,
                         other => {
                             let bounds = metric.shape.as_ref().map_or(&[][..], |shape| &shape.bounds);
-                            other.insert((metric, Cuts::new(view, bounds)))
+                            other.insert((metric, BucketBounds::new(view, bounds)))
                         }
                     };
                     for below in view.cumulative_at(cuts) {
@@ -129,7 +130,7 @@ impl Text {
             self.own("tellane_in_flight", &[("kind", kind.name())], ledger.kind(kind).in_flight as f64);
         }
         self.exemplars(snapshot);
-        self.decisions(snapshot);
+        self.tail_sampling(snapshot);
         self.head(
             "tellane_headers_refused_total",
             "Propagation headers refused; of baggage, members.",
@@ -202,24 +203,24 @@ impl Text {
     }
 
     /// What sampling by outcome came to.
-    fn decisions(&mut self, snapshot: &Snapshot) {
-        let decisions = snapshot.decisions();
+    fn tail_sampling(&mut self, snapshot: &Snapshot) {
+        let tail_sampling = snapshot.tail_sampling();
         self.head("tellane_traces_total", "Traces sampled by outcome, by decision and reason.", "counter");
-        for (decision, reason, count) in decisions.traces() {
+        for (decision, reason, count) in tail_sampling.traces() {
             self.own("tellane_traces_total", &[("decision", decision), ("reason", reason)], count as f64);
         }
         for (name, help, kept, dropped) in [
             (
                 "tellane_trace_spans_total",
                 "Spans of traces sampled by outcome, by decision.",
-                decisions.spans_kept,
-                decisions.spans_dropped,
+                tail_sampling.spans_kept,
+                tail_sampling.spans_dropped,
             ),
             (
                 "tellane_late_spans_total",
                 "Spans that came after the decision on their trace.",
-                decisions.late_kept,
-                decisions.late_dropped,
+                tail_sampling.late_kept,
+                tail_sampling.late_dropped,
             ),
         ] {
             self.head(name, help, "counter");
@@ -231,16 +232,16 @@ impl Text {
                 "tellane_traces_reconsidered_total",
                 "Traces dropped at first and kept for a later part.",
                 "counter",
-                decisions.reconsidered,
+                tail_sampling.reconsidered,
             ),
             (
                 "tellane_spans_above_cap_total",
                 "Spans dropped above the cap of their trace.",
                 "counter",
-                decisions.spans_above_cap,
+                tail_sampling.spans_above_cap,
             ),
-            ("tellane_held_traces", "Traces that wait for a decision.", "gauge", decisions.traces_held),
-            ("tellane_held_spans", "Spans that wait for one.", "gauge", decisions.spans_held),
+            ("tellane_held_traces", "Traces that wait for a decision.", "gauge", tail_sampling.traces_held),
+            ("tellane_held_spans", "Spans that wait for one.", "gauge", tail_sampling.spans_held),
         ] {
             self.head(name, help, kind);
             self.own(name, &[], value as f64);

@@ -1,7 +1,7 @@
 //! Loom models of the ring, and of the lane's mode. Records are distinct numbers and slots are used again, so that a
 //! word that was not written yet, or was overwritten too early, shows as a wrong number.
 
-use super::{Consumer, Directory, Distribution, Lane, Limits, Mode, Ring};
+use super::{Consumer, Distribution, Lane, LaneRegistry, Limits, Mode, Ring};
 use crate::clock::Clock;
 use crate::model::check;
 use crate::stats::{Bounds, Kind, Layout, Tally};
@@ -199,25 +199,25 @@ fn exemplar_counted() {
 }
 
 /// An instance of so many lanes, of which so many idle ones are kept.
-fn instance(clock: Clock, lanes: usize, idle: usize) -> Arc<Directory> {
+fn instance(clock: Clock, lanes: usize, idle: usize) -> Arc<LaneRegistry> {
     let limits = Limits { ring_words: 2, spill_words: 0, first_cells: 0, lanes, idle };
-    Arc::new(Directory::new(1, limits, clock, Duration::ZERO, Duration::ZERO))
+    Arc::new(LaneRegistry::new(1, limits, clock, Duration::ZERO, Duration::ZERO))
 }
 
 /// A lane is retired while somebody adds up all lanes: it is counted once, and no other is passed over.
 #[test]
 fn retired_while_read() {
     check("lane retired while read", 50, &[Bug::LateAbsorb], || {
-        let directory = instance(Clock::mock().0, 2, 0);
-        let lanes = [(); 2].map(|()| directory.take_lane().expect("there is room for two"));
+        let lane_registry = instance(Clock::mock().0, 2, 0);
+        let lanes = [(); 2].map(|()| lane_registry.take_lane().expect("there is room for two"));
         lanes.iter().for_each(|lane| lane.tally.shared_sent(Kind::Span));
         let [first, _second] = lanes;
-        directory.hand_back(first);
-        let theirs = Arc::clone(&directory);
+        lane_registry.hand_back(first);
+        let theirs = Arc::clone(&lane_registry);
         let reader = thread::spawn(move || theirs.ledger().kind(Kind::Span).recorded);
-        assert!(directory.retire(|_| ()), "one is idle, none is kept");
+        assert!(lane_registry.retire(|_| ()), "one is idle, none is kept");
         assert_eq!(reader.join().expect("no failure"), 2);
-        assert_eq!(directory.ledger().kind(Kind::Span).recorded, 2);
+        assert_eq!(lane_registry.ledger().kind(Kind::Span).recorded, 2);
     });
 }
 
@@ -225,17 +225,17 @@ fn retired_while_read() {
 #[test]
 fn joined_while_read() {
     check("lane joined while read", 40, &[Bug::EarlyGather, Bug::LateLook], || {
-        let directory = instance(Clock::mock().0, 1, 1);
-        let theirs = Arc::clone(&directory);
+        let lane_registry = instance(Clock::mock().0, 1, 1);
+        let theirs = Arc::clone(&lane_registry);
         let producer = thread::spawn(move || {
             let lane = theirs.take_lane().expect("there is room for one");
             lane.tally.shared_sent(Kind::Span);
             theirs.aggregated[Kind::Span as usize].store(1, Ordering::Release); // as the aggregator does
         });
-        let spans = directory.ledger().kind(Kind::Span);
+        let spans = lane_registry.ledger().kind(Kind::Span);
         assert!(spans.recorded >= spans.aggregated, "more aggregated than recorded");
         producer.join().expect("no failure");
-        assert_eq!(directory.ledger().kind(Kind::Span).recorded, 1);
+        assert_eq!(lane_registry.ledger().kind(Kind::Span).recorded, 1);
     });
 }
 
@@ -243,10 +243,10 @@ fn joined_while_read() {
 #[test]
 fn joined_while_switched() {
     check("lane joined while switched", 20, &[Bug::EarlyMode], || {
-        let directory = instance(Clock::mock().0, 2, 2);
-        let old = directory.take_lane().expect("there is room for two");
-        let writer = switches(&directory, Override::Off);
-        let new = directory.take_lane().expect("there is room for two");
+        let lane_registry = instance(Clock::mock().0, 2, 2);
+        let old = lane_registry.take_lane().expect("there is room for two");
+        let writer = switches(&lane_registry, Override::Off);
+        let new = lane_registry.take_lane().expect("there is room for two");
         writer.join().expect("no failure");
         assert_eq!([old, new].map(|lane| lane.ring.lets_spans_through()), [false; 2]);
     });
@@ -256,22 +256,22 @@ fn joined_while_switched() {
 #[test]
 fn switched_twice() {
     check("lanes switched twice", 300, &[Bug::EarlyState], || {
-        let directory = instance(Clock::mock().0, 1, 1);
-        let lane = directory.take_lane().expect("there is room for one");
-        let writer = switches(&directory, Override::Off);
-        directory.switch.force(Override::On, 1);
-        directory.apply_mode();
+        let lane_registry = instance(Clock::mock().0, 1, 1);
+        let lane = lane_registry.take_lane().expect("there is room for one");
+        let writer = switches(&lane_registry, Override::Off);
+        lane_registry.switch.force(Override::On, 1);
+        lane_registry.apply_mode();
         writer.join().expect("no failure");
-        assert_eq!(lane.ring.lets_spans_through(), directory.mode() == Mode::On);
+        assert_eq!(lane.ring.lets_spans_through(), lane_registry.mode() == Mode::On);
     });
 }
 
 /// A thread that changes the switch, as a caller does.
-fn switches(directory: &Arc<Directory>, forced: Override) -> thread::JoinHandle<()> {
-    let directory = Arc::clone(directory);
+fn switches(lane_registry: &Arc<LaneRegistry>, forced: Override) -> thread::JoinHandle<()> {
+    let lane_registry = Arc::clone(lane_registry);
     thread::spawn(move || {
-        directory.switch.force(forced, 1);
-        directory.apply_mode();
+        lane_registry.switch.force(forced, 1);
+        lane_registry.apply_mode();
     })
 }
 
@@ -281,12 +281,12 @@ fn closed_for_good() {
     check("closed for good", 5, &[Bug::Reopened], || {
         let (clock, _hand) = Clock::mock();
         let now = clock.ticks();
-        let directory = instance(clock, 1, 1);
-        directory.beat(1);
-        let lane: Arc<Lane> = directory.take_lane().expect("there is room for one");
-        let (theirs, their_lane) = (Arc::clone(&directory), Arc::clone(&lane));
+        let lane_registry = instance(clock, 1, 1);
+        lane_registry.beat(1);
+        let lane: Arc<Lane> = lane_registry.take_lane().expect("there is room for one");
+        let (theirs, their_lane) = (Arc::clone(&lane_registry), Arc::clone(&lane));
         let producer = thread::spawn(move || theirs.suspect_stall(&their_lane, now));
-        directory.close();
+        lane_registry.close();
         producer.join().expect("no failure");
         assert!(lane.ring.is_closed());
     });
@@ -302,10 +302,10 @@ fn off_is_not_overlooked() {
         let sizes = Arc::new(Distribution::new(1, 0, Layout::new(1, 2), &bounds));
         let (their_lane, theirs) = (Arc::clone(&lane), Arc::clone(&sizes));
         let producer =
-            thread::spawn(move || assert!(their_lane.count_in_place(&theirs, 1), "there is a slot"));
+            thread::spawn(move || assert!(their_lane.count_in_spill(&theirs, 1), "there is a slot"));
         lane.set_mode(Mode::Off);
         producer.join().expect("no failure");
-        assert!(lane.spill.near.find(sizes.key).is_none());
+        assert!(lane.spill.slot_cache.find(sizes.key).is_none());
         assert_eq!(lane.spill.samples(), 1);
     });
 }

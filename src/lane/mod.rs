@@ -5,22 +5,22 @@
 //! a finished thread keeps everything it holds until the aggregator has read it.
 
 mod cells;
-mod desk;
-mod directory;
 mod fork;
 pub(crate) mod laneless;
 pub(crate) mod local;
+mod registry;
 mod ring;
 mod spill;
+mod thread_state;
 
 #[cfg(all(test, tellane_loom))]
 mod loom;
 
-pub(crate) use desk::{Desk, Exit, Ids, KnownName, Marks, Measures, Place};
-pub(crate) use directory::{Directory, Limits};
 pub(crate) use fork::{forks, watch as watch_forks};
+pub(crate) use registry::{LaneRegistry, Limits};
 pub(crate) use ring::{Consumer, Gate, Mode, Ring};
-pub(crate) use spill::{Commons, Near, Slot, Spill, Sum};
+pub(crate) use spill::{SharedHistogram, Slot, SlotCache, Spill, Sum};
+pub(crate) use thread_state::{Exit, Ids, RedMetrics, SpanNameMeta, StackIndex, ThreadState, TraceFlags};
 
 use crate::record;
 use crate::stats::{Bounds, Layout, Splits, Tally};
@@ -61,24 +61,24 @@ impl Lane {
     /// nothing near.
     pub(crate) fn set_mode(&self, mode: Mode) {
         if self.ring.set_mode(mode) && !self.ring.lets_samples_through() {
-            fence(Ordering::SeqCst); // as in `count_in_place`; the model is `loom::off_is_not_overlooked`
+            fence(Ordering::SeqCst); // as in `count_in_spill`; the model is `loom::off_is_not_overlooked`
             if self.spill.used() > 0 {
-                self.spill.near.clear();
+                self.spill.slot_cache.clear();
             }
         }
     }
 
     /// Counts a sample where it is, and has those of its series that follow find their slot at once; `false` if there is
     /// no slot to be had. Owner only.
-    fn count_in_place(&self, to: &Distribution, value: u64) -> bool {
+    fn count_in_spill(&self, to: &Distribution, value: u64) -> bool {
         let Some(slot) = self.spill.add(to, value) else { return false };
-        if self.spill.near.keep(to, slot) {
+        if self.spill.slot_cache.keep(to, slot) {
             // Two threads, each writes and then reads what the other wrote: of the two fences one comes first. If it is
             // ours, they see that the spill is used, and clear after we have kept; if theirs, we see the mode.
             if !planted(Bug::BlindKeep) {
                 fence(Ordering::SeqCst);
                 if !self.ring.lets_samples_through() {
-                    self.spill.near.clear();
+                    self.spill.slot_cache.clear();
                 }
             }
         }
@@ -94,16 +94,16 @@ impl Lane {
     /// aggregator keeps what it has seen of it.
     pub(crate) fn bytes(&self) -> usize {
         size_of::<Self>()
-            + size_of::<Desk>()
+            + size_of::<ThreadState>()
             + 8 * (self.ring.capacity() + 2 * self.spill.used() + self.cells.len())
     }
 }
 
 /// A histogram and the instance it belongs to.
 #[derive(Clone, Debug)]
-pub(crate) struct Recorder {
+pub(crate) struct HistogramHandle {
     pub(crate) to: Arc<Distribution>,
-    pub(crate) directory: Arc<Directory>,
+    pub(crate) lanes: Arc<LaneRegistry>,
 }
 
 /// Which instance's which series: the instance's number above, the index below. Handles carry it.
@@ -145,7 +145,7 @@ pub(crate) struct Distribution {
     pub(crate) layout: Layout,
     /// The bounds that divide buckets. Read only for a sample in a divided bucket, so outside of the line.
     pub(crate) splits: Arc<Splits>,
-    pub(crate) commons: Commons,
+    pub(crate) shared_histogram: SharedHistogram,
 }
 
 impl Distribution {
@@ -157,7 +157,7 @@ impl Distribution {
             plain_max: layout.highest().min(record::layout::SAMPLE_MAX),
             layout,
             splits: Arc::clone(&bounds.splits),
-            commons: Commons::new(&bounds.cuts),
+            shared_histogram: SharedHistogram::new(&bounds.cuts),
         }
     }
 

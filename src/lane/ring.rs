@@ -47,7 +47,7 @@ impl Gate {
 #[derive(Debug)]
 pub(crate) struct Ring {
     /// Written by the consumer and the switch, read by the producer.
-    inbox: CachePadded<Inbox>,
+    consumer_line: CachePadded<ConsumerLine>,
     /// The published head, written by the producer.
     head: CachePadded<AtomicU64>,
     /// A power of two of them.
@@ -55,7 +55,7 @@ pub(crate) struct Ring {
 }
 
 #[derive(Debug)]
-struct Inbox {
+struct ConsumerLine {
     /// The producer may write spans up to this cursor.
     limit: AtomicU64,
     /// And samples up to this one, half a ring less: samples that find no room go to the spill, spans are lost, so
@@ -78,7 +78,7 @@ impl Ring {
         assert!(capacity.is_power_of_two(), "a ring's capacity is a power of two: {capacity}");
         let (limit, sample_limit) = limits(cursor, capacity);
         Self {
-            inbox: CachePadded::new(Inbox {
+            consumer_line: CachePadded::new(ConsumerLine {
                 limit: AtomicU64::new(limit),
                 sample_limit: AtomicU64::new(sample_limit),
                 mode: AtomicU32::new(mode as u32),
@@ -95,7 +95,7 @@ impl Ring {
     /// What it lets through now. Whoever asks more than one thing of it asks the same answer.
     #[inline(always)]
     pub(crate) fn gate(&self) -> Gate {
-        Gate(self.inbox.mode.load(Ordering::Relaxed))
+        Gate(self.consumer_line.mode.load(Ordering::Relaxed))
     }
 
     #[inline(always)]
@@ -105,7 +105,7 @@ impl Ring {
 
     #[inline(always)]
     pub(crate) fn lets_spans_through(&self) -> bool {
-        self.inbox.mode.load(Ordering::Relaxed) & Mode::SPANS != 0
+        self.consumer_line.mode.load(Ordering::Relaxed) & Mode::SPANS != 0
     }
 
     #[inline]
@@ -119,7 +119,7 @@ impl Ring {
     pub(crate) fn set_mode(&self, mode: Mode) -> bool {
         let may_leave = |present| present != Mode::Closed as u32 || planted(Bug::Reopened);
         let next = |present| (present != mode as u32 && may_leave(present)).then_some(mode as u32);
-        self.inbox.mode.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+        self.consumer_line.mode.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
 
     #[inline(always)]
@@ -140,7 +140,7 @@ impl Ring {
     /// Writes a sample's record; `false` if there is no room for it. Producer only, with its own `head`.
     #[inline(always)]
     pub(crate) fn push_sample<const N: usize>(&self, head: &OwnCopy, words: [u64; N]) -> bool {
-        self.push::<true, _, _>(&self.inbox.sample_limit, 0, head, || words, [], || ())
+        self.push::<true, _, _>(&self.consumer_line.sample_limit, 0, head, || words, [], || ())
     }
 
     /// Writes a span's record, in as many parts as it lies in; `false` if there is no room for it. Producer only, with
@@ -156,7 +156,7 @@ impl Ring {
         items: [&[u64]; M],
         count: impl FnOnce(),
     ) -> bool {
-        self.push::<AROUND, _, _>(&self.inbox.limit, 0, head, words, items, count)
+        self.push::<AROUND, _, _>(&self.consumer_line.limit, 0, head, words, items, count)
     }
 
     /// Writes a record that leaves so many words of room to those that matter more.
@@ -169,7 +169,7 @@ impl Ring {
         items: [&[u64]; M],
         count: impl FnOnce(),
     ) -> bool {
-        self.push::<true, _, _>(&self.inbox.limit, reserve, head, || words, items, count)
+        self.push::<true, _, _>(&self.consumer_line.limit, reserve, head, || words, items, count)
     }
 
     /// The slots of a record that does not wrap: its first `N`, and those of its items. Most do not, and then need no
@@ -275,7 +275,7 @@ impl Consumer {
     /// The consumer of a ring nobody has read from yet.
     pub(crate) fn new(ring: &Ring) -> Self {
         // Relaxed: the limit is the consumer's own to write, and nobody has written it since the ring was made.
-        Self { tail: ring.inbox.limit.load(Ordering::Relaxed).wrapping_sub(ring.words.len() as u64) }
+        Self { tail: ring.consumer_line.limit.load(Ordering::Relaxed).wrapping_sub(ring.words.len() as u64) }
     }
 
     /// Words published and not read.
@@ -310,8 +310,8 @@ impl Consumer {
         // Release pairs with the Acquire of `push`: our reads are done before the words are overwritten.
         let grant = if planted(Bug::RelaxedGrant) { Ordering::Relaxed } else { Ordering::Release };
         let (limit, sample_limit) = limits(self.tail, ring.words.len());
-        ring.inbox.limit.store(limit, grant);
-        ring.inbox.sample_limit.store(sample_limit, grant);
+        ring.consumer_line.limit.store(limit, grant);
+        ring.consumer_line.sample_limit.store(sample_limit, grant);
         if planted(Bug::LateClaim) {
             claim();
         }

@@ -1,20 +1,20 @@
-//! Where samples go that find no room in the ring: bucket counts in the lane itself. Hot: [`Near::find`] and what
+//! Where samples go that find no room in the ring: bucket counts in the lane itself. Hot: [`SlotCache::find`] and what
 //! follows; the rest is for a series' first samples.
 //!
 //! A series too hot for the ring is so aggregated where it is produced, and stays so on this lane as long as
-//! it is near ([`Near`]): counting here costs less than the way through the ring and the aggregator together.
+//! it is near ([`SlotCache`]): counting here costs less than the way through the ring and the aggregator together.
 //! The lane carves slots out of one block that was set aside when it was made, without allocating; when the
-//! block is used up, samples fall back to their series' [`Commons`], which keeps count, sum, minimum and
+//! block is used up, samples fall back to their series' [`SharedHistogram`], which keeps count, sum, minimum and
 //! maximum exact and of the bucket only the power of two, and the side of each declared bound.
 //!
 //! A slot has one writer, and its counts only grow: the aggregator takes the difference to what it saw last. Nothing
 //! counts the samples but the buckets, so a count that differs from their sum cannot be. The word of a bucket that a
 //! declared bound divides is a mark, which leads to its parts (`stats::splits`).
 
-mod near;
+mod slot_cache;
 
-use near::Counts;
-pub(crate) use near::Near;
+pub(crate) use slot_cache::SlotCache;
+use slot_cache::SlotRef;
 
 use super::{Distribution, Key};
 use crate::stats::is_mark;
@@ -46,7 +46,7 @@ const SPREAD: usize = 7;
 pub(crate) struct Spill {
     words: Box<[AtomicU64]>,
     /// What the owner finds at one look.
-    pub(crate) near: Near,
+    pub(crate) slot_cache: SlotCache,
     /// Series index, hashed by its low bits and probed linearly, to the slot's first word + 1; 0 is vacant.
     table: Box<[AtomicU32]>,
     /// Words in use, a whole number of slots.
@@ -115,7 +115,7 @@ fn carry(head: &[AtomicU64; HEAD], at: usize, sum: u64) {
 
 /// A value below the least or above the greatest so far, or in a divided bucket; `false` if the slot is not that of `to`.
 /// `slot` is one slot, or begins with it.
-fn count_unusual(slot: &[AtomicU64], to: &Distribution, value: u64) -> bool {
+fn count_slow(slot: &[AtomicU64], to: &Distribution, value: u64) -> bool {
     let Some((head, counts)) = slot.split_first_chunk::<HEAD>() else { return false };
     let Some(bucket) = counts.get(to.layout.index(value)) else { return false };
     let word = own(bucket);
@@ -134,7 +134,7 @@ impl Spill {
     pub(crate) fn new(words: usize) -> Self {
         Self {
             words: zeroed_words(words),
-            near: Near::new(),
+            slot_cache: SlotCache::new(),
             table: (0..TABLE).map(|_| AtomicU32::new(0)).collect(),
             used: AtomicUsize::new(0),
         }
@@ -146,10 +146,10 @@ impl Spill {
     }
 
     /// Counts a value, at most the layout's highest; `None` if there is no slot to be had. Owner only.
-    pub(crate) fn add(&self, to: &Distribution, value: u64) -> Option<Counts<'_>> {
+    pub(crate) fn add(&self, to: &Distribution, value: u64) -> Option<SlotRef<'_>> {
         let start = self.find(to.key).or_else(|| self.carve(to, value))?;
         let slot = self.words.get(start..)?;
-        count_unusual(slot, to, value).then(|| Counts::of(slot))
+        count_slow(slot, to, value).then(|| SlotRef::of(slot))
     }
 
     fn find(&self, key: Key) -> Option<usize> {
@@ -176,7 +176,9 @@ impl Spill {
             return None;
         }
         let mark_buckets = || {
-            to.splits.marks().for_each(|(bucket, mark)| slot[HEAD + bucket].store(mark, Ordering::Relaxed));
+            to.splits
+                .trace_flags()
+                .for_each(|(bucket, mark)| slot[HEAD + bucket].store(mark, Ordering::Relaxed));
         };
         slot[KEY].store(key.0, Ordering::Relaxed);
         slot[LEN].store(len as u64, Ordering::Relaxed);
@@ -280,7 +282,7 @@ const LIMB_BITS: usize = 16;
 
 /// One series' counts from all threads that could not count it in a lane. Exact but for the bucket. Cold, shared.
 #[derive(Debug)]
-pub(crate) struct Commons {
+pub(crate) struct SharedHistogram {
     /// The upper end of each cell, increasing: no power of two and no declared bound lies within one.
     cuts: Arc<[u64]>,
     cells: Box<[AtomicU64]>,
@@ -289,7 +291,7 @@ pub(crate) struct Commons {
     max: AtomicU64,
 }
 
-impl Commons {
+impl SharedHistogram {
     /// The last cut is the greatest number of all.
     pub(crate) fn new(cuts: &Arc<[u64]>) -> Self {
         Self {
@@ -386,24 +388,27 @@ mod tests {
         let spill = Spill::new(20_000);
         let values = [0, 1, 5, 5, 1 << 40, u64::MAX, u64::MAX - 1];
         let (nine, same_place) = (series(9, 2, u64::MAX), series(9 + TABLE as u32, 2, u64::MAX));
-        let near =
-            |to: &Distribution, value| spill.near.find(to.key).is_some_and(|counts| counts.add(to, value));
-        assert!(!near(&nine, 5), "nobody has spilled yet");
+        let slot_cache = |to: &Distribution, value| {
+            spill.slot_cache.find(to.key).is_some_and(|counts| counts.add(to, value))
+        };
+        assert!(!slot_cache(&nine, 5), "nobody has spilled yet");
         for value in values.into_iter().take(3) {
             let slot = spill.add(&nine, value).expect("there is room");
-            spill.near.keep(&nine, slot);
+            spill.slot_cache.keep(&nine, slot);
         }
-        let quick: Vec<bool> = values.into_iter().skip(3).map(|value| near(&nine, value)).collect();
+        let quick: Vec<bool> = values.into_iter().skip(3).map(|value| slot_cache(&nine, value)).collect();
         assert_eq!(quick, [true, true, false, false], "a double does not hold the last two");
         assert!(values.into_iter().skip(5).all(|value| spill.add(&nine, value).is_some()));
         let other = spill.add(&same_place, 3).expect("a series in the same place of both tables");
         assert!(
-            !spill.near.keep(&same_place, other) && spill.near.find(nine.key).is_some(),
+            !spill.slot_cache.keep(&same_place, other) && spill.slot_cache.find(nine.key).is_some(),
             "who is near stays near"
         );
-        assert!(!near(&same_place, 3), "and the other is looked up");
-        spill.near.clear();
-        assert!(!near(&nine, 5) && spill.near.keep(&same_place, other) && near(&same_place, 3));
+        assert!(!slot_cache(&same_place, 3), "and the other is looked up");
+        spill.slot_cache.clear();
+        assert!(
+            !slot_cache(&nine, 5) && spill.slot_cache.keep(&same_place, other) && slot_cache(&same_place, 3)
+        );
         let slots: Vec<_> = spill.slots().collect();
         assert_eq!(slots.iter().map(Slot::series).collect::<Vec<_>>(), [9, 9 + TABLE as u32]);
         let slot = slots[0];
@@ -460,10 +465,10 @@ mod tests {
         let spill = Spill::new(20_000);
         let to = bounded(1, 1, 5_000, &[1_000.0, 1_010.0]);
         for value in [992, 1_000, 1_001, 1_010, 1_010, 1_011, 1_023] {
-            let near = spill.near.find(to.key).is_some_and(|counts| counts.add(&to, value));
-            if !near {
+            let slot_cache = spill.slot_cache.find(to.key).is_some_and(|counts| counts.add(&to, value));
+            if !slot_cache {
                 let slot = spill.add(&to, value).expect("there is room");
-                spill.near.keep(&to, slot);
+                spill.slot_cache.keep(&to, slot);
             }
         }
         let slot = spill.slots().next().expect("one was carved");
@@ -476,19 +481,20 @@ mod tests {
 
     #[test]
     fn the_commons_keep_everything_but_the_bucket() {
-        let commons = bounded(1, 2, u64::MAX, &[6.0]).commons;
+        let shared_histogram = bounded(1, 2, u64::MAX, &[6.0]).shared_histogram;
         for value in [0, 1, 6, 7, u64::MAX, u64::MAX] {
-            commons.add(value);
+            shared_histogram.add(value);
         }
-        let counted = |value| commons.count(commons.cell_of(value));
+        let counted = |value| shared_histogram.count(shared_histogram.cell_of(value));
         assert_eq!(
             [0, 1, 5, 7, u64::MAX].map(counted),
             [1, 1, 1, 1, 2],
             "a bound cuts off 7 from 4, 5 and 6"
         );
-        let ranges = [0, 1, 5, 7, u64::MAX].map(|value| commons.range_of(commons.cell_of(value)));
+        let ranges =
+            [0, 1, 5, 7, u64::MAX].map(|value| shared_histogram.range_of(shared_histogram.cell_of(value)));
         assert_eq!(ranges, [(0, 0), (1, 1), (4, 6), (7, 7), (1 << 63, u64::MAX)]);
-        assert_eq!(commons.sum(), 14 + 2 * u128::from(u64::MAX));
-        assert_eq!(commons.range(), (0, u64::MAX));
+        assert_eq!(shared_histogram.sum(), 14 + 2 * u128::from(u64::MAX));
+        assert_eq!(shared_histogram.range(), (0, u64::MAX));
     }
 }

@@ -1,10 +1,10 @@
 //! The handle, and a record's way into the lane.
 
-use super::draft::LogDraft;
-use crate::lane::{Directory, Ids, Mode, local};
+use super::builder::LogRecordBuilder;
+use crate::lane::{Ids, LaneRegistry, Mode, local};
 use crate::level::Level;
 use crate::record::{Items, Refused, layout, log_header};
-use crate::series::{Attribute, LogTarget, Registry, Site, entry, global, more_room, push};
+use crate::series::{Attribute, Callsite, Instance, LogTarget, entry, global, more_room, push};
 use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
 use std::error::Error;
@@ -20,18 +20,18 @@ use std::error::Error;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Logger(Option<Source>);
+pub struct Logger(Option<LoggerInner>);
 
 #[derive(Clone, Debug)]
-pub(super) struct Source {
+pub(super) struct LoggerInner {
     pub(super) target: Arc<LogTarget>,
-    pub(super) registry: Arc<Registry>,
+    pub(super) instance: Arc<Instance>,
 }
 
 /// What a record says.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Said<'a> {
-    Statement(&'static Site),
+pub(super) enum Message<'a> {
+    Statement(&'static Callsite),
     Text(&'a str),
 }
 
@@ -46,12 +46,12 @@ impl Logger {
         Self(None)
     }
 
-    pub(crate) fn new(registry: &Arc<Registry>, target: &str) -> Self {
-        if registry.directory.is_forked() {
+    pub(crate) fn new(instance: &Arc<Instance>, target: &str) -> Self {
+        if instance.lanes.is_forked() {
             return Self(None); // the lock that gives out targets may be held by a thread that is not there
         }
-        let target = Arc::clone(registry.logs.target(target));
-        Self(Some(Source { target, registry: Arc::clone(registry) }))
+        let target = Arc::clone(instance.logs.target(target));
+        Self(Some(LoggerInner { target, instance: Arc::clone(instance) }))
     }
 
     /// Whether records of this level are made now: by the target's level, not by the switch.
@@ -91,7 +91,7 @@ impl Logger {
     /// ```
     #[inline]
     pub fn trace(&self, message: &str) {
-        self.say(Level::Trace, message);
+        self.emit(Level::Trace, message);
     }
 
     /// Says something to who is looking for a fault.
@@ -101,7 +101,7 @@ impl Logger {
     /// ```
     #[inline]
     pub fn debug(&self, message: &str) {
-        self.say(Level::Debug, message);
+        self.emit(Level::Debug, message);
     }
 
     /// Says what happens in the normal run.
@@ -116,7 +116,7 @@ impl Logger {
     /// ```
     #[inline]
     pub fn info(&self, message: &str) {
-        self.say(Level::Info, message);
+        self.emit(Level::Info, message);
     }
 
     /// Says that something is not as it was meant.
@@ -126,7 +126,7 @@ impl Logger {
     /// ```
     #[inline]
     pub fn warn(&self, message: &str) {
-        self.say(Level::Warn, message);
+        self.emit(Level::Warn, message);
     }
 
     /// Says that something failed. See [`exception`](Self::exception) for an error at hand.
@@ -136,17 +136,17 @@ impl Logger {
     /// ```
     #[inline]
     pub fn error(&self, message: &str) {
-        self.say(Level::Error, message);
+        self.emit(Level::Error, message);
     }
 
     /// Says something at a level that is known only when the program runs. All that a target says in this way at one
     /// level counts as one statement for [`Config::logs_per_second`](crate::Config::logs_per_second).
     ///
     /// ```
-    /// tellane::Logger::noop().say(tellane::Level::Info, "open");
+    /// tellane::Logger::noop().emit(tellane::Level::Info, "open");
     /// ```
     #[inline]
-    pub fn say(&self, level: Level, message: &str) {
+    pub fn emit(&self, level: Level, message: &str) {
         if self.enabled(level) {
             write(self, level, Err(message), &[]);
         }
@@ -158,13 +158,13 @@ impl Logger {
     /// use tellane::Level;
     /// let (sink, kept) = tellane::Sink::memory(10);
     /// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).start()?;
-    /// telemetry.logger("shop").at(Level::Warn).with("left", 3).say("stock is low");
+    /// telemetry.logger("shop").at(Level::Warn).with("left", 3).emit("stock is low");
     /// telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(&*kept.records()[0].fields[0].0, "left");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn at(&self, level: Level) -> LogDraft<'_> {
-        LogDraft::new(self.0.as_ref().filter(|source| source.target.lets(level)), level)
+    pub fn at(&self, level: Level) -> LogRecordBuilder<'_> {
+        LogRecordBuilder::new(self.0.as_ref().filter(|source| source.target.lets(level)), level)
     }
 
     /// Records an error: what it says is the message, what caused it stands in the fields `error.cause`,
@@ -182,7 +182,7 @@ impl Logger {
         let mut draft = self.at(Level::Error);
         if draft.is_on() {
             draft.causes(error);
-            super::draft::with_text_of(&error, |text| draft.say(text));
+            super::builder::with_text_of(&error, |text| draft.emit(text));
         }
     }
 
@@ -202,7 +202,7 @@ impl Logger {
         let mut draft = self.at(Level::Error);
         if draft.is_on() {
             draft.set_error(error);
-            draft.say(message);
+            draft.emit(message);
         }
     }
 }
@@ -220,7 +220,7 @@ impl Logger {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn logger(target: &str) -> Logger {
-    global().map_or(Logger::noop(), |registry| Logger::new(registry, target))
+    global().map_or(Logger::noop(), |instance| Logger::new(instance, target))
 }
 
 /// Whether a record should be made now: its level is on, and the switch lets it through. One that the switch keeps out
@@ -239,14 +239,14 @@ pub fn wants(logger: &Logger, level: Level) -> bool {
 pub fn write(
     logger: &Logger,
     level: Level,
-    said: Result<&'static Site, &str>,
+    said: Result<&'static Callsite, &str>,
     fields: &[(&'static str, Attribute<'_>)],
 ) {
     let Some(source) = &logger.0 else { return };
-    let said = said.map_or_else(Said::Text, Said::Statement);
-    let written = local::here(source.target.base, |here| source.write(&here, level, said, fields));
+    let said = said.map_or_else(Message::Text, Message::Statement);
+    let written = local::with_lane(source.target.base, |local| source.write(&local, level, said, fields));
     if written.is_none() {
-        source.enter_and(|here| source.write(here, level, said, fields));
+        source.enter_and(|local| source.write(local, level, said, fields));
     }
 }
 
@@ -262,32 +262,32 @@ fn words_of(value: &Attribute<'_>) -> usize {
     }
 }
 
-impl Source {
+impl LoggerInner {
     #[inline(always)]
     fn write(
         &self,
-        here: &local::Here<'_>,
+        local: &local::LocalLane<'_>,
         level: Level,
-        said: Said<'_>,
+        said: Message<'_>,
         fields: &[(&'static str, Attribute<'_>)],
     ) {
         let mut items = Items::default();
         let for_fields = || fields.iter().map(|(_, value)| words_of(value)).sum();
-        let Some(now) = self.begin(here, level, said, &mut items, for_fields) else { return };
+        let Some(now) = self.begin(local, level, said, &mut items, for_fields) else { return };
         let mut dropped = 0;
         for (key, value) in fields {
-            let key = self.key(here, key);
-            let most = self.registry.logs.settings.value;
+            let key = self.key(local, key);
+            let most = self.instance.logs.settings.value;
             if push(&mut items, key, *value, most).is_err()
-                && !self.put(here, level, &mut items, key, *value, false)
+                && !self.put(local, level, &mut items, key, *value, false)
             {
                 dropped += 1;
             }
         }
         if items.has_block() {
-            self.send_long(here, (level, now), items, Items::default(), dropped);
+            self.send_long(local, (level, now), items, Items::default(), dropped);
         } else {
-            self.send(here, (level, now), [items.inline()], dropped);
+            self.send(local, (level, now), [items.inline()], dropped);
         }
     }
 
@@ -296,42 +296,42 @@ impl Source {
     #[inline(always)]
     pub(super) fn begin(
         &self,
-        here: &local::Here<'_>,
+        local: &local::LocalLane<'_>,
         level: Level,
-        said: Said<'_>,
+        said: Message<'_>,
         items: &mut Items,
         for_fields: impl FnOnce() -> usize,
     ) -> Option<u64> {
-        let (lane, logs) = (here.lane, &self.registry.logs);
+        let (lane, logs) = (local.lane, &self.instance.logs);
         if !lane.ring.lets_samples_through() {
-            here.skip_log();
+            local.skip_log();
             return None;
         }
         if level < Level::Warn && !lane.ring.lets_spans_through() {
             lane.tally.dropped(Kind::Log, Reason::Degraded);
             return None;
         }
-        let site = match said {
-            Said::Statement(site) => {
-                site.number().filter(|site| logs.knows(*site)).or_else(|| self.meet(site))
+        let callsite = match said {
+            Message::Statement(callsite) => {
+                callsite.number().filter(|callsite| logs.knows(*callsite)).or_else(|| self.meet(callsite))
             }
-            Said::Text(_) => None,
+            Message::Text(_) => None,
         };
-        let now = here.directory.clock.ticks();
-        if !logs.admits(&self.target, level, site, now) {
+        let now = local.lanes.clock.ticks();
+        if !logs.admits(&self.target, level, callsite, now) {
             lane.tally.held_back();
             return None;
         }
-        if let Some(site) = site {
-            let there = items.push_site(site);
+        if let Some(callsite) = callsite {
+            let there = items.push_site(callsite);
             debug_assert_eq!(there, Ok(()), "the frame is empty");
         } else {
             let text = match said {
-                Said::Statement(site) => site.message,
-                Said::Text(text) => text,
+                Message::Statement(callsite) => callsite.message,
+                Message::Text(text) => text,
             };
             if items.push_said(text, usize::from(logs.settings.value)).is_err() {
-                self.begin_long(here, level, text, items, for_fields());
+                self.begin_long(local, level, text, items, for_fields());
             }
         }
         Some(now)
@@ -340,25 +340,25 @@ impl Source {
     /// A statement that nobody has met, or nobody at this instance.
     #[cold]
     #[inline(never)]
-    fn meet(&self, site: &'static Site) -> Option<u32> {
-        local::aside(|| {
-            let number = site.number().or_else(|| site.meet())?;
-            self.registry.logs.meet(number);
+    fn meet(&self, callsite: &'static Callsite) -> Option<u32> {
+        local::without_recording(|| {
+            let number = callsite.number().or_else(|| callsite.meet())?;
+            self.instance.logs.meet(number);
             Some(number)
         })
     }
 
     /// The number of a key.
     #[inline(always)]
-    fn key(&self, here: &local::Here<'_>, key: &'static str) -> u32 {
-        here.desk.key(key).unwrap_or_else(|| self.meet_key(here, key))
+    fn key(&self, local: &local::LocalLane<'_>, key: &'static str) -> u32 {
+        local.thread_state.key(key).unwrap_or_else(|| self.meet_key(local, key))
     }
 
     #[cold]
     #[inline(never)]
-    fn meet_key(&self, here: &local::Here<'_>, key: &'static str) -> u32 {
-        let number = self.registry.names.key(key);
-        here.desk.remember_key(key, number);
+    fn meet_key(&self, local: &local::LocalLane<'_>, key: &'static str) -> u32 {
+        let number = self.instance.names.key(key);
+        local.thread_state.remember_key(key, number);
         number
     }
 
@@ -368,16 +368,16 @@ impl Source {
     #[inline(never)]
     fn begin_long(
         &self,
-        here: &local::Here<'_>,
+        local: &local::LocalLane<'_>,
         level: Level,
         text: &str,
         items: &mut Items,
         for_fields: usize,
     ) {
-        self.grow(here, level, items, false);
+        self.grow(local, level, items, false);
         let room = items.room();
         let room = room.saturating_sub(for_fields).max(room / 8);
-        let said = items.push_said_cut(text, usize::from(self.registry.logs.settings.value), room);
+        let said = items.push_said_cut(text, usize::from(self.instance.logs.settings.value), room);
         debug_assert_eq!(said, Ok(()), "the smallest ring has room for some words");
     }
 
@@ -387,26 +387,26 @@ impl Source {
     #[inline(never)]
     pub(super) fn put(
         &self,
-        here: &local::Here<'_>,
+        local: &local::LocalLane<'_>,
         level: Level,
         items: &mut Items,
         key: u32,
         value: Attribute<'_>,
         message_elsewhere: bool,
     ) -> bool {
-        let entry = entry(key, value, self.registry.logs.settings.value);
+        let entry = entry(key, value, self.instance.logs.settings.value);
         let mut left = u16::MAX / 2; // fields are bounded by their words alone
         let mut put = items.put(0, entry, &mut left);
-        if put == Err(Refused::Room) && !items.has_block() {
-            self.grow(here, level, items, message_elsewhere);
+        if put == Err(Refused::NoRoom) && !items.has_block() {
+            self.grow(local, level, items, message_elsewhere);
             put = items.put(0, entry, &mut left);
         }
         put.is_ok()
     }
 
     #[cold]
-    fn grow(&self, here: &local::Here<'_>, level: Level, items: &mut Items, message_elsewhere: bool) {
-        let room = here.longest_log(level).saturating_sub(HEAD_WORDS);
+    fn grow(&self, local: &local::LocalLane<'_>, level: Level, items: &mut Items, message_elsewhere: bool) {
+        let room = local.longest_log(level).saturating_sub(HEAD_WORDS);
         // A message of up to a frame's words is not measured against what the fields left.
         let for_message = if message_elsewhere { (room / 8).max(Items::FRAME) } else { 0 };
         let longest = room.saturating_sub(for_message);
@@ -416,24 +416,24 @@ impl Source {
     #[inline(always)]
     fn send<const M: usize>(
         &self,
-        here: &local::Here<'_>,
+        local: &local::LocalLane<'_>,
         (level, now): (Level, u64),
         items: [&[u64]; M],
         dropped: u16,
     ) {
         let length = items.iter().map(|part| part.len()).sum::<usize>();
-        let span = here.desk.current().filter(Ids::is_span);
+        let span = local.thread_state.current().filter(Ids::is_span);
         let header =
             |words| log_header(self.target.id, words + length, level as u64, span.is_some(), dropped);
         let sent = match span {
             Some(ids) => {
                 let (high, low) = ((ids.trace_id >> 64) as u64, ids.trace_id as u64);
-                here.push_log(level, [header(layout::LOG_WORDS + 3), now, high, low, ids.span_id], items)
+                local.push_log(level, [header(layout::LOG_WORDS + 3), now, high, low, ids.span_id], items)
             }
-            None => here.push_log(level, [header(layout::LOG_WORDS), now], items),
+            None => local.push_log(level, [header(layout::LOG_WORDS), now], items),
         };
         if !sent {
-            here.directory.suspect_stall(here.lane, now);
+            local.lanes.suspect_stall(local.lane, now);
         }
     }
 
@@ -442,44 +442,44 @@ impl Source {
     #[inline(never)]
     pub(super) fn send_long(
         &self,
-        here: &local::Here<'_>,
+        local: &local::LocalLane<'_>,
         made: (Level, u64),
         mut said: Items,
         mut fields: Items,
         dropped: u16,
     ) {
-        let spanned = here.desk.current().map_or(0, |_| 3);
+        let spanned = local.thread_state.current().map_or(0, |_| 3);
         if layout::LOG_WORDS + spanned + said.len() + fields.len() > layout::WORDS_MAX {
-            here.lane.tally.dropped(Kind::Log, Reason::Oversize);
+            local.lane.tally.dropped(Kind::Log, Reason::Oversize);
         } else {
-            self.send(here, made, [said.words(), fields.words()], dropped);
+            self.send(local, made, [said.words(), fields.words()], dropped);
         }
         for block in [said.take_block(), fields.take_block()].into_iter().flatten() {
-            let surplus = here.desk.give_block(block);
-            local::aside(|| drop(surplus));
+            let surplus = local.thread_state.give_block(block);
+            local::without_recording(|| drop(surplus));
         }
     }
 
     /// Brings this thread to the instance first; if that cannot be, the record is counted as lost.
     #[cold]
     #[inline(never)]
-    pub(super) fn enter_and(&self, act: impl FnOnce(&local::Here<'_>)) {
-        let directory = &self.registry.directory;
-        let reason = match local::enter(directory) {
-            Ok(()) => match local::here(self.target.base, |here| act(&here)) {
+    pub(super) fn enter_and(&self, act: impl FnOnce(&local::LocalLane<'_>)) {
+        let lanes = &self.instance.lanes;
+        let reason = match local::attach(lanes) {
+            Ok(()) => match local::with_lane(self.target.base, |local| act(&local)) {
                 Some(()) => return,
                 None => Reason::TlsGone,
             },
             Err(reason) => reason,
         };
-        self.refuse(directory, reason);
+        self.refuse(lanes, reason);
     }
 
-    fn refuse(&self, directory: &Directory, reason: Reason) {
+    fn refuse(&self, lanes: &LaneRegistry, reason: Reason) {
         match reason {
-            Reason::Forked | Reason::AfterShutdown => directory.shared.shared_dropped(Kind::Log, reason),
-            _ if directory.mode() == Mode::Off => directory.shared.shared_switched_off(Kind::Log),
-            _ => directory.shared.shared_dropped(Kind::Log, reason),
+            Reason::Forked | Reason::AfterShutdown => lanes.shared.shared_dropped(Kind::Log, reason),
+            _ if lanes.mode() == Mode::Off => lanes.shared.shared_switched_off(Kind::Log),
+            _ => lanes.shared.shared_dropped(Kind::Log, reason),
         }
     }
 }

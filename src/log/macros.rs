@@ -64,7 +64,7 @@ macro_rules! error {
 #[macro_export]
 macro_rules! __log {
     ($level:ident, $logger:expr, $message:literal $(, $key:tt = $value:expr)* $(,)?) => {{
-        static SITE: $crate::macro_support::Site = $crate::macro_support::Site::new(
+        static CALLSITE: $crate::macro_support::Callsite = $crate::macro_support::Callsite::new(
             $crate::Level::$level,
             $message,
             ::core::module_path!(),
@@ -76,7 +76,7 @@ macro_rules! __log {
             $crate::macro_support::write(
                 logger,
                 $crate::Level::$level,
-                ::core::result::Result::Ok(&SITE),
+                ::core::result::Result::Ok(&CALLSITE),
                 &[$(($crate::__log_key!($key), $crate::macro_support::Attribute::from($value))),*],
             );
         }

@@ -4,20 +4,20 @@
 //! Calls never block, allocate nothing for records of up to 32 words, and carry the ids of the span that is open on
 //! the thread.
 
-mod draft;
+mod builder;
 mod logger;
 mod macros;
 
-pub use draft::LogDraft;
+pub use builder::LogRecordBuilder;
 #[cfg(feature = "tracing")]
-pub(crate) use draft::{CAUSES, with_text_of};
+pub(crate) use builder::{CAUSES, with_text_of};
 pub use logger::{Logger, logger};
 
 /// What the macros need; no promises are made about it.
 #[doc(hidden)]
 pub mod macro_support {
     pub use super::logger::{wants, write};
-    pub use crate::series::{Attribute, Site};
+    pub use crate::series::{Attribute, Callsite};
 
     /// The name of an identifier, which may be a raw one: `type` of `r#type`.
     pub const fn unraw(ident: &'static str) -> &'static str {

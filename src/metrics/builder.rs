@@ -3,11 +3,11 @@
 use super::family::{Family, Handle, handle_of};
 use super::fixed::FixedFamily;
 use super::label::LabelSet;
-use super::members::Members;
+use super::members::FamilyInner;
 use super::{Counter, Gauge, Histogram, Timer, UpDownCounter};
 use crate::clock::nanos;
 use crate::error::RegisterError;
-use crate::series::{Descriptor, MetricKind, Registry, Shape, Unit, duration_bounds};
+use crate::series::{Descriptor, Instance, MetricKind, Shape, Unit, duration_bounds};
 use crate::sync::Arc;
 use std::panic::Location;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// What all builders collect.
 #[derive(Clone, Debug)]
 struct Draft<'a> {
-    registry: &'a Arc<Registry>,
+    instance: &'a Arc<Instance>,
     name: &'a str,
     help: &'a str,
     unit: Unit,
@@ -28,9 +28,9 @@ impl<'a> Draft<'a> {
     fn handle<H: Handle>(self, kind: MetricKind, shape: Option<Shape>) -> Result<H, RegisterError> {
         let (names, values): (Vec<_>, Vec<_>) = self.labels.iter().copied().unzip();
         let descriptor = Descriptor::new((self.name, self.help), (kind, self.unit), &names, shape, self.at)?;
-        let metric = self.registry.metric(descriptor, self.cap)?;
-        let series = self.registry.series(&metric, &values)?;
-        Ok(handle_of(&series, self.registry))
+        let metric = self.instance.metric(descriptor, self.cap)?;
+        let series = self.instance.series(&metric, &values)?;
+        Ok(handle_of(&series, self.instance))
     }
 
     fn family<H: Handle, const N: usize>(
@@ -57,11 +57,11 @@ impl<'a> Draft<'a> {
         kind: MetricKind,
         shape: Option<Shape>,
         labels: &[&str],
-    ) -> Result<Members<H>, RegisterError> {
+    ) -> Result<FamilyInner<H>, RegisterError> {
         let (names, values): (Vec<_>, Vec<_>) = self.labels.iter().copied().unzip();
         let names: Vec<_> = labels.iter().copied().chain(names).collect();
         let descriptor = Descriptor::new((self.name, self.help), (kind, self.unit), &names, shape, self.at)?;
-        Members::register(self.registry, descriptor, &values, self.cap)
+        FamilyInner::register(self.instance, descriptor, &values, self.cap)
     }
 }
 
@@ -77,9 +77,9 @@ macro_rules! builder {
 
         impl<'a> $builder<'a> {
             #[track_caller]
-            pub(crate) fn new(registry: &'a Arc<Registry>, name: &'a str) -> Self {
+            pub(crate) fn new(instance: &'a Arc<Instance>, name: &'a str) -> Self {
                 let at = Location::caller();
-                let draft = Draft { registry, name, help: "", unit: Unit::None, labels: Vec::new(), cap: None, at };
+                let draft = Draft { instance, name, help: "", unit: Unit::None, labels: Vec::new(), cap: None, at };
                 Self { draft, shape: None }.start()
             }
 

@@ -1,21 +1,21 @@
 //! Counts. Hot: one load, one addition, one store in the thread's own cell.
 
-use crate::lane::{Directory, Key, local};
+use crate::lane::{Key, LaneRegistry, local};
 use crate::sync::Arc;
 
 /// Which cell, and whose.
 #[derive(Clone, Debug)]
-pub(super) struct Tap {
+pub(super) struct CounterInner {
     key: Key,
     /// `None` in a handle that does nothing; its key is no instance's.
-    directory: Option<Arc<Directory>>,
+    lanes: Option<Arc<LaneRegistry>>,
 }
 
-impl Tap {
-    const NOOP: Self = Self { key: Key(0), directory: None };
+impl CounterInner {
+    const NOOP: Self = Self { key: Key(0), lanes: None };
 
-    pub(super) fn new(key: Key, directory: &Arc<Directory>) -> Self {
-        Self { key, directory: Some(Arc::clone(directory)) }
+    pub(super) fn new(key: Key, lanes: &Arc<LaneRegistry>) -> Self {
+        Self { key, lanes: Some(Arc::clone(lanes)) }
     }
 
     pub(super) fn key(&self) -> Key {
@@ -32,8 +32,8 @@ impl Tap {
     #[cold]
     #[inline(never)]
     fn add_cold(&self, amount: u64) {
-        if let Some(directory) = &self.directory {
-            local::add_cold(directory, self.key, amount);
+        if let Some(lanes) = &self.lanes {
+            local::add_cold(lanes, self.key, amount);
         }
     }
 }
@@ -50,7 +50,7 @@ impl Tap {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Counter(pub(super) Tap);
+pub struct Counter(pub(super) CounterInner);
 
 impl Counter {
     /// A counter that counts nothing.
@@ -64,7 +64,7 @@ impl Counter {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub const fn noop() -> Self {
-        Self(Tap::NOOP)
+        Self(CounterInner::NOOP)
     }
 
     /// Adds one.
@@ -111,7 +111,7 @@ impl Counter {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct UpDownCounter(pub(super) Tap);
+pub struct UpDownCounter(pub(super) CounterInner);
 
 impl UpDownCounter {
     /// A counter that counts nothing.
@@ -125,7 +125,7 @@ impl UpDownCounter {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub const fn noop() -> Self {
-        Self(Tap::NOOP)
+        Self(CounterInner::NOOP)
     }
 
     /// Adds a difference.

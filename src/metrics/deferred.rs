@@ -6,11 +6,11 @@
 //! The table starts with a fixed part and grows outside of tellane, so that there is always room for what the growth
 //! itself makes an allocator record. What finds no room is counted as lost: see [`lost`].
 
-use super::counter::Tap;
+use super::counter::CounterInner;
 use super::lazy::Definition;
 use super::{Gauge, Histogram};
 use crate::lane::local;
-use crate::series::{Registry, global};
+use crate::series::{Instance, global};
 use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
 use crate::sync::fixed::{AtomicU32, AtomicU64, Ordering};
@@ -26,13 +26,13 @@ const SAMPLES_MAX: usize = 4_096;
 /// A handle of any type, to record what has waited.
 #[derive(Debug)]
 pub(super) enum Any {
-    Count(Tap),
+    Count(CounterInner),
     Level(Gauge),
     Sample(Histogram),
 }
 
 /// Registers the metric of a definition; `None` if it is refused, which its static reports at its own first use.
-pub(super) type Make = fn(&Definition, &Arc<Registry>) -> Option<Any>;
+pub(super) type Make = fn(&Definition, &Arc<Instance>) -> Option<Any>;
 
 /// One call.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,11 +68,11 @@ pub(super) fn defer(definition: &Definition, make: Make, record: Record) {
 /// Counts a record that can neither be made nor wait: a sample in the ledger, one of a counter or gauge in the faults.
 #[cold]
 pub(super) fn lost(definition: &Definition) {
-    if let Some(registry) = global() {
+    if let Some(instance) = global() {
         if definition.is_sampled() {
-            registry.directory.shared.shared_dropped(Kind::Sample, Reason::Reentrant);
+            instance.lanes.shared.shared_dropped(Kind::Sample, Reason::Reentrant);
         } else {
-            registry.lose(definition.name);
+            instance.lose(definition.name);
         }
     }
 }
@@ -81,10 +81,10 @@ pub(super) fn lost(definition: &Definition) {
 /// statics that are registered already; all handles are there before the first record is taken, and recording allocates
 /// nothing, so this ends.
 fn replay() {
-    let Some(registry) = global().filter(|registry| !registry.directory.is_forked()) else { return };
-    local::aside(|| {
+    let Some(instance) = global().filter(|instance| !instance.lanes.is_forked()) else { return };
+    local::without_recording(|| {
         TABLE.grow();
-        TABLE.make(registry);
+        TABLE.make(instance);
         TABLE.settle();
     });
 }
@@ -221,10 +221,10 @@ impl Table {
     }
 
     /// Makes the handles of all statics in the table, also of those that come meanwhile.
-    fn make(&self, registry: &Arc<Registry>) {
+    fn make(&self, instance: &Arc<Instance>) {
         for (_, place) in self.places() {
             if let (Some((definition, make)), None) = (place.of.get(), place.made.get()) {
-                let made = make(definition, registry);
+                let made = make(definition, instance);
                 let _another_thread_was_faster = place.made.set(made);
             }
         }
@@ -273,7 +273,7 @@ impl Place {
     /// Records by the handle. A static whose metric was refused does nothing.
     fn record(&self, record: Record) {
         match (self.made.get().and_then(Option::as_ref), record) {
-            (Some(Any::Count(tap)), Record::Count(amount)) => tap.add(amount),
+            (Some(Any::Count(counter)), Record::Count(amount)) => counter.add(amount),
             (Some(Any::Level(gauge)), Record::Set(_) | Record::Add(_)) => self.level.with(|waiting| {
                 // What this thread set before comes before.
                 for record in [waiting.take(), Some(record)].into_iter().flatten() {

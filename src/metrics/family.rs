@@ -1,35 +1,35 @@
 //! One metric, many label values. Hot: [`Family::with`] on values seen before.
 
-use super::counter::Tap;
-use super::histogram::Live;
-use super::members::{Handles, Members};
+use super::counter::CounterInner;
+use super::histogram::HistogramInner;
+use super::members::{FamilyInner, Handles};
 use super::{Counter, Gauge, Histogram, Timer, UpDownCounter};
-use crate::series::{Place, Registry, Series, Table};
+use crate::series::{Instance, Series, Storage, Table};
 use crate::sync::Arc;
 
 mod sealed {
-    use super::{Registry, Series};
+    use super::{Instance, Series};
 
     /// A series and where it is registered; opaque, so that nobody else can make handles.
     #[derive(Clone, Copy)]
     #[allow(missing_debug_implementations)] // nobody outside can name it
-    pub struct Source<'a> {
+    pub struct SeriesSource<'a> {
         pub(in crate::metrics) series: &'a Series,
-        pub(in crate::metrics) registry: &'a Registry,
+        pub(in crate::metrics) instance: &'a Instance,
     }
 
     /// What makes a handle of a series.
     pub trait FromSeries: Clone + Send + Sync + 'static {
-        fn from_series(source: Source<'_>) -> Self;
+        fn from_series(source: SeriesSource<'_>) -> Self;
         fn noop_ref() -> &'static Self;
     }
 }
 
-use sealed::Source;
+use sealed::SeriesSource;
 
 /// A handle of a series.
-pub(crate) fn handle_of<H: Handle>(series: &Series, registry: &Registry) -> H {
-    H::from_series(Source { series, registry })
+pub(crate) fn handle_of<H: Handle>(series: &Series, instance: &Instance) -> H {
+    H::from_series(SeriesSource { series, instance })
 }
 
 /// A handle that families and statics can make: [`Counter`], [`UpDownCounter`], [`Gauge`], [`Histogram`], [`Timer`].
@@ -50,7 +50,7 @@ pub trait Handle: sealed::FromSeries {}
 macro_rules! handles {
     ($($handle:ident: $source:ident => $make:expr;)*) => {$(
         impl sealed::FromSeries for $handle {
-            fn from_series($source: sealed::Source<'_>) -> Self {
+            fn from_series($source: sealed::SeriesSource<'_>) -> Self {
                 $make
             }
 
@@ -65,22 +65,22 @@ macro_rules! handles {
 }
 
 handles! {
-    Counter: source => match source.series.place {
-        Place::Cell(key) => Self(Tap::new(key, &source.registry.directory)),
+    Counter: source => match source.series.storage {
+        Storage::Cell(key) => Self(CounterInner::new(key, &source.instance.lanes)),
         _ => Self::noop(),
     };
-    UpDownCounter: source => match source.series.place {
-        Place::Cell(key) => Self(Tap::new(key, &source.registry.directory)),
+    UpDownCounter: source => match source.series.storage {
+        Storage::Cell(key) => Self(CounterInner::new(key, &source.instance.lanes)),
         _ => Self::noop(),
     };
-    Gauge: source => match &source.series.place {
-        Place::Gauge(value) => Self::new(value),
+    Gauge: source => match &source.series.storage {
+        Storage::Gauge(value) => Self::new(value),
         _ => Self::noop(),
     };
-    Histogram: source => match &source.series.place {
-        Place::Histogram(to) => {
+    Histogram: source => match &source.series.storage {
+        Storage::Histogram(to) => {
             let scale = source.series.identity.metric.shape.as_ref().map_or(1.0, |shape| shape.scale);
-            Self(Some(Live::new(to, &source.registry.directory, scale)))
+            Self(Some(HistogramInner::new(to, &source.instance.lanes, scale)))
         }
         _ => Self::noop(),
     };
@@ -108,7 +108,7 @@ pub struct Family<H, const N: usize>(Option<Arc<Inner<H, N>>>);
 #[derive(Debug)]
 struct Inner<H, const N: usize> {
     handles: Table<H, N>,
-    members: Members<H>,
+    members: FamilyInner<H>,
 }
 
 impl<H: Handle, const N: usize> Family<H, N> {
@@ -122,7 +122,7 @@ impl<H: Handle, const N: usize> Family<H, N> {
         Self(None)
     }
 
-    pub(super) fn of(members: Members<H>) -> Self {
+    pub(super) fn of(members: FamilyInner<H>) -> Self {
         members.takes(size_of::<Inner<H, N>>());
         Self(Some(Arc::new(Inner { handles: Table::new(), members })))
     }

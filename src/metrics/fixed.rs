@@ -2,7 +2,7 @@
 
 use super::family::Handle;
 use super::label::LabelSet;
-use super::members::{Handles, Members};
+use super::members::{FamilyInner, Handles};
 use crate::error::RegisterError;
 use crate::record::layout::ID_LIMIT;
 use crate::sync::Arc;
@@ -54,7 +54,7 @@ impl<H, L> Clone for FixedFamily<H, L> {
 struct Inner<H> {
     /// By the combination's index; filled as they are met.
     handles: Box<[OnceLock<H>]>,
-    members: Members<H>,
+    members: FamilyInner<H>,
 }
 
 impl<H: Handle, L: LabelSet> FixedFamily<H, L> {
@@ -70,7 +70,7 @@ impl<H: Handle, L: LabelSet> FixedFamily<H, L> {
 
     /// `members` registers the metric, and is not asked if there are more combinations than numbers.
     pub(super) fn register(
-        members: impl FnOnce() -> Result<Members<H>, RegisterError>,
+        members: impl FnOnce() -> Result<FamilyInner<H>, RegisterError>,
     ) -> Result<Self, RegisterError> {
         if L::CARDINALITY > ID_LIMIT as usize {
             return Err(RegisterError::Exhausted);
@@ -107,19 +107,19 @@ impl<H: Handle> Inner<H> {
     #[cold]
     #[inline(never)]
     fn meet<V: AsRef<[&'static str]>>(&self, index: usize, values: fn(usize) -> V) -> &H {
-        self.members.meet(values(index).as_ref(), &Place { handles: &self.handles, index, values })
+        self.members.meet(values(index).as_ref(), &FixedSlot { handles: &self.handles, index, values })
     }
 }
 
 /// The place of one combination among the handles of all.
-struct Place<'a, H, V> {
+struct FixedSlot<'a, H, V> {
     handles: &'a [OnceLock<H>],
     index: usize,
     /// The values of a combination's index.
     values: fn(usize) -> V,
 }
 
-impl<'a, H: Handle, V: AsRef<[&'static str]>> Handles<'a, H> for Place<'a, H, V> {
+impl<'a, H: Handle, V: AsRef<[&'static str]>> Handles<'a, H> for FixedSlot<'a, H, V> {
     fn find(&self, _values: &[&str]) -> Option<&'a H> {
         self.handles.get(self.index)?.get()
     }

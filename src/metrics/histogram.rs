@@ -1,7 +1,7 @@
 //! Distributions of values. Hot: one word into the thread's ring, or one count into its spill.
 
 use crate::clock::nanos;
-use crate::lane::{Directory, Distribution, Recorder, local};
+use crate::lane::{Distribution, HistogramHandle, LaneRegistry, local};
 use crate::stats::Reason;
 use crate::sync::Arc;
 use std::time::Duration;
@@ -29,18 +29,18 @@ const CORRECTIONS_MAX: u64 = 10_000;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Histogram(pub(super) Option<Live>);
+pub struct Histogram(pub(super) Option<HistogramInner>);
 
 #[derive(Clone, Debug)]
-pub(super) struct Live {
-    pub(super) recorder: Recorder,
+pub(super) struct HistogramInner {
+    pub(super) recorder: HistogramHandle,
     /// Recorded integers in one shown unit.
     scale: f64,
 }
 
-impl Live {
-    pub(super) fn new(to: &Arc<Distribution>, directory: &Arc<Directory>, scale: f64) -> Self {
-        Self { recorder: Recorder { to: Arc::clone(to), directory: Arc::clone(directory) }, scale }
+impl HistogramInner {
+    pub(super) fn new(to: &Arc<Distribution>, lanes: &Arc<LaneRegistry>, scale: f64) -> Self {
+        Self { recorder: HistogramHandle { to: Arc::clone(to), lanes: Arc::clone(lanes) }, scale }
     }
 
     #[inline(always)]
@@ -55,7 +55,7 @@ impl Live {
             // the rest (12.4 ns in all where the bare record took 3.8). The cast saturates, far above any highest value.
             self.record((scaled + 0.5) as u64);
         } else {
-            local::reject_sample(&self.recorder.directory, Reason::Invalid);
+            local::reject_sample(&self.recorder.lanes, Reason::Invalid);
         }
     }
 }
@@ -87,8 +87,8 @@ impl Histogram {
     /// ```
     #[inline]
     pub fn record(&self, value: u64) {
-        if let Some(live) = &self.0 {
-            live.record(value);
+        if let Some(inner) = &self.0 {
+            inner.record(value);
         }
     }
 
@@ -121,8 +121,8 @@ impl Histogram {
     /// ```
     #[inline]
     pub fn record_f64(&self, value: f64) {
-        if let Some(live) = &self.0 {
-            live.record_f64(value);
+        if let Some(inner) = &self.0 {
+            inner.record_f64(value);
         }
     }
 

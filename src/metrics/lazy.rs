@@ -1,6 +1,6 @@
 //! Statics that record into the installed instance. Hot: one more load than a handle.
 
-use super::counter::Tap;
+use super::counter::CounterInner;
 use super::deferred::{Any, Make, Record, defer, lost};
 use super::histogram::corrected;
 use super::{
@@ -10,7 +10,7 @@ use super::{
 use crate::clock::{Clock, nanos};
 use crate::error::RegisterError;
 use crate::lane::{Key, local};
-use crate::series::{Registry, global};
+use crate::series::{Instance, global};
 use crate::sync::Arc;
 use crate::sync::fixed::{AtomicU64, Ordering};
 use std::ops::Deref;
@@ -42,7 +42,7 @@ pub struct Lazy<H> {
     /// The handle's [`Key`], for counters: saves the look whether the handle is there. No instance has the key 0.
     key: AtomicU64,
     definition: Definition,
-    make: fn(&Definition, &Arc<Registry>) -> Result<H, RegisterError>,
+    make: fn(&Definition, &Arc<Instance>) -> Result<H, RegisterError>,
     make_any: Make,
 }
 
@@ -138,20 +138,20 @@ impl<H: Handle> Deref for Lazy<H> {
 impl<H: Handle> Lazy<H> {
     /// Adds to a handle that is a tap.
     #[inline(always)]
-    fn add_by(&self, tap: fn(&H) -> &Tap, amount: u64) {
+    fn add_by(&self, inner: fn(&H) -> &CounterInner, amount: u64) {
         // Relaxed: a key is a number; the cell it leads to is this thread's own.
         if !local::add(Key(self.key.load(Ordering::Relaxed)), amount) && global().is_some() {
-            self.add_cold(tap, amount);
+            self.add_cold(inner, amount);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn add_cold(&self, tap: fn(&H) -> &Tap, amount: u64) {
+    fn add_cold(&self, inner: fn(&H) -> &CounterInner, amount: u64) {
         let Some(handle) = self.try_use() else { return self.defer(Record::Count(amount)) };
-        let tap = tap(handle);
-        self.key.store(tap.key().0, Ordering::Relaxed);
-        tap.add(amount);
+        let inner = inner(handle);
+        self.key.store(inner.key().0, Ordering::Relaxed);
+        inner.add(amount);
     }
 
     /// Whoever dereferences the static from within tellane gets a handle that does nothing, which counts as one record
@@ -171,16 +171,16 @@ impl<H: Handle> Lazy<H> {
         if let Some(there) = self.handle.get() {
             return Some(there);
         }
-        let Some(registry) = global().filter(|registry| !registry.directory.is_forked()) else {
+        let Some(instance) = global().filter(|instance| !instance.lanes.is_forked()) else {
             // A forked child, where a thread that is not there may hold the registration's locks.
             return Some(H::noop_ref());
         };
-        local::aside_once(|| self.register(registry)).flatten()
+        local::try_without_recording(|| self.register(instance)).flatten()
     }
 
     /// Not inside `get_or_init`: the allocator may use this static meanwhile.
-    fn register(&self, registry: &Arc<Registry>) -> Option<&H> {
-        let (made, error) = match (self.make)(&self.definition, registry) {
+    fn register(&self, instance: &Arc<Instance>) -> Option<&H> {
+        let (made, error) = match (self.make)(&self.definition, instance) {
             Ok(made) => (made, None),
             Err(RegisterError::Reentrant) => return None,
             Err(error) => (H::noop_ref().clone(), Some(error)),
@@ -188,7 +188,7 @@ impl<H: Handle> Lazy<H> {
         if self.handle.set(made).is_ok()
             && let Some(error) = error
         {
-            registry.fault(self.definition.name, error); // once, by the thread that was first
+            instance.fault(self.definition.name, error); // once, by the thread that was first
         }
         self.handle.get()
     }
@@ -521,8 +521,8 @@ impl Lazy<Timer> {
         match (self.try_use(), global()) {
             (Some(timer), _) => timer.time(act),
             (None, None) => act(), // never: without an instance the handle is not asked for
-            (None, Some(registry)) => {
-                let clock = &registry.directory.clock;
+            (None, Some(instance)) => {
+                let clock = &instance.lanes.clock;
                 let _running = Running { timer: self, clock, start: clock.ticks() };
                 act()
             }
@@ -562,12 +562,12 @@ macro_rules! lazy {
                         at: Location::caller(),
                     },
                     make: Self::make,
-                    make_any: |definition, registry| Self::make(definition, registry).ok().map($any),
+                    make_any: |definition, instance| Self::make(definition, instance).ok().map($any),
                 }
             }
 
-            fn make(definition: &Definition, registry: &Arc<Registry>) -> Result<$handle, RegisterError> {
-                let mut builder = $builder::new(registry, definition.name).help(definition.help).at(definition.at);
+            fn make(definition: &Definition, instance: &Arc<Instance>) -> Result<$handle, RegisterError> {
+                let mut builder = $builder::new(instance, definition.name).help(definition.help).at(definition.at);
                 for (name, value) in definition.labels {
                     builder = builder.label(name, value);
                 }

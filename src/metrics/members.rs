@@ -4,12 +4,12 @@
 use super::family::{Handle, handle_of};
 use crate::error::RegisterError;
 use crate::lane::local;
-use crate::series::{Closed, Descriptor, Look, Metric, Registry};
+use crate::series::{Closed, Descriptor, Instance, Look, Metric};
 use crate::sync::{Arc, AtomicUsize, Ordering};
 
 #[derive(Debug)]
-pub(super) struct Members<H> {
-    registry: Arc<Registry>,
+pub(super) struct FamilyInner<H> {
+    instance: Arc<Instance>,
     metric: Arc<Metric>,
     /// Values of the labels that are the same for all.
     fixed: Box<[Box<str>]>,
@@ -21,18 +21,18 @@ pub(super) struct Members<H> {
     bytes: AtomicUsize,
 }
 
-impl<H> Members<H> {
+impl<H> FamilyInner<H> {
     /// Tells the registry how many bytes the family takes by now.
     pub(super) fn takes(&self, bytes: usize) {
         // It only grows. Of two threads at once, each tells what it adds to the greatest so far.
         let before = self.bytes.fetch_max(bytes, Ordering::Relaxed);
-        self.registry.keeps(bytes.saturating_sub(before));
+        self.instance.add_bytes(bytes.saturating_sub(before));
     }
 }
 
-impl<H> Drop for Members<H> {
+impl<H> Drop for FamilyInner<H> {
     fn drop(&mut self) {
-        self.registry.lets_go(self.bytes.load(Ordering::Relaxed));
+        self.instance.sub_bytes(self.bytes.load(Ordering::Relaxed));
     }
 }
 
@@ -49,23 +49,23 @@ pub(super) trait Handles<'a, H: 'a> {
     }
 }
 
-impl<H: Handle> Members<H> {
+impl<H: Handle> FamilyInner<H> {
     pub(super) fn register(
-        registry: &Arc<Registry>,
+        instance: &Arc<Instance>,
         descriptor: Descriptor,
         fixed: &[&str],
         cap: Option<usize>,
     ) -> Result<Self, RegisterError> {
-        let metric = registry.metric(descriptor, cap)?;
+        let metric = instance.metric(descriptor, cap)?;
         let has_labels = !metric.descriptor.labels.is_empty();
         let overflow = if has_labels {
-            handle_of(&*registry.overflow(&metric)?, registry)
+            handle_of(&*instance.overflow(&metric)?, instance)
         } else {
             H::noop_ref().clone()
         };
         Ok(Self {
             metric,
-            registry: Arc::clone(registry),
+            instance: Arc::clone(instance),
             fixed: fixed.iter().map(|value| Box::from(*value)).collect(),
             closed: Closed::new(),
             overflow,
@@ -76,14 +76,14 @@ impl<H: Handle> Members<H> {
     /// The handle for label values that the family has not met. From within tellane (a global allocator that records) it
     /// is that of the overflow series: the lock that a new series needs may be held further up this stack.
     pub(super) fn meet<'a>(&'a self, values: &[&str], handles: &impl Handles<'a, H>) -> &'a H {
-        if self.registry.is_overflow(values) {
+        if self.instance.is_overflow(values) {
             return self.overflow();
         }
         match self.closed.look(|| handles.find(values)) {
             Look::Found(handle) => handle,
             Look::Absent => self.overflow(),
             Look::Open => {
-                let registered = local::aside_once(|| self.register_series(values, handles));
+                let registered = local::try_without_recording(|| self.register_series(values, handles));
                 registered.unwrap_or_else(|| self.overflow())
             }
         }
@@ -92,13 +92,13 @@ impl<H: Handle> Members<H> {
     /// One more record that meets the overflow series.
     fn overflow(&self) -> &H {
         self.metric.count_overflow();
-        self.registry.show_overflow(&self.metric);
+        self.instance.show_overflow(&self.metric);
         &self.overflow
     }
 
     fn register_series<'a>(&'a self, values: &[&str], handles: &impl Handles<'a, H>) -> &'a H {
         let all: Vec<&str> = values.iter().copied().chain(self.fixed.iter().map(|value| &**value)).collect();
-        let series = match self.registry.series(&self.metric, &all) {
+        let series = match self.instance.series(&self.metric, &all) {
             Ok(series) => series,
             Err(RegisterError::Reentrant) => return self.overflow(),
             Err(_) => return H::noop_ref(), // the child of a fork, or no number left
@@ -107,21 +107,21 @@ impl<H: Handle> Members<H> {
             self.close(handles);
             return &self.overflow; // counted when it was looked up
         }
-        handles.keep(values, handle_of(&series, &self.registry));
+        handles.keep(values, handle_of(&series, &self.instance));
         handles.find(values).unwrap_or_else(|| H::noop_ref())
     }
 
     /// The metric is at its cap, so it has every series that it will ever have. The family takes those over that it has
     /// not met: another family of the metric may have made them. From then on nothing is asked under a lock.
     fn close<'a>(&'a self, handles: &impl Handles<'a, H>) {
-        let all = self.registry.series_of(&self.metric);
+        let all = self.instance.series_of(&self.metric);
         let is_own = |values: &[&str]| {
             let own = values.len().checked_sub(self.fixed.len()).and_then(|from| values.get(from..));
             own.is_some_and(|own| own.iter().copied().eq(self.fixed.iter().map(|value| &**value)))
         };
         let known = all.iter().filter_map(|series| {
             let values: Vec<&str> = series.identity.labels.iter().map(|value| &**value).collect();
-            is_own(&values).then(|| (values, handle_of(series, &self.registry)))
+            is_own(&values).then(|| (values, handle_of(series, &self.instance)))
         });
         handles.keep_all(known);
         self.closed.close();

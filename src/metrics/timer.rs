@@ -1,6 +1,6 @@
 //! Durations of pieces of code. Hot: two clock readings and a sample.
 
-use super::histogram::{Histogram, Live};
+use super::histogram::{Histogram, HistogramInner};
 use crate::lane::local;
 use std::time::Duration;
 
@@ -48,8 +48,8 @@ impl Timer {
     /// ```
     #[inline(always)] // what a timer costs that is off; the compiler's guess came and went between builds
     pub fn start(&self) -> Stopwatch<'_> {
-        let live = self.0.0.as_ref().filter(|live| local::wants_sample(&live.recorder));
-        Stopwatch { start: live.map_or(0, |live| live.recorder.directory.clock.ticks()), live }
+        let inner = self.0.0.as_ref().filter(|inner| local::wants_sample(&inner.recorder));
+        Stopwatch { start: inner.map_or(0, |inner| inner.recorder.lanes.clock.ticks()), inner }
     }
 
     /// Runs a closure and records how long it took. If it panics, that is recorded too.
@@ -99,7 +99,7 @@ impl Timer {
 #[must_use = "a stopwatch that is dropped at once records no time"]
 pub struct Stopwatch<'a> {
     /// `None` if it was started while the switch was off.
-    live: Option<&'a Live>,
+    inner: Option<&'a HistogramInner>,
     /// Ticks at the start.
     start: u64,
 }
@@ -131,15 +131,15 @@ impl Stopwatch<'_> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn discard(mut self) {
-        self.live = None;
+        self.inner = None;
     }
 
     #[inline(never)] // a timer that is off should not carry what one does that is on
     fn record(&mut self) -> Option<u64> {
-        let live = self.live.take()?;
-        let clock = &live.recorder.directory.clock;
+        let inner = self.inner.take()?;
+        let clock = &inner.recorder.lanes.clock;
         let nanos = clock.nanos_between(self.start, clock.ticks());
-        live.record(nanos);
+        inner.record(nanos);
         Some(nanos)
     }
 }
@@ -147,7 +147,7 @@ impl Stopwatch<'_> {
 impl Drop for Stopwatch<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        if self.live.is_some() {
+        if self.inner.is_some() {
             self.record();
         }
     }

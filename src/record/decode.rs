@@ -129,7 +129,7 @@ impl Frame<'_> {
             held: flags & layout::FLAG_HELD != 0,
             cancelled: flags & layout::FLAG_CANCELLED != 0,
             attributes_dropped: layout::aux(header),
-            items: Reading { items, record: self.words.len() }.all(span_item)?,
+            items: Cursor { items, record: self.words.len() }.all(span_item)?,
         })
     }
 
@@ -159,7 +159,7 @@ impl Frame<'_> {
         } else {
             (None, rest)
         };
-        let mut reading = Reading { items, record: self.words.len() };
+        let mut reading = Cursor { items, record: self.words.len() };
         let message = message(&mut reading)?;
         Ok(Log {
             target: layout::id(header),
@@ -190,7 +190,7 @@ impl Frame<'_> {
             3 => Space::Series,
             4 => Space::Service,
             5 => Space::Target,
-            6 => Space::Site,
+            6 => Space::Callsite,
             _ => return Err(DecodeError::BadFlags),
         };
         if flags & !(layout::FLAG_SPACE | layout::FLAG_MORE) != 0 {
@@ -214,12 +214,12 @@ struct Part {
 }
 
 /// Items, read one after the other, of a record of so many words.
-struct Reading<'a> {
+struct Cursor<'a> {
     items: &'a [u64],
     record: usize,
 }
 
-impl<'a> Reading<'a> {
+impl<'a> Cursor<'a> {
     /// The first word of the next item; `None` at the end.
     fn first(&mut self) -> Result<Option<layout::ItemParts>, DecodeError> {
         let [first, rest @ ..] = self.items else { return Ok(None) };
@@ -258,11 +258,11 @@ impl<'a> Reading<'a> {
     /// The attributes of an event or a link: so many words.
     fn attributes(&mut self, length: u16) -> Result<Vec<(u32, Value)>, DecodeError> {
         let items = self.words(usize::from(length))?;
-        Reading { items, record: self.record }.all(attribute)
+        Cursor { items, record: self.record }.all(attribute)
     }
 }
 
-fn span_item(first: layout::ItemParts, rest: &mut Reading<'_>) -> Result<Item, DecodeError> {
+fn span_item(first: layout::ItemParts, rest: &mut Cursor<'_>) -> Result<Item, DecodeError> {
     use layout::{TAG_ATTRIBUTE, TAG_EVENT, TAG_LINK, TAG_LOST, TAG_TEXT};
     let layout::ItemParts { tag, kind, key, len, more } = first;
     Ok(match (tag, kind, key) {
@@ -290,16 +290,16 @@ fn span_item(first: layout::ItemParts, rest: &mut Reading<'_>) -> Result<Item, D
     })
 }
 
-fn message(rest: &mut Reading<'_>) -> Result<Message, DecodeError> {
+fn message(rest: &mut Cursor<'_>) -> Result<Message, DecodeError> {
     let first = rest.first()?.ok_or(DecodeError::BadItem)?;
     match (first.tag, first.kind, first.key, first.len, first.more) {
-        (layout::TAG_SITE, 0, site, 0, 0) => Ok(Message::Site(site)),
+        (layout::TAG_SITE, 0, callsite, 0, 0) => Ok(Message::Callsite(callsite)),
         (layout::TAG_TEXT, layout::TEXT_MESSAGE, 0, len, 0) => plain_text(len, rest).map(Message::Text),
         _ => Err(DecodeError::BadItem),
     }
 }
 
-fn attribute(first: layout::ItemParts, rest: &mut Reading<'_>) -> Result<(u32, Value), DecodeError> {
+fn attribute(first: layout::ItemParts, rest: &mut Cursor<'_>) -> Result<(u32, Value), DecodeError> {
     let layout::ItemParts { tag, kind, key, len, more } = first;
     if tag != layout::TAG_ATTRIBUTE {
         return Err(DecodeError::BadItem);
@@ -316,7 +316,7 @@ fn attribute(first: layout::ItemParts, rest: &mut Reading<'_>) -> Result<(u32, V
     Ok((key, value))
 }
 
-fn plain_text(len: u16, rest: &mut Reading<'_>) -> Result<String, DecodeError> {
+fn plain_text(len: u16, rest: &mut Cursor<'_>) -> Result<String, DecodeError> {
     let length = usize::from(len);
     text(rest.words(length.div_ceil(8))?, length)
 }

@@ -169,7 +169,9 @@ fn encode_log(log: &Log, into: &mut Vec<u64>) -> Result<(), EncodeError> {
         into.extend([high, low, span_id]);
     }
     match &log.message {
-        Message::Site(site) => into.push(layout::item(layout::TAG_SITE, 0, checked_id(*site)?, 0, 0)),
+        Message::Callsite(callsite) => {
+            into.push(layout::item(layout::TAG_SITE, 0, checked_id(*callsite)?, 0, 0))
+        }
         Message::Text(text) => plain_text(layout::TEXT_MESSAGE, text, into)?,
     }
     log.fields.iter().try_for_each(|(key, value)| attribute(*key, value, into))?;

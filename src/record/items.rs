@@ -164,14 +164,14 @@ impl Items {
 
     /// The same in the frame; `false`, and nothing done, if it has no room, or there is a block.
     #[inline(always)]
-    pub(crate) fn push_number_at_once(&mut self, key: u32, kind: u64, bits: u64) -> bool {
+    pub(crate) fn push_number_fast(&mut self, key: u32, kind: u64, bits: u64) -> bool {
         self.has_frame_for(2) && self.extend([layout::attribute(kind, key, 0, false), bits]).is_ok()
     }
 
     /// A text of at most `most` bytes, in the frame; `false`, and nothing done, if it is longer, the frame has no room, or
     /// there is a block.
     #[inline(always)]
-    pub(crate) fn push_str_at_once(&mut self, key: u32, text: &str, most: u16) -> bool {
+    pub(crate) fn push_str_fast(&mut self, key: u32, text: &str, most: u16) -> bool {
         text.len() <= usize::from(most)
             && self.has_frame_for(1 + text.len().div_ceil(8))
             && self
@@ -266,8 +266,8 @@ impl Items {
 
     /// A log record's statement.
     #[inline]
-    pub(crate) fn push_site(&mut self, site: u32) -> Result<(), Full> {
-        self.extend([layout::item(layout::TAG_SITE, 0, site, 0, 0)])
+    pub(crate) fn push_site(&mut self, callsite: u32) -> Result<(), Full> {
+        self.extend([layout::item(layout::TAG_SITE, 0, callsite, 0, 0)])
     }
 
     pub(crate) fn begin_event(&mut self, name: u32, ticks: u64) -> Result<At, Full> {

@@ -41,7 +41,7 @@ pub struct Log {
 #[non_exhaustive]
 pub enum Message {
     /// What the log statement of this id says.
-    Site(u32),
+    Callsite(u32),
     /// This.
     Text(String),
 }

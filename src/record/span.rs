@@ -196,5 +196,5 @@ pub enum Space {
     /// Log targets.
     Target = 5,
     /// Log statements.
-    Site = 6,
+    Callsite = 6,
 }

@@ -59,7 +59,7 @@ fn span_with(attributes: Vec<(u32, Value)>) -> Record {
     Record::Span(Span { name: 5, items, ..Span::default() })
 }
 
-fn span_of(items: Vec<Item>) -> Record {
+fn span_with_kind(items: Vec<Item>) -> Record {
     Record::Span(Span { name: 5, items, ..Span::default() })
 }
 
@@ -399,16 +399,19 @@ fn what_does_not_fit_is_not_encoded() {
     let define = |id, text| Record::Definition { space: Space::Key, id, text };
     let named = |name| Record::Span(Span { name, ..Span::default() });
     let event = |name, attributes| Item::Event { name, at: 0, attributes, attributes_dropped: 0 };
-    refused(span_of(vec![Item::Lost { events: 0, links: 0 }]), EncodeError::NothingLost);
+    refused(span_with_kind(vec![Item::Lost { events: 0, links: 0 }]), EncodeError::NothingLost);
     for id in [ID_LIMIT, u32::MAX] {
         refused(Record::Sample { series: id, value: 0 }, EncodeError::IdTooLarge);
         refused(Record::Sample { series: id, value: u64::MAX }, EncodeError::IdTooLarge);
         refused(named(id), EncodeError::IdTooLarge);
-        refused(span_of(vec![event(id, vec![])]), EncodeError::IdTooLarge);
-        refused(span_of(vec![event(0, vec![(id, Value::Bool(true))])]), EncodeError::IdTooLarge);
+        refused(span_with_kind(vec![event(id, vec![])]), EncodeError::IdTooLarge);
+        refused(span_with_kind(vec![event(0, vec![(id, Value::Bool(true))])]), EncodeError::IdTooLarge);
         refused(Record::Exemplar(Exemplar { series: id, ..Exemplar::default() }), EncodeError::IdTooLarge);
         refused(Record::Log(Log { target: id, ..Log::default() }), EncodeError::IdTooLarge);
-        refused(Record::Log(Log { message: Message::Site(id), ..Log::default() }), EncodeError::IdTooLarge);
+        refused(
+            Record::Log(Log { message: Message::Callsite(id), ..Log::default() }),
+            EncodeError::IdTooLarge,
+        );
         refused(span_with(vec![(0, Value::U64(0)), (id, Value::Bool(false))]), EncodeError::IdTooLarge);
         refused(define(id, String::new()), EncodeError::IdTooLarge);
         refused(Record::Figures { what: 0, id, words: vec![] }, EncodeError::IdTooLarge);
@@ -418,8 +421,8 @@ fn what_does_not_fit_is_not_encoded() {
     refused(span_with(vec![(0, Value::Bool(true)); 4_089]), EncodeError::TooLong);
     refused(span_with(vec![(0, Value::Str("x".repeat(32_697)))]), EncodeError::TooLong);
     refused(span_with(vec![(0, Value::Str("x".repeat(65_536)))]), EncodeError::TooLong);
-    refused(span_of(vec![event(0, vec![(0, Value::Str("x".repeat(65_536)))])]), EncodeError::TooLong);
-    refused(span_of(vec![Item::Message("x".repeat(65_536))]), EncodeError::TooLong);
+    refused(span_with_kind(vec![event(0, vec![(0, Value::Str("x".repeat(65_536)))])]), EncodeError::TooLong);
+    refused(span_with_kind(vec![Item::Message("x".repeat(65_536))]), EncodeError::TooLong);
     let long = Message::Text("x".repeat(40_000));
     refused(Record::Log(Log { message: long, ..Log::default() }), EncodeError::TooLong);
     for longest in [

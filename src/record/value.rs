@@ -29,7 +29,7 @@ pub enum Status {
 /// ```
 /// use tellane::SpanKind;
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
-/// drop(telemetry.tracer().span_of("GET /cart", SpanKind::Server));
+/// drop(telemetry.tracer().span_with_kind("GET /cart", SpanKind::Server));
 /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(snapshot.spans().next().map(|span| span.kind), Some(SpanKind::Server));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -2,7 +2,7 @@
 //! `b-c` are both `b_c`. The first one that is used has that name; every other gets a hash of itself behind it, so
 //! that no two share a series. Cold: runs at the first use of a key.
 
-use super::registry::{Descriptor, HELP_MAX};
+use super::metric_registry::{Descriptor, HELP_MAX};
 use super::validate::{self, NAME_MAX, SHOWN_MAX as ERROR_MAX, beginning};
 use crate::error::RegisterError;
 use std::collections::HashMap;

@@ -1,38 +1,38 @@
 //! The instances of this process: found by number, and the installed one. Cold, but for [`global`].
 
-use super::registry::Registry;
+use super::metric_registry::Instance;
 use crate::sync::Arc;
 use arc_swap::ArcSwapOption;
 use std::sync::{OnceLock, Weak};
 
 /// The instances of this process. Lock-free to read, since a child of a fork reads it too.
-static INSTANCES: ArcSwapOption<Vec<Weak<Registry>>> = ArcSwapOption::const_empty();
+static INSTANCES: ArcSwapOption<Vec<Weak<Instance>>> = ArcSwapOption::const_empty();
 
 /// Makes an instance known to [`find`].
-pub(crate) fn enlist(registry: &Arc<Registry>) {
+pub(crate) fn enlist(instance: &Arc<Instance>) {
     INSTANCES.rcu(|known| {
         let alive = known.iter().flat_map(|known| known.iter()).filter(|other| other.strong_count() > 0);
-        Some(Arc::new(alive.cloned().chain([Arc::downgrade(registry)]).collect::<Vec<_>>()))
+        Some(Arc::new(alive.cloned().chain([Arc::downgrade(instance)]).collect::<Vec<_>>()))
     });
 }
 
 /// The registry of an instance that is still there. Spans carry the number only: a reference count for each would
 /// cost more than the rest of the span.
-pub(crate) fn find(instance: u32) -> Option<Arc<Registry>> {
+pub(crate) fn find(instance: u32) -> Option<Arc<Instance>> {
     let known = INSTANCES.load();
     let mut alive = known.iter().flat_map(|known| known.iter()).filter_map(Weak::upgrade);
-    alive.find(|other| other.directory.instance == instance)
+    alive.find(|other| other.lanes.instance == instance)
 }
 
-static GLOBAL: OnceLock<Arc<Registry>> = OnceLock::new();
+static GLOBAL: OnceLock<Arc<Instance>> = OnceLock::new();
 
 /// The installed instance's registry; what statics record into.
 #[inline(always)] // a static in a program that installs nothing is one look at this
-pub(crate) fn global() -> Option<&'static Arc<Registry>> {
+pub(crate) fn global() -> Option<&'static Arc<Instance>> {
     GLOBAL.get()
 }
 
 /// Installs the global instance; `false` if there is one.
-pub(crate) fn install_global(registry: &Arc<Registry>) -> bool {
-    GLOBAL.set(Arc::clone(registry)).is_ok()
+pub(crate) fn install_global(instance: &Arc<Instance>) -> bool {
+    GLOBAL.set(Arc::clone(instance)).is_ok()
 }

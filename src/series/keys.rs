@@ -32,17 +32,17 @@ pub(crate) fn entry(key: u32, value: Attribute<'_>, most: u16) -> Entry<'_> {
 /// The number of an attribute key at the instance of this base.
 #[inline(always)]
 pub(crate) fn key_number(base: u64, key: &'static str) -> Option<u32> {
-    let known = local::here(base, |here| here.desk.key(key)).flatten();
+    let known = local::with_lane(base, |local| local.thread_state.key(key)).flatten();
     known.or_else(|| meet_key(base, key))
 }
 
 #[cold]
 #[inline(never)]
 fn meet_key(base: u64, key: &'static str) -> Option<u32> {
-    let registry = find(Key(base).instance())?;
-    local::enter(&registry.directory).ok()?;
-    let number = registry.names.key(key);
-    local::here(base, |here| here.desk.remember_key(key, number))?;
+    let instance = find(Key(base).instance())?;
+    local::attach(&instance.lanes).ok()?;
+    let number = instance.names.key(key);
+    local::with_lane(base, |local| local.thread_state.remember_key(key, number))?;
     Some(number)
 }
 
@@ -50,6 +50,6 @@ fn meet_key(base: u64, key: &'static str) -> Option<u32> {
 #[cold]
 #[inline(never)]
 pub(crate) fn more_room(base: u64) -> Box<Block> {
-    let kept = local::here(base, |here| here.desk.take_block()).flatten();
-    kept.unwrap_or_else(|| local::aside(Block::new))
+    let kept = local::with_lane(base, |local| local.thread_state.take_block()).flatten();
+    kept.unwrap_or_else(|| local::without_recording(Block::new))
 }

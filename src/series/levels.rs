@@ -12,12 +12,12 @@ pub(super) fn threshold(level: Option<Level>) -> u32 {
 
 /// The rules of an instance: a start level, and others for targets that begin so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Rules {
+pub(super) struct LevelRules {
     /// The empty prefix is every target's; what is missing there is [`Level::Info`].
     by_prefix: BTreeMap<Box<str>, Option<Level>>,
 }
 
-impl Rules {
+impl LevelRules {
     pub(super) fn starting_with(level: Option<Level>) -> Self {
         Self { by_prefix: BTreeMap::from([("".into(), level)]) }
     }
@@ -53,13 +53,13 @@ impl Rules {
     }
 
     /// Directives with commas between them: a level, or `target=level`; `off` is a level here.
-    pub(super) fn parse(text: &str) -> Result<Self, LevelsError> {
+    pub(super) fn parse(text: &str) -> Result<Self, ParseLevelsError> {
         let level_of = |directive: &str, level: &str| match level.trim() {
             off if off.eq_ignore_ascii_case("off") => Ok(None),
             level => level
                 .parse()
                 .map(Some)
-                .map_err(|_| LevelsError::UnknownLevel { directive: directive.to_owned() }),
+                .map_err(|_| ParseLevelsError::UnknownLevel { directive: directive.to_owned() }),
         };
         let mut rules = Self::default();
         for directive in text.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
@@ -68,7 +68,7 @@ impl Rules {
                 Some((target, level)) => {
                     let target = target.trim();
                     if target.is_empty() || target.contains(char::is_whitespace) {
-                        return Err(LevelsError::BadTarget { directive: directive.to_owned() });
+                        return Err(ParseLevelsError::BadTarget { directive: directive.to_owned() });
                     }
                     rules.set(target, level_of(directive, level)?);
                 }
@@ -81,15 +81,15 @@ impl Rules {
 /// Why levels cannot be set by such a text. Nothing was changed.
 ///
 /// ```
-/// use tellane::LevelsError;
+/// use tellane::ParseLevelsError;
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// let error = telemetry.set_levels("info,app::db=loud").expect_err("there is no such level");
-/// assert_eq!(error, LevelsError::UnknownLevel { directive: "app::db=loud".into() });
+/// assert_eq!(error, ParseLevelsError::UnknownLevel { directive: "app::db=loud".into() });
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum LevelsError {
+pub enum ParseLevelsError {
     /// A level is none of `trace`, `debug`, `info`, `warn`, `error` and `off`.
     UnknownLevel {
         /// The part between two commas.
@@ -102,7 +102,7 @@ pub enum LevelsError {
     },
 }
 
-impl std::fmt::Display for LevelsError {
+impl std::fmt::Display for ParseLevelsError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::UnknownLevel { directive } => {
@@ -113,7 +113,7 @@ impl std::fmt::Display for LevelsError {
     }
 }
 
-impl std::error::Error for LevelsError {}
+impl std::error::Error for ParseLevelsError {}
 
 #[cfg(all(test, not(tellane_loom)))]
 mod tests {
@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_wins_and_ends_with_a_part() {
-        let rules = Rules::parse("warn, app=info,app::db=debug,app::db::pool=off, app::db = trace").unwrap();
+        let rules =
+            LevelRules::parse("warn, app=info,app::db=debug,app::db::pool=off, app::db = trace").unwrap();
         let of = |target| rules.threshold_of(target);
         assert_eq!(of("hyper"), Level::Warn as u32);
         assert_eq!(of(""), Level::Warn as u32);
@@ -129,23 +130,23 @@ mod tests {
         assert_eq!(of("apple"), Level::Warn as u32, "no part ends there");
         assert_eq!(of("app::db::query"), Level::Trace as u32, "the later of two");
         assert_eq!(of("app::db::pool::x"), OFF);
-        assert_eq!(Rules::default().threshold_of("x"), Level::Info as u32);
-        assert_eq!(Rules::parse("OFF").unwrap().threshold_of("x"), OFF);
+        assert_eq!(LevelRules::default().threshold_of("x"), Level::Info as u32);
+        assert_eq!(LevelRules::parse("OFF").unwrap().threshold_of("x"), OFF);
     }
 
     #[test]
     fn what_is_no_directive_is_refused() {
         let unknown = |text: &str, directive: &str| {
-            let error = LevelsError::UnknownLevel { directive: directive.into() };
-            assert_eq!(Rules::parse(text), Err(error));
+            let error = ParseLevelsError::UnknownLevel { directive: directive.into() };
+            assert_eq!(LevelRules::parse(text), Err(error));
         };
         unknown("loud", "loud");
         unknown("info, app=", "app=");
         unknown("a=b=info", "a=b=info");
-        let bad = Rules::parse("info,=debug").unwrap_err();
-        assert_eq!(bad, LevelsError::BadTarget { directive: "=debug".into() });
+        let bad = LevelRules::parse("info,=debug").unwrap_err();
+        assert_eq!(bad, ParseLevelsError::BadTarget { directive: "=debug".into() });
         assert_eq!(bad.to_string(), "\"=debug\" names no target before its =");
-        assert!(Rules::parse("a b=info").is_err());
-        assert_eq!(Rules::parse(" , "), Ok(Rules::default()));
+        assert!(LevelRules::parse("a b=info").is_err());
+        assert_eq!(LevelRules::parse(" , "), Ok(LevelRules::default()));
     }
 }

@@ -4,11 +4,11 @@
 #[cfg(feature = "tracing")]
 mod watch;
 
+use super::callsite::Callsite;
 use super::closed::{Closed, Look};
-use super::levels::{LevelsError, Rules};
+use super::levels::{LevelRules, ParseLevelsError};
+use super::metric_registry::OVERFLOW;
 use super::names::COUNTS;
-use super::registry::OVERFLOW;
-use super::site::Site;
 use super::table::Table;
 use crate::clock::Clock;
 use crate::lane::{Key, local};
@@ -50,7 +50,7 @@ pub(crate) struct LogTarget {
 }
 
 impl LogTarget {
-    fn new(base: u64, id: u32, text: &str, rules: &Rules) -> Self {
+    fn new(base: u64, id: u32, text: &str, rules: &LevelRules) -> Self {
         Self {
             base,
             id,
@@ -94,7 +94,7 @@ pub(crate) struct HeldBack {
     pub(crate) target: u32,
     pub(crate) level: Level,
     /// The statement; `None` for what was said without one.
-    pub(crate) site: Option<u32>,
+    pub(crate) callsite: Option<u32>,
     pub(crate) records: u64,
 }
 
@@ -146,7 +146,7 @@ pub(crate) struct Logs {
     /// By the target's name.
     known: Table<u32, 1>,
     closed: Closed,
-    rules: Mutex<Rules>,
+    rules: Mutex<LevelRules>,
     /// By the statement's number.
     rates: boxcar::Vec<Rate>,
     growing: Mutex<()>,
@@ -164,7 +164,7 @@ pub(crate) struct Logs {
 impl Logs {
     /// Targets of names of at most `longest` bytes.
     pub(crate) fn new(instance: u32, clock: &Clock, settings: LogSettings, longest: usize) -> Self {
-        let rules = Rules::starting_with(settings.level);
+        let rules = LevelRules::starting_with(settings.level);
         let base = Key::new(instance, 0).0;
         let logs = Self {
             base,
@@ -238,8 +238,8 @@ impl Logs {
         });
     }
 
-    pub(crate) fn set_levels(&self, text: &str) -> Result<(), LevelsError> {
-        let parsed = Rules::parse(text)?;
+    pub(crate) fn set_levels(&self, text: &str) -> Result<(), ParseLevelsError> {
+        let parsed = LevelRules::parse(text)?;
         let _is_done = local::locked(|| {
             let mut rules = self.rules.lock();
             *rules = parsed;
@@ -248,7 +248,7 @@ impl Logs {
         Ok(())
     }
 
-    fn apply(&self, rules: &mut Rules) {
+    fn apply(&self, rules: &mut LevelRules) {
         // No target begins with more than a target may have.
         rules.retain_up_to(self.longest);
         self.rules_bytes.store(rules.bytes(), Ordering::Relaxed);
@@ -258,7 +258,7 @@ impl Logs {
     }
 
     /// Tells who watches that levels have changed. Under no lock: the watcher asks for targets.
-    pub(crate) fn tell(&self) {
+    pub(crate) fn notify_watcher(&self) {
         if let Some(watcher) = self.watcher.get() {
             watcher();
         }
@@ -266,11 +266,11 @@ impl Logs {
 
     /// Whether one more record of a statement may be made now.
     #[inline]
-    pub(crate) fn admits(&self, target: &LogTarget, level: Level, site: Option<u32>, now: u64) -> bool {
+    pub(crate) fn admits(&self, target: &LogTarget, level: Level, callsite: Option<u32>, now: u64) -> bool {
         let Some(limit) = self.settings.per_second else { return true };
-        let rate = match site {
+        let rate = match callsite {
             None => &target.rates[level as usize - 1],
-            Some(site) => match self.rates.get(site as usize) {
+            Some(callsite) => match self.rates.get(callsite as usize) {
                 Some(rate) => rate,
                 None => return true, // the caller sees to it that there is one
             },
@@ -285,16 +285,16 @@ impl Logs {
 
     /// Whether the rate of this statement can be kept.
     #[inline(always)]
-    pub(crate) fn knows(&self, site: u32) -> bool {
-        self.settings.per_second.is_none() || self.rates.get(site as usize).is_some()
+    pub(crate) fn knows(&self, callsite: u32) -> bool {
+        self.settings.per_second.is_none() || self.rates.get(callsite as usize).is_some()
     }
 
     /// Makes room for the rates of statements up to this number.
     #[cold]
-    pub(crate) fn meet(&self, site: u32) {
-        local::aside(|| {
+    pub(crate) fn meet(&self, callsite: u32) {
+        local::without_recording(|| {
             let _one_at_a_time = self.growing.lock();
-            while self.rates.count() <= site as usize {
+            while self.rates.count() <= callsite as usize {
                 self.rates.push(Rate::default());
                 self.bytes.fetch_add(size_of::<Rate>(), Ordering::Relaxed);
             }
@@ -308,14 +308,14 @@ impl Logs {
         }
         let mut all = Vec::new();
         let mut waits = false;
-        let mut look = |rate: &Rate, level: Level, site: Option<u32>| match rate.settle(now, self.second, end)
-        {
-            Some((target, records)) => all.push(HeldBack { target, level, site, records }),
-            None => waits |= rate.held.load(Ordering::Relaxed) > 0,
-        };
+        let mut look =
+            |rate: &Rate, level: Level, callsite: Option<u32>| match rate.settle(now, self.second, end) {
+                Some((target, records)) => all.push(HeldBack { target, level, callsite, records }),
+                None => waits |= rate.held.load(Ordering::Relaxed) > 0,
+            };
         for (number, rate) in &self.rates {
-            if let Some(site) = Site::of(number as u32) {
-                look(rate, site.level, Some(number as u32));
+            if let Some(callsite) = Callsite::of(number as u32) {
+                look(rate, callsite.level, Some(number as u32));
             }
         }
         for (_, target) in &self.targets {
@@ -366,7 +366,7 @@ mod tests {
         hand.advance(Duration::from_secs(3_600));
         assert_eq!(admitted(10), 3);
         hand.set(5_000_000_000);
-        let held = HeldBack { target: target.id, level: Level::Warn, site: None, records: 7 };
+        let held = HeldBack { target: target.id, level: Level::Warn, callsite: None, records: 7 };
         assert_eq!(
             logs.settle(clock.ticks(), false),
             [held],
@@ -416,7 +416,7 @@ mod tests {
         assert_eq!(admitted(10), 3);
         assert_eq!(logs.settle(clock.ticks(), false), []);
         hand.advance(Duration::from_secs(1));
-        let held = HeldBack { target: target.id, level: Level::Warn, site: None, records: 7 };
+        let held = HeldBack { target: target.id, level: Level::Warn, callsite: None, records: 7 };
         assert_eq!(logs.settle(clock.ticks(), false), [held]);
         assert_eq!(logs.settle(clock.ticks(), true), []);
         assert_eq!(admitted(4), 3);

@@ -6,6 +6,7 @@
 //! life of the instance.
 
 mod attribute;
+mod callsite;
 #[cfg(feature = "metrics")]
 mod claims;
 mod closed;
@@ -13,34 +14,33 @@ mod instances;
 mod keys;
 mod levels;
 mod logs;
+mod metric_registry;
 mod names;
 #[cfg(feature = "metrics")]
 mod raise;
-mod registry;
 #[cfg(feature = "metrics")]
 mod sets;
-mod site;
 mod table;
 mod tracing;
 mod validate;
 mod words;
 
 pub use attribute::Attribute;
+pub use callsite::Callsite;
 #[cfg(feature = "metrics")]
 pub(crate) use claims::GivenLabel;
 pub(crate) use closed::{Closed, Look};
 pub(crate) use instances::{enlist, find, global, install_global};
 pub(crate) use keys::{entry, key_number, more_room, push};
-pub use levels::LevelsError;
+pub use levels::ParseLevelsError;
 pub(crate) use logs::{LogSettings, LogTarget};
-pub(crate) use names::Names;
 #[cfg(feature = "metrics")]
-pub(crate) use registry::HELP_MAX;
-pub(crate) use registry::{
-    Caps, Descriptor, Identity, Metric, OVERFLOW, Place, Registry, Series, Shape, duration_bounds,
+pub(crate) use metric_registry::HELP_MAX;
+pub(crate) use metric_registry::{
+    Caps, Descriptor, Identity, Instance, Metric, OVERFLOW, Series, Shape, Storage, duration_bounds,
 };
-pub use registry::{Fault, MetricKind, Unit};
-pub use site::Site;
+pub use metric_registry::{MetricKind, RegistrationFault, Unit};
+pub(crate) use names::Names;
 pub(crate) use table::Table;
 pub(crate) use tracing::{HeadersRefused, RateLimit, Tracing};
 #[cfg(feature = "metrics")]

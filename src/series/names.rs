@@ -6,9 +6,9 @@
 //! path that a client has sent.
 
 use super::closed::{Closed, Look};
-use super::registry::OVERFLOW;
+use super::metric_registry::OVERFLOW;
 use super::table::Table;
-use crate::lane::{KnownName, local};
+use crate::lane::{SpanNameMeta, local};
 use crate::record::SpanKind;
 use crate::record::layout::ID_LIMIT;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
@@ -21,9 +21,9 @@ pub(super) const COUNTS: usize = 2 * size_of::<usize>();
 
 /// A span name, of spans of one kind, and what is counted under it.
 #[derive(Debug)]
-pub(crate) struct SpanName {
+pub(crate) struct SpanNameEntry {
     pub(crate) text: Arc<str>,
-    pub(crate) known: KnownName,
+    pub(crate) known: SpanNameMeta,
 }
 
 /// Both tables of names. Number 0 is what stands in above the cap.
@@ -33,11 +33,11 @@ pub(crate) struct Names {
     /// Bytes of a span name.
     longest: usize,
     /// By text and kind.
-    span_ids: Table<KnownName, 2>,
-    spans: boxcar::Vec<Option<Arc<SpanName>>>,
+    span_ids: Table<SpanNameMeta, 2>,
+    spans: boxcar::Vec<Option<Arc<SpanNameEntry>>>,
     spans_closed: Closed,
     /// The names that stand in above the cap, by kind; each made when it is first needed.
-    overflow: [OnceLock<KnownName>; SpanKind::ALL.len()],
+    overflow: [OnceLock<SpanNameMeta>; SpanKind::ALL.len()],
     key_ids: Table<u32, 1>,
     keys: boxcar::Vec<Arc<str>>,
     keys_closed: Closed,
@@ -87,8 +87,9 @@ impl Names {
         text: &str,
         kind: SpanKind,
         measure: impl Fn(&str) -> Option<(u32, u32)>,
-    ) -> KnownName {
-        self.known_span(text, kind).unwrap_or_else(|| local::aside(|| self.new_span(text, kind, measure)))
+    ) -> SpanNameMeta {
+        self.known_span(text, kind)
+            .unwrap_or_else(|| local::without_recording(|| self.new_span(text, kind, measure)))
     }
 
     fn new_span(
@@ -96,7 +97,7 @@ impl Names {
         text: &str,
         kind: SpanKind,
         measure: impl Fn(&str) -> Option<(u32, u32)>,
-    ) -> KnownName {
+    ) -> SpanNameMeta {
         let _one_at_a_time = self.numbering.lock();
         if let Some(known) = self.known_span(text, kind) {
             return known; // another thread was faster
@@ -105,9 +106,12 @@ impl Names {
         let text = if is_full { OVERFLOW } else { self.bounded(text) };
         let known = self.dynamic(text, kind).unwrap_or_else(|| {
             let (durations, errors) = measure(text).unwrap_or((ID_LIMIT - 1, u32::MAX));
-            let known = KnownName::new(self.spans.count() as u32, kind, durations, errors);
-            self.spans.push(Some(Arc::new(SpanName { text: text.into(), known })));
-            let bytes = 2 * COUNTS + text.len() + size_of::<SpanName>() + size_of::<Option<Arc<SpanName>>>();
+            let known = SpanNameMeta::new(self.spans.count() as u32, kind, durations, errors);
+            self.spans.push(Some(Arc::new(SpanNameEntry { text: text.into(), known })));
+            let bytes = 2 * COUNTS
+                + text.len()
+                + size_of::<SpanNameEntry>()
+                + size_of::<Option<Arc<SpanNameEntry>>>();
             self.bytes.fetch_add(bytes, Ordering::Relaxed);
             self.span_ids.insert(&[text, kind.name()], known);
             known
@@ -120,7 +124,7 @@ impl Names {
     }
 
     /// A span name that has a number already, or the one that stands in for it. Takes no lock.
-    pub(crate) fn known_span(&self, text: &str, kind: SpanKind) -> Option<KnownName> {
+    pub(crate) fn known_span(&self, text: &str, kind: SpanKind) -> Option<SpanNameMeta> {
         let text = self.bounded(text);
         match self.spans_closed.look(|| self.dynamic(text, kind)) {
             Look::Found(known) => Some(known),
@@ -131,12 +135,12 @@ impl Names {
 
     /// A name that was met before, as a literal or not. Takes no lock.
     #[inline]
-    pub(crate) fn dynamic(&self, text: &str, kind: SpanKind) -> Option<KnownName> {
+    pub(crate) fn dynamic(&self, text: &str, kind: SpanKind) -> Option<SpanNameMeta> {
         self.span_ids.get(&[text, kind.name()]).copied()
     }
 
     /// The span name of a number.
-    pub(crate) fn span_of(&self, id: u32) -> Option<&Arc<SpanName>> {
+    pub(crate) fn span_by_id(&self, id: u32) -> Option<&Arc<SpanNameEntry>> {
         self.spans.get(id as usize)?.as_ref()
     }
 
@@ -148,7 +152,7 @@ impl Names {
         match self.keys_closed.look(|| self.key_ids.get(&[text]).copied()) {
             Look::Found(number) => number,
             Look::Absent => 0,
-            Look::Open => local::aside(|| self.new_key(text)),
+            Look::Open => local::without_recording(|| self.new_key(text)),
         }
     }
 
@@ -168,7 +172,7 @@ impl Names {
     }
 
     /// The key of a number.
-    pub(crate) fn key_of(&self, id: u32) -> Option<&Arc<str>> {
+    pub(crate) fn key_by_id(&self, id: u32) -> Option<&Arc<str>> {
         self.keys.get(id as usize)
     }
 }
@@ -181,14 +185,14 @@ mod tests {
     fn a_text_has_one_number() {
         let names = Names::new(10, 100);
         let read = names.span("read", SpanKind::Internal, |_| Some((4, 5)));
-        assert_eq!(read, KnownName::new(1, SpanKind::Internal, 4, 5));
+        assert_eq!(read, SpanNameMeta::new(1, SpanKind::Internal, 4, 5));
         assert_eq!(names.span("read", SpanKind::Internal, |_| None).name(), 1);
-        assert_eq!(names.span_of(1).map(|name| &*name.text), Some("read"));
+        assert_eq!(names.span_by_id(1).map(|name| &*name.text), Some("read"));
         assert_eq!(names.span("read", SpanKind::Server, |_| None).name(), 2, "of another kind");
-        assert_eq!(names.known_span("read", SpanKind::Server).map(KnownName::name), Some(2));
-        assert!(names.span_of(0).is_none() && names.span_of(3).is_none());
+        assert_eq!(names.known_span("read", SpanKind::Server).map(SpanNameMeta::name), Some(2));
+        assert!(names.span_by_id(0).is_none() && names.span_by_id(3).is_none());
         assert_eq!((names.key("path"), names.key("size"), names.key("path")), (1, 2, 1));
-        assert_eq!(names.key_of(2).map(|key| &**key), Some("size"));
+        assert_eq!(names.key_by_id(2).map(|key| &**key), Some("size"));
     }
 
     #[test]
@@ -199,7 +203,7 @@ mod tests {
             names.span(text, SpanKind::Client, |_| Some((0, 0))).name()
         });
         assert_eq!(made, [1, 2]);
-        assert_eq!(names.dynamic("a", SpanKind::Client).map(KnownName::name), Some(1));
+        assert_eq!(names.dynamic("a", SpanKind::Client).map(SpanNameMeta::name), Some(1));
         assert_eq!(names.dynamic("a", SpanKind::Internal), None);
         assert_eq!(names.dynamic("b", SpanKind::Client), None);
         let _held = names.numbering.lock();
@@ -213,7 +217,7 @@ mod tests {
         let made: Vec<_> = ["a", "b", "c", "d", "a"]
             .into_iter()
             .map(|text| names.span(text, SpanKind::Internal, |_| Some((0, 0))).name())
-            .map(|number| names.span_of(number).map(|name| name.text.to_string()))
+            .map(|number| names.span_by_id(number).map(|name| name.text.to_string()))
             .collect();
         assert_eq!(made, ["a", "b", OVERFLOW, OVERFLOW, "a"].map(|text| Some(text.to_owned())));
         let keys: Vec<_> = ["a", "b", "c", "d", "a"].into_iter().map(|text| names.key(text)).collect();
@@ -226,10 +230,10 @@ mod tests {
     fn one_name_stands_in_for_all_that_are_too_long() {
         let names = Names::new(100, 5);
         let name = |text| names.span(text, SpanKind::Server, |_| Some((0, 0)));
-        let text = |text| names.span_of(name(text).name()).map(|name| name.text.to_string());
+        let text = |text| names.span_by_id(name(text).name()).map(|name| name.text.to_string());
         let made = ["12345", "123456", "123457"].map(text);
         assert_eq!(made, ["12345", OVERFLOW, OVERFLOW].map(|text| Some(text.to_owned())));
-        assert_eq!(names.known_span("1234567", SpanKind::Server).map(KnownName::name), Some(2));
+        assert_eq!(names.known_span("1234567", SpanKind::Server).map(SpanNameMeta::name), Some(2));
         let longest: String = "k".repeat(KEY_MAX);
         assert_eq!((names.key(&longest), names.key(&format!("{longest}k")), names.key(OVERFLOW)), (1, 0, 0));
     }

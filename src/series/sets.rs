@@ -2,7 +2,7 @@
 //! Prometheus data model allows it. Cold: runs once for each series.
 
 use super::claims::{Claims, GIVEN_MAX, GivenLabel};
-use super::registry::{Descriptor, Metric, OVERFLOW, Registry, Series, conflict};
+use super::metric_registry::{Descriptor, Instance, Metric, OVERFLOW, Series, conflict};
 use crate::error::RegisterError;
 use crate::lane::local;
 use dashmap::mapref::entry::Entry;
@@ -21,7 +21,7 @@ enum Found {
     Taken(Arc<Descriptor>),
 }
 
-impl Registry {
+impl Instance {
     /// The series of a name for labels, whatever labels the name has been used with; with its set, if it is the
     /// overflow series and not their own. `wanted` has no labels: which names these get depends on those in use. Only the
     /// type must agree: unit, help and precision are those of the first registration, so that a name says one thing.
@@ -34,7 +34,7 @@ impl Registry {
         given: &str,
         labels: &[GivenLabel<'_>],
     ) -> Result<(Arc<Series>, Option<Arc<Metric>>), RegisterError> {
-        if self.directory.is_forked() {
+        if self.lanes.is_forked() {
             return Err(RegisterError::Forked);
         }
         if given.len() > GIVEN_MAX {
@@ -104,14 +104,14 @@ impl Registry {
                 let Some(bytes) = claims.claim(given) else {
                     return Ok(Found::Taken(Arc::clone(&first.descriptor)));
                 };
-                self.keeps(bytes);
+                self.add_bytes(bytes);
                 let names = claims.resolve(labels)?;
                 let is_same = |set: &&Arc<Metric>| {
                     let there = &set.descriptor.labels;
                     there.len() == names.len() && there.iter().all(|label| names.contains(label))
                 };
                 if let Some(same) = sets.iter().find(is_same) {
-                    self.keeps(claims.keep(labels, &names));
+                    self.add_bytes(claims.keep(labels, &names));
                     return Ok(Found::Set(Arc::clone(same), names));
                 }
                 if sets.len() >= SETS_MAX
@@ -119,11 +119,11 @@ impl Registry {
                 {
                     return Ok(Found::Set(Arc::clone(labelled), names));
                 }
-                self.keeps(claims.keep(labels, &names));
+                self.add_bytes(claims.keep(labels, &names));
                 drop(claims);
                 let descriptor = Descriptor { labels: names.clone().into(), ..(*first.descriptor).clone() };
                 // The name, help and bounds are copies of the first set's; the name itself is shared.
-                self.keeps(descriptor.bytes() + size_of::<Metric>());
+                self.add_bytes(descriptor.bytes() + size_of::<Metric>());
                 let made = Metric::new(descriptor, sets.len() as u32, Arc::clone(&first.name));
                 sets.push(Arc::clone(&made));
                 Ok(Found::Set(made, names))
@@ -131,7 +131,7 @@ impl Registry {
             Entry::Vacant(place) => {
                 let mut claims = Claims::default();
                 let names = claims.resolve(labels)?;
-                self.keeps(claims.claim(given).unwrap_or(0) + claims.keep(labels, &names));
+                self.add_bytes(claims.claim(given).unwrap_or(0) + claims.keep(labels, &names));
                 let metric =
                     self.first_set(Descriptor { labels: names.clone().into(), ..wanted.clone() }, None);
                 *metric.name.claims.lock() = claims;

@@ -97,7 +97,7 @@ impl<H, const N: usize> Table<H, N> {
     /// Keeps a handle; the first one for these values stays. Says whether it is this one. Cold.
     #[cold]
     pub(crate) fn insert(&self, values: &[&str; N], handle: H) -> bool {
-        local::aside(|| {
+        local::without_recording(|| {
             let _one_at_a_time = self.filling.lock();
             if self.get(values).is_some() {
                 return false;

@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::config::SpanLimits;
 use crate::context::HeaderFaults;
-use crate::lane::Marks;
+use crate::lane::TraceFlags;
 use crate::sync::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -38,12 +38,12 @@ impl Default for Tracing {
 }
 
 impl Tracing {
-    pub(crate) fn sampled_marks(&self) -> Marks {
-        Marks(Marks::SAMPLED | if self.exemplars { Marks::EXAMPLES } else { 0 })
+    pub(crate) fn sampled_marks(&self) -> TraceFlags {
+        TraceFlags(TraceFlags::SAMPLED | if self.exemplars { TraceFlags::EXAMPLES } else { 0 })
     }
 
-    pub(crate) fn unsampled_marks(&self) -> Marks {
-        Marks(if self.holds { Marks::HELD } else { 0 })
+    pub(crate) fn unsampled_marks(&self) -> TraceFlags {
+        TraceFlags(if self.holds { TraceFlags::HELD } else { 0 })
     }
 }
 

@@ -1,6 +1,6 @@
 //! What may be a name. Cold; the rules are those of the Prometheus data model.
 
-use super::registry::{MetricKind, Unit};
+use super::metric_registry::{MetricKind, Unit};
 use crate::error::RegisterError;
 use std::borrow::Cow;
 

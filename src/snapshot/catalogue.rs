@@ -10,18 +10,18 @@ use std::sync::{Arc, OnceLock};
 pub(crate) struct Catalogue {
     series: Box<[Arc<Identity>]>,
     /// What the text format says between the numbers, from the first scrape on. It depends on nothing but the series.
-    pieces: OnceLock<Pieces>,
+    pieces: OnceLock<TextTemplate>,
 }
 
 impl Catalogue {
     /// The text between the numbers; `make` is asked once, however many snapshots share the series.
-    pub(crate) fn pieces(&self, make: impl FnOnce(&[Arc<Identity>]) -> Pieces) -> &Pieces {
+    pub(crate) fn pieces(&self, make: impl FnOnce(&[Arc<Identity>]) -> TextTemplate) -> &TextTemplate {
         self.pieces.get_or_init(|| make(&self.series))
     }
 
     /// Bytes of the list, and of the text once it is there.
     pub(crate) fn bytes(&self) -> usize {
-        size_of_val(&*self.series) + self.pieces.get().map_or(0, Pieces::bytes)
+        size_of_val(&*self.series) + self.pieces.get().map_or(0, TextTemplate::bytes)
     }
 }
 
@@ -42,7 +42,7 @@ impl FromIterator<Arc<Identity>> for Catalogue {
 
 /// Texts one behind the other in one piece of memory: a reader goes through them in order.
 #[derive(Debug, Default)]
-pub(crate) struct Pieces {
+pub(crate) struct TextTemplate {
     text: String,
     /// Of each one.
     lens: Vec<usize>,
@@ -50,8 +50,8 @@ pub(crate) struct Pieces {
     ended: usize,
 }
 
-impl Pieces {
-    /// The text of the piece that [`Pieces::end`] will end.
+impl TextTemplate {
+    /// The text of the piece that [`TextTemplate::end`] will end.
     pub(crate) fn open(&mut self) -> &mut String {
         &mut self.text
     }
@@ -71,8 +71,8 @@ impl Pieces {
     }
 
     /// From the first to the last; what is asked for behind it is empty.
-    pub(crate) fn reader(&self) -> PiecesReader<'_> {
-        PiecesReader { text: &self.text, lens: self.lens.iter() }
+    pub(crate) fn reader(&self) -> TemplateReader<'_> {
+        TemplateReader { text: &self.text, lens: self.lens.iter() }
     }
 
     fn bytes(&self) -> usize {
@@ -87,14 +87,14 @@ impl Pieces {
     }
 }
 
-/// Where a reader of [`Pieces`] stands.
+/// Where a reader of [`TextTemplate`] stands.
 #[derive(Debug)]
-pub(crate) struct PiecesReader<'a> {
+pub(crate) struct TemplateReader<'a> {
     text: &'a str,
     lens: std::slice::Iter<'a, usize>,
 }
 
-impl<'a> PiecesReader<'a> {
+impl<'a> TemplateReader<'a> {
     pub(crate) fn next_piece(&mut self) -> &'a str {
         let len = self.lens.next().copied().unwrap_or_default();
         let (piece, rest) = self.text.split_at_checked(len).unwrap_or_default();

@@ -7,14 +7,14 @@ use crate::sync::Arc;
 
 /// The samples that lie within a bound: those of some whole buckets, and of a part of the next one.
 #[derive(Clone, Copy, Debug)]
-struct Cut {
+struct BucketBound {
     /// The first bucket that does not lie within it whole.
     end: u32,
     /// The bound's number among those that divide a bucket, if it does.
     part: Option<u32>,
 }
 
-impl Cut {
+impl BucketBound {
     fn new(layout: Layout, scale: f64, splits: &Splits, bound: f64) -> Self {
         let Some(bound) = recorded(bound, scale) else { return Self { end: 0, part: None } };
         if bound >= layout.highest() {
@@ -30,16 +30,16 @@ impl Cut {
 
 /// Increasing bounds for histograms of one precision.
 #[derive(Debug)]
-pub(crate) struct Cuts {
+pub(crate) struct BucketBounds {
     layout: Layout,
     scale: f64,
     splits: Arc<Splits>,
-    cuts: Vec<Cut>,
+    cuts: Vec<BucketBound>,
 }
 
-impl Cuts {
+impl BucketBounds {
     pub(crate) fn new(view: &HistogramView, bounds: &[f64]) -> Self {
-        let cut = |bound: &f64| Cut::new(view.layout, view.scale, &view.splits, *bound);
+        let cut = |bound: &f64| BucketBound::new(view.layout, view.scale, &view.splits, *bound);
         let cuts = bounds.iter().map(cut).collect();
         Self { layout: view.layout, scale: view.scale, splits: Arc::clone(&view.splits), cuts }
     }
@@ -66,15 +66,15 @@ impl HistogramView {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cumulative<'a>(&'a self, bounds: &'a [f64]) -> impl Iterator<Item = u64> + 'a {
-        self.below(bounds.iter().map(|bound| Cut::new(self.layout, self.scale, &self.splits, *bound)))
+        self.below(bounds.iter().map(|bound| BucketBound::new(self.layout, self.scale, &self.splits, *bound)))
     }
 
     /// The same for bounds made ready, which fit.
-    pub(crate) fn cumulative_at<'a>(&'a self, cuts: &'a Cuts) -> impl Iterator<Item = u64> + 'a {
+    pub(crate) fn cumulative_at<'a>(&'a self, cuts: &'a BucketBounds) -> impl Iterator<Item = u64> + 'a {
         self.below(cuts.cuts.iter().copied())
     }
 
-    fn below<'a>(&'a self, cuts: impl Iterator<Item = Cut> + 'a) -> impl Iterator<Item = u64> + 'a {
+    fn below<'a>(&'a self, cuts: impl Iterator<Item = BucketBound> + 'a) -> impl Iterator<Item = u64> + 'a {
         let mut buckets = &self.filled[..];
         let mut below = 0_u64;
         cuts.map(move |cut| {
@@ -141,7 +141,7 @@ mod tests {
             let view = view(digits, scale, &declared, &values);
             let wanted: Vec<u64> = declared.iter().map(|bound| one_by_one(*bound)).collect();
             prop_assert_eq!(view.cumulative(&declared).collect::<Vec<_>>(), wanted.clone());
-            let cuts = Cuts::new(&view, &declared);
+            let cuts = BucketBounds::new(&view, &declared);
             prop_assert!(cuts.fit(&view));
             prop_assert_eq!(view.cumulative_at(&cuts).collect::<Vec<_>>(), wanted);
             // What is surely below: a bucket of one digit is a sixteenth wide.
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn cuts_fit_no_other_precision_and_no_other_bounds() {
-        let cuts = Cuts::new(&view(2, 1.0, &[1_000.0], &[]), &[1_000.0]);
+        let cuts = BucketBounds::new(&view(2, 1.0, &[1_000.0], &[]), &[1_000.0]);
         assert!(cuts.fit(&view(2, 1.0, &[1_000.0], &[5])));
         assert!(!cuts.fit(&view(3, 1.0, &[1_000.0], &[])) && !cuts.fit(&view(2, 1e9, &[1e-6], &[])));
         assert!(!cuts.fit(&view(2, 1.0, &[1_001.0], &[])));

@@ -112,7 +112,7 @@ impl HistogramView {
     /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let exemplars = snapshot.histogram("basket_items", &[]).expect("registered").exemplars();
     /// assert_eq!((exemplars.len(), exemplars[0].value), (1, 3.0));
-    /// assert_eq!(Some(exemplars[0].trace_id), order.context().map(|ids| ids.trace_id));
+    /// assert_eq!(Some(exemplars[0].trace_id), order.span_context().map(|ids| ids.trace_id));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn exemplars(&self) -> &[Exemplar] {

@@ -31,7 +31,7 @@ pub struct SpanEvent {
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// let tracer = telemetry.tracer();
-/// let request = tracer.owned("request").context().expect("on");
+/// let request = tracer.owned("request").span_context().expect("on");
 /// tracer.span("batch").link(request);
 /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let link = &snapshot.spans().last().expect("just ended").links[0];
@@ -62,7 +62,7 @@ pub struct SpanLink {
 /// wait.record(250_000_000);
 /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let example = snapshot.histogram("wait_seconds", &[]).expect("registered").exemplars()[0];
-/// assert_eq!((example.value, Some(example.span_id)), (0.25, order.context().map(|ids| ids.span_id)));
+/// assert_eq!((example.value, Some(example.span_id)), (0.25, order.span_context().map(|ids| ids.span_id)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! Log records on their way out: encoded in a batch, then in full. Cold.
 //!
-//! A batch is made by the aggregator and read by whoever writes the sinks; between the two there is an [`Outbox`], which
+//! A batch is made by the aggregator and read by whoever writes the sinks; between the two there is an [`BatchSender`], which
 //! never makes the aggregator wait.
 
 #[cfg(all(test, tellane_loom))]
@@ -10,7 +10,7 @@ use super::last_values::last_values;
 use crate::clock::{Anchor, Scale};
 use crate::level::Level;
 use crate::record::{DecodeError, Log, Message, Value, frame};
-use crate::series::{Registry, Site};
+use crate::series::{Callsite, Instance};
 use crate::stats::{Kind, Reason};
 use crate::sync::plant::{Bug, planted};
 use crate::sync::queue::{Receiver, Sender, unbounded};
@@ -69,16 +69,16 @@ impl LogBatch {
 }
 
 impl LogRecord {
-    pub(crate) fn of(log: Log, anchor: &Anchor, scale: Scale, registry: &Registry) -> Option<Self> {
-        let target = Arc::clone(&registry.logs.target_of(log.target)?.text);
+    pub(crate) fn of(log: Log, anchor: &Anchor, scale: Scale, instance: &Instance) -> Option<Self> {
+        let target = Arc::clone(&instance.logs.target_of(log.target)?.text);
         let (message, module, location) = match log.message {
             Message::Text(text) => (text.into(), None, None),
-            Message::Site(site) => {
-                let site = Site::of(site)?;
-                (site.message.into(), Some(site.module), Some((site.file, site.line)))
+            Message::Callsite(callsite) => {
+                let callsite = Callsite::of(callsite)?;
+                (callsite.message.into(), Some(callsite.module), Some((callsite.file, callsite.line)))
             }
         };
-        let name = |key| registry.names.key_of(key);
+        let name = |key| instance.names.key_by_id(key);
         log.fields.iter().all(|(key, _)| name(*key).is_some()).then_some(())?;
         Some(Self {
             unix_nanos: anchor.unix_nanos(log.at, scale),
@@ -97,15 +97,15 @@ impl LogRecord {
 /// Reads a batch: `None` for each record that cannot be read.
 pub(crate) fn read_logs<'a>(
     batch: &'a LogBatch,
-    registry: &'a Registry,
+    instance: &'a Instance,
 ) -> impl Iterator<Item = Option<LogRecord>> + 'a {
-    let scale = registry.directory.clock.scale();
+    let scale = instance.lanes.clock.scale();
     let mut rest = &*batch.words;
     std::iter::from_fn(move || {
         let next: Result<_, DecodeError> = frame(rest);
         let next = next.ok()?;
         rest = &rest[next.words.len()..];
-        Some(next.log().ok().and_then(|log| LogRecord::of(log, &batch.anchor, scale, registry)))
+        Some(next.log().ok().and_then(|log| LogRecord::of(log, &batch.anchor, scale, instance)))
     })
 }
 
@@ -117,13 +117,13 @@ const WAITING_MAX: u64 = 40;
 
 /// What both ends of the way to the sinks know. Records, and words that wait.
 #[derive(Debug, Default)]
-pub(crate) struct Mail {
+pub(crate) struct QueueStats {
     handed: AtomicU64,
     settled: AtomicU64,
     waiting: AtomicU64,
 }
 
-impl Mail {
+impl QueueStats {
     /// Records handed over so far.
     pub(crate) fn handed(&self) -> u64 {
         self.handed.load(Ordering::Acquire)
@@ -131,7 +131,7 @@ impl Mail {
 
     /// Whether so many have been written, or given up.
     pub(crate) fn has_settled(&self, records: u64) -> bool {
-        // Acquire pairs with the Release of `Parcel`'s drop: who sees it sees the account.
+        // Acquire pairs with the Release of `QueuedBatch`'s drop: who sees it sees the account.
         self.settled.load(Ordering::Acquire) >= records
     }
 
@@ -144,32 +144,32 @@ impl Mail {
 /// A batch on its way. Whoever drops it books it: what was not written by then is lost, also when the writer has gone and
 /// the batch with it.
 #[derive(Debug)]
-pub(crate) struct Parcel {
+pub(crate) struct QueuedBatch {
     pub(crate) batch: LogBatch,
     /// Records that every sink has taken.
     pub(crate) written: u64,
     /// Records that cannot be read.
     pub(crate) corrupt: u64,
-    mail: Arc<Mail>,
-    registry: Arc<Registry>,
+    queue_stats: Arc<QueueStats>,
+    instance: Arc<Instance>,
 }
 
-impl Drop for Parcel {
+impl Drop for QueuedBatch {
     fn drop(&mut self) {
-        let Self { batch, written, corrupt, mail, registry } = self;
-        let settle = |order| mail.settled.fetch_add(batch.records, order);
+        let Self { batch, written, corrupt, queue_stats, instance } = self;
+        let settle = |order| queue_stats.settled.fetch_add(batch.records, order);
         if planted(Bug::EarlySettle) {
             settle(Ordering::Release);
         }
-        let directory = &registry.directory;
+        let lanes = &instance.lanes;
         let failed = batch.records.saturating_sub(*written + *corrupt);
         for (reason, lost) in [(Reason::Corrupt, *corrupt), (Reason::SinkFailed, failed)] {
             if lost > 0 {
-                directory.shared.shared_lost(Kind::Log, reason, lost);
+                lanes.shared.shared_lost(Kind::Log, reason, lost);
             }
         }
-        directory.aggregated[Kind::Log as usize].fetch_add(*written, Ordering::Release);
-        mail.waiting.fetch_sub(batch.weight(), Ordering::Relaxed);
+        lanes.aggregated[Kind::Log as usize].fetch_add(*written, Ordering::Release);
+        queue_stats.waiting.fetch_sub(batch.weight(), Ordering::Relaxed);
         if planted(Bug::EarlySettle) || (planted(Bug::UnsettledLoss) && failed > 0) {
             return;
         }
@@ -179,45 +179,48 @@ impl Drop for Parcel {
 
 /// The aggregator's end. Its drop is the writer's end.
 #[derive(Debug)]
-pub(crate) struct Outbox {
-    parcels: Sender<Parcel>,
-    pub(crate) mail: Arc<Mail>,
-    registry: Arc<Registry>,
+pub(crate) struct BatchSender {
+    batches: Sender<QueuedBatch>,
+    pub(crate) queue_stats: Arc<QueueStats>,
+    instance: Arc<Instance>,
 }
 
 /// The writer's end.
 #[derive(Debug)]
-pub(crate) struct Inbox {
-    parcels: Receiver<Parcel>,
+pub(crate) struct BatchReceiver {
+    batches: Receiver<QueuedBatch>,
 }
 
 /// The way to the sinks. The channel has no bound of its own: what waits is bounded by its words, so that neither many
 /// small batches nor few great ones take more memory than that.
-pub(crate) fn outbox(registry: &Arc<Registry>) -> (Outbox, Inbox) {
-    let (parcels, inbox) = unbounded();
-    (Outbox { parcels, mail: Arc::default(), registry: Arc::clone(registry) }, Inbox { parcels: inbox })
+pub(crate) fn sender(instance: &Arc<Instance>) -> (BatchSender, BatchReceiver) {
+    let (batches, receiver) = unbounded();
+    (
+        BatchSender { batches, queue_stats: Arc::default(), instance: Arc::clone(instance) },
+        BatchReceiver { batches: receiver },
+    )
 }
 
-impl Outbox {
+impl BatchSender {
     /// Hands a batch over; if it is not taken, why: then the caller books it.
     pub(crate) fn post(&self, batch: LogBatch) -> Result<(), Reason> {
         let (records, weight) = (batch.records, batch.weight());
-        let waiting = self.mail.waiting.load(Ordering::Relaxed);
+        let waiting = self.queue_stats.waiting.load(Ordering::Relaxed);
         if waiting > 0 && waiting + weight > WAITING_MAX {
             return Err(Reason::SinkFull);
         }
-        self.mail.waiting.fetch_add(weight, Ordering::Relaxed);
-        self.mail.handed.fetch_add(records, Ordering::Release);
-        let (mail, registry) = (Arc::clone(&self.mail), Arc::clone(&self.registry));
-        let parcel = Parcel { batch, written: 0, corrupt: 0, mail, registry };
-        drop(self.parcels.send(parcel)); // without a writer it comes back, and books itself
+        self.queue_stats.waiting.fetch_add(weight, Ordering::Relaxed);
+        self.queue_stats.handed.fetch_add(records, Ordering::Release);
+        let (queue_stats, instance) = (Arc::clone(&self.queue_stats), Arc::clone(&self.instance));
+        let queued = QueuedBatch { batch, written: 0, corrupt: 0, queue_stats, instance };
+        drop(self.batches.send(queued)); // without a writer it comes back, and books itself
         Ok(())
     }
 }
 
-impl Inbox {
+impl BatchReceiver {
     /// The next batch; `None` when there will be none.
-    pub(crate) fn next(&self) -> Option<Parcel> {
-        self.parcels.recv().ok()
+    pub(crate) fn next(&self) -> Option<QueuedBatch> {
+        self.batches.recv().ok()
     }
 }

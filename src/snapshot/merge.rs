@@ -64,7 +64,7 @@ impl Snapshot {
             values,
             spans: self.spans.iter().chain(&other.spans).cloned().collect(),
             ledger: &self.ledger + &other.ledger,
-            decisions: self.decisions.plus(&other.decisions),
+            tail_sampling: self.tail_sampling.plus(&other.tail_sampling),
             pipeline: self.pipeline.clone(),
         })
     }

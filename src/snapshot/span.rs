@@ -4,7 +4,7 @@ use super::events::{SpanEvent, SpanLink};
 use super::last_values::last_values;
 use crate::clock::{Anchor, Scale};
 use crate::record::{Frame, Item, Span, SpanKind, Status, Value, frame};
-use crate::series::Registry;
+use crate::series::Instance;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +73,7 @@ pub struct FinishedSpan {
 #[derive(Clone, Debug)]
 pub(crate) enum Names {
     /// The names of an instance of this process.
-    Live(Arc<Registry>),
+    Live(Arc<Instance>),
     /// Names read from a saved snapshot.
     Read(Arc<ReadNames>),
 }
@@ -87,14 +87,14 @@ pub(crate) struct ReadNames {
 impl Names {
     pub(super) fn span(&self, id: u32) -> Option<&Arc<str>> {
         match self {
-            Self::Live(registry) => registry.names.span_of(id).map(|name| &name.text),
+            Self::Live(instance) => instance.names.span_by_id(id).map(|name| &name.text),
             Self::Read(names) => names.spans.get(&id),
         }
     }
 
     pub(super) fn key(&self, id: u32) -> Option<&Arc<str>> {
         match self {
-            Self::Live(registry) => registry.names.key_of(id),
+            Self::Live(instance) => instance.names.key_by_id(id),
             Self::Read(names) => names.keys.get(&id),
         }
     }

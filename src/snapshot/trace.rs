@@ -73,14 +73,14 @@ impl Display for Trace {
 }
 
 fn line(f: &mut Formatter<'_>, depth: usize, span: &FinishedSpan) -> fmt::Result {
-    write!(f, "{:width$}{} {}", "", Shown(&span.name), rounded(span.duration), width = 2 * depth)?;
+    write!(f, "{:width$}{} {}", "", Escaped(&span.name), rounded(span.duration), width = 2 * depth)?;
     match (span.status, &span.status_message) {
-        (Status::Error, Some(message)) => write!(f, " error: {}", Shown(message))?,
+        (Status::Error, Some(message)) => write!(f, " error: {}", Escaped(message))?,
         (Status::Error, None) => f.write_str(" error")?,
         _ => {}
     }
     for (key, value) in &span.attributes {
-        write!(f, " {}={}", Shown(key), Shown(&value.to_string()))?;
+        write!(f, " {}={}", Escaped(key), Escaped(&value.to_string()))?;
     }
     writeln!(f)
 }
@@ -94,9 +94,9 @@ fn rounded(duration: Duration) -> String {
 }
 
 /// Text from elsewhere on one line: control characters cannot forge another.
-struct Shown<'a>(&'a str);
+struct Escaped<'a>(&'a str);
 
-impl Display for Shown<'_> {
+impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.0.chars().try_for_each(|letter| {
             if letter.is_control() { write!(f, "{}", letter.escape_default()) } else { write!(f, "{letter}") }

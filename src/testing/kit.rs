@@ -243,7 +243,7 @@ impl Kit {
     pub fn during<R>(&self, act: impl FnOnce() -> R) -> (R, Recorded) {
         let tracer = self.tracer();
         let outermost = tracer.build("test").root().start();
-        let Some(ids) = outermost.context() else { panic!("no span begins on this thread") };
+        let Some(ids) = outermost.span_context() else { panic!("no span begins on this thread") };
         let result = act();
         drop(outermost);
         (result, self.recorded().within(ids.trace_id, ids.span_id))

@@ -142,7 +142,7 @@ impl Recorded {
     /// ```
     /// use tellane::{SpanKind, testing::Kit};
     /// let kit = Kit::new();
-    /// let mut order = kit.tracer().span_of("order", SpanKind::Server);
+    /// let mut order = kit.tracer().span_with_kind("order", SpanKind::Server);
     /// order.set("items", 3_u64);
     /// order.event("retry").set("attempt", 2_u64);
     /// kit.logger("shop").warn("card declined");

@@ -1,15 +1,15 @@
-//! What is said of an open span while it runs: attributes, events, links, status. Hot: [`Open::set`].
+//! What is said of an open span while it runs: attributes, events, links, status. Hot: [`ActiveSpan::set`].
 //!
 //! What is over a limit or finds no room is counted, never an error.
 
-use super::open::Open;
+use super::active::ActiveSpan;
 use super::span::SpanContext;
 use crate::lane::local;
 use crate::record::{At, Entry, Full, Items, Refused, layout};
 use crate::series::{Attribute, entry};
 pub(crate) use crate::series::{key_number, more_room, push};
 
-impl Open {
+impl ActiveSpan {
     /// Only the choice by the value's kind is inlined: the caller knows the kind.
     #[inline(always)]
     pub(super) fn set(&mut self, key: &'static str, value: Attribute<'_>) {
@@ -24,9 +24,9 @@ impl Open {
 
     #[inline(never)]
     fn set_text(&mut self, key: &'static str, text: &str) {
-        match self.key_at_once(key) {
-            Some(number) if self.items.push_str_at_once(number, text, self.room.left.value) => {
-                self.room.left.attributes -= 1
+        match self.key_fast(key) {
+            Some(number) if self.items.push_str_fast(number, text, self.limits.left.value) => {
+                self.limits.left.attributes -= 1
             }
             _ => self.set_text_slowly(key, text),
         }
@@ -34,9 +34,9 @@ impl Open {
 
     #[inline(never)]
     fn set_number(&mut self, key: &'static str, kind: u64, bits: u64) {
-        match self.key_at_once(key) {
-            Some(number) if self.items.push_number_at_once(number, kind, bits) => {
-                self.room.left.attributes -= 1
+        match self.key_fast(key) {
+            Some(number) if self.items.push_number_fast(number, kind, bits) => {
+                self.limits.left.attributes -= 1
             }
             _ => self.set_number_slowly(key, kind, bits),
         }
@@ -45,18 +45,18 @@ impl Open {
     /// Fast path: the number of a key, if the thread's cache has it in its first place and the attribute may be kept. It
     /// makes no call, so no register is saved for one.
     #[inline(always)]
-    fn key_at_once(&self, key: &'static str) -> Option<u32> {
-        let may = self.is_recorded() && self.room.left.attributes > 0;
+    fn key_fast(&self, key: &'static str) -> Option<u32> {
+        let may = self.is_recorded() && self.limits.left.attributes > 0;
         if !may {
             return None;
         }
-        local::here(self.base.get(), |here| here.desk.key_at_once(key)).flatten()
+        local::with_lane(self.base.get(), |local| local.thread_state.key_fast(key)).flatten()
     }
 
     #[cold]
     #[inline(never)]
     fn set_text_slowly(&mut self, key: &'static str, text: &str) {
-        let most = self.room.left.value;
+        let most = self.limits.left.value;
         self.set_value(
             key,
             |items, key| items.push_str(key, text, most.into()),
@@ -90,8 +90,8 @@ impl Open {
             return;
         }
         let Some(key) = key_number(self.base.get(), key) else { return self.drop_attributes(1) };
-        if self.room.left.attributes > 0 && push(&mut self.items, key).is_ok() {
-            self.room.left.attributes -= 1;
+        if self.limits.left.attributes > 0 && push(&mut self.items, key).is_ok() {
+            self.limits.left.attributes -= 1;
         } else {
             self.put(entry(key));
         }
@@ -101,12 +101,12 @@ impl Open {
     #[cold]
     #[inline(never)]
     fn put(&mut self, entry: Entry<'_>) {
-        let mut left = self.room.left.attributes;
+        let mut left = self.limits.left.attributes;
         let mut put = self.items.put(0, entry, &mut left);
-        if put == Err(Refused::Room) && self.grow() {
+        if put == Err(Refused::NoRoom) && self.grow() {
             put = self.items.put(0, entry, &mut left);
         }
-        self.room.left.attributes = left;
+        self.limits.left.attributes = left;
         if put.is_err() {
             self.drop_attributes(1);
         }
@@ -128,7 +128,7 @@ impl Open {
     #[cold]
     #[inline(never)]
     fn remove_replaced(&mut self) {
-        self.room.left.attributes += self.items.remove_replaced(0);
+        self.limits.left.attributes += self.items.remove_replaced(0);
     }
 
     #[cold]
@@ -137,10 +137,10 @@ impl Open {
         let may = !self.items.has_block();
         if may {
             // A record that is longer than the ring would never find room.
-            let ring = local::here(self.base.get(), |here| here.lane.ring.capacity());
+            let ring = local::with_lane(self.base.get(), |local| local.lane.ring.capacity());
             let longest = ring.unwrap_or(usize::MAX).saturating_sub(layout::SPAN_WORDS + 1);
             self.items.give_block(more_room(self.base.get()), longest);
-            self.set_unusual();
+            self.set_needs_slow_end();
         }
         may
     }
@@ -152,21 +152,21 @@ impl Open {
         }
         let begun = self.begin_event(name);
         match begun {
-            Some(_) => self.room.left.events -= 1,
+            Some(_) => self.limits.left.events -= 1,
             None => {
-                self.room.events_dropped = self.room.events_dropped.saturating_add(1);
-                self.set_unusual();
+                self.limits.events_dropped = self.limits.events_dropped.saturating_add(1);
+                self.set_needs_slow_end();
             }
         }
         begun
     }
 
     fn begin_event(&mut self, name: &'static str) -> Option<At> {
-        if self.room.left.events == 0 {
+        if self.limits.left.events == 0 {
             return None;
         }
         let name = key_number(self.base.get(), name)?;
-        let now = local::here(self.base.get(), |here| here.directory.clock.ticks())?;
+        let now = local::with_lane(self.base.get(), |local| local.lanes.clock.ticks())?;
         self.keep(|items| items.begin_event(name, now))
     }
 
@@ -176,14 +176,14 @@ impl Open {
         if !self.is_recorded() {
             return None;
         }
-        let may = self.room.left.links > 0;
+        let may = self.limits.left.links > 0;
         let begin = |items: &mut Items| items.begin_link(to.trace_id, to.span_id, to.sampled);
         let begun = if may { self.keep(begin) } else { None };
         match begun {
-            Some(_) => self.room.left.links -= 1,
+            Some(_) => self.limits.left.links -= 1,
             None => {
-                self.room.links_dropped = self.room.links_dropped.saturating_add(1);
-                self.set_unusual();
+                self.limits.links_dropped = self.limits.links_dropped.saturating_add(1);
+                self.set_needs_slow_end();
             }
         }
         begun
@@ -203,11 +203,11 @@ impl Open {
             self.items.drop_within(at);
             return (at, left);
         };
-        if left > 0 && push(&mut self.items, key, value, self.room.left.value).is_ok() {
+        if left > 0 && push(&mut self.items, key, value, self.limits.left.value).is_ok() {
             self.items.amend(at);
             return (at, left - 1);
         }
-        self.put_within(at, left, entry(key, value, self.room.left.value))
+        self.put_within(at, left, entry(key, value, self.limits.left.value))
     }
 
     #[cold]
@@ -217,7 +217,7 @@ impl Open {
         self.remove_replaced(); // the event or link is the last item, and moves with its end
         let at = at.moved_down(before - self.items.len());
         let mut put = self.items.put(at.attributes(), entry, &mut left);
-        if put == Err(Refused::Room) && self.grow() {
+        if put == Err(Refused::NoRoom) && self.grow() {
             put = self.items.put(at.attributes(), entry, &mut left);
         }
         self.items.amend(at);
@@ -229,9 +229,9 @@ impl Open {
 
     /// Sets the status's message.
     #[cold]
-    pub(super) fn say(&mut self, message: &str) {
+    pub(super) fn emit(&mut self, message: &str) {
         if self.is_recorded() {
-            self.put(Entry::message(message, self.room.left.value.into()));
+            self.put(Entry::message(message, self.limits.left.value.into()));
         }
     }
 

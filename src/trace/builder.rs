@@ -1,9 +1,9 @@
 //! Spans of which more is known at their start than a name. Warm: a name that is no literal is hashed.
 
 use super::context::Context;
-use super::owned::{Annotation, OwnedSpan};
+use super::owned::{EventBuilder, OwnedSpan};
 use super::span::{Span, SpanContext};
-use super::tracer::{Name, Parent, Tracer};
+use super::tracer::{ParentSpec, SpanName, Tracer};
 use crate::record::SpanKind;
 
 /// Collects what a span is to be; made by [`Tracer::build`].
@@ -56,7 +56,7 @@ impl<'a> SpanBuilder<'a> {
     /// let parent = tracer.context_of(&order);
     /// tracer.build("payment").parent(&parent).start_owned().end();
     /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
-    /// # assert_eq!(snapshot.spans().next().and_then(|span| span.parent_id), order.context().map(|ids| ids.span_id));
+    /// # assert_eq!(snapshot.spans().next().and_then(|span| span.parent_id), order.span_context().map(|ids| ids.span_id));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn parent(mut self, parent: &Context) -> Self {
@@ -71,7 +71,7 @@ impl<'a> SpanBuilder<'a> {
     /// # let tracer = telemetry.tracer();
     /// let order = tracer.span("order");
     /// let cleaning = tracer.build("cleaning").root().start();
-    /// assert_ne!(order.context().map(|ids| ids.trace_id), cleaning.context().map(|ids| ids.trace_id));
+    /// assert_ne!(order.span_context().map(|ids| ids.trace_id), cleaning.span_context().map(|ids| ids.trace_id));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn root(mut self) -> Self {
@@ -84,7 +84,7 @@ impl<'a> SpanBuilder<'a> {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// # let tracer = telemetry.tracer();
-    /// let request = tracer.owned("request").context().expect("on");
+    /// let request = tracer.owned("request").span_context().expect("on");
     /// drop(tracer.build("batch").link(request).start());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -116,16 +116,16 @@ impl<'a> SpanBuilder<'a> {
     fn begin(self, on_thread: bool) -> OwnedSpan {
         // The hold lasts until the span has its own.
         let (parent, _hold) = match &self.parent {
-            _ if self.root => (Parent::None, None),
+            _ if self.root => (ParentSpec::None, None),
             Some(context) => context.as_parent(self.tracer),
-            None => (Parent::Current, None),
+            None => (ParentSpec::Current, None),
         };
-        let mut span = self.tracer.begin(Name::Dynamic(self.name), self.kind, parent, on_thread);
+        let mut span = self.tracer.begin(SpanName::Dynamic(self.name), self.kind, parent, on_thread);
         if let (Some(open), Some(context)) = (&mut span.0, &self.parent) {
             open.came_with(&context.trace_state_text());
         }
         for link in self.links {
-            let _: Annotation<'_> = span.link(link);
+            let _: EventBuilder<'_> = span.link(link);
         }
         span
     }

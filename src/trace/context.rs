@@ -2,11 +2,12 @@
 
 use super::owned::{Inside, OwnedSpan};
 use super::span::SpanContext;
-use super::tracer::{Parent, Source, Tracer};
+use super::tracer::{ParentSpec, Tracer, TracerInner};
 use crate::context::{
-    Baggage, Carried, Extract, Handle, HeaderFaults, Hold, Incoming, Inject, RemoteParent, TraceState, inject,
+    Baggage, Extract, Handle, HeaderFaults, Hold, Incoming, Inject, Propagated, RemoteParent, TraceState,
+    inject,
 };
-use crate::lane::{Exit, Ids, Key, Marks, laneless, local};
+use crate::lane::{Exit, Ids, Key, TraceFlags, laneless, local};
 use crate::series::{find, global};
 use crate::sync::{Arc, AtomicU32, Ordering};
 use std::marker::PhantomData;
@@ -27,7 +28,7 @@ use std::num::NonZeroU64;
 ///         drop(tracer.span("packing")); // a child of `order`
 ///     });
 /// });
-/// # let ids = order.context();
+/// # let ids = order.span_context();
 /// # let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// # assert_eq!(snapshot.spans().next().expect("ended").parent_id, ids.map(|ids| ids.span_id));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -38,7 +39,7 @@ pub struct Context {
     base: u64,
     /// Without a handle, and without the marks of a place on a stack.
     ids: Ids,
-    carried: Option<Arc<Carried>>,
+    propagated: Option<Arc<Propagated>>,
     refused: Refused,
 }
 
@@ -59,12 +60,12 @@ impl Refused {
         Self((!faults.is_none()).then(|| Arc::new((faults, AtomicU32::new(0)))))
     }
 
-    fn count_at(&self, source: &Source) {
+    fn count_at(&self, source: &TracerInner) {
         if let Some((faults, counted)) = self.0.as_deref()
             && counted.swap(1, Ordering::Relaxed) == 0
         // of all threads, one; nothing else hangs on it
         {
-            source.registry.tracing.headers.count(faults);
+            source.instance.tracing.headers.count(faults);
         }
     }
 }
@@ -76,11 +77,11 @@ impl Context {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let order = telemetry.tracer().span("order");
-    /// assert_eq!(tellane::Context::current().span(), order.context());
+    /// assert_eq!(tellane::Context::current().span(), order.span_context());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn current() -> Self {
-        match local::present() {
+        match local::current() {
             Some(base) => Self::at(base),
             None => Self::without_lane(None),
         }
@@ -88,14 +89,14 @@ impl Context {
 
     /// The context of this thread where it has no lane: at an instance, or the innermost at any.
     fn without_lane(base: Option<u64>) -> Self {
-        let Some((base, ids, carried)) = laneless::current(base) else { return Self::default() };
-        let ids = Ids { marks: ids.marks.off_stack(), ..ids };
-        Self { base, ids, carried, refused: Refused::default() }
+        let Some((base, ids, propagated)) = laneless::current(base) else { return Self::default() };
+        let ids = Ids { trace_flags: ids.trace_flags.off_stack(), ..ids };
+        Self { base, ids, propagated, refused: Refused::default() }
     }
 
     /// The context of this thread at an instance.
     pub(super) fn at(base: u64) -> Self {
-        match local::here(base, |here| here.desk.current()).flatten() {
+        match local::with_lane(base, |local| local.thread_state.current()).flatten() {
             Some(ids) => Self::of(base, ids),
             None => Self { base, ..Self::without_lane(Some(base)) },
         }
@@ -103,9 +104,9 @@ impl Context {
 
     /// The context of a span, or of an entry without a span on a thread's stack.
     fn of(base: u64, ids: Ids) -> Self {
-        let carried = if is_forked(base) { None } else { ids.marks.handle().get() };
-        let ids = Ids { marks: ids.marks.off_stack(), ..ids };
-        Self { base, ids, carried, refused: Refused::default() }
+        let propagated = if is_forked(base) { None } else { ids.trace_flags.handle().get() };
+        let ids = Ids { trace_flags: ids.trace_flags.off_stack(), ..ids };
+        Self { base, ids, propagated, refused: Refused::default() }
     }
 
     /// What the headers of a request say: `traceparent`, `tracestate`, `baggage`. Malformed ones count as absent;
@@ -137,11 +138,13 @@ impl Context {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn inject(&self, into: &mut (impl Inject + ?Sized)) {
-        let flags = self.ids.marks.header_flags();
+        let flags = self.ids.trace_flags.header_flags();
         let parent = RemoteParent::new(self.ids.trace_id, self.ids.span_id, flags).ok();
         let (state, baggage) = (TraceState::empty(), Baggage::empty());
-        let (state, baggage) =
-            self.carried.as_ref().map_or((&state, &baggage), |carried| (&carried.state, &carried.baggage));
+        let (state, baggage) = self
+            .propagated
+            .as_ref()
+            .map_or((&state, &baggage), |propagated| (&propagated.state, &propagated.baggage));
         inject(parent.as_ref(), state, baggage, into);
     }
 
@@ -163,7 +166,7 @@ impl Context {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn baggage(&self) -> Baggage {
-        self.carried.as_ref().map_or_else(Baggage::empty, |carried| carried.baggage.clone())
+        self.propagated.as_ref().map_or_else(Baggage::empty, |propagated| propagated.baggage.clone())
     }
 
     /// The trace state.
@@ -172,7 +175,7 @@ impl Context {
     /// assert!(tellane::Context::default().trace_state().is_empty());
     /// ```
     pub fn trace_state(&self) -> TraceState {
-        self.carried.as_ref().map_or_else(TraceState::empty, |carried| carried.state.clone())
+        self.propagated.as_ref().map_or_else(TraceState::empty, |propagated| propagated.state.clone())
     }
 
     /// The same with other baggage. It goes along once the context is attached.
@@ -182,7 +185,7 @@ impl Context {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let tracer = telemetry.tracer();
     /// let order = tracer.span("order");
-    /// let _attached = tracer.context().with_baggage(Baggage::empty().with("user", "alice")?).attach();
+    /// let _attached = tracer.current_context().with_baggage(Baggage::empty().with("user", "alice")?).attach();
     /// let payment = tracer.span("payment");
     /// assert_eq!(Context::current().baggage().get("user"), Some("alice"));
     /// # drop((payment, order));
@@ -190,7 +193,7 @@ impl Context {
     /// ```
     #[must_use = "it changes nothing until it is attached"]
     pub fn with_baggage(&self, baggage: Baggage) -> Self {
-        self.carrying(Carried { state: self.trace_state(), baggage })
+        self.carrying(Propagated { state: self.trace_state(), baggage })
     }
 
     /// The same with another trace state.
@@ -203,12 +206,12 @@ impl Context {
     /// ```
     #[must_use = "it changes nothing until it is attached"]
     pub fn with_trace_state(&self, state: TraceState) -> Self {
-        self.carrying(Carried { state, baggage: self.baggage() })
+        self.carrying(Propagated { state, baggage: self.baggage() })
     }
 
-    fn carrying(&self, carried: Carried) -> Self {
-        let carried = (!carried.is_empty()).then(|| Arc::new(carried));
-        Self { base: self.base, ids: self.ids, carried, refused: self.refused.clone() }
+    fn carrying(&self, propagated: Propagated) -> Self {
+        let propagated = (!propagated.is_empty()).then(|| Arc::new(propagated));
+        Self { base: self.base, ids: self.ids, propagated, refused: self.refused.clone() }
     }
 
     /// Makes it the context of this thread until the guard is dropped: spans that start meanwhile are children of its
@@ -222,8 +225,8 @@ impl Context {
     /// let nothing = tellane::Context::default();
     /// drop(nothing.attach());
     /// ```
-    pub fn attach(&self) -> Attached {
-        Attached::to(self.bind())
+    pub fn attach(&self) -> ContextGuard {
+        ContextGuard::to(self.bind())
     }
 
     /// The same at its instance, which is found as [`attach`](Self::attach) says. `None` if there is none.
@@ -232,7 +235,7 @@ impl Context {
             return Some(self.bind_at(base, self.ids));
         }
         let installed = global().map(Tracer::new);
-        let tracer = installed.or_else(|| Some(Tracer::new(&find(Key(local::present()?).instance())?)))?;
+        let tracer = installed.or_else(|| Some(Tracer::new(&find(Key(local::current()?).instance())?)))?;
         self.bind_to(&tracer)
     }
 
@@ -242,17 +245,17 @@ impl Context {
     }
 
     fn bind_at(&self, base: NonZeroU64, ids: Ids) -> Bound {
-        let hold = hold(base.get(), self.carried.as_ref());
-        Bound { base, ids: with_hold(ids, hold.as_ref()), hold, carried: self.carried.clone() }
+        let hold = hold(base.get(), self.propagated.as_ref());
+        Bound { base, ids: with_hold(ids, hold.as_ref()), hold, propagated: self.propagated.clone() }
     }
 
     /// A span that does nothing but pass this context on.
     #[cold]
     #[inline(never)]
     pub(super) fn forwarding(&self) -> OwnedSpan {
-        let is_empty = !self.ids.is_span() && self.carried.is_none();
+        let is_empty = !self.ids.is_span() && self.propagated.is_none();
         let tracer =
-            find(Key(self.base).instance()).filter(|_| !is_empty).map(|registry| Tracer::new(&registry));
+            find(Key(self.base).instance()).filter(|_| !is_empty).map(|instance| Tracer::new(&instance));
         let Some(tracer) = tracer else { return OwnedSpan::noop() };
         let (parent, _hold) = self.as_parent(&tracer);
         tracer.source().map_or(OwnedSpan::noop(), |source| source.start_forwarding(parent, false))
@@ -267,29 +270,31 @@ impl Context {
             return None;
         }
         if self.base != source.base.get() {
-            ids.marks = source.marks_of_remote(ids.trace_id, ids.marks.header_flags());
+            ids.trace_flags = source.remote_flags(ids.trace_id, ids.trace_flags.header_flags());
         }
         Some(ids)
     }
 
     /// The parent that it is to a span of this tracer. What it carries goes along for as long as the hold lasts. Without
     /// a span it leaves the parent to the thread, and adds its baggage to it.
-    pub(super) fn as_parent(&self, tracer: &Tracer) -> (Parent, Option<Hold>) {
-        let Some(base) = tracer.source().map(|source| source.base.get()) else { return (Parent::None, None) };
+    pub(super) fn as_parent(&self, tracer: &Tracer) -> (ParentSpec, Option<Hold>) {
+        let Some(base) = tracer.source().map(|source| source.base.get()) else {
+            return (ParentSpec::None, None);
+        };
         if let Some(ids) = self.ids_for(tracer) {
-            let hold = hold(base, self.carried.as_ref());
-            return (Parent::Given(with_hold(ids, hold.as_ref())), hold);
+            let hold = hold(base, self.propagated.as_ref());
+            return (ParentSpec::Given(with_hold(ids, hold.as_ref())), hold);
         }
-        let Some(carried) = &self.carried else { return (Parent::Current, None) };
-        let around = tracer.context();
-        let state = if carried.state.is_empty() { around.trace_state() } else { carried.state.clone() };
-        let hold = hold(base, Some(&Arc::new(Carried { state, baggage: carried.baggage.clone() })));
-        (Parent::Given(with_hold(around.ids, hold.as_ref())), hold)
+        let Some(propagated) = &self.propagated else { return (ParentSpec::Current, None) };
+        let around = tracer.current_context();
+        let state = if propagated.state.is_empty() { around.trace_state() } else { propagated.state.clone() };
+        let hold = hold(base, Some(&Arc::new(Propagated { state, baggage: propagated.baggage.clone() })));
+        (ParentSpec::Given(with_hold(around.ids, hold.as_ref())), hold)
     }
 
     pub(super) fn trace_state_text(&self) -> String {
-        match &self.carried {
-            Some(carried) if self.ids.marks.has(Marks::REMOTE) => carried.state.header(),
+        match &self.propagated {
+            Some(propagated) if self.ids.trace_flags.has(TraceFlags::REMOTE) => propagated.state.header(),
             _ => String::new(),
         }
     }
@@ -297,19 +302,19 @@ impl Context {
 
 /// In the child of a fork a thread that is not there may hold the lock of an entry.
 fn is_forked(base: u64) -> bool {
-    find(Key(base).instance()).is_some_and(|registry| registry.directory.is_forked())
+    find(Key(base).instance()).is_some_and(|instance| instance.lanes.is_forked())
 }
 
 /// Puts what a context carries where the spans of an instance find it. `None` if it carries nothing.
-fn hold(base: u64, carried: Option<&Arc<Carried>>) -> Option<Hold> {
-    let carried = carried.filter(|_| !is_forked(base))?;
-    local::aside(|| Hold::new(carried))
+fn hold(base: u64, propagated: Option<&Arc<Propagated>>) -> Option<Hold> {
+    let propagated = propagated.filter(|_| !is_forked(base))?;
+    local::without_recording(|| Hold::new(propagated))
 }
 
 fn with_hold(ids: Ids, hold: Option<&Hold>) -> Ids {
     let handle = hold.map_or(Handle::NONE, Hold::handle);
-    let nobody = if ids.is_span() { 0 } else { Marks::UNCOMMON };
-    Ids { marks: Marks(ids.marks.with_handle(handle).0 | nobody), ..ids }
+    let nobody = if ids.is_span() { 0 } else { TraceFlags::UNCOMMON };
+    Ids { trace_flags: TraceFlags(ids.trace_flags.with_handle(handle).0 | nobody), ..ids }
 }
 
 /// A context at an instance: what an entry on a thread's stack is made of. Keeps what the context carries.
@@ -319,14 +324,14 @@ pub(super) struct Bound {
     ids: Ids,
     hold: Option<Hold>,
     /// For a thread without a lane.
-    carried: Option<Arc<Carried>>,
+    propagated: Option<Arc<Propagated>>,
 }
 
 impl Bound {
     /// Makes it the context of this thread.
     pub(super) fn enter(&self) -> Option<Inside> {
-        debug_assert!(self.hold.is_some() || !self.ids.marks.has(Marks::CARRIES));
-        Inside::in_context(self.base, self.ids, self.carried.as_ref())
+        debug_assert!(self.hold.is_some() || !self.ids.trace_flags.has(TraceFlags::PROPAGATES));
+        Inside::in_context(self.base, self.ids, self.propagated.as_ref())
     }
 }
 
@@ -335,10 +340,10 @@ impl From<Incoming> for Context {
         let ids = incoming.parent.map_or_else(Ids::default, |parent| Ids {
             trace_id: parent.trace_id,
             span_id: parent.span_id,
-            marks: Marks::of_header(parent.flags),
+            trace_flags: TraceFlags::of_header(parent.flags),
         });
-        let carried = Carried { state: incoming.state, baggage: incoming.baggage };
-        Self { base: 0, ids, carried: None, refused: Refused::of(incoming.faults) }.carrying(carried)
+        let propagated = Propagated { state: incoming.state, baggage: incoming.baggage };
+        Self { base: 0, ids, propagated: None, refused: Refused::of(incoming.faults) }.carrying(propagated)
     }
 }
 
@@ -355,11 +360,11 @@ impl Tracer {
     /// let request = HashMap::from([("traceparent".to_owned(), parent)]);
     /// let _attached = tracer.attach(&Context::extract(&request));
     /// let span = tracer.span("GET /cart");
-    /// assert_eq!(span.context().map(|ids| ids.trace_id), Some(0x4bf92f3577b34da6a3ce929d0e0e4736));
+    /// assert_eq!(span.span_context().map(|ids| ids.trace_id), Some(0x4bf92f3577b34da6a3ce929d0e0e4736));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn attach(&self, context: &Context) -> Attached {
-        Attached::to(context.bind_to(self))
+    pub fn attach(&self, context: &Context) -> ContextGuard {
+        ContextGuard::to(context.bind_to(self))
     }
 
     /// The context of a request's headers, as [`Context::extract`] reads them, for spans of this tracer's instance. In a
@@ -387,13 +392,13 @@ impl Tracer {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let tracer = telemetry.tracer();
     /// let request = tracer.owned("request");
-    /// assert_eq!(tracer.context_of(&request).span(), request.context());
+    /// assert_eq!(tracer.context_of(&request).span(), request.span_context());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn context_of(&self, span: &OwnedSpan) -> Context {
         match &span.0 {
             Some(open) => Context::of(open.base.get(), open.ids),
-            None => self.context(),
+            None => self.current_context(),
         }
     }
 }
@@ -406,26 +411,26 @@ impl Tracer {
 /// ```
 ///
 /// ```
-/// let attached: tellane::Attached = tellane::Context::default().attach();
+/// let attached: tellane::ContextGuard = tellane::Context::default().attach();
 /// drop(attached);
 /// ```
 #[derive(Debug)]
 #[must_use = "it is current only as long as the guard lives"]
-pub struct Attached {
+pub struct ContextGuard {
     inside: Option<Inside>,
     /// Dropped last: until then the entry's handle is good.
     _bound: Option<Bound>,
     not_send: PhantomData<*const ()>,
 }
 
-impl Attached {
+impl ContextGuard {
     fn to(bound: Option<Bound>) -> Self {
         let inside = bound.as_ref().and_then(Bound::enter);
         Self { inside, _bound: bound, not_send: PhantomData }
     }
 }
 
-impl Drop for Attached {
+impl Drop for ContextGuard {
     fn drop(&mut self) {
         if let Some(inside) = self.inside {
             inside.leave(Exit::Entered);

@@ -1,25 +1,25 @@
 //! What a bridge needs of spans that another ecosystem's rules govern: a parent and a current span that are known by
 //! their ids, and may be left in any order. Hot.
 
-use super::open::Birth;
+use super::active::SpanStart;
 use super::owned::{OwnedSpan, enter_cold};
 use super::span::SpanContext;
-use super::tracer::{Name, Parent, Tracer};
-use crate::lane::{Ids, Key, Marks, laneless, local};
+use super::tracer::{ParentSpec, SpanName, Tracer};
+use crate::lane::{Ids, Key, TraceFlags, laneless, local};
 use crate::record::SpanKind;
 use crate::series::find;
 
-pub(crate) use super::open::parked::Parked;
+pub(crate) use super::active::atomic::AtomicSpan;
 
 /// What a span is to others: their parent, a thread's current one. Stays true after its end.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Anchor {
+pub(crate) struct SpanRef {
     /// The base of its instance.
     pub(super) base: u64,
     pub(super) ids: Ids,
 }
 
-impl Anchor {
+impl SpanRef {
     /// `None` for a span that does nothing.
     #[inline]
     pub(crate) fn of(span: &OwnedSpan) -> Option<Self> {
@@ -33,46 +33,45 @@ impl Anchor {
     }
 
     /// Its ids, unless it carries none.
-    pub(crate) fn context(self) -> Option<SpanContext> {
+    pub(crate) fn span_context(self) -> Option<SpanContext> {
         SpanContext::of(self.ids)
     }
 
     /// Makes it this thread's current span.
     #[inline(always)]
-    pub(crate) fn step_in(self) {
-        if local::here(self.base, |here| here.enter(self.ids)).is_none() {
-            self.step_in_cold();
+    pub(crate) fn enter_unordered(self) {
+        if local::with_lane(self.base, |local| local.enter(self.ids)).is_none() {
+            self.enter_unordered_cold();
         }
     }
 
     /// Slow path: attaches this thread first, or keeps the context beside the lanes, for the headers.
     #[cold]
     #[inline(never)]
-    fn step_in_cold(self) {
+    fn enter_unordered_cold(self) {
         enter_cold(self.base, self.ids, None);
     }
 
     /// Leaves it; those stepped into since stay.
-    pub(crate) fn step_out(self) {
-        step_out(self.base, self.ids.span_id);
+    pub(crate) fn exit_unordered(self) {
+        exit_unordered(self.base, self.ids.span_id);
     }
 }
 
 /// Leaves the span of this id, stepped into on this thread; those stepped into since stay.
 #[inline(always)]
-pub(crate) fn step_out(base: u64, span_id: u64) {
-    if local::here(base, |here| here.step_out(span_id)).is_none() {
-        step_out_cold(base, span_id);
+pub(crate) fn exit_unordered(base: u64, span_id: u64) {
+    if local::with_lane(base, |local| local.exit_unordered(span_id)).is_none() {
+        exit_unordered_cold(base, span_id);
     }
 }
 
 /// What ran inside has led the thread to another instance.
 #[cold]
 #[inline(never)]
-fn step_out_cold(base: u64, span_id: u64) {
-    let attached =
-        find(Key(base).instance()).is_some_and(|registry| local::enter(&registry.directory).is_ok());
-    if !attached || local::here(base, |here| here.step_out(span_id)).is_none() {
+fn exit_unordered_cold(base: u64, span_id: u64) {
+    let attached = find(Key(base).instance()).is_some_and(|instance| local::attach(&instance.lanes).is_ok());
+    if !attached || local::with_lane(base, |local| local.exit_unordered(span_id)).is_none() {
         laneless::leave_span(span_id);
     }
 }
@@ -84,27 +83,27 @@ pub(crate) enum Under {
     Current,
     /// Nobody: it begins a trace.
     Nobody,
-    Span(Anchor),
+    Span(SpanRef),
 }
 
-impl From<Under> for Parent {
+impl From<Under> for ParentSpec {
     #[inline(always)]
     fn from(under: Under) -> Self {
         match under {
             Under::Current => Self::Current,
             Under::Nobody => Self::None,
-            Under::Span(anchor) => Self::Given(anchor.ids),
+            Under::Span(span_ref) => Self::Given(span_ref.ids),
         }
     }
 }
 
 /// A span that has no place yet.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Conceived<'a> {
+pub(crate) enum PendingSpan<'a> {
     /// The switch is off.
     Nothing,
     /// When it started, in ticks.
-    Span(Birth<'a>, u64),
+    Span(SpanStart<'a>, u64),
 }
 
 /// The name of a span to be.
@@ -125,11 +124,11 @@ impl OwnedSpan {
     /// As if it had never been: it does not end. The caller counts it.
     #[cold]
     pub(crate) fn forget(mut self) {
-        // Its items are not dropped with it: see `Open`.
+        // Its items are not dropped with it: see `ActiveSpan`.
         let Some(mut open) = self.0.take() else { return };
-        open.let_carried_go();
+        open.release_propagated();
         let block = open.items.take_block();
-        local::aside(|| drop(block));
+        local::without_recording(|| drop(block));
     }
 }
 
@@ -138,8 +137,8 @@ impl Tracer {
     #[inline(always)]
     pub(crate) fn start_under(&self, name: Called<'_>, kind: SpanKind, under: Under) -> OwnedSpan {
         let name = match name {
-            Called::Literal(text) => Name::Literal(text),
-            Called::Dynamic(text) => Name::Dynamic(text),
+            Called::Literal(text) => SpanName::Literal(text),
+            Called::Dynamic(text) => SpanName::Dynamic(text),
         };
         self.begin(name, kind, under.into(), false)
     }
@@ -148,26 +147,26 @@ impl Tracer {
     /// [`start_under`](Self::start_under) can: this thread is not at the instance, or the span carries trace state or
     /// baggage.
     #[inline(always)]
-    pub(crate) fn conceive(&self, name: &'static str, under: Under) -> Option<Conceived<'_>> {
+    pub(crate) fn prepare(&self, name: &'static str, under: Under) -> Option<PendingSpan<'_>> {
         let source = self.source()?;
         let kind = SpanKind::Internal;
-        local::here(source.base.get(), |here| {
-            if !here.lane.ring.lets_samples_through() {
-                if Parent::from(under).on(here.desk).is_some() {
+        local::with_lane(source.base.get(), |local| {
+            if !local.lane.ring.lets_samples_through() {
+                if ParentSpec::from(under).on(local.thread_state).is_some() {
                     return None; // there is a context to pass on
                 }
-                here.skip_span();
-                return Some(Conceived::Nothing);
+                local.skip_span();
+                return Some(PendingSpan::Nothing);
             }
-            let around = match Parent::from(under).on(here.desk) {
-                Some(around) if !around.marks.has(Marks::UNCOMMON) => Some(around), // a span with nothing to carry
-                Some(around) if around.marks.has(Marks::CARRIES) => return None,
+            let around = match ParentSpec::from(under).on(local.thread_state) {
+                Some(around) if !around.trace_flags.has(TraceFlags::UNCOMMON) => Some(around), // a span with nothing to carry
+                Some(around) if around.trace_flags.has(TraceFlags::PROPAGATES) => return None,
                 _ => None,
             };
-            let known = here.desk.name(name, kind as u8);
-            let known = known.unwrap_or_else(|| source.meet(here.desk, name, kind));
-            let lineage = source.lineage(here.desk, around);
-            Some(Conceived::Span(source.birth(known, lineage), here.directory.clock.ticks()))
+            let known = local.thread_state.name(name, kind as u8);
+            let known = known.unwrap_or_else(|| source.meet(local.thread_state, name, kind));
+            let span_ids = source.span_ids(local.thread_state, around);
+            Some(PendingSpan::Span(source.span_start(known, span_ids), local.lanes.clock.ticks()))
         })?
     }
 

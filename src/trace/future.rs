@@ -73,7 +73,7 @@ pub trait InSpan: Future + Sized {
     /// ```
     /// use tellane::{Baggage, Context, InSpan};
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
-    /// let context = telemetry.tracer().context().with_baggage(Baggage::empty().with("user", "alice")?);
+    /// let context = telemetry.tracer().current_context().with_baggage(Baggage::empty().with("user", "alice")?);
     /// # let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;
     /// # runtime.block_on(async {
     /// let task = tokio::spawn(
@@ -178,7 +178,7 @@ struct Leaving(Option<Inside>);
 impl Leaving {
     #[inline(always)]
     fn enter(span: &Option<OwnedSpan>) -> Self {
-        Self(span.as_ref().and_then(OwnedSpan::step_in))
+        Self(span.as_ref().and_then(OwnedSpan::enter_unordered))
     }
 }
 

@@ -5,21 +5,21 @@
 //! thread and is current there; an [`OwnedSpan`] goes where it is taken, and futures run in one, or in a [`Context`], by
 //! [`InSpan`].
 
+mod active;
 mod annotate;
 mod builder;
 mod context;
 #[cfg(feature = "tracing")]
 pub(crate) mod foreign;
 mod future;
-mod open;
 mod owned;
 mod span;
 mod tracer;
 
 pub use crate::series::Attribute;
 pub use builder::SpanBuilder;
-pub use context::{Attached, Context};
+pub use context::{Context, ContextGuard};
 pub use future::{InContext, InSpan, Spanned, SpannedResult};
-pub use owned::{Annotation, Entered, OwnedSpan};
+pub use owned::{Entered, EventBuilder, OwnedSpan};
 pub use span::{Span, SpanContext};
 pub use tracer::{Tracer, tracer};

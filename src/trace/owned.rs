@@ -1,11 +1,11 @@
 //! A span that belongs to no thread, and what can be said of any span. Hot, as far as spans are.
 
 use super::Attribute;
+use super::active::{ActiveSpan, DETACHED};
 use super::context::Context;
-use super::open::{DETACHED, Open};
 use super::span::SpanContext;
-use crate::context::Carried;
-use crate::lane::{Exit, Ids, Key, Marks, Place, laneless, local};
+use crate::context::Propagated;
+use crate::lane::{Exit, Ids, Key, StackIndex, TraceFlags, laneless, local};
 use crate::record::{At, Status};
 use crate::series::find;
 use crate::sync::Arc;
@@ -28,7 +28,7 @@ use std::num::NonZeroU64;
 /// ```
 #[derive(Debug)]
 #[must_use = "a span that is dropped at once measures nothing"]
-pub struct OwnedSpan(pub(super) Option<Open>);
+pub struct OwnedSpan(pub(super) Option<ActiveSpan>);
 
 impl OwnedSpan {
     /// A span that does nothing.
@@ -36,7 +36,7 @@ impl OwnedSpan {
     /// ```
     /// let mut span = tellane::OwnedSpan::noop();
     /// span.set("items", 3_u64);
-    /// assert_eq!(span.context(), None);
+    /// assert_eq!(span.span_context(), None);
     /// ```
     #[inline]
     pub const fn noop() -> Self {
@@ -77,11 +77,11 @@ impl OwnedSpan {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
-    pub fn event(&mut self, name: &'static str) -> Annotation<'_> {
-        let Some(open) = &mut self.0 else { return Annotation { to: None, left: 0 } };
+    pub fn event(&mut self, name: &'static str) -> EventBuilder<'_> {
+        let Some(open) = &mut self.0 else { return EventBuilder { to: None, left: 0 } };
         let at = open.event(name);
-        let left = open.room.left.event_attributes;
-        Annotation { to: at.map(|at| (open, at)), left }
+        let left = open.limits.left.event_attributes;
+        EventBuilder { to: at.map(|at| (open, at)), left }
     }
 
     /// Says that another span has to do with this one: of the requests that a batch answers, say.
@@ -91,19 +91,19 @@ impl OwnedSpan {
     /// let tracer = telemetry.tracer();
     /// let request = tracer.owned("request");
     /// let mut batch = tracer.span("batch");
-    /// batch.link(request.context().expect("on")).set("place", 1_u64);
+    /// batch.link(request.span_context().expect("on")).set("place", 1_u64);
     /// batch.end();
     /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// let batch = snapshot.spans().next().expect("just ended");
-    /// assert_eq!(Some(batch.links[0].span_id), request.context().map(|context| context.span_id));
+    /// assert_eq!(Some(batch.links[0].span_id), request.span_context().map(|context| context.span_id));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
-    pub fn link(&mut self, to: SpanContext) -> Annotation<'_> {
-        let Some(open) = &mut self.0 else { return Annotation { to: None, left: 0 } };
+    pub fn link(&mut self, to: SpanContext) -> EventBuilder<'_> {
+        let Some(open) = &mut self.0 else { return EventBuilder { to: None, left: 0 } };
         let at = open.link(to);
-        let left = open.room.left.link_attributes;
-        Annotation { to: at.map(|at| (open, at)), left }
+        let left = open.limits.left.link_attributes;
+        EventBuilder { to: at.map(|at| (open, at)), left }
     }
 
     /// Says how it went. The last word counts.
@@ -156,7 +156,7 @@ impl OwnedSpan {
     pub fn fail_with(&mut self, message: &str) {
         self.fail();
         if let Some(open) = &mut self.0 {
-            open.say(message);
+            open.emit(message);
         }
     }
 
@@ -180,7 +180,10 @@ impl OwnedSpan {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn is_sampled(&self) -> bool {
-        self.0.as_ref().and_then(Open::own_ids).is_some_and(|ids| ids.marks.has(Marks::SAMPLED))
+        self.0
+            .as_ref()
+            .and_then(ActiveSpan::own_ids)
+            .is_some_and(|ids| ids.trace_flags.has(TraceFlags::SAMPLED))
     }
 
     /// Its ids, or `None` for a span that does nothing.
@@ -189,12 +192,12 @@ impl OwnedSpan {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let tracer = telemetry.tracer();
     /// let (order, payment) = (tracer.span("order"), tracer.span("payment"));
-    /// let (order, payment) = (order.context().expect("on"), payment.context().expect("on"));
+    /// let (order, payment) = (order.span_context().expect("on"), payment.span_context().expect("on"));
     /// assert_eq!(order.trace_id, payment.trace_id);
     /// assert_ne!(order.span_id, payment.span_id);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn context(&self) -> Option<SpanContext> {
+    pub fn span_context(&self) -> Option<SpanContext> {
         SpanContext::of(self.0.as_ref()?.own_ids()?)
     }
 
@@ -210,7 +213,7 @@ impl OwnedSpan {
     ///     let _inside = order.enter();
     ///     drop(tracer.span("payment")); // its child
     /// }
-    /// let ids = order.context();
+    /// let ids = order.span_context();
     /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.spans().next().expect("just ended").parent_id, ids.map(|ids| ids.span_id));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -242,7 +245,7 @@ impl OwnedSpan {
 
     /// Where it stands on a thread's stack while it is entered.
     #[inline(always)]
-    pub(super) fn step_in(&self) -> Option<Inside> {
+    pub(super) fn enter_unordered(&self) -> Option<Inside> {
         self.0.as_ref().and_then(Inside::of)
     }
 
@@ -268,7 +271,7 @@ impl Drop for OwnedSpan {
     #[inline]
     fn drop(&mut self) {
         if let Some(open) = &mut self.0 {
-            if std::thread::panicking() { open.end_unusual() } else { open.end() }
+            if std::thread::panicking() { open.end_special() } else { open.end() }
         }
     }
 }
@@ -280,14 +283,14 @@ impl Drop for OwnedSpan {
 /// span.event("retry").set("attempt", 2_u64).set("after", "timeout");
 /// ```
 #[derive(Debug)]
-pub struct Annotation<'a> {
+pub struct EventBuilder<'a> {
     /// `None` if it is not kept.
-    to: Option<(&'a mut Open, At)>,
+    to: Option<(&'a mut ActiveSpan, At)>,
     /// Attributes that may still be set.
     left: u16,
 }
 
-impl Annotation<'_> {
+impl EventBuilder<'_> {
     /// Sets an attribute of it. A key that is set again keeps its place and has the last value.
     ///
     /// ```
@@ -310,13 +313,13 @@ impl Annotation<'_> {
 pub(super) struct Inside {
     base: NonZeroU64,
     span_id: u64,
-    place: Place,
+    place: StackIndex,
 }
 
 impl Inside {
     #[inline(always)]
-    fn of(open: &Open) -> Option<Self> {
-        let place = match local::here(open.base.get(), |here| here.enter_from(&open.ids)) {
+    fn of(open: &ActiveSpan) -> Option<Self> {
+        let place = match local::with_lane(open.base.get(), |local| local.enter_from(&open.ids)) {
             Some(place) => place,
             None => enter_cold(open.base.get(), open.ids, None)?,
         };
@@ -326,7 +329,7 @@ impl Inside {
     /// Puts these ids on the stack of the thread's lane at the instance, for the time of a poll.
     #[inline(always)]
     pub(super) fn at(base: NonZeroU64, ids: Ids) -> Option<Self> {
-        let place = match local::here(base.get(), |here| here.enter(ids)) {
+        let place = match local::with_lane(base.get(), |local| local.enter(ids)) {
             Some(place) => place,
             None => enter_cold(base.get(), ids, None)?,
         };
@@ -336,31 +339,35 @@ impl Inside {
     /// The same, for a guard that may be dropped before those of spans and contexts that are entered later.
     #[inline(always)]
     pub(super) fn entered(base: NonZeroU64, ids: Ids) -> Option<Self> {
-        Self::at(base, Ids { marks: Marks(ids.marks.0 | Marks::ENTERED), ..ids })
+        Self::at(base, Ids { trace_flags: TraceFlags(ids.trace_flags.0 | TraceFlags::ENTERED), ..ids })
     }
 
     /// The same for a context, which knows what it carries: on a thread without a lane no handle is looked up.
-    pub(super) fn in_context(base: NonZeroU64, ids: Ids, carried: Option<&Arc<Carried>>) -> Option<Self> {
-        let ids = Ids { marks: Marks(ids.marks.0 | Marks::ENTERED), ..ids };
-        let place = match local::here(base.get(), |here| here.enter(ids)) {
+    pub(super) fn in_context(
+        base: NonZeroU64,
+        ids: Ids,
+        propagated: Option<&Arc<Propagated>>,
+    ) -> Option<Self> {
+        let ids = Ids { trace_flags: TraceFlags(ids.trace_flags.0 | TraceFlags::ENTERED), ..ids };
+        let place = match local::with_lane(base.get(), |local| local.enter(ids)) {
             Some(place) => place,
-            None => enter_cold(base.get(), ids, carried)?,
+            None => enter_cold(base.get(), ids, propagated)?,
         };
         Some(Self { base, span_id: ids.span_id, place })
     }
 
     /// The place of a span's own guard.
-    pub(super) fn of_guard(open: &Open) -> Self {
+    pub(super) fn of_guard(open: &ActiveSpan) -> Self {
         Self { base: open.base, span_id: open.ids.span_id, place: open.place }
     }
 
-    pub(super) fn place(self) -> Place {
+    pub(super) fn place(self) -> StackIndex {
         self.place
     }
 
     #[inline(always)]
     pub(super) fn leave(self, how: Exit) {
-        let left = local::here(self.base.get(), |here| here.leave(self.place, self.span_id, how));
+        let left = local::with_lane(self.base.get(), |local| local.leave(self.place, self.span_id, how));
         if left.is_none() {
             leave_cold(self, how);
         }
@@ -371,16 +378,16 @@ impl Inside {
 /// the spans started on this thread will be counted as dropped.
 #[cold]
 #[inline(never)]
-pub(super) fn enter_cold(base: u64, ids: Ids, carried: Option<&Arc<Carried>>) -> Option<Place> {
-    let registry = find(Key(base).instance())?;
-    if local::enter(&registry.directory).is_ok()
-        && let Some(place) = local::here(base, |here| here.enter(ids))
+pub(super) fn enter_cold(base: u64, ids: Ids, propagated: Option<&Arc<Propagated>>) -> Option<StackIndex> {
+    let instance = find(Key(base).instance())?;
+    if local::attach(&instance.lanes).is_ok()
+        && let Some(place) = local::with_lane(base, |local| local.enter(ids))
     {
         return Some(place);
     }
     // In the child of a fork a thread that is not there may hold the lock of an entry.
-    let by_handle = || if registry.directory.is_forked() { None } else { ids.marks.handle().get() };
-    laneless::enter(base, ids, carried.cloned().or_else(by_handle))
+    let by_handle = || if instance.lanes.is_forked() { None } else { ids.trace_flags.handle().get() };
+    laneless::enter(base, ids, propagated.cloned().or_else(by_handle))
 }
 
 /// Slow path: what ran inside has taken the thread to another instance.
@@ -390,10 +397,10 @@ fn leave_cold(inside: Inside, how: Exit) {
     let base = inside.base.get();
     if laneless::is_here(inside.place) {
         laneless::leave(inside.place, how);
-    } else if let Some(registry) = find(Key(base).instance())
-        && local::enter(&registry.directory).is_ok()
+    } else if let Some(instance) = find(Key(base).instance())
+        && local::attach(&instance.lanes).is_ok()
     {
-        local::here(base, |here| here.leave(inside.place, inside.span_id, how));
+        local::with_lane(base, |local| local.leave(inside.place, inside.span_id, how));
     }
 }
 
@@ -409,14 +416,14 @@ fn leave_cold(inside: Inside, how: Exit) {
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// let order = telemetry.tracer().owned("order");
 /// let _inside = order.enter();
-/// assert_eq!(telemetry.tracer().current(), order.context());
+/// assert_eq!(telemetry.tracer().current_span_context(), order.span_context());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 #[must_use = "it is current only as long as the guard lives"]
 pub struct Entered<'a> {
     inside: Option<Inside>,
-    open: Option<&'a Open>,
+    open: Option<&'a ActiveSpan>,
     /// A guard that a destructor makes while its thread unwinds is not left by that panic.
     was_panicking: bool,
     not_send: PhantomData<*const ()>,
@@ -432,7 +439,7 @@ impl Drop for Entered<'_> {
             && std::thread::panicking()
             && !self.was_panicking
         {
-            open.left_by_a_panic();
+            open.exited_by_panic();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The span guard, as users see it, and a span's ids. Hot.
 
 use super::owned::OwnedSpan;
-use crate::lane::{Ids, Marks};
+use crate::lane::{Ids, TraceFlags};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
@@ -60,7 +60,7 @@ impl Span {
     /// ```
     /// let mut span = tellane::Span::noop();
     /// span.set("items", 3_u64);
-    /// assert_eq!(span.context(), None);
+    /// assert_eq!(span.span_context(), None);
     /// ```
     #[inline]
     pub const fn noop() -> Self {
@@ -102,7 +102,7 @@ impl DerefMut for Span {
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// let span = telemetry.tracer().span("order");
-/// let ids = span.context().expect("the switch is on");
+/// let ids = span.span_context().expect("the switch is on");
 /// println!("{:032x} {:016x}", ids.trace_id, ids.span_id); // as W3C trace context writes them
 /// assert!(ids.sampled && ids.trace_id != 0 && ids.span_id != 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -125,8 +125,8 @@ impl SpanContext {
         ids.is_span().then_some(Self {
             trace_id: ids.trace_id,
             span_id: ids.span_id,
-            sampled: ids.marks.has(Marks::SAMPLED),
-            remote: ids.marks.has(Marks::REMOTE),
+            sampled: ids.trace_flags.has(TraceFlags::SAMPLED),
+            remote: ids.trace_flags.has(TraceFlags::REMOTE),
         })
     }
 }

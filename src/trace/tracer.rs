@@ -1,13 +1,13 @@
 //! Starts spans. Hot on names that the thread has met before.
 
+use super::active::{Absent, ActiveSpan, DETACHED, RemainingLimits, SpanIds, SpanStart};
 use super::context::Context;
-use super::open::{Absent, Birth, DETACHED, Lineage, Open, Room};
 use super::owned::{Inside, OwnedSpan};
 use super::span::{Span, SpanContext};
 use crate::clock::{Clock, Quick};
-use crate::lane::{Desk, Ids, Key, KnownName, Marks, Mode, Place, laneless, local};
+use crate::lane::{Ids, Key, Mode, SpanNameMeta, StackIndex, ThreadState, TraceFlags, laneless, local};
 use crate::record::SpanKind;
-use crate::series::{Registry, global};
+use crate::series::{Instance, global};
 use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
 use std::cell::Cell;
@@ -29,27 +29,27 @@ use std::num::NonZeroU64;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Tracer(Option<Source>);
+pub struct Tracer(Option<TracerInner>);
 
 #[derive(Clone, Debug)]
-pub(super) struct Source {
-    pub(super) registry: Arc<Registry>,
+pub(super) struct TracerInner {
+    pub(super) instance: Arc<Instance>,
     pub(super) base: NonZeroU64,
     /// The instance's, near at hand.
     clock: Clock,
     /// Traces whose id, by its low 64 bits, is below this are sampled; the maximum stands for all.
     threshold: u64,
     /// The marks of a new trace that is sampled, and of one that is not.
-    sampled: Marks,
-    unsampled: Marks,
-    room: Room,
+    sampled: TraceFlags,
+    unsampled: TraceFlags,
+    limits: RemainingLimits,
     /// Whether new traces have a rate limit; saves the look into the registry for those that have none.
     rate_limited: bool,
 }
 
 /// The parent of a span that is about to start.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Parent {
+pub(super) enum ParentSpec {
     /// The innermost one of the thread.
     Current,
     None,
@@ -58,7 +58,7 @@ pub(super) enum Parent {
 
 /// What a span will be called, and how that is found out: by the text's address, or by its letters.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Name<'a> {
+pub(super) enum SpanName<'a> {
     Literal(&'static str),
     Dynamic(&'a str),
 }
@@ -68,25 +68,25 @@ impl Tracer {
     ///
     /// ```
     /// let span = tellane::Tracer::noop().span("order");
-    /// assert_eq!(span.context(), None);
+    /// assert_eq!(span.span_context(), None);
     /// ```
     pub const fn noop() -> Self {
         Self(None)
     }
 
-    pub(crate) fn new(registry: &Arc<Registry>) -> Self {
-        let tracing = &registry.tracing;
+    pub(crate) fn new(instance: &Arc<Instance>) -> Self {
+        let tracing = &instance.tracing;
         // Float to integer saturates: 1.0 gives the maximum.
         let threshold = (tracing.sampling * (u64::MAX as f64)) as u64;
-        let base = NonZeroU64::new(Key::new(registry.directory.instance, 0).0); // instances count from 1
-        Self(base.map(|base| Source {
-            registry: Arc::clone(registry),
+        let base = NonZeroU64::new(Key::new(instance.lanes.instance, 0).0); // instances count from 1
+        Self(base.map(|base| TracerInner {
+            instance: Arc::clone(instance),
             base,
-            clock: registry.directory.clock.clone(),
+            clock: instance.lanes.clock.clone(),
             threshold,
             sampled: tracing.sampled_marks(),
             unsampled: tracing.unsampled_marks(),
-            room: Room::of(tracing.span_limits),
+            limits: RemainingLimits::of(tracing.span_limits),
             rate_limited: tracing.rate_limit.is_some(),
         }))
     }
@@ -107,7 +107,7 @@ impl Tracer {
     /// ```
     #[inline]
     pub fn span(&self, name: &'static str) -> Span {
-        self.span_of(name, SpanKind::Internal)
+        self.span_with_kind(name, SpanKind::Internal)
     }
 
     /// Starts a span of a kind; otherwise like [`span`](Self::span).
@@ -115,20 +115,25 @@ impl Tracer {
     /// ```
     /// use tellane::SpanKind;
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
-    /// drop(telemetry.tracer().span_of("GET /cart", SpanKind::Server));
+    /// drop(telemetry.tracer().span_with_kind("GET /cart", SpanKind::Server));
     /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.spans().next().map(|span| span.kind), Some(SpanKind::Server));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
-    pub fn span_of(&self, name: &'static str, kind: SpanKind) -> Span {
+    pub fn span_with_kind(&self, name: &'static str, kind: SpanKind) -> Span {
         let Some(source) = &self.0 else { return Span::noop() };
         // Inline is what a span costs that is off; the rest stands once. The span is made in each arm, not in a
         // closure: from there it would be copied.
-        match local::desk_if_on(source.base.get(), Kind::Span) {
-            Some(Some(desk)) => Span::on_this_thread(source.start::<true>(desk, name, kind)),
+        match local::thread_state_if_on(source.base.get(), Kind::Span) {
+            Some(Some(thread_state)) => Span::on_this_thread(source.start::<true>(thread_state, name, kind)),
             Some(None) => Span::noop(),
-            None => Span::on_this_thread(source.start_cold(Name::Literal(name), kind, Parent::Current, true)),
+            None => Span::on_this_thread(source.start_unattached(
+                SpanName::Literal(name),
+                kind,
+                ParentSpec::Current,
+                true,
+            )),
         }
     }
 
@@ -143,7 +148,7 @@ impl Tracer {
     /// ```
     #[inline]
     pub fn owned(&self, name: &'static str) -> OwnedSpan {
-        self.owned_of(name, SpanKind::Internal)
+        self.owned_with_kind(name, SpanKind::Internal)
     }
 
     /// Starts a span of a kind that is on no thread.
@@ -154,17 +159,17 @@ impl Tracer {
     /// ```
     /// use tellane::SpanKind;
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
-    /// let request = telemetry.tracer().owned_of("GET /stock", SpanKind::Client);
+    /// let request = telemetry.tracer().owned_with_kind("GET /stock", SpanKind::Client);
     /// assert!(request.is_recorded());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[inline]
-    pub fn owned_of(&self, name: &'static str, kind: SpanKind) -> OwnedSpan {
+    pub fn owned_with_kind(&self, name: &'static str, kind: SpanKind) -> OwnedSpan {
         let Some(source) = &self.0 else { return OwnedSpan::noop() };
-        match local::desk_if_on(source.base.get(), Kind::Span) {
-            Some(Some(desk)) => source.start::<false>(desk, name, kind), // as in `span_of`
+        match local::thread_state_if_on(source.base.get(), Kind::Span) {
+            Some(Some(thread_state)) => source.start::<false>(thread_state, name, kind), // as in `span_with_kind`
             Some(None) => OwnedSpan::noop(),
-            None => source.start_cold(Name::Literal(name), kind, Parent::Current, false),
+            None => source.start_unattached(SpanName::Literal(name), kind, ParentSpec::Current, false),
         }
     }
 
@@ -190,12 +195,12 @@ impl Tracer {
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let tracer = telemetry.tracer();
-    /// assert_eq!(tracer.current(), None);
+    /// assert_eq!(tracer.current_span_context(), None);
     /// let order = tracer.span("order");
-    /// assert_eq!(tracer.current(), order.context());
+    /// assert_eq!(tracer.current_span_context(), order.span_context());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn current(&self) -> Option<SpanContext> {
+    pub fn current_span_context(&self) -> Option<SpanContext> {
         SpanContext::of(current_ids(self.0.as_ref()?.base.get())?)
     }
 
@@ -206,23 +211,29 @@ impl Tracer {
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let tracer = telemetry.tracer();
     /// let order = tracer.span("order");
-    /// assert_eq!(tracer.context().span(), order.context());
+    /// assert_eq!(tracer.current_context().span(), order.span_context());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn context(&self) -> Context {
+    pub fn current_context(&self) -> Context {
         self.0.as_ref().map_or_else(Context::default, |source| Context::at(source.base.get()))
     }
 
-    pub(super) fn begin(&self, name: Name<'_>, kind: SpanKind, parent: Parent, on_thread: bool) -> OwnedSpan {
+    pub(super) fn begin(
+        &self,
+        name: SpanName<'_>,
+        kind: SpanKind,
+        parent: ParentSpec,
+        on_thread: bool,
+    ) -> OwnedSpan {
         let Some(source) = &self.0 else { return OwnedSpan::noop() };
-        match local::desk_if_on(source.base.get(), Kind::Span) {
-            Some(Some(desk)) => source.start_any(desk, name, kind, parent, on_thread), // as in `span_of`
+        match local::thread_state_if_on(source.base.get(), Kind::Span) {
+            Some(Some(thread_state)) => source.start_any(thread_state, name, kind, parent, on_thread), // as in `span_with_kind`
             Some(None) => source.start_forwarding(parent, on_thread),
-            None => source.start_cold(name, kind, parent, on_thread),
+            None => source.start_unattached(name, kind, parent, on_thread),
         }
     }
 
-    pub(super) fn source(&self) -> Option<&Source> {
+    pub(super) fn source(&self) -> Option<&TracerInner> {
         self.0.as_ref()
     }
 }
@@ -241,135 +252,151 @@ pub fn tracer() -> Tracer {
     global().map_or(Tracer::noop(), Tracer::new)
 }
 
-impl Parent {
+impl ParentSpec {
     /// What it comes to on a thread: the ids that the span will stand in.
     #[inline(always)]
-    pub(super) fn on(self, desk: &Desk) -> Option<Ids> {
+    pub(super) fn on(self, thread_state: &ThreadState) -> Option<Ids> {
         match self {
-            Self::Current => desk.current(),
+            Self::Current => thread_state.current(),
             Self::None => None,
             Self::Given(ids) => Some(ids),
         }
     }
 }
 
-impl Source {
+impl TracerInner {
     /// A span like most: of a literal's name, under the current one, on the thread or on none.
     #[inline(never)]
-    fn start<const ON_THREAD: bool>(&self, desk: &Desk, name: &'static str, kind: SpanKind) -> OwnedSpan {
+    fn start<const ON_THREAD: bool>(
+        &self,
+        thread_state: &ThreadState,
+        name: &'static str,
+        kind: SpanKind,
+    ) -> OwnedSpan {
         // By itself: what is asked of std may be a call.
         if std::thread::panicking() {
-            self.start_otherwise::<ON_THREAD>(desk, name, kind)
+            self.start_slow::<ON_THREAD>(thread_state, name, kind)
         } else {
-            self.start_at_once::<ON_THREAD>(desk, name, kind)
+            self.start_fast::<ON_THREAD>(thread_state, name, kind)
         }
     }
 
     /// What is usual makes no call from here, and what is not is called last: so few registers need be saved.
     #[inline(never)]
-    fn start_at_once<const ON_THREAD: bool>(
+    fn start_fast<const ON_THREAD: bool>(
         &self,
-        desk: &Desk,
+        thread_state: &ThreadState,
         name: &'static str,
         kind: SpanKind,
     ) -> OwnedSpan {
-        let usual = || Some((self.clock.quick()?, desk.name_at_once(name, kind as u8)?, desk.next()?));
+        let usual =
+            || Some((self.clock.quick()?, thread_state.name_fast(name, kind as u8)?, thread_state.next()?));
         let Some((clock, known, (place, around))) = usual() else {
-            return self.start_otherwise::<ON_THREAD>(desk, name, kind);
+            return self.start_slow::<ON_THREAD>(thread_state, name, kind);
         };
         let parent = match around {
             Some(parent) if ON_THREAD && parent.is_span() => parent,
-            Some(parent) if !ON_THREAD && !parent.marks.has(Marks::UNCOMMON) => parent,
+            Some(parent) if !ON_THREAD && !parent.trace_flags.has(TraceFlags::UNCOMMON) => parent,
             // An owned span outlives what is around it, so it needs a hold on what it carries.
-            Some(_) if !ON_THREAD => return self.start_otherwise::<ON_THREAD>(desk, name, kind),
-            _ if self.rate_limited => return self.start_otherwise::<ON_THREAD>(desk, name, kind),
-            _ => return self.start_root::<ON_THREAD>(desk, place, known, clock),
+            Some(_) if !ON_THREAD => return self.start_slow::<ON_THREAD>(thread_state, name, kind),
+            _ if self.rate_limited => return self.start_slow::<ON_THREAD>(thread_state, name, kind),
+            _ => return self.start_root::<ON_THREAD>(thread_state, place, known, clock),
         };
-        let lineage = Lineage::of_child(desk.span_id(), parent);
+        let span_ids = SpanIds::of_child(thread_state.span_id(), parent);
         let place = if ON_THREAD {
-            desk.enter_at(place, lineage.ids); // its parent has seen to the samples
+            thread_state.enter_at(place, span_ids.ids); // its parent has seen to the samples
             place
         } else {
             DETACHED
         };
-        self.begun(known, lineage, place, false, clock.ticks())
+        self.begun(known, span_ids, place, false, clock.ticks())
     }
 
     /// In no span, under a name that was found at once, without a limit to the rate.
     #[inline(never)]
     fn start_root<const ON_THREAD: bool>(
         &self,
-        desk: &Desk,
-        place: Place,
-        known: &Cell<KnownName>,
+        thread_state: &ThreadState,
+        place: StackIndex,
+        known: &Cell<SpanNameMeta>,
         clock: Quick,
     ) -> OwnedSpan {
-        let around = desk.around(place); // baggage, if anything
-        let lineage = Lineage::of_root(self.root(desk, around, || true));
+        let around = thread_state.around(place); // baggage, if anything
+        let span_ids = SpanIds::of_root(self.root(thread_state, around, || true));
         let place = if ON_THREAD {
-            local::enter_span_at(desk, place, lineage.ids);
+            local::enter_span_at(thread_state, place, span_ids.ids);
             place
         } else {
             DETACHED
         };
-        self.begun(known, lineage, place, false, clock.ticks())
+        self.begun(known, span_ids, place, false, clock.ticks())
     }
 
     /// By any clock, under any name, however deep.
     #[inline(never)]
-    fn start_otherwise<const ON_THREAD: bool>(
+    fn start_slow<const ON_THREAD: bool>(
         &self,
-        desk: &Desk,
+        thread_state: &ThreadState,
         name: &'static str,
         kind: SpanKind,
     ) -> OwnedSpan {
-        self.start_any(desk, Name::Literal(name), kind, Parent::Current, ON_THREAD)
+        self.start_any(thread_state, SpanName::Literal(name), kind, ParentSpec::Current, ON_THREAD)
     }
 
     /// Any span, on a thread whose desk at this instance this is, while the switch is on.
     fn start_any(
         &self,
-        desk: &Desk,
-        name: Name<'_>,
+        thread_state: &ThreadState,
+        name: SpanName<'_>,
         kind: SpanKind,
-        parent: Parent,
+        parent: ParentSpec,
         on_thread: bool,
     ) -> OwnedSpan {
         let known = match name {
-            Name::Literal(name) => desk.name(name, kind as u8).unwrap_or_else(|| self.meet(desk, name, kind)),
-            Name::Dynamic(name) => match self.registry.names.dynamic(name, kind) {
+            SpanName::Literal(name) => {
+                thread_state.name(name, kind as u8).unwrap_or_else(|| self.meet(thread_state, name, kind))
+            }
+            SpanName::Dynamic(name) => match self.instance.names.dynamic(name, kind) {
                 Some(known) => known,
-                None => self.registry.span_name(name, kind),
+                None => self.instance.span_name(name, kind),
             },
         };
-        self.open(desk, known, parent, on_thread)
+        self.open(thread_state, known, parent, on_thread)
     }
 
     #[inline(always)]
-    fn open(&self, desk: &Desk, known: KnownName, parent: Parent, on_thread: bool) -> OwnedSpan {
-        let lineage = self.lineage(desk, parent.on(desk));
-        let place = if on_thread { local::enter_span(desk, lineage.ids) } else { DETACHED };
+    fn open(
+        &self,
+        thread_state: &ThreadState,
+        known: SpanNameMeta,
+        parent: ParentSpec,
+        on_thread: bool,
+    ) -> OwnedSpan {
+        let span_ids = self.span_ids(thread_state, parent.on(thread_state));
+        let place = if on_thread { local::enter_span(thread_state, span_ids.ids) } else { DETACHED };
         let now = self.clock.ticks();
-        let mut span = self.begun(&Cell::new(known), lineage, place, std::thread::panicking(), now);
-        if lineage.ids.marks.has(Marks::CARRIES) {
+        let mut span = self.begun(&Cell::new(known), span_ids, place, std::thread::panicking(), now);
+        if span_ids.ids.trace_flags.has(TraceFlags::PROPAGATES) {
             // A guard under the thread's own current span needs no hold: whatever is around it has one.
-            let outlives = !on_thread || matches!(parent, Parent::Given(_));
-            span.0.as_mut().filter(|_| outlives).into_iter().for_each(Open::hold_carried);
+            let outlives = !on_thread || matches!(parent, ParentSpec::Given(_));
+            span.0.as_mut().filter(|_| outlives).into_iter().for_each(ActiveSpan::hold_propagated);
         }
         span
     }
 
     #[inline(always)]
-    pub(super) fn birth(&self, known: KnownName, lineage: Lineage) -> Birth<'_> {
-        Birth { base: self.base, known, lineage, room: &self.room }
+    pub(super) fn span_start(&self, known: SpanNameMeta, span_ids: SpanIds) -> SpanStart<'_> {
+        SpanStart { base: self.base, known, span_ids, limits: &self.limits }
     }
 
     /// Where a span stands that is about to start in this. Only baggage may be around it, and no span.
     #[inline(always)]
-    pub(super) fn lineage(&self, desk: &Desk, around: Option<Ids>) -> Lineage {
+    pub(super) fn span_ids(&self, thread_state: &ThreadState, around: Option<Ids>) -> SpanIds {
         match around {
-            Some(parent) if parent.is_span() => Lineage::of_child(desk.span_id(), parent),
-            _ => Lineage::of_root(self.root(desk, around, || !self.rate_limited || self.is_admitted())),
+            Some(parent) if parent.is_span() => SpanIds::of_child(thread_state.span_id(), parent),
+            _ => {
+                SpanIds::of_root(self.root(thread_state, around, || !self.rate_limited || self.is_admitted()))
+            }
         }
     }
 
@@ -378,23 +405,24 @@ impl Source {
     #[inline(always)]
     fn begun(
         &self,
-        known: &Cell<KnownName>,
-        lineage: Lineage,
-        place: Place,
+        known: &Cell<SpanNameMeta>,
+        span_ids: SpanIds,
+        place: StackIndex,
         was_panicking: bool,
         start: u64,
     ) -> OwnedSpan {
-        OwnedSpan(Some(Open::new(self.birth(known.get(), lineage), place, was_panicking, start)))
+        OwnedSpan(Some(ActiveSpan::new(self.span_start(known.get(), span_ids), place, was_panicking, start)))
     }
 
     /// The ids of a new trace.
     #[inline(always)]
-    fn root(&self, desk: &Desk, around: Option<Ids>, admitted: impl FnOnce() -> bool) -> Ids {
-        let (span_id, trace_id) = (desk.span_id(), desk.trace_id());
-        let carries = around.map_or(0, |around| around.marks.0 & (Marks::CARRIES | Marks::UNCOMMON));
+    fn root(&self, thread_state: &ThreadState, around: Option<Ids>, admitted: impl FnOnce() -> bool) -> Ids {
+        let (span_id, trace_id) = (thread_state.span_id(), thread_state.trace_id());
+        let carries =
+            around.map_or(0, |around| around.trace_flags.0 & (TraceFlags::PROPAGATES | TraceFlags::UNCOMMON));
         let by_ratio = self.samples(trace_id as u64);
         let sampling = if by_ratio && admitted() { self.sampled } else { self.unsampled };
-        Ids { trace_id, span_id, marks: Marks(sampling.0 | carries) }
+        Ids { trace_id, span_id, trace_flags: TraceFlags(sampling.0 | carries) }
     }
 
     /// Whether a trace is sampled by its share, by the low half of its id.
@@ -405,34 +433,35 @@ impl Source {
 
     #[cold]
     fn is_admitted(&self) -> bool {
-        let limit = &self.registry.tracing.rate_limit;
-        limit.as_ref().is_none_or(|limit| limit.admits(&self.registry.directory.clock))
+        let limit = &self.instance.tracing.rate_limit;
+        limit.as_ref().is_none_or(|limit| limit.admits(&self.instance.lanes.clock))
     }
 
     /// The marks of a trace that began in another process.
-    pub(super) fn marks_of_remote(&self, trace_id: u128, flags: u8) -> Marks {
-        let came = Marks::of_header(flags);
-        let parent_based = self.registry.tracing.parent_based;
-        let sampled = if parent_based { came.has(Marks::SAMPLED) } else { self.samples(trace_id as u64) };
-        let marks = if sampled { self.sampled } else { self.unsampled };
-        Marks(marks.0 | (came.0 & !Marks::SAMPLED))
+    pub(super) fn remote_flags(&self, trace_id: u128, flags: u8) -> TraceFlags {
+        let came = TraceFlags::of_header(flags);
+        let parent_based = self.instance.tracing.parent_based;
+        let sampled =
+            if parent_based { came.has(TraceFlags::SAMPLED) } else { self.samples(trace_id as u64) };
+        let trace_flags = if sampled { self.sampled } else { self.unsampled };
+        TraceFlags(trace_flags.0 | (came.0 & !TraceFlags::SAMPLED))
     }
 
     /// A span that does nothing, and passes on the context that it is begun in. On a thread's stack only if the thread is
     /// not in that context anyway.
     #[cold]
     #[inline(never)]
-    pub(super) fn start_forwarding(&self, parent: Parent, on_thread: bool) -> OwnedSpan {
+    pub(super) fn start_forwarding(&self, parent: ParentSpec, on_thread: bool) -> OwnedSpan {
         let base = self.base;
         let around = match parent {
-            Parent::Given(ids) => Some(ids),
-            Parent::Current if !on_thread => current_ids(base.get()),
-            Parent::Current | Parent::None => None,
+            ParentSpec::Given(ids) => Some(ids),
+            ParentSpec::Current if !on_thread => current_ids(base.get()),
+            ParentSpec::Current | ParentSpec::None => None,
         };
-        let is_there = |ids: &Ids| ids.is_span() || ids.marks.has(Marks::CARRIES);
+        let is_there = |ids: &Ids| ids.is_span() || ids.trace_flags.has(TraceFlags::PROPAGATES);
         let Some(ids) = around.filter(is_there) else { return OwnedSpan::noop() };
-        let birth = self.birth(KnownName::default(), Lineage { ids, ..Lineage::default() });
-        let mut open = Open::absent(birth, Absent::Forwarding, 0);
+        let span_start = self.span_start(SpanNameMeta::default(), SpanIds { ids, ..SpanIds::default() });
+        let mut open = ActiveSpan::absent(span_start, Absent::Forwarding, 0);
         if on_thread && let Some(inside) = Inside::at(base, open.ids) {
             open.place = inside.place();
         }
@@ -442,49 +471,62 @@ impl Source {
     /// A name that this thread has not met, or not lately.
     #[cold]
     #[inline(never)]
-    pub(super) fn meet(&self, desk: &Desk, name: &'static str, kind: SpanKind) -> KnownName {
-        let known = self.registry.span_name(name, kind);
-        desk.remember(name, kind as u8, known);
+    pub(super) fn meet(
+        &self,
+        thread_state: &ThreadState,
+        name: &'static str,
+        kind: SpanKind,
+    ) -> SpanNameMeta {
+        let known = self.instance.span_name(name, kind);
+        thread_state.remember(name, kind as u8, known);
         known
     }
 
     /// A thread that is not at this instance yet, or cannot be.
     #[cold]
     #[inline(never)]
-    fn start_cold(&self, name: Name<'_>, kind: SpanKind, parent: Parent, on_thread: bool) -> OwnedSpan {
-        let directory = &self.registry.directory;
-        let refused = match local::enter(directory) {
-            Ok(()) => match local::desk_if_on(self.base.get(), Kind::Span) {
-                Some(Some(desk)) => return self.start_any(desk, name, kind, parent, on_thread),
+    fn start_unattached(
+        &self,
+        name: SpanName<'_>,
+        kind: SpanKind,
+        parent: ParentSpec,
+        on_thread: bool,
+    ) -> OwnedSpan {
+        let lanes = &self.instance.lanes;
+        let refused = match local::attach(lanes) {
+            Ok(()) => match local::thread_state_if_on(self.base.get(), Kind::Span) {
+                Some(Some(thread_state)) => {
+                    return self.start_any(thread_state, name, kind, parent, on_thread);
+                }
                 Some(None) => return self.start_forwarding(parent, on_thread),
                 None => Reason::TlsGone,
             },
             Err(reason) => reason,
         };
-        let (Name::Literal(text) | Name::Dynamic(text)) = name;
+        let (SpanName::Literal(text) | SpanName::Dynamic(text)) = name;
         match refused {
-            Reason::Forked | Reason::AfterShutdown => directory.shared.shared_dropped(Kind::Span, refused),
-            _ if directory.mode() == Mode::Off => directory.shared.shared_switched_off(Kind::Span),
+            Reason::Forked | Reason::AfterShutdown => lanes.shared.shared_dropped(Kind::Span, refused),
+            _ if lanes.mode() == Mode::Off => lanes.shared.shared_switched_off(Kind::Span),
             // No lane to carry the span, but its duration still counts. From within tellane only if its name is
             // known: the locks that give out names may be held further out on this thread.
             _ => {
                 let named = match refused {
-                    Reason::Reentrant => self.registry.names.known_span(text, kind),
-                    _ => Some(self.registry.span_name(text, kind)),
+                    Reason::Reentrant => self.instance.names.known_span(text, kind),
+                    _ => Some(self.instance.span_name(text, kind)),
                 };
                 match named {
                     Some(known) => {
                         // There will be no record.
                         let mut span = self.start_forwarding(parent, on_thread);
-                        let start = directory.clock.ticks();
-                        let birth = self.birth(known, Lineage::default());
+                        let start = lanes.clock.ticks();
+                        let span_start = self.span_start(known, SpanIds::default());
                         let open = match span.0.take() {
                             Some(forwarding) => forwarding.measured(known, refused, start),
-                            None => Open::absent(birth, Absent::Laneless(refused), start),
+                            None => ActiveSpan::absent(span_start, Absent::Laneless(refused), start),
                         };
                         return OwnedSpan(Some(open));
                     }
-                    None => directory.shared.shared_dropped(Kind::Span, refused),
+                    None => lanes.shared.shared_dropped(Kind::Span, refused),
                 }
             }
         }
@@ -494,6 +536,6 @@ impl Source {
 
 /// The ids of the innermost entry of this thread at an instance, on its desk or without a lane.
 pub(super) fn current_ids(base: u64) -> Option<Ids> {
-    let on_desk = local::here(base, |here| here.desk.current()).flatten();
+    let on_desk = local::with_lane(base, |local| local.thread_state.current()).flatten();
     on_desk.or_else(|| laneless::current(Some(base)).map(|(_, ids, _)| ids))
 }

@@ -71,7 +71,7 @@ async fn by_futures(State(tracer): State<Tracer>, headers: HeaderMap, body: Byte
         for call in calls(&body)? {
             // A real handler awaits; the task may be on another thread afterwards.
             tokio::task::yield_now().await;
-            let client = tracer.owned_of("POST", SpanKind::Client);
+            let client = tracer.owned_with_kind("POST", SpanKind::Client);
             let sent = async {
                 let headers = injected();
                 let sent = tokio::task::spawn_blocking(move || send(&call, &headers)).await;
@@ -88,9 +88,9 @@ async fn by_futures(State(tracer): State<Tracer>, headers: HeaderMap, body: Byte
 async fn by_guards(State(tracer): State<Tracer>, headers: HeaderMap, body: Bytes) -> Result<(), Failure> {
     let handler = move || {
         let _attached = tracer.attach(&Context::extract(&headers));
-        let _server = tracer.span_of("POST /blocking", SpanKind::Server);
+        let _server = tracer.span_with_kind("POST /blocking", SpanKind::Server);
         for call in calls(&body)? {
-            let mut client = tracer.span_of("POST", SpanKind::Client);
+            let mut client = tracer.span_with_kind("POST", SpanKind::Client);
             send(&call, &injected()).map_err(|error| {
                 client.fail_with(&error);
                 (StatusCode::BAD_GATEWAY, error)

@@ -75,7 +75,7 @@ fn every_argument_has_its_place() {
         "fn f(&self, n: u8, s: String) {}",
         "fn f(&self, n: u8, s: String) {
             let mut __tellane_span =
-                crate::seen::Tracer::span_of(&self.tracer, \"op\", crate::seen::SpanKind::Consumer);
+                crate::seen::Tracer::span_with_kind(&self.tracer, \"op\", crate::seen::SpanKind::Consumer);
             __tellane_span.set(\"n\", n);
             __tellane_span.set(\"s\", &s);
             __tellane_span.set(\"a.b\", n + 1);

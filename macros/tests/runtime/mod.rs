@@ -62,8 +62,8 @@ impl Tracer {
         Span(self.owned(name), PhantomData)
     }
 
-    pub(crate) fn span_of(&self, name: &'static str, kind: SpanKind) -> Span {
-        Span(self.owned_of(name, kind), PhantomData)
+    pub(crate) fn span_with_kind(&self, name: &'static str, kind: SpanKind) -> Span {
+        Span(self.owned_with_kind(name, kind), PhantomData)
     }
 
     pub(crate) fn owned(&self, name: &'static str) -> OwnedSpan {
@@ -72,7 +72,7 @@ impl Tracer {
         OwnedSpan
     }
 
-    pub(crate) fn owned_of(&self, name: &'static str, kind: SpanKind) -> OwnedSpan {
+    pub(crate) fn owned_with_kind(&self, name: &'static str, kind: SpanKind) -> OwnedSpan {
         note(format!("open({}{name},{kind:?})", self.0));
         OwnedSpan
     }

@@ -22,7 +22,7 @@ const CAPS: Caps = Caps { series: 1, names: 1, label: 1 };
 
 /// An instance with one histogram, and its aggregator.
 struct Rig {
-    directory: Arc<Directory>,
+    lanes: Arc<LaneRegistry>,
     to: Arc<Distribution>,
     step: Step,
 }
@@ -34,20 +34,20 @@ impl Rig {
 
     fn with_bounds(limits: Limits, highest: u64, bounds: &[f64]) -> Self {
         let (clock, _hand) = Clock::mock();
-        let directory = Arc::new(Directory::new(1, limits, clock, Duration::ZERO, Duration::ZERO));
+        let lanes = Arc::new(LaneRegistry::new(1, limits, clock, Duration::ZERO, Duration::ZERO));
         let layout = Layout::new(1, highest);
         let bounds = Bounds::new(layout, bounds, 1.0);
         let to = Arc::new(Distribution::new(1, 0, layout, &bounds));
-        directory.distributions.push(Arc::clone(&to));
-        let registry = Arc::new(Registry::new(Arc::clone(&directory), CAPS, Tracing::default()));
-        Self { directory, to, step: Step::new(registry, "model".into(), 0, Injector::default()) }
+        lanes.distributions.push(Arc::clone(&to));
+        let instance = Arc::new(Instance::new(Arc::clone(&lanes), CAPS, Tracing::default()));
+        Self { lanes, to, step: Step::new(instance, "model".into(), 0, FailPoints::default()) }
     }
 
     /// A thread that takes a lane, records and ends. It returns what it recorded, added up, or why it got no lane.
     fn records(&self, values: &'static [u64]) -> JoinHandle<Result<u64, Reason>> {
-        let (directory, to) = (Arc::clone(&self.directory), Arc::clone(&self.to));
+        let (lanes, to) = (Arc::clone(&self.lanes), Arc::clone(&self.to));
         spawn(move || {
-            let producer = Producer::enter(&directory)?;
+            let producer = Producer::enter(&lanes)?;
             values.iter().for_each(|value| producer.sample(&to, *value));
             Ok(values.iter().sum())
         })
@@ -57,7 +57,7 @@ impl Rig {
     fn all_folded(&mut self, sum: u64) {
         self.step.run();
         self.step.collect();
-        let account = self.directory.ledger().kind(Kind::Sample);
+        let account = self.lanes.ledger().kind(Kind::Sample);
         assert_eq!(account.recorded, u64::from(sum.count_ones()), "recorded");
         assert_eq!(account.aggregated, account.recorded, "aggregated");
         let view = self.step.folded.histograms.view(0, 1.0, |ticks| ticks).expect("registered");
@@ -66,7 +66,7 @@ impl Rig {
 
     /// As a worker does when it is asked to shut down.
     fn shut_down(&mut self) {
-        self.directory.close();
+        self.lanes.close();
         self.step.run();
         self.step.collect();
         self.step.sweep();
@@ -87,7 +87,7 @@ fn exit() {
         rig.step.run();
         assert_eq!(ended(thread), Ok(3));
         rig.all_folded(3);
-        assert_eq!(rig.directory.counts(), (0, 0), "the lane is gone");
+        assert_eq!(rig.lanes.counts(), (0, 0), "the lane is gone");
     });
 }
 
@@ -100,7 +100,7 @@ fn exit_with_spill() {
         rig.step.run();
         assert_eq!(ended(thread), Ok(3));
         rig.all_folded(3);
-        assert_eq!(rig.directory.counts(), (0, 0), "the lane is gone");
+        assert_eq!(rig.lanes.counts(), (0, 0), "the lane is gone");
     });
 }
 
@@ -119,8 +119,8 @@ fn recycling() {
             }
         }
         rig.all_folded(sum);
-        assert_eq!(rig.directory.counts(), (1, 1));
-        assert_eq!(rig.step.lanes.len(), 1);
+        assert_eq!(rig.lanes.counts(), (1, 1));
+        assert_eq!(rig.step.readers.len(), 1);
     });
 }
 
@@ -135,7 +135,7 @@ fn recycling_or_retiring() {
         rig.step.run();
         assert_eq!(threads.map(ended), [Ok(1), Ok(2)]);
         rig.all_folded(3);
-        assert_eq!(rig.directory.counts(), (0, 0));
+        assert_eq!(rig.lanes.counts(), (0, 0));
     });
 }
 
@@ -150,10 +150,10 @@ fn registration() {
         rig.step.run();
         assert_eq!(threads.map(ended), [Ok(1), Ok(2)]);
         rig.all_folded(3);
-        let (lanes, idle) = rig.directory.counts();
-        assert_eq!((lanes, rig.step.lanes.len()), (idle, lanes), "each is met, once");
+        let (lanes, idle) = rig.lanes.counts();
+        assert_eq!((lanes, rig.step.readers.len()), (idle, lanes), "each is met, once");
         let distinct = |at: usize| {
-            !rig.step.lanes[..at].iter().any(|reader| Arc::ptr_eq(&reader.lane, &rig.step.lanes[at].lane))
+            !rig.step.readers[..at].iter().any(|reader| Arc::ptr_eq(&reader.lane, &rig.step.readers[at].lane))
         };
         assert!((0..lanes).all(distinct));
     });
@@ -169,7 +169,7 @@ fn shutdown() {
 ///
 /// Bounded: without a bound it takes 1,238,974 executions, some eight minutes.
 #[test]
-fn shutdown_with_commons() {
+fn shutdown_with_shared_samples() {
     check_bounded(5, "shutdown with commons", 5_000, &[Bug::NoSweep, Bug::RingsOnly], || {
         shut_down_with(Limits { ring_words: 2, ..LIMITS })
     });
@@ -189,7 +189,7 @@ fn shut_down_with(limits: Limits) {
     rig.shut_down();
     let entered = ended(thread);
     rig.step.sweep(); // as a ledger does after the end
-    let account = rig.directory.ledger().kind(Kind::Sample);
+    let account = rig.lanes.ledger().kind(Kind::Sample);
     let accounted = account.aggregated + account.dropped.by(Reason::AfterShutdown);
     assert_eq!(account.recorded, accounted, "recorded and accounted for");
     match entered {
@@ -287,7 +287,7 @@ fn sharing() {
     check("sharing", 100, &[Bug::EarlySum], || {
         let mut rig = Rig::with_bounds(LIMITS, 33, &[32.0]);
         let to = Arc::clone(&rig.to);
-        let thread = spawn(move || [32, 33].map(|value| to.commons.add(value)));
+        let thread = spawn(move || [32, 33].map(|value| to.shared_histogram.add(value)));
         rig.step.folded.histograms.take_shared();
         let view = rig.step.folded.histograms.view(0, 1.0, |ticks| ticks).expect("registered");
         let (count, sum) = (u128::from(view.count()), view.sum_recorded());
@@ -305,8 +305,8 @@ fn sharing() {
 fn ledger() {
     check("ledger", 20_000, &[Bug::LateLook], || {
         let mut rig = Rig::new(Limits { ring_words: 2, spill_words: ONE_SLOT, ..LIMITS });
-        let (directory, to) = (Arc::clone(&rig.directory), Arc::clone(&rig.to));
-        let producer = Producer::enter(&directory).expect("there is room");
+        let (lanes, to) = (Arc::clone(&rig.lanes), Arc::clone(&rig.to));
+        let producer = Producer::enter(&lanes).expect("there is room");
         // The second finds no room, and the third goes the same way though the ring is empty by then.
         producer.sample(&to, 1);
         producer.sample(&to, 2);
@@ -322,7 +322,7 @@ fn ledger() {
         });
         let reader = spawn(move || {
             reader_turn.fetch_add(1, Ordering::Relaxed);
-            directory.ledger().kind(Kind::Sample)
+            lanes.ledger().kind(Kind::Sample)
         });
         turns.fetch_add(1, Ordering::Relaxed);
         rig.step.collect();

@@ -77,10 +77,10 @@ fn histograms_hold_what_a_list_of_values_holds() {
     // None, room for the first, for the first two, for all.
     let spills = prop_oneof![Just(0), Just(300), Just(8_000), Just(80_000)];
     proptest!(|(acts in acts(), spill_words in spills)| {
-        let mut bench = bench_with(1 << 6, spill_words, Injector::default());
+        let mut bench = bench_with(1 << 6, spill_words, FailPoints::default());
         let sizes: Vec<_> = SHAPES.iter().enumerate().map(|(series, (digits, highest))| {
             let name = format!("sizes_{series}");
-            let builder = HistogramBuilder::new(&bench.registry, &name).digits(*digits).highest(*highest);
+            let builder = HistogramBuilder::new(&bench.instance, &name).digits(*digits).highest(*highest);
             builder.register().expect("a good name")
         }).collect();
         let mut oracle = Oracle::default();
@@ -104,10 +104,10 @@ fn histograms_hold_what_a_list_of_values_holds() {
         }
         oracle.check(&mut bench)?;
         assert_balanced(&bench.ledger());
-        let lanes = bench.registry.directory.lanes();
+        let lanes = bench.instance.lanes.lanes();
         ways[2].update(|spilled| spilled + lanes.iter().map(|lane| lane.spill.samples()).sum::<u64>());
         ways[3].update(|shared| shared + bench.ledger().coarse());
-        bench.registry.directory.close(); // or this thread would keep its place there
+        bench.instance.lanes.close(); // or this thread would keep its place there
     });
     assert!(ways.iter().all(|way| way.get() > 0), "{ways:?}");
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Snapshot;
-use crate::config::Outcome;
+use crate::config::TailSampling;
 use crate::metrics::TimerBuilder;
 
 const SECOND: u64 = 1_000_000_000;
@@ -31,7 +31,7 @@ fn each_record_keeps_the_wall_time_of_its_making() {
     let half = SECOND / 2;
     // Far back, so that the moved times lie before tick 0, and not so far.
     for back_to in [1, HOUR / 2] {
-        let mut bench = bench(1 << 10, Injector::default());
+        let mut bench = bench(1 << 10, FailPoints::default());
         bench.hand.set(HOUR);
         second(&bench, "kept");
         bench.step.run();
@@ -71,8 +71,8 @@ fn each_record_keeps_the_wall_time_of_its_making() {
 
 #[test]
 fn exemplars_keep_the_wall_time_of_their_making() {
-    let mut bench = bench(1 << 10, Injector::default());
-    let timer = TimerBuilder::new(&bench.registry, "packing").register().expect("a good name");
+    let mut bench = bench(1 << 10, FailPoints::default());
+    let timer = TimerBuilder::new(&bench.instance, "packing").register().expect("a good name");
     bench.hand.set(HOUR);
     let lane = bench.lane();
     let send = |value: u64, at: u64| {
@@ -98,15 +98,15 @@ fn exemplars_keep_the_wall_time_of_their_making() {
 
 #[test]
 fn held_spans_keep_the_wall_time_of_their_making() {
-    let Bench { registry, step, hand } = bench(1 << 10, Injector::default());
-    let outcome = Outcome { slower_than_p99: false, ..Outcome::default() };
+    let Bench { instance, step, hand } = bench(1 << 10, FailPoints::default());
+    let outcome = TailSampling { slower_than_p99: false, ..TailSampling::default() };
     let step = step.holding(&outcome);
-    let mut bench = Bench { registry, step, hand };
+    let mut bench = Bench { instance, step, hand };
     bench.hand.set(HOUR);
     let lane = bench.lane();
     let send = |span_id: u64, local_root: bool, start: u64| {
         let status = if local_root { record::Status::Error } else { record::Status::Unset };
-        let name = bench.registry.span_name("held", record::SpanKind::Internal).name();
+        let name = bench.instance.span_name("held", record::SpanKind::Internal).name();
         let span =
             record::Span { name, start, trace_id: 9, span_id, local_root, status, ..Default::default() };
         let mut words = Vec::new();

@@ -2,7 +2,7 @@
 
 use crate::lane::{Key, local};
 use crate::metrics::{Counter, Gauge, Histogram};
-use crate::series::Registry;
+use crate::series::Instance;
 use crate::stats::{Kind, Reason};
 use crate::sync::{Arc, AtomicU64, Ordering};
 use ::metrics::{CounterFn, GaugeFn, HistogramFn};
@@ -11,14 +11,14 @@ use ::metrics::{CounterFn, GaugeFn, HistogramFn};
 pub(super) struct Count {
     counter: Counter,
     cell: Key,
-    registry: Arc<Registry>,
+    instance: Arc<Instance>,
     /// What the count was raised to at least. Relaxed: a late reading costs one look under the lock.
     floor: AtomicU64,
 }
 
 impl Count {
-    pub(super) fn new(counter: Counter, cell: Key, registry: &Arc<Registry>) -> Self {
-        Self { counter, cell, registry: Arc::clone(registry), floor: AtomicU64::new(0) }
+    pub(super) fn new(counter: Counter, cell: Key, instance: &Arc<Instance>) -> Self {
+        Self { counter, cell, instance: Arc::clone(instance), floor: AtomicU64::new(0) }
     }
 }
 
@@ -30,11 +30,11 @@ impl CounterFn for Count {
     fn absolute(&self, count: u64) {
         if count > self.floor.load(Ordering::Relaxed) {
             // Locks are taken: an allocator that records must not come here while this thread is inside tellane.
-            let raised = local::aside_once(|| self.registry.raise(self.cell, count));
+            let raised = local::try_without_recording(|| self.instance.raise(self.cell, count));
             match raised {
                 Some(true) => drop(self.floor.fetch_max(count, Ordering::Relaxed)),
-                _ if self.registry.directory.is_forked() => {}
-                _ => self.registry.lose_one(),
+                _ if self.instance.lanes.is_forked() => {}
+                _ => self.instance.lose_one(),
             }
         }
     }
@@ -69,7 +69,7 @@ impl HistogramFn for Values {
 /// What a key is given that an allocator asks for while tellane allocates: its series cannot be registered now. Counts what
 /// is lost. One for all such keys, since a handle of its own would have to be allocated.
 #[derive(Debug)]
-pub(super) struct Lost(pub(super) Arc<Registry>);
+pub(super) struct Lost(pub(super) Arc<Instance>);
 
 impl CounterFn for Lost {
     fn increment(&self, _amount: u64) {
@@ -97,6 +97,6 @@ impl GaugeFn for Lost {
 
 impl HistogramFn for Lost {
     fn record(&self, _value: f64) {
-        self.0.directory.shared.shared_dropped(Kind::Sample, Reason::Reentrant);
+        self.0.lanes.shared.shared_dropped(Kind::Sample, Reason::Reentrant);
     }
 }

@@ -4,7 +4,7 @@
 use crate::lane::local;
 use crate::level::Level;
 use crate::log::Logger;
-use crate::series::Registry;
+use crate::series::Instance;
 use crate::sync::Arc;
 use std::sync::OnceLock;
 use tracing_core::Metadata;
@@ -32,10 +32,10 @@ pub(super) const OTEL: &str = "otel.";
 pub(super) const NOWHERE: u32 = u32::MAX;
 
 impl Known {
-    fn new(registry: &Arc<Registry>, metadata: &'static Metadata<'static>, number: u32) -> Self {
+    fn new(instance: &Arc<Instance>, metadata: &'static Metadata<'static>, number: u32) -> Self {
         Self {
             metadata,
-            logger: Logger::new(registry, metadata.target()),
+            logger: Logger::new(instance, metadata.target()),
             level: level_of(*metadata.level()),
             is_special: metadata.fields().iter().any(|field| field.name().starts_with(OTEL)),
             number,
@@ -72,32 +72,32 @@ impl Callsites {
     #[inline(always)]
     pub(super) fn with<R>(
         &self,
-        registry: &Arc<Registry>,
+        instance: &Arc<Instance>,
         metadata: &'static Metadata<'static>,
         act: impl FnOnce(&Known) -> R,
     ) -> Option<R> {
         match self.find(metadata) {
             Some(known) => Some(act(known)),
-            None => self.meet(registry, metadata, act),
+            None => self.meet(instance, metadata, act),
         }
     }
 
     /// Whether a callsite is on; `None` if that cannot be said for good now.
     pub(super) fn is_on(
         &self,
-        registry: &Arc<Registry>,
+        instance: &Arc<Instance>,
         metadata: &'static Metadata<'static>,
     ) -> Option<bool> {
         if let Some(known) = self.find(metadata) {
             return Some(known.is_on());
         }
-        if registry.directory.is_forked() {
+        if instance.lanes.is_forked() {
             return None;
         }
         // From within tellane a target that has no number yet has the level of the one that stands in.
-        local::aside_once(|| match self.insert(registry, metadata) {
+        local::try_without_recording(|| match self.insert(instance, metadata) {
             Some(known) => known.is_on(),
-            None => Known::new(registry, metadata, NOWHERE).is_on(),
+            None => Known::new(instance, metadata, NOWHERE).is_on(),
         })
     }
 
@@ -133,28 +133,28 @@ impl Callsites {
     #[inline(never)]
     fn meet<R>(
         &self,
-        registry: &Arc<Registry>,
+        instance: &Arc<Instance>,
         metadata: &'static Metadata<'static>,
         act: impl FnOnce(&Known) -> R,
     ) -> Option<R> {
-        if registry.directory.is_forked() {
+        if instance.lanes.is_forked() {
             return None; // a lock may be held by a thread that is not there
         }
         // From within tellane a place may be half made further up this stack: the table is left alone.
-        let there = local::aside_once(|| self.insert(registry, metadata)).flatten();
+        let there = local::try_without_recording(|| self.insert(instance, metadata)).flatten();
         Some(match there {
             Some(known) => act(known),
-            None => act(&Known::new(registry, metadata, NOWHERE)), // takes locks where it may
+            None => act(&Known::new(instance, metadata, NOWHERE)), // takes locks where it may
         })
     }
 
-    fn insert(&self, registry: &Arc<Registry>, metadata: &'static Metadata<'static>) -> Option<&Known> {
+    fn insert(&self, instance: &Arc<Instance>, metadata: &'static Metadata<'static>) -> Option<&Known> {
         let mut before = 0;
         for (part, size) in self.parts.iter().zip(PARTS) {
             let part = part.get_or_init(|| (0..size).map(|_| OnceLock::new()).collect());
             for place in places(metadata, size) {
                 let number = (before + place) as u32;
-                let known = part[place].get_or_init(|| Known::new(registry, metadata, number));
+                let known = part[place].get_or_init(|| Known::new(instance, metadata, number));
                 if is_same(known.metadata, metadata) {
                     return Some(known);
                 }

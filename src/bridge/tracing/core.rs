@@ -5,12 +5,12 @@ use super::fields::{Fields, Gathered, Saying, Takes, Title};
 use super::slots::{self, Handle, Slot};
 use crate::level::Level;
 use crate::log::Logger;
-use crate::series::Registry;
+use crate::series::Instance;
 use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
 use crate::telemetry::Telemetry;
-use crate::trace::foreign::{Anchor, Called, Conceived, Under};
-use crate::trace::{Annotation, OwnedSpan, Tracer};
+use crate::trace::foreign::{Called, PendingSpan, SpanRef, Under};
+use crate::trace::{EventBuilder, OwnedSpan, Tracer};
 use tracing_core::span::{Attributes, Record};
 use tracing_core::{Event, Metadata};
 
@@ -43,7 +43,7 @@ pub enum Events {
 
 #[derive(Debug)]
 pub(super) struct Core {
-    pub(super) registry: Arc<Registry>,
+    pub(super) instance: Arc<Instance>,
     pub(super) tracer: Tracer,
     pub(super) callsites: Callsites,
     pub(super) events: Events,
@@ -53,7 +53,7 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn new(telemetry: &Telemetry) -> Self {
         Self {
-            registry: Arc::clone(telemetry.registry()),
+            instance: Arc::clone(telemetry.instance()),
             tracer: telemetry.tracer(),
             callsites: Callsites::default(),
             events: Events::default(),
@@ -67,16 +67,16 @@ impl Core {
         metadata: &'static Metadata<'static>,
         act: impl FnOnce(&Known) -> R,
     ) -> Option<R> {
-        self.callsites.with(&self.registry, metadata, act)
+        self.callsites.with(&self.instance, metadata, act)
     }
 
     /// Whether a callsite without a place in the table is on.
     #[cold]
     pub(super) fn is_on(&self, metadata: &Metadata<'_>) -> bool {
         let level = level_of(*metadata.level());
-        !self.registry.directory.is_forked()
+        !self.instance.lanes.is_forked()
             && !crate::aggregate::is_own_thread()
-            && Logger::new(&self.registry, metadata.target()).enabled(level)
+            && Logger::new(&self.instance, metadata.target()).enabled(level)
     }
 
     /// Starts a span with its fields, and keeps it; its id is known to nobody yet. Looks at its target's level if it is to
@@ -89,16 +89,16 @@ impl Core {
             return None;
         }
         if known.is_special {
-            return self.begin_otherwise(known, attributes, under);
+            return self.begin_slow(known, attributes, under);
         }
-        let (handle, slot) = match self.tracer.conceive(metadata.name(), under) {
-            Some(Conceived::Span(birth, start)) => {
+        let (handle, slot) = match self.tracer.prepare(metadata.name(), under) {
+            Some(PendingSpan::Span(birth, start)) => {
                 let Some((id, slot)) = slots::vacant(known.number) else { return self.refuse() };
                 slot.span.begin(birth, start);
                 (Handle(id), slot)
             }
-            Some(Conceived::Nothing) => return None,
-            None => return self.begin_otherwise(known, attributes, under),
+            Some(PendingSpan::Nothing) => return None,
+            None => return self.begin_slow(known, attributes, under),
         };
         if !attributes.fields().is_empty() && slot.span.is_recorded() {
             attributes.record(&mut Fields(&slot.span));
@@ -111,17 +111,17 @@ impl Core {
     #[inline(never)]
     fn begin_unmet(&self, attributes: &Attributes<'_>, under: Under) -> Option<Handle> {
         let begin = |known: &Known| match known.is_on() {
-            true => self.begin_otherwise(known, attributes, under),
+            true => self.begin_slow(known, attributes, under),
             false => None,
         };
-        self.callsites.with(&self.registry, attributes.metadata(), begin).flatten()
+        self.callsites.with(&self.instance, attributes.metadata(), begin).flatten()
     }
 
     /// A span with a name or a kind of its own, or on a thread that is not at the instance yet, or never will be: one of
     /// tellane's own, say.
     #[cold]
     #[inline(never)]
-    fn begin_otherwise(&self, known: &Known, attributes: &Attributes<'_>, under: Under) -> Option<Handle> {
+    fn begin_slow(&self, known: &Known, attributes: &Attributes<'_>, under: Under) -> Option<Handle> {
         if crate::aggregate::is_own_thread() {
             return None;
         }
@@ -131,7 +131,7 @@ impl Core {
         }
         let name = title.name.as_deref().map_or(Called::Literal(known.metadata.name()), Called::Dynamic);
         let mut span = self.tracer.start_under(name, title.kind, under);
-        Anchor::of(&span)?;
+        SpanRef::of(&span)?;
         if span.is_recorded() {
             attributes.record(&mut Fields(&mut span));
         }
@@ -139,14 +139,14 @@ impl Core {
             span.forget();
             return self.refuse();
         };
-        slot.span.park(span);
+        slot.span.store(span);
         Some(Handle(id))
     }
 
     /// Too many spans are open: it is as if this one had never been, but counted.
     #[cold]
     fn refuse(&self) -> Option<Handle> {
-        self.registry.directory.shared.shared_dropped(Kind::Span, Reason::RingFull);
+        self.instance.lanes.shared.shared_dropped(Kind::Span, Reason::RingFull);
         None
     }
 
@@ -165,9 +165,9 @@ impl Core {
     /// A span follows from another.
     #[cold]
     pub(super) fn link(slot: &Slot, followed: &Slot) {
-        if let Some(ids) = followed.span.anchor().context() {
+        if let Some(ids) = followed.span.span_ref().span_context() {
             slot.span.amend(|span| {
-                let _: Annotation<'_> = span.link(ids);
+                let _: EventBuilder<'_> = span.link(ids);
             });
         }
     }
@@ -187,7 +187,7 @@ impl Core {
                 return;
             }
             if self.events != Events::OfSpans {
-                self.say(known, event, under);
+                self.emit(known, event, under);
             }
             let fails = self.errors_fail && known.level == Level::Error;
             if self.events != Events::Logs {
@@ -198,17 +198,17 @@ impl Core {
         });
     }
 
-    fn say(&self, known: &Known, event: &Event<'_>, under: Under) {
+    fn emit(&self, known: &Known, event: &Event<'_>, under: Under) {
         let mut saying = Saying::new(known.logger.at(known.level));
         event.record(&mut Fields(&mut saying));
         let inside = match under {
             Under::Current => None,
-            Under::Nobody => Some(Anchor::nobody(self.tracer.base())),
-            Under::Span(anchor) => Some(anchor),
+            Under::Nobody => Some(SpanRef::nobody(self.tracer.base())),
+            Under::Span(span_ref) => Some(span_ref),
         };
-        inside.inspect(|anchor| anchor.step_in());
-        saying.say(known.metadata.name());
-        inside.inspect(|anchor| anchor.step_out());
+        inside.inspect(|span_ref| span_ref.enter_unordered());
+        saying.emit(known.metadata.name());
+        inside.inspect(|span_ref| span_ref.exit_unordered());
     }
 }
 

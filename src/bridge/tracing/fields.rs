@@ -2,9 +2,9 @@
 //! of bounded size.
 
 use super::callsites::OTEL;
-use crate::log::{CAUSES, LogDraft, with_text_of};
+use crate::log::{CAUSES, LogRecordBuilder, with_text_of};
 use crate::record::{SpanKind, Status};
-use crate::trace::foreign::Parked;
+use crate::trace::foreign::AtomicSpan;
 use crate::trace::{Attribute, OwnedSpan};
 use arrayvec::{ArrayString, ArrayVec};
 use std::error::Error;
@@ -85,7 +85,7 @@ impl Takes for &mut OwnedSpan {
 }
 
 /// A span that has just begun, and that nobody else knows of.
-impl Takes for &Parked {
+impl Takes for &AtomicSpan {
     #[inline]
     fn take(&mut self, key: &'static str, value: Attribute<'_>) {
         if !self.set_first(key, value) {
@@ -138,7 +138,7 @@ impl Takes for &mut Title {
 /// A log record that is being made of an event.
 #[derive(Debug)]
 pub(super) struct Saying<'a> {
-    draft: LogDraft<'a>,
+    draft: LogRecordBuilder<'a>,
     short: ArrayString<SHORT>,
     /// A message that is longer.
     long: Option<String>,
@@ -146,17 +146,17 @@ pub(super) struct Saying<'a> {
 }
 
 impl<'a> Saying<'a> {
-    pub(super) fn new(draft: LogDraft<'a>) -> Self {
+    pub(super) fn new(draft: LogRecordBuilder<'a>) -> Self {
         Self { draft, short: ArrayString::new(), long: None, has_message: false }
     }
 
     /// Makes the record; `name` stands in for a message.
-    pub(super) fn say(self, name: &'static str) {
+    pub(super) fn emit(self, name: &'static str) {
         let Self { draft, short, long, has_message } = self;
         match long {
-            Some(long) => draft.say(&long),
-            None if has_message => draft.say(&short),
-            None => draft.say(name),
+            Some(long) => draft.emit(&long),
+            None if has_message => draft.emit(&short),
+            None => draft.emit(name),
         }
     }
 }

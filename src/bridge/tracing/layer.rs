@@ -112,7 +112,7 @@ impl Layer {
             Some(parent) => context
                 .span(parent)
                 .and_then(|parent| self.nearest(&parent))
-                .map_or(Under::Nobody, |slot| Under::Span(slot.span.anchor())),
+                .map_or(Under::Nobody, |slot| Under::Span(slot.span.span_ref())),
             None if is_root => Under::Nobody,
             None => Under::Current,
         }
@@ -181,16 +181,16 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for La
 
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {
         if let Some((_, slot)) = self.find(id, &context) {
-            slot.span.anchor().step_in();
+            slot.span.span_ref().enter_unordered();
         }
     }
 
     fn on_exit(&self, id: &Id, context: Context<'_, S>) {
         if let Some((kept, slot)) = self.find(id, &context) {
             if std::thread::panicking() {
-                slots::left_by_a_panic(&kept);
+                slots::exited_by_panic(&kept);
             }
-            foreign::step_out(slot.span.base(), slot.span.span_id());
+            foreign::exit_unordered(slot.span.base(), slot.span.span_id());
         }
     }
 

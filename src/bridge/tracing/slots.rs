@@ -7,7 +7,7 @@
 use crate::lane::{forks, local};
 use crate::sync::Mutex;
 use crate::sync::fixed::{AtomicU32, Ordering};
-use crate::trace::foreign::Parked;
+use crate::trace::foreign::AtomicSpan;
 use std::cell::RefCell;
 use std::sync::LazyLock;
 use tracing_core::span::Id;
@@ -27,7 +27,7 @@ thread_local! {
 
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) span: Parked,
+    pub(super) span: AtomicSpan,
     /// How often the place was given back: an id says which of its spans it means.
     turn: AtomicU32,
     /// Handles of the span.
@@ -43,7 +43,7 @@ struct Mine {
 impl Drop for Mine {
     fn drop(&mut self) {
         if let Some(free) = free() {
-            local::aside(|| free.lock().append(self.free.get_mut()));
+            local::without_recording(|| free.lock().append(self.free.get_mut()));
         }
     }
 }
@@ -97,7 +97,7 @@ pub(super) fn vacant(callsite: u32) -> Option<(Id, &'static Slot)> {
 #[cold]
 #[inline(never)]
 fn more() -> Option<u32> {
-    local::aside_once(|| {
+    local::try_without_recording(|| {
         let mut some = free().map_or_else(Vec::new, |free| {
             let mut free = free.lock();
             let from = free.len().saturating_sub(KEPT / 2);
@@ -128,16 +128,16 @@ pub(super) fn find(id: &Id) -> Option<&'static Slot> {
 /// A span was left while its thread unwinds.
 #[cold]
 #[inline(never)]
-pub(super) fn left_by_a_panic(id: &Id) {
+pub(super) fn exited_by_panic(id: &Id) {
     if let Some(slot) = find(id) {
-        slot.span.left_by_a_panic();
+        slot.span.exited_by_panic();
     }
 }
 
 impl Slot {
     fn vacant() -> Self {
         let [turn, handles, callsite] = [const { AtomicU32::new(0) }; 3];
-        Self { span: Parked::vacant(), turn, handles, callsite }
+        Self { span: AtomicSpan::vacant(), turn, handles, callsite }
     }
 
     pub(super) fn callsite(&self) -> u32 {
@@ -195,7 +195,7 @@ fn give_away(number: u32) {
         })
     };
     // From within tellane the list may be locked further out: then the place is lost, one of many.
-    let _given = local::aside_once(|| {
+    let _given = local::try_without_recording(|| {
         let half = half().unwrap_or_default();
         if let Some(free) = free() {
             let mut free = free.lock();

@@ -13,27 +13,27 @@ use tracing_core::{Dispatch, Event, Metadata};
 const DEPTH: usize = 64;
 
 thread_local! {
-    static ENTERED: Entered = const {
-        Entered { depth: Cell::new(0), spans: [const { Cell::new(Inside { id: 0, base: 0, span_id: 0 }) }; DEPTH] }
+    static ENTERED: EnteredSpan = const {
+        EnteredSpan { depth: Cell::new(0), spans: [const { Cell::new(StackEntry { id: 0, base: 0, span_id: 0 }) }; DEPTH] }
     };
 }
 
 /// The spans entered on a thread, of all subscribers.
-struct Entered {
+struct EnteredSpan {
     depth: Cell<usize>,
-    spans: [Cell<Inside>; DEPTH],
+    spans: [Cell<StackEntry>; DEPTH],
 }
 
 #[derive(Clone, Copy)]
-struct Inside {
+struct StackEntry {
     id: u64,
     base: u64,
     span_id: u64,
 }
 
-impl Entered {
+impl EnteredSpan {
     #[inline(always)]
-    fn push(&self, inside: Inside) {
+    fn push(&self, inside: StackEntry) {
         let depth = self.depth.get();
         if let Some(place) = self.spans.get(depth) {
             place.set(inside);
@@ -43,7 +43,7 @@ impl Entered {
 
     /// Takes out the innermost of an id.
     #[inline(always)]
-    fn take(&self, id: u64) -> Option<Inside> {
+    fn take(&self, id: u64) -> Option<StackEntry> {
         let top = self.depth.get().checked_sub(1)?;
         let inside = self.spans.get(top)?.get();
         if inside.id != id {
@@ -54,7 +54,7 @@ impl Entered {
     }
 
     #[cold]
-    fn take_within(&self, id: u64) -> Option<Inside> {
+    fn take_within(&self, id: u64) -> Option<StackEntry> {
         let kept = self.spans.get(..self.depth.get())?;
         let place = kept.iter().rposition(|inside| inside.get().id == id)?;
         let inside = kept[place].get();
@@ -74,7 +74,7 @@ impl Entered {
 #[cold]
 fn exit_deep(id: &Id) {
     if let Some(slot) = slots::find(id) {
-        foreign::step_out(slot.span.base(), slot.span.span_id());
+        foreign::exit_unordered(slot.span.base(), slot.span.span_id());
     }
 }
 
@@ -112,7 +112,7 @@ impl Subscriber {
     /// ```
     pub fn new(telemetry: &Telemetry) -> Self {
         let core = Core::new(telemetry);
-        core.registry.logs.watch(tracing_core::callsite::rebuild_interest_cache);
+        core.instance.logs.watch(tracing_core::callsite::rebuild_interest_cache);
         Self { core }
     }
 
@@ -168,7 +168,9 @@ impl Subscriber {
 
     fn under(&self, parent: Option<&Id>, is_root: bool) -> Under {
         match parent {
-            Some(parent) => slots::find(parent).map_or(Under::Nobody, |slot| Under::Span(slot.span.anchor())),
+            Some(parent) => {
+                slots::find(parent).map_or(Under::Nobody, |slot| Under::Span(slot.span.span_ref()))
+            }
             None if is_root => Under::Nobody,
             None => Under::Current,
         }
@@ -184,7 +186,7 @@ impl Subscriber {
 
 impl tracing_core::Subscriber for Subscriber {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        match self.core.callsites.is_on(&self.core.registry, metadata) {
+        match self.core.callsites.is_on(&self.core.instance, metadata) {
             Some(true) => Interest::always(),
             Some(false) => Interest::never(),
             None => Interest::sometimes(), // from within tellane: not to be remembered
@@ -234,20 +236,21 @@ impl tracing_core::Subscriber for Subscriber {
     #[inline]
     fn enter(&self, id: &Id) {
         if let Some(slot) = slots::find(id) {
-            let anchor = slot.span.anchor();
-            let inside = Inside { id: id.into_u64(), base: slot.span.base(), span_id: slot.span.span_id() };
+            let span_ref = slot.span.span_ref();
+            let inside =
+                StackEntry { id: id.into_u64(), base: slot.span.base(), span_id: slot.span.span_id() };
             ENTERED.with(|entered| entered.push(inside));
-            anchor.step_in();
+            span_ref.enter_unordered();
         }
     }
 
     #[inline]
     fn exit(&self, id: &Id) {
         if std::thread::panicking() {
-            slots::left_by_a_panic(id);
+            slots::exited_by_panic(id);
         }
         match ENTERED.with(|entered| entered.take(id.into_u64())) {
-            Some(inside) => foreign::step_out(inside.base, inside.span_id),
+            Some(inside) => foreign::exit_unordered(inside.base, inside.span_id),
             None => exit_deep(id),
         }
     }

@@ -48,13 +48,13 @@ pub(super) struct RotatingFile {
     /// Absolute, so that a program that changes its directory does not change the file.
     path: PathBuf,
     rotation: Rotation,
-    open: Open,
+    open: OpenFile,
     lock: Lock,
 }
 
 /// The file that lines go to, until the path leads to another.
 #[derive(Debug)]
-struct Open {
+struct OpenFile {
     file: File,
     identity: Identity,
     /// A pipe or a device is `false`: it has no size and is never moved.
@@ -63,7 +63,7 @@ struct Open {
     at_line_start: bool,
 }
 
-impl Open {
+impl OpenFile {
     fn at(path: &Path) -> io::Result<Self> {
         let mut file = OpenOptions::new().create(true).append(true).open(path)?;
         let metadata = file.metadata()?;
@@ -85,7 +85,7 @@ impl Open {
 impl RotatingFile {
     pub(super) fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
-        let open = Open::at(&path)?;
+        let open = OpenFile::at(&path)?;
         Ok(Self { path, rotation, open, lock: Lock::default() })
     }
 
@@ -97,7 +97,7 @@ impl RotatingFile {
             let is_locked = self.lock.wait_for(&self.open.file);
             let there = fs::metadata(&self.path).ok();
             let Some(there) = there.filter(|there| identity(there) == self.open.identity) else {
-                let Ok(other) = Open::at(&self.path) else { break };
+                let Ok(other) = OpenFile::at(&self.path) else { break };
                 self.replace(other);
                 continue;
             };
@@ -113,7 +113,7 @@ impl RotatingFile {
         self.open.write(bytes)
     }
 
-    fn replace(&mut self, other: Open) {
+    fn replace(&mut self, other: OpenFile) {
         self.lock.release(&self.open.file);
         self.open = other;
     }
@@ -134,7 +134,7 @@ impl RotatingFile {
             }
             fs::rename(&base, old(&base, 1))?;
         }
-        let new = Open::at(&self.path)?;
+        let new = OpenFile::at(&self.path)?;
         self.replace(new);
         Ok(())
     }

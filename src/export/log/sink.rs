@@ -30,7 +30,7 @@ pub struct Sink(To);
 
 enum To {
     Lines(Lines),
-    Memory(Arc<Kept>),
+    Memory(Arc<MemoryBuffer>),
 }
 
 /// A stream of lines.
@@ -43,7 +43,7 @@ struct Lines {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct MemoryBuffer {
     cap: usize,
     records: Mutex<VecDeque<LogRecord>>,
 }
@@ -143,7 +143,7 @@ impl Sink {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn memory(cap: usize) -> (Self, LogMemory) {
-        let kept = Arc::new(Kept { cap, records: Mutex::default() });
+        let kept = Arc::new(MemoryBuffer { cap, records: Mutex::default() });
         (Self(To::Memory(Arc::clone(&kept))), LogMemory(kept))
     }
 
@@ -242,7 +242,7 @@ impl Lines {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct LogMemory(Arc<Kept>);
+pub struct LogMemory(Arc<MemoryBuffer>);
 
 impl LogMemory {
     /// The records, oldest first. Those of a moment ago may still be on their way: a
@@ -291,13 +291,13 @@ mod standard {
     fn duplicate(stream: &impl AsFd) -> Box<dyn Write + Send> {
         match stream.as_fd().try_clone_to_owned() {
             Ok(descriptor) => Box::new(File::from(descriptor)),
-            Err(_) => Box::new(Closed),
+            Err(_) => Box::new(SinkClosed),
         }
     }
 
-    struct Closed;
+    struct SinkClosed;
 
-    impl Write for Closed {
+    impl Write for SinkClosed {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
             Err(io::ErrorKind::BrokenPipe.into())
         }

@@ -2,25 +2,25 @@
 //! longer than a deadline says.
 
 use super::sink::Sink;
-use crate::series::Registry;
-use crate::snapshot::{Inbox, Parcel, read_logs};
+use crate::series::Instance;
+use crate::snapshot::{BatchReceiver, QueuedBatch, read_logs};
 use crate::sync::Arc;
 use crate::unwind::caught;
 
 /// What the thread owns.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    pub(crate) inbox: Inbox,
+    pub(crate) receiver: BatchReceiver,
     pub(crate) sinks: Vec<Sink>,
-    pub(crate) registry: Arc<Registry>,
+    pub(crate) instance: Arc<Instance>,
 }
 
 impl Writer {
     /// Runs until the other end is gone and everything is written.
     pub(crate) fn run(mut self) {
-        while let Some(mut parcel) = self.inbox.next() {
+        while let Some(mut queued) = self.receiver.next() {
             // A fault costs this batch, which counts its records as lost when it is dropped, and not the thread.
-            let _written = caught(|| self.write(&mut parcel));
+            let _written = caught(|| self.write(&mut queued));
         }
         // One by one: a writer of the program's may panic when it is dropped, and two such panics at once abort.
         for sink in self.sinks {
@@ -28,14 +28,14 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, parcel: &mut Parcel) {
-        let records: Vec<_> = read_logs(&parcel.batch, &self.registry).collect();
+    fn write(&mut self, queued: &mut QueuedBatch) {
+        let records: Vec<_> = read_logs(&queued.batch, &self.instance).collect();
         let mut taken: Vec<bool> = records.iter().map(Option::is_some).collect();
-        parcel.corrupt =
-            parcel.batch.records.saturating_sub(taken.iter().filter(|read| **read).count() as u64);
+        queued.corrupt =
+            queued.batch.records.saturating_sub(taken.iter().filter(|read| **read).count() as u64);
         for sink in &mut self.sinks {
             sink.take(&records, &mut taken);
         }
-        parcel.written = taken.iter().filter(|taken| **taken).count() as u64;
+        queued.written = taken.iter().filter(|taken| **taken).count() as u64;
     }
 }

@@ -3,12 +3,12 @@
 
 use super::float;
 use crate::series::{Descriptor, Identity, MetricKind};
-use crate::snapshot::Pieces;
+use crate::snapshot::TextTemplate;
 use std::sync::Arc;
 
 /// One piece before each number; each but the first begins by ending the line before.
-pub(super) fn pieces(series: &[Arc<Identity>]) -> Pieces {
-    let mut pieces = Pieces::default();
+pub(super) fn pieces(series: &[Arc<Identity>]) -> TextTemplate {
+    let mut pieces = TextTemplate::default();
     let mut last: Option<&Arc<Descriptor>> = None;
     // The bounds of the last metric as labels; most series have the bounds of the series before.
     let mut bounds: Vec<String> = Vec::new();
@@ -59,14 +59,14 @@ pub(super) fn head(text: &mut String, name: &str, help: &str, kind: &str) {
     text.extend(["\n# TYPE ", name, " ", kind, "\n"]);
 }
 
-fn plain(pieces: &mut Pieces, name: &str, suffix: &str, labels: &str) {
+fn plain(pieces: &mut TextTemplate, name: &str, suffix: &str, labels: &str) {
     let (open, close) = if labels.is_empty() { ("", " ") } else { ("{", "} ") };
     pieces.open().extend([name, suffix, open, labels, close]);
     pieces.end();
 }
 
 /// The pieces of a histogram: one for each bound, the infinite one among them, then those of sum and count.
-fn histogram(pieces: &mut Pieces, name: &str, labels: &str, bounds: &[String]) {
+fn histogram(pieces: &mut TextTemplate, name: &str, labels: &str, bounds: &[String]) {
     let comma = if labels.is_empty() { "" } else { "," };
     for bound in bounds {
         pieces.open().extend([name, "_bucket{", labels, comma, bound, "} "]);

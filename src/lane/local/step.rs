@@ -1,11 +1,11 @@
 //! The current span of a thread, where spans are left by their ids. Hot.
 
-use super::Here;
+use super::LocalLane;
 
-impl Here<'_> {
+impl LocalLane<'_> {
     /// Exits the innermost span of this id, and nothing else.
     #[inline(always)]
-    pub(crate) fn step_out(&self, span_id: u64) {
-        self.left(self.desk.step_out(span_id), |desk| desk.exit_by_id(span_id));
+    pub(crate) fn exit_unordered(&self, span_id: u64) {
+        self.left(self.thread_state.exit_unordered(span_id), |thread_state| thread_state.exit_by_id(span_id));
     }
 }

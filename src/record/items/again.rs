@@ -31,7 +31,7 @@ pub(crate) enum Refused {
     /// There are as many attributes as there may be.
     Limit,
     /// There is no room, not even for the beginning of a text.
-    Room,
+    NoRoom,
 }
 
 impl<'a> Entry<'a> {
@@ -119,10 +119,10 @@ impl Items {
     /// Replaces an entry by one of another length.
     fn replace(&mut self, from: usize, entry: Entry<'_>, left: &mut u16) -> Result<(), Refused> {
         *left += self.remove_replaced(from);
-        let Some(there) = self.find_last(from, &entry) else { return Err(Refused::Room) };
+        let Some(there) = self.find_last(from, &entry) else { return Err(Refused::NoRoom) };
         let room = self.room() + there.len();
         if self.block.is_none() && entry.words() > room {
-            return Err(Refused::Room); // the caller comes again with a block
+            return Err(Refused::NoRoom); // the caller comes again with a block
         }
         if let Some(kept) = entry.fitted(room) {
             self.resize(there.clone(), kept.words());
@@ -132,7 +132,7 @@ impl Items {
         // An old value must not pass for the last one.
         self.resize(there, 0);
         *left += u16::from(entry.is_attribute());
-        Err(Refused::Room)
+        Err(Refused::NoRoom)
     }
 
     fn add(&mut self, from: usize, entry: Entry<'_>, left: &mut u16) -> Result<(), Refused> {
@@ -145,7 +145,7 @@ impl Items {
         }
         let room = self.room();
         let kept = if self.block.is_some() { entry.fitted(room) } else { Some(entry) };
-        let kept = kept.filter(|kept| kept.words() <= room).ok_or(Refused::Room)?;
+        let kept = kept.filter(|kept| kept.words() <= room).ok_or(Refused::NoRoom)?;
         let end = self.len();
         self.resize(end..end, kept.words());
         self.write(end, &kept);

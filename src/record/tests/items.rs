@@ -1,6 +1,6 @@
 //! Golden vectors of what came after samples and spans: items, exemplars, log records; and items while they are made.
 
-use super::{check_golden, check_golden_item, first, item_words, span_of, span_with};
+use super::{check_golden, check_golden_item, first, item_words, span_with, span_with_kind};
 use crate::level::Level;
 use crate::record::layout::TYPE_U64;
 use crate::record::*;
@@ -14,7 +14,7 @@ fn golden_items() {
         attributes_dropped: 9,
     };
     let words = [0x0009_0003_0000_0302, 0x1234, 0x0000_0000_0000_0221, u64::MAX - 1, 0x0001_0000_0000_0551];
-    check_golden(span_of(vec![event]), &item_words(&words));
+    check_golden(span_with_kind(vec![event]), &item_words(&words));
     let link = Item::Link {
         trace_id: 0x11_0000_0000_0000_0022,
         span_id: 0x33,
@@ -23,11 +23,17 @@ fn golden_items() {
         attributes_dropped: 0,
     };
     let words = [0x0000_0001_0000_0013, 0x11, 0x22, 0x33, 0x0000_0000_0000_0651];
-    check_golden(span_of(vec![link]), &item_words(&words));
-    check_golden(span_of(vec![Item::Message("no".into())]), &item_words(&[0x0000_0002_0000_0014, 0x6F6E]));
+    check_golden(span_with_kind(vec![link]), &item_words(&words));
+    check_golden(
+        span_with_kind(vec![Item::Message("no".into())]),
+        &item_words(&[0x0000_0002_0000_0014, 0x6F6E]),
+    );
     let state = Item::TraceState("a=1".into());
-    check_golden(span_of(vec![state]), &item_words(&[0x0000_0003_0000_0024, 0x31_3D61]));
-    check_golden(span_of(vec![Item::Lost { events: 2, links: 1 }]), &item_words(&[0x0001_0002_0000_0005]));
+    check_golden(span_with_kind(vec![state]), &item_words(&[0x0000_0003_0000_0024, 0x31_3D61]));
+    check_golden(
+        span_with_kind(vec![Item::Lost { events: 2, links: 1 }]),
+        &item_words(&[0x0001_0002_0000_0005]),
+    );
     check_golden_item(1, Value::Cut("http_get".into()), &[0x0000_0008_0000_0161, 0x7465_675F_7074_7468]);
 }
 
@@ -41,7 +47,7 @@ fn golden_exemplars() {
 
 #[test]
 fn golden_logs() {
-    let bare = Log { target: 7, level: Level::Trace, at: 9, message: Message::Site(3), ..Log::default() };
+    let bare = Log { target: 7, level: Level::Trace, at: 9, message: Message::Callsite(3), ..Log::default() };
     check_golden(Record::Log(bare.clone()), &[0x0000_0010_0300_0077, 9, 0x0000_0000_0000_0306]);
     let full = Log {
         level: Level::Error,
@@ -99,7 +105,7 @@ fn a_block_takes_over_what_is_in_the_frame() {
     items.drop_within(at);
     assert_eq!((items.inline().len(), items.words().len()), (0, 204));
     let event = Item::Event { name: 2, at: 77, attributes, attributes_dropped: 1 };
-    let expected = span_of(vec![Item::Attribute(1, Value::U64(1)), event]);
+    let expected = span_with_kind(vec![Item::Attribute(1, Value::U64(1)), event]);
     assert_eq!(first(&item_words(items.words())), Ok(expected));
 }
 
@@ -110,7 +116,7 @@ fn a_full_record_is_as_long_as_a_record_may_be() {
     let mut left = 2;
     let text = "x".repeat(100_000);
     assert_eq!(items.put(0, Entry::text(1, &text, 70_000), &mut left), Ok(()));
-    assert_eq!(items.put(0, Entry::Bool { key: 2, truth: true }, &mut left), Err(Refused::Room));
+    assert_eq!(items.put(0, Entry::Bool { key: 2, truth: true }, &mut left), Err(Refused::NoRoom));
     assert_eq!(layout::SPAN_WORDS + items.len() + 1, layout::WORDS_MAX);
     let kept = Value::Cut("x".repeat((items.len() - 1) * 8));
     assert_eq!(first(&item_words(items.words())), Ok(span_with(vec![(1, kept)])));
@@ -135,7 +141,7 @@ fn a_value_that_can_no_longer_be_replaced_is_removed() {
     }
     assert_eq!(
         items.put(0, Entry::Number { key: 2, kind: TYPE_U64, bits: 7 }, &mut left),
-        Err(Refused::Room)
+        Err(Refused::NoRoom)
     );
     let expected = [1, 3, 4].map(|key| (key, Value::Bool(true))).to_vec();
     assert_eq!(first(&item_words(items.words())), Ok(span_with(expected)));

@@ -69,14 +69,14 @@ fn span() -> impl Strategy<Value = Span> {
         let (name, start, duration, trace_id, span_id, parent_id) = head;
         let (status, kind, [sampled, panicked, local_root, held, cancelled], attributes_dropped) = flags;
         let ids = Span { name, start, duration, trace_id, span_id, parent_id, ..Span::default() };
-        let marks = Span { sampled, panicked, local_root, held, cancelled, ..ids };
-        Span { status, kind, attributes_dropped, items, ..marks }
+        let trace_flags = Span { sampled, panicked, local_root, held, cancelled, ..ids };
+        Span { status, kind, attributes_dropped, items, ..trace_flags }
     })
 }
 
 fn log() -> impl Strategy<Value = Log> {
     let level = prop::sample::select(Level::ALL.to_vec());
-    let message = prop_oneof![id().prop_map(Message::Site), text(60).prop_map(Message::Text)];
+    let message = prop_oneof![id().prop_map(Message::Callsite), text(60).prop_map(Message::Text)];
     let span = prop::option::of((any::<u128>(), any::<u64>()));
     (id(), level, number(), span, message, any::<u16>(), attributes()).prop_map(
         |(target, level, at, span, message, fields_dropped, fields)| Log {
@@ -92,7 +92,8 @@ fn log() -> impl Strategy<Value = Log> {
 }
 
 fn record() -> impl Strategy<Value = Record> {
-    let spaces = vec![Space::SpanName, Space::Key, Space::Series, Space::Service, Space::Target, Space::Site];
+    let spaces =
+        vec![Space::SpanName, Space::Key, Space::Series, Space::Service, Space::Target, Space::Callsite];
     let space = prop::sample::select(spaces);
     prop_oneof![
         (id(), number()).prop_map(|(series, value)| Record::Sample { series, value }),

@@ -6,7 +6,7 @@ use crate::rate::{Flow, Rate};
 use crate::{subject, workload};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tellane::{Config, Injection, Kind, Telemetry};
+use tellane::{Config, FailPoint, Kind, Telemetry};
 
 const THREADS: u64 = 16;
 /// Samples of a thread, a word each: half a ring.
@@ -57,7 +57,7 @@ fn held() -> (Telemetry, Arc<Mutex<()>>) {
         .config(config)
         .inject(move |at| {
             // Not at every span: taking the lock would be a good part of what is timed.
-            if at == Injection::Step {
+            if at == FailPoint::Step {
                 drop(hook.lock().unwrap_or_else(PoisonError::into_inner));
             }
         })

@@ -4,7 +4,7 @@ use super::{DEADLINE, rest, settings, started};
 use crate::rate::{Rate, flow};
 use crate::row::{CALLS, Row, SPANS, pending, poll, timed};
 use crate::{subject, workload};
-use tellane::{Config, InSpan, Kind, Outcome, Telemetry, Tracer};
+use tellane::{Config, InSpan, Kind, TailSampling, Telemetry, Tracer};
 
 pub(in crate::peers) fn rows() -> Vec<Row> {
     let fresh = || started("spans");
@@ -13,7 +13,7 @@ pub(in crate::peers) fn rows() -> Vec<Row> {
         builder.start().expect("the settings are valid")
     };
     let held = || {
-        let config = Config { sampling: 0.0, outcome: Some(Outcome::default()), ..settings() };
+        let config = Config { sampling: 0.0, tail_sampling: Some(TailSampling::default()), ..settings() };
         Telemetry::builder("held").config(config).start().expect("the settings are valid")
     };
     vec![

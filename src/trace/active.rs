@@ -2,12 +2,12 @@
 //! reference count would cost more than the rest of the span.
 
 #[cfg(feature = "tracing")]
-pub(super) mod parked;
+pub(super) mod atomic;
 
 use super::owned::Inside;
 use crate::config::SpanLimits;
 use crate::context::{Handle, Hold};
-use crate::lane::{Directory, Exit, Ids, Key, KnownName, Marks, Measures, Place, local};
+use crate::lane::{Exit, Ids, Key, LaneRegistry, RedMetrics, SpanNameMeta, StackIndex, TraceFlags, local};
 use crate::record::{Items, Status, layout, span_head};
 use crate::series::find;
 use crate::stats::{Kind, Reason};
@@ -18,10 +18,10 @@ use std::num::NonZeroU64;
 
 /// The place of a span that is on no thread's stack, above any other. To leave it changes nothing. It fits the operand
 /// of one store.
-pub(super) const DETACHED: Place = i32::MAX as Place;
+pub(super) const DETACHED: StackIndex = i32::MAX as StackIndex;
 
 #[derive(Debug)]
-pub(super) struct Open {
+pub(super) struct ActiveSpan {
     /// The instance's base. Not 0, so that a span that is off is one word written and one word looked at.
     pub(super) base: NonZeroU64,
     /// Of the record, as it will stand in the ring but for the words of its items.
@@ -31,16 +31,16 @@ pub(super) struct Open {
     pub(super) ids: Ids,
     parent_id: u64,
     /// Place on the thread's stack of open spans.
-    pub(super) place: Place,
-    measures: Measures,
-    pub(super) room: Room,
+    pub(super) place: StackIndex,
+    red_metrics: RedMetrics,
+    pub(super) limits: RemainingLimits,
     /// Whether its end has more to look at than usual: an error, long items, no lane. One look in place of four.
     ///
     /// This and the next are atomic because guards that entered the span set them through a shared reference. Relaxed:
     /// the end has the span for itself, and whatever handed it over ordered the guards' stores before that.
-    unusual: AtomicBool,
+    needs_slow_end: AtomicBool,
     /// Whether a guard that had entered it was dropped by a panic.
-    left_by_a_panic: AtomicBool,
+    exited_by_panic: AtomicBool,
     /// Whether the thread was unwinding already when it started.
     was_panicking: bool,
     /// Why there will be no record of it, if there will be none.
@@ -60,22 +60,22 @@ pub(super) enum Absent {
 
 /// What a span is from its start.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Birth<'a> {
+pub(crate) struct SpanStart<'a> {
     pub(super) base: NonZeroU64,
-    pub(super) known: KnownName,
-    pub(super) lineage: Lineage,
-    pub(super) room: &'a Room,
+    pub(super) known: SpanNameMeta,
+    pub(super) span_ids: SpanIds,
+    pub(super) limits: &'a RemainingLimits,
 }
 
 /// What may still be set on a span, and what was not kept. Two words together, copied by one load and one store.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
+pub(crate) struct RemainingLimits {
     pub(super) left: SpanLimits,
     pub(super) events_dropped: u16,
     pub(super) links_dropped: u16,
 }
 
-impl Room {
+impl RemainingLimits {
     /// Of a span that nothing was set on.
     pub(super) const fn of(limits: SpanLimits) -> Self {
         Self { left: limits, events_dropped: 0, links_dropped: 0 }
@@ -84,7 +84,7 @@ impl Room {
 
 /// Where a span stands.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Lineage {
+pub(crate) struct SpanIds {
     pub(super) ids: Ids,
     /// 0 for a root.
     pub(super) parent_id: u64,
@@ -92,24 +92,24 @@ pub(crate) struct Lineage {
     pub(super) flags: u64,
 }
 
-impl Lineage {
+impl SpanIds {
     #[inline(always)]
     pub(super) fn of_child(span_id: u64, parent: Ids) -> Self {
-        let ids = Ids { span_id, marks: parent.marks.inherited(), ..parent };
-        Self { ids, parent_id: parent.span_id, flags: parent.marks.span_flags() }
+        let ids = Ids { span_id, trace_flags: parent.trace_flags.inherited(), ..parent };
+        Self { ids, parent_id: parent.span_id, flags: parent.trace_flags.span_flags() }
     }
 
     #[inline(always)]
     pub(super) fn of_root(ids: Ids) -> Self {
-        Self { ids, parent_id: 0, flags: Marks(ids.marks.0 | Marks::REMOTE).span_flags() }
+        Self { ids, parent_id: 0, flags: TraceFlags(ids.trace_flags.0 | TraceFlags::REMOTE).span_flags() }
     }
 }
 
-impl Open {
+impl ActiveSpan {
     /// `start` is in ticks.
     #[inline(always)]
-    pub(super) fn new(birth: Birth<'_>, place: Place, was_panicking: bool, start: u64) -> Self {
-        let Birth { base, known, lineage: Lineage { ids, parent_id, flags }, room } = birth;
+    pub(super) fn new(span_start: SpanStart<'_>, place: StackIndex, was_panicking: bool, start: u64) -> Self {
+        let SpanStart { base, known, span_ids: SpanIds { ids, parent_id, flags }, limits } = span_start;
         Self {
             base,
             header: layout::header_more(known.header, 0, flags, 0),
@@ -117,10 +117,10 @@ impl Open {
             ids,
             parent_id,
             place,
-            measures: known.measures,
-            room: *room,
-            unusual: AtomicBool::new(false),
-            left_by_a_panic: AtomicBool::new(false),
+            red_metrics: known.red_metrics,
+            limits: *limits,
+            needs_slow_end: AtomicBool::new(false),
+            exited_by_panic: AtomicBool::new(false),
             was_panicking,
             absent: None,
             items: ManuallyDrop::new(Items::default()),
@@ -129,7 +129,7 @@ impl Open {
 
     /// A span without a record, on no stack. Its ids are those of the context that it passes on, or none; nothing that is
     /// set on it is kept.
-    pub(super) fn absent(birth: Birth<'_>, why: Absent, start: u64) -> Self {
+    pub(super) fn absent(span_start: SpanStart<'_>, why: Absent, start: u64) -> Self {
         const NOTHING: SpanLimits = SpanLimits {
             attributes: 0,
             events: 0,
@@ -138,21 +138,21 @@ impl Open {
             link_attributes: 0,
             value: 0,
         };
-        let mut open = Self::new(birth, DETACHED, std::thread::panicking(), start);
-        let marks = open.ids.marks;
-        open.ids.marks = marks.off_stack().with_handle(marks.handle());
-        open.room = Room::of(NOTHING);
+        let mut open = Self::new(span_start, DETACHED, std::thread::panicking(), start);
+        let trace_flags = open.ids.trace_flags;
+        open.ids.trace_flags = trace_flags.off_stack().with_handle(trace_flags.handle());
+        open.limits = RemainingLimits::of(NOTHING);
         open.absent = Some(why);
-        open.set_unusual();
-        if marks.has(Marks::CARRIES) {
-            open.hold_carried();
+        open.set_needs_slow_end();
+        if trace_flags.has(TraceFlags::PROPAGATES) {
+            open.hold_propagated();
         }
         open
     }
 
     /// Of a forwarding span: one whose duration is counted as well.
-    pub(super) fn measured(mut self, known: KnownName, reason: Reason, start: u64) -> Self {
-        (self.header, self.measures, self.start) = (known.header, known.measures, start);
+    pub(super) fn measured(mut self, known: SpanNameMeta, reason: Reason, start: u64) -> Self {
+        (self.header, self.red_metrics, self.start) = (known.header, known.red_metrics, start);
         self.absent = Some(Absent::Laneless(reason));
         self
     }
@@ -161,41 +161,42 @@ impl Open {
     /// need not: what is around it keeps them.
     #[cold]
     #[inline(never)]
-    pub(super) fn hold_carried(&mut self) {
-        match Hold::again(self.ids.marks.handle()) {
+    pub(super) fn hold_propagated(&mut self) {
+        match Hold::again(self.ids.trace_flags.handle()) {
             Some(hold) => {
-                self.ids.marks = Marks(self.ids.marks.with_handle(hold.into_handle()).0 | Marks::HOLDS);
-                self.set_unusual(); // its end lets go
+                self.ids.trace_flags =
+                    TraceFlags(self.ids.trace_flags.with_handle(hold.into_handle()).0 | TraceFlags::HOLDS);
+                self.set_needs_slow_end(); // its end lets go
             }
-            None => self.ids.marks = self.ids.marks.with_handle(Handle::NONE),
+            None => self.ids.trace_flags = self.ids.trace_flags.with_handle(Handle::NONE),
         }
     }
 
-    /// Ends what [`hold_carried`](Self::hold_carried) began.
+    /// Ends what [`hold_propagated`](Self::hold_propagated) began.
     #[cold]
-    pub(super) fn let_carried_go(&mut self) {
-        if self.ids.marks.has(Marks::HOLDS) {
-            self.ids.marks.0 &= !Marks::HOLDS;
-            drop(Hold::from_handle(self.ids.marks.handle()));
+    pub(super) fn release_propagated(&mut self) {
+        if self.ids.trace_flags.has(TraceFlags::HOLDS) {
+            self.ids.trace_flags.0 &= !TraceFlags::HOLDS;
+            drop(Hold::from_handle(self.ids.trace_flags.handle()));
         }
     }
 
     #[inline(always)]
-    pub(super) fn is_unusual(&self) -> bool {
-        self.unusual.load(Ordering::Relaxed)
+    pub(super) fn needs_slow_end(&self) -> bool {
+        self.needs_slow_end.load(Ordering::Relaxed)
     }
 
     /// Sends the end to its slow path.
     #[inline(always)]
-    pub(super) fn set_unusual(&mut self) {
-        *self.unusual.get_mut() = true;
+    pub(super) fn set_needs_slow_end(&mut self) {
+        *self.needs_slow_end.get_mut() = true;
     }
 
     /// A guard that had entered it is dropped while its thread unwinds. The panic may be caught before the span ends.
     #[cold]
-    pub(super) fn left_by_a_panic(&self) {
-        self.left_by_a_panic.store(true, Ordering::Relaxed);
-        self.unusual.store(true, Ordering::Relaxed);
+    pub(super) fn exited_by_panic(&self) {
+        self.exited_by_panic.store(true, Ordering::Relaxed);
+        self.needs_slow_end.store(true, Ordering::Relaxed);
     }
 
     /// Its ids, if it is a span: one without a record has those of another.
@@ -206,13 +207,13 @@ impl Open {
     /// Whether what is set on it may be kept.
     #[inline(always)]
     pub(super) fn is_recorded(&self) -> bool {
-        self.ids.marks.has(Marks::SAMPLED | Marks::HELD)
+        self.ids.trace_flags.has(TraceFlags::SAMPLED | TraceFlags::HELD)
     }
 
     #[inline(always)]
     pub(super) fn set_status(&mut self, status: Status) {
         self.header = layout::with_status(self.header, status as u64);
-        *self.unusual.get_mut() |= status == Status::Error;
+        *self.needs_slow_end.get_mut() |= status == Status::Error;
     }
 
     /// Its future was dropped before it was done. A future that panicked was ended by that.
@@ -245,53 +246,53 @@ impl Open {
     }
 
     /// Called once, by the guard's drop, which has asked whether the thread unwinds: then it is
-    /// [`end_unusual`](Self::end_unusual).
+    /// [`end_special`](Self::end_special).
     #[inline(never)]
     pub(super) fn end(&mut self) {
-        if self.is_unusual() {
-            self.end_unusual();
-        } else if local::here(self.base.get(), |here| self.end_at_once(&here)).is_none() {
-            self.end_cold();
+        if self.needs_slow_end() {
+            self.end_special();
+        } else if local::with_lane(self.base.get(), |local| self.end_fast(&local)).is_none() {
+            self.end_unattached();
         }
     }
 
     /// What is usual makes no call from here, and what is not is called last: so no register need be saved.
     #[inline(always)]
-    fn end_at_once(&self, here: &local::Here<'_>) {
-        let Some(clock) = here.directory.clock.quick() else { return self.end_in_full() };
+    fn end_fast(&self, local: &local::LocalLane<'_>) {
+        let Some(clock) = local.lanes.clock.quick() else { return self.end_slow() };
         let (now, items) = (clock.ticks(), self.items.inline());
-        if !here.leave_at_once(self.place, self.ids.span_id) {
-            return self.end_in_full();
+        if !local.exit_fast(self.place, self.ids.span_id) {
+            return self.end_slow();
         }
-        self.end_at(now, here, |duration| {
-            if !here.push_span::<false, _, _>(|| self.head(items.len(), duration), [items]) {
-                self.push_in_full(duration);
+        self.end_at(now, local, |duration| {
+            if !local.push_span::<false, _, _>(|| self.head(items.len(), duration), [items]) {
+                self.push_slow(duration);
             }
         });
     }
 
     /// Ends a span that has left its thread's stack. `record` makes its record, if it is to have one.
     #[inline(always)]
-    fn end_at(&self, now: u64, here: &local::Here<'_>, record: impl FnOnce(u64)) {
+    fn end_at(&self, now: u64, local: &local::LocalLane<'_>, record: impl FnOnce(u64)) {
         let duration = now.saturating_sub(self.start);
-        if self.is_recorded() && here.lane.ring.lets_spans_through() {
+        if self.is_recorded() && local.lane.ring.lets_spans_through() {
             record(duration);
         } else {
-            self.end_unrecorded(here, duration);
+            self.end_unrecorded(local, duration);
         }
     }
 
-    /// Slow path of [`end_at_once`](Self::end_at_once): any clock, and out of order.
+    /// Slow path of [`end_fast`](Self::end_fast): any clock, and out of order.
     #[inline(never)]
-    fn end_in_full(&self) {
-        local::here(self.base.get(), |here| self.end_long_here(&here));
+    fn end_slow(&self) {
+        local::with_lane(self.base.get(), |local| self.end_here(&local));
     }
 
     /// Across the end of the ring, or shed.
     #[cold]
     #[inline(never)]
-    fn push_in_full(&self, duration: u64) {
-        local::here(self.base.get(), |here| self.push(&here, [self.items.inline()], duration));
+    fn push_slow(&self, duration: u64) {
+        local::with_lane(self.base.get(), |local| self.push(&local, [self.items.inline()], duration));
     }
 
     /// The first words of its record, if so many of items follow.
@@ -302,35 +303,35 @@ impl Open {
     }
 
     /// With its items in as many parts as they lie in.
-    fn push<const M: usize>(&self, here: &local::Here<'_>, items: [&[u64]; M], duration: u64) {
+    fn push<const M: usize>(&self, local: &local::LocalLane<'_>, items: [&[u64]; M], duration: u64) {
         let length = items.iter().fold(0, |length, part| length + part.len());
-        if !here.push_span::<true, _, _>(|| self.head(length, duration), items) {
+        if !local.push_span::<true, _, _>(|| self.head(length, duration), items) {
             // Its duration counts all the same.
-            here.shed_span(layout::SPAN_WORDS + length, self.start + duration);
-            here.push_duration(self.measures.durations(), here.directory.clock.scale().nanos(duration));
+            local.shed_span(layout::SPAN_WORDS + length, self.start + duration);
+            local.push_duration(self.red_metrics.durations(), local.lanes.clock.scale().nanos(duration));
         }
     }
 
     /// A span of which only the duration is to be counted, by the trace's sampling or by the switch.
     #[inline(always)]
-    fn end_unrecorded(&self, here: &local::Here<'_>, duration: u64) {
-        if !here.lane.ring.lets_samples_through() {
-            here.skip_span();
+    fn end_unrecorded(&self, local: &local::LocalLane<'_>, duration: u64) {
+        if !local.lane.ring.lets_samples_through() {
+            local.skip_span();
             return;
         }
         if self.is_recorded() {
-            here.lane.tally.dropped(Kind::Span, Reason::Degraded);
+            local.lane.tally.dropped(Kind::Span, Reason::Degraded);
         } else {
-            here.lane.tally.unsampled();
+            local.lane.tally.unsampled();
         }
-        here.push_duration(self.measures.durations(), here.directory.clock.scale().nanos(duration));
+        local.push_duration(self.red_metrics.durations(), local.lanes.clock.scale().nanos(duration));
     }
 
     /// A span with something about it that few have.
     #[cold]
     #[inline(never)]
-    pub(super) fn end_unusual(&mut self) {
-        let was_left = self.left_by_a_panic.load(Ordering::Relaxed);
+    pub(super) fn end_special(&mut self) {
+        let was_left = self.exited_by_panic.load(Ordering::Relaxed);
         if was_left || (std::thread::panicking() && !self.was_panicking) {
             self.panicked();
         }
@@ -339,24 +340,24 @@ impl Open {
             self.fail();
         }
         let is_carried = self.absent.is_none();
-        if !is_carried || local::here(self.base.get(), |here| self.end_long_here(&here)).is_none() {
-            self.end_cold();
+        if !is_carried || local::with_lane(self.base.get(), |local| self.end_here(&local)).is_none() {
+            self.end_unattached();
         }
         if self.items.has_block() {
             self.give_block_back();
         }
-        self.let_carried_go();
+        self.release_propagated();
     }
 
     /// With whatever items there may be.
-    fn end_long_here(&self, here: &local::Here<'_>) {
+    fn end_here(&self, local: &local::LocalLane<'_>) {
         let items = self.items.words();
-        let Room { events_dropped, links_dropped, .. } = self.room;
+        let RemainingLimits { events_dropped, links_dropped, .. } = self.limits;
         let lost = layout::item(layout::TAG_LOST, 0, 0, events_dropped, links_dropped);
         let lost: &[u64] = if events_dropped == 0 && links_dropped == 0 { &[] } else { &[lost] };
-        let now = here.directory.clock.ticks();
-        here.leave(self.place, self.ids.span_id, Exit::Span);
-        self.end_at(now, here, |duration| self.push(here, [items, lost], duration));
+        let now = local.lanes.clock.ticks();
+        local.leave(self.place, self.ids.span_id, Exit::Span);
+        self.end_at(now, local, |duration| self.push(local, [items, lost], duration));
     }
 
     /// The thread keeps the block for the next long span, whatever became of this one.
@@ -365,58 +366,58 @@ impl Open {
     fn give_block_back(&mut self) {
         let Some(block) = self.items.take_block() else { return };
         let mut block = Some(block);
-        local::here(self.base.get(), |here| {
-            block = block.take().and_then(|block| here.desk.give_block(block))
+        local::with_lane(self.base.get(), |local| {
+            block = block.take().and_then(|block| local.thread_state.give_block(block))
         });
-        local::aside(|| drop(block));
+        local::without_recording(|| drop(block));
     }
 
     /// Counts the error, in a counter's cell: it is not lost whatever becomes of the span. Out here, since it may let
     /// go of the last reference to an instance.
     fn fail(&self) {
-        let key = Key(self.base.get() | u64::from(self.measures.errors()));
+        let key = Key(self.base.get() | u64::from(self.red_metrics.errors()));
         if !local::add(key, 1)
-            && let Some(registry) = find(key.instance())
+            && let Some(instance) = find(key.instance())
         {
-            local::add_cold(&registry.directory, key, 1);
+            local::add_cold(&instance.lanes, key, 1);
         }
     }
 
     /// The thread is not at the span's instance: it is at another one, has no lane, or is as good as gone.
     #[cold]
     #[inline(never)]
-    fn end_cold(&self) {
+    fn end_unattached(&self) {
         if self.absent.is_some() && self.place != DETACHED {
             Inside::of_guard(self).leave(Exit::Span);
         }
-        let Some(registry) = find(Key(self.base.get()).instance()) else { return };
-        let directory = &registry.directory;
+        let Some(instance) = find(Key(self.base.get()).instance()) else { return };
+        let lanes = &instance.lanes;
         let entered = match self.absent {
-            None => local::enter(directory),
+            None => local::attach(lanes),
             Some(Absent::Laneless(reason)) => Err(reason),
             Some(Absent::Forwarding) => return,
         };
         let reason = match entered {
-            Ok(()) => match local::here(self.base.get(), |here| self.end_long_here(&here)) {
+            Ok(()) => match local::with_lane(self.base.get(), |local| self.end_here(&local)) {
                 Some(()) => return,
                 None => Reason::TlsGone,
             },
             Err(reason) => reason,
         };
-        self.end_without_lane(directory, reason);
+        self.end_without_lane(lanes, reason);
     }
 
-    fn end_without_lane(&self, directory: &Arc<Directory>, reason: Reason) {
-        directory.shared.shared_dropped(Kind::Span, reason);
+    fn end_without_lane(&self, lanes: &Arc<LaneRegistry>, reason: Reason) {
+        lanes.shared.shared_dropped(Kind::Span, reason);
         if matches!(reason, Reason::Forked | Reason::AfterShutdown) {
             return;
         }
-        let nanos = directory.clock.nanos_between(self.start, directory.clock.ticks());
-        if let Some(to) = directory.distributions.get(self.measures.durations() as usize) {
+        let nanos = lanes.clock.nanos_between(self.start, lanes.clock.ticks());
+        if let Some(to) = lanes.distributions.get(self.red_metrics.durations() as usize) {
             if nanos > to.layout.highest() {
-                directory.shared.shared_clamped();
+                lanes.shared.shared_clamped();
             }
-            directory.share_sample(&to.commons, nanos.min(to.layout.highest()));
+            lanes.share_sample(&to.shared_histogram, nanos.min(to.layout.highest()));
         }
     }
 }

@@ -17,12 +17,12 @@ mod tests;
 
 /// Trace state and baggage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Carried {
+pub(crate) struct Propagated {
     pub(crate) state: TraceState,
     pub(crate) baggage: Baggage,
 }
 
-impl Carried {
+impl Propagated {
     pub(crate) fn is_empty(&self) -> bool {
         self.state.is_empty() && self.baggage.is_empty()
     }
@@ -60,7 +60,7 @@ impl Handle {
 
     /// Trace state and baggage; `None` once nobody holds the entry.
     #[cold]
-    pub(crate) fn get(self) -> Option<Arc<Carried>> {
+    pub(crate) fn get(self) -> Option<Arc<Propagated>> {
         self.slot()?.get(self.turn())
     }
 }
@@ -73,13 +73,13 @@ impl Hold {
     /// Takes a free entry of the table, or a new one. `None` if all entries that a handle can name are in use.
     /// Allocates.
     #[cold]
-    pub(crate) fn new(carried: &Arc<Carried>) -> Option<Self> {
+    pub(crate) fn new(propagated: &Arc<Propagated>) -> Option<Self> {
         let count = u32::try_from(TABLE.count()).unwrap_or(u32::MAX);
         // Relaxed: a hint. Two searches that begin at one place find different entries, or one of them moves on.
         let start = CURSOR.fetch_add(PROBES, Ordering::Relaxed);
         for step in 0..PROBES.min(count) {
             let index = start.wrapping_add(step) % count;
-            if let Some(turn) = TABLE.get(index as usize).and_then(|slot| slot.claim(carried)) {
+            if let Some(turn) = TABLE.get(index as usize).and_then(|slot| slot.claim(propagated)) {
                 return Some(Self(Handle::new(index, turn)));
             }
         }
@@ -87,7 +87,7 @@ impl Hold {
             return None; // so many threads may be past this check at once
         }
         let slot = Slot::vacant();
-        let turn = slot.claim(carried)?;
+        let turn = slot.claim(propagated)?;
         let index = u32::try_from(TABLE.push(slot)).ok()?;
         Some(Self(Handle::new(index, turn)))
     }
@@ -132,27 +132,27 @@ struct Slot {
     state: AtomicU64,
     /// The value of the last turn. It stays when the last hold goes, so that a span's end frees no memory, and is
     /// replaced by the next claim.
-    carried: Mutex<Option<Arc<Carried>>>,
+    propagated: Mutex<Option<Arc<Propagated>>>,
 }
 
 impl Slot {
     fn vacant() -> Self {
-        Self { state: AtomicU64::new(0), carried: Mutex::new(None) }
+        Self { state: AtomicU64::new(0), propagated: Mutex::new(None) }
     }
 
     /// Takes the entry with one hold, and says its turn. `None` if it is in use.
-    fn claim(&self, carried: &Arc<Carried>) -> Option<u64> {
+    fn claim(&self, propagated: &Arc<Propagated>) -> Option<u64> {
         let is_free = |state: u64| state as u32 == 0;
         if !is_free(self.state.load(Ordering::Relaxed)) {
             return None; // without the lock: most entries of a busy table are in use
         }
-        let mut value = self.carried.lock();
+        let mut value = self.propagated.lock();
         let state = self.state.load(Ordering::Relaxed);
         if !is_free(state) {
             return None;
         }
         let turn = if state >> 32 >= TURN_MAX { 1 } else { (state >> 32) + 1 };
-        let old = value.replace(Arc::clone(carried));
+        let old = value.replace(Arc::clone(propagated));
         // A store is enough: the lock keeps other claims out, and of an entry without holds nobody takes or gives
         // back one.
         self.state.store((turn << 32) | 1, Ordering::Relaxed);
@@ -171,8 +171,8 @@ impl Slot {
         self.state.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn get(&self, turn: u64) -> Option<Arc<Carried>> {
-        let value = self.carried.lock();
+    fn get(&self, turn: u64) -> Option<Arc<Propagated>> {
+        let value = self.propagated.lock();
         let state = self.state.load(Ordering::Relaxed);
         let is_it = (state >> 32 == turn && state as u32 != 0) || planted(Bug::StaleHandle);
         if is_it { value.clone() } else { None }

@@ -1,7 +1,7 @@
 //! A snapshot and how to read it.
 
-use super::{Catalogue, Decisions, FinishedSpan, HistogramView, SpanBatch};
-use crate::series::{Fault, Identity, MetricKind, Unit};
+use super::{Catalogue, FinishedSpan, HistogramView, SpanBatch, TailSamplingStats};
+use crate::series::{Identity, MetricKind, RegistrationFault, Unit};
 use crate::stats::Ledger;
 use crate::switch::State;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub struct Snapshot {
     pub(crate) values: Vec<PointValue>,
     pub(crate) spans: Vec<SpanBatch>,
     pub(crate) ledger: Ledger,
-    pub(crate) decisions: Decisions,
+    pub(crate) tail_sampling: TailSamplingStats,
     pub(crate) pipeline: Pipeline,
 }
 
@@ -256,7 +256,7 @@ impl Snapshot {
             values: Vec::new(),
             spans: Vec::new(),
             ledger: Ledger::default(),
-            decisions: Decisions::default(),
+            tail_sampling: TailSamplingStats::default(),
             pipeline: Pipeline::default(),
         }
     }
@@ -492,16 +492,16 @@ impl Snapshot {
     /// What became of traces, if they are sampled by outcome; all zero if they are not.
     ///
     /// ```
-    /// use tellane::{Config, Outcome, Telemetry};
-    /// let config = Config { sampling: 0.0, outcome: Some(Outcome::default()), ..Config::default() };
+    /// use tellane::{Config, TailSampling, Telemetry};
+    /// let config = Config { sampling: 0.0, tail_sampling: Some(TailSampling::default()), ..Config::default() };
     /// let telemetry = Telemetry::builder("shop").config(config).start()?;
     /// telemetry.tracer().span("order").fail();
     /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
-    /// assert_eq!(snapshot.decisions().error, 1);
+    /// assert_eq!(snapshot.tail_sampling().error, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn decisions(&self) -> &Decisions {
-        &self.decisions
+    pub fn tail_sampling(&self) -> &TailSamplingStats {
+        &self.tail_sampling
     }
 
     /// How the pipeline itself was doing.
@@ -526,11 +526,11 @@ impl Snapshot {
     /// assert_eq!(snapshot.faults()[0].name, "orders-total");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn faults(&self) -> Vec<Fault> {
+    pub fn faults(&self) -> Vec<RegistrationFault> {
         let live = self.spans.iter().filter_map(|batch| match &batch.names {
-            super::Names::Live(registry) => Some(registry),
+            super::Names::Live(instance) => Some(instance),
             super::Names::Read(_) => None,
         });
-        live.flat_map(|registry| registry.faults()).collect()
+        live.flat_map(|instance| instance.faults()).collect()
     }
 }

@@ -18,9 +18,9 @@ use std::time::Duration;
 ///
 /// ```
 /// use std::time::Duration;
-/// use tellane::{Config, Outcome, Telemetry};
-/// let outcome = Outcome { slower_than: Some(Duration::from_secs(1)), ..Outcome::default() };
-/// let config = Config { sampling: 0.0, outcome: Some(outcome), ..Config::default() };
+/// use tellane::{Config, TailSampling, Telemetry};
+/// let outcome = TailSampling { slower_than: Some(Duration::from_secs(1)), ..TailSampling::default() };
+/// let config = Config { sampling: 0.0, tail_sampling: Some(outcome), ..Config::default() };
 /// let telemetry = Telemetry::builder("shop").config(config).start()?;
 /// let tracer = telemetry.tracer();
 /// drop(tracer.span("went well"));
@@ -28,11 +28,11 @@ use std::time::Duration;
 /// let snapshot = telemetry.snapshot(Duration::from_secs(5))?;
 /// let kept: Vec<_> = snapshot.spans().map(|span| span.name.to_string()).collect();
 /// assert_eq!(kept, ["went wrong"]);
-/// assert_eq!((snapshot.decisions().error, snapshot.decisions().uninteresting), (1, 1));
+/// assert_eq!((snapshot.tail_sampling().error, snapshot.tail_sampling().uninteresting), (1, 1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
+pub struct TailSampling {
     /// Keep a trace if one of its spans failed. Default true.
     pub errors: bool,
     /// Keep it if its local root took longer than this. Default none.
@@ -56,7 +56,7 @@ pub struct Outcome {
     pub longest_wait: Duration,
 }
 
-impl Default for Outcome {
+impl Default for TailSampling {
     fn default() -> Self {
         Self {
             errors: true,

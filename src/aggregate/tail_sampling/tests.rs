@@ -4,8 +4,8 @@ use super::*;
 use crate::record::{Record, Status, Value, encode};
 use proptest::prelude::*;
 
-fn rules() -> Rules {
-    Rules {
+fn rules() -> SamplingPolicy {
+    SamplingPolicy {
         errors: true,
         slower_than: Some(100),
         slower_than_p99: true,
@@ -92,23 +92,23 @@ struct Open {
 
 /// The same in lists that are searched from end to end.
 struct Model {
-    rules: Rules,
+    rules: SamplingPolicy,
     open: Vec<Open>,
-    fates: Vec<(u8, Fate)>,
+    decided: Vec<(u8, Decision)>,
     kept: Vec<Vec<u64>>,
-    told: Decisions,
+    told: TailSamplingStats,
 }
 
 impl Model {
-    fn remember(&mut self, trace: u8, fate: Fate) {
-        if let Some((_, known)) = self.fates.iter_mut().find(|(known, _)| *known == trace) {
-            *known = fate;
+    fn remember(&mut self, trace: u8, decision: Decision) {
+        if let Some((_, known)) = self.decided.iter_mut().find(|(known, _)| *known == trace) {
+            *known = decision;
             return;
         }
-        if self.fates.len() == 4 * self.rules.traces {
-            self.fates.remove(0);
+        if self.decided.len() == 4 * self.rules.traces {
+            self.decided.remove(0);
         }
-        self.fates.push((trace, fate));
+        self.decided.push((trace, decision));
     }
 
     fn keep(&mut self, spans: Vec<Vec<u64>>) {
@@ -116,7 +116,7 @@ impl Model {
         self.kept.extend(spans);
     }
 
-    fn decide(&mut self, at: usize, cause: Cause) {
+    fn decide(&mut self, at: usize, cause: Trigger) {
         let open = self.open.remove(at);
         let told = &mut self.told;
         let count =
@@ -126,8 +126,8 @@ impl Model {
                 (_, _, SLOW_P99, _) => Ok(&mut told.slow_p99),
                 (_, _, _, ATTRIBUTE) => Ok(&mut told.attribute),
                 _ if self.rules.is_in_share(u128::from(open.trace) + 1) => Ok(&mut told.share),
-                _ if cause == Cause::RootEnded => Err(&mut told.uninteresting),
-                _ if cause == Cause::Evicted => Err(&mut told.evicted),
+                _ if cause == Trigger::RootEnded => Err(&mut told.uninteresting),
+                _ if cause == Trigger::Evicted => Err(&mut told.evicted),
                 _ => Err(&mut told.timed_out),
             };
         match (count, open.again) {
@@ -140,24 +140,25 @@ impl Model {
             (Err(count), false) => {
                 *count += 1;
                 told.spans_dropped += open.spans.len() as u64;
-                return self.remember(open.trace, Fate::Dropped);
+                return self.remember(open.trace, Decision::Dropped);
             }
             (Err(_), true) => {
                 told.spans_dropped += open.spans.len() as u64;
                 told.late_dropped += open.spans.len() as u64;
-                return self.remember(open.trace, Fate::Dropped);
+                return self.remember(open.trace, Decision::Dropped);
             }
         }
         self.keep(open.spans);
-        self.remember(open.trace, Fate::Kept);
+        self.remember(open.trace, Decision::Kept);
     }
 
-    fn take(&mut self, made: Made, at: At) {
-        let fate = self.fates.iter().position(|(trace, _)| *trace == made.trace);
+    fn take(&mut self, made: Made, at: PassTime) {
+        let decision = self.decided.iter().position(|(trace, _)| *trace == made.trace);
         let open = self.open.iter().position(|open| open.trace == made.trace);
-        match (open, fate) {
-            (open, fate) if made.sampled => {
-                let mut dropped = fate.is_some_and(|fate| self.fates[fate].1 == Fate::Dropped);
+        match (open, decision) {
+            (open, decision) if made.sampled => {
+                let mut dropped =
+                    decision.is_some_and(|decision| self.decided[decision].1 == Decision::Dropped);
                 if let Some(open) = open {
                     let open = self.open.remove(open);
                     if open.again {
@@ -169,19 +170,19 @@ impl Model {
                 if dropped {
                     self.told.reconsidered += 1;
                 }
-                if dropped || fate.is_none() {
+                if dropped || decision.is_none() {
                     self.told.ratio += 1;
                 }
-                self.remember(made.trace, Fate::Sampled);
+                self.remember(made.trace, Decision::Sampled);
                 self.keep(vec![made.words()]);
             }
-            (None, Some(fate)) if self.fates[fate].1 != Fate::Dropped => {
+            (None, Some(decision)) if self.decided[decision].1 != Decision::Dropped => {
                 self.keep(vec![made.words()]);
-                self.told.late_kept += u64::from(self.fates[fate].1 == Fate::Kept);
+                self.told.late_kept += u64::from(self.decided[decision].1 == Decision::Kept);
             }
-            (open, fate) => {
+            (open, decision) => {
                 let open = open.unwrap_or_else(|| {
-                    let (trace, since, again) = (made.trace, at.ticks, fate.is_some());
+                    let (trace, since, again) = (made.trace, at.ticks, decision.is_some());
                     self.open.push(Open { trace, again, since, root: None, found: 0, spans: Vec::new() });
                     self.open.len() - 1
                 });
@@ -199,7 +200,7 @@ impl Model {
                 }
                 while self.open.len() > self.rules.traces || 8 * self.words() > self.rules.bytes {
                     let again = self.open.iter().position(|open| open.again);
-                    self.decide(again.unwrap_or(0), Cause::Evicted);
+                    self.decide(again.unwrap_or(0), Trigger::Evicted);
                 }
             }
         }
@@ -209,14 +210,14 @@ impl Model {
         self.open.iter().flat_map(|open| &open.spans).map(Vec::len).sum()
     }
 
-    fn end_of_pass(&mut self, at: At) {
+    fn end_of_pass(&mut self, at: PassTime) {
         let ripe = |open: &Open| open.root.filter(|(pass, _)| *pass < at.pass);
         // In the order in which their roots were met.
         let mut order: Vec<_> = self.open.iter().filter_map(|open| Some((ripe(open)?, open.trace))).collect();
         order.sort();
         for (_, trace) in order {
             if let Some(at) = self.open.iter().position(|open| open.trace == trace) {
-                self.decide(at, Cause::RootEnded);
+                self.decide(at, Trigger::RootEnded);
             }
         }
         for again in [false, true] {
@@ -225,7 +226,7 @@ impl Model {
                 if open.root.is_some() || at.ticks - open.since < 1_000 {
                     break;
                 }
-                self.decide(first, Cause::TimedOut);
+                self.decide(first, Trigger::TimedOut);
             }
         }
     }
@@ -233,12 +234,12 @@ impl Model {
     fn settle(&mut self) {
         self.open.sort_by_key(|open| open.again);
         while let Some(open) = self.open.first() {
-            let cause = if open.root.is_some() { Cause::RootEnded } else { Cause::TimedOut };
+            let cause = if open.root.is_some() { Trigger::RootEnded } else { Trigger::TimedOut };
             self.decide(0, cause);
         }
     }
 
-    fn told(&self) -> Decisions {
+    fn told(&self) -> TailSamplingStats {
         let spans: usize = self.open.iter().map(|open| open.spans.len()).sum();
         let mut told = self.told.clone();
         (told.traces_held, told.spans_held) = (self.open.len() as u64, spans as u64);
@@ -273,11 +274,11 @@ proptest! {
         (traces, spans_per_trace, words) in (1..12_usize, 1..6_usize, 20..400_usize),
         share in prop_oneof![Just(0), Just(u64::MAX / 2), Just(u64::MAX)],
     ) {
-        let rules = Rules { traces, spans_per_trace, bytes: 8 * words, share, ..rules() };
-        let mut held = Held::new(rules.clone());
-        let told = Decisions::default();
-        let mut model = Model { rules, open: Vec::new(), fates: Vec::new(), kept: Vec::new(), told };
-        let mut at = At { pass: 1, ticks: 0 };
+        let rules = SamplingPolicy { traces, spans_per_trace, bytes: 8 * words, share, ..rules() };
+        let mut tail_sampler = TailSampler::new(rules.clone());
+        let told = TailSamplingStats::default();
+        let mut model = Model { rules, open: Vec::new(), decided: Vec::new(), kept: Vec::new(), told };
+        let mut at = PassTime { pass: 1, ticks: 0 };
         let (mut kept, mut number) = (Vec::new(), 0);
         for act in acts {
             let mut keep = |span: &Frame<'_>| kept.push(span.words.to_vec());
@@ -288,34 +289,34 @@ proptest! {
                     let words = made.words();
                     let span = frame(&words).unwrap();
                     if made.sampled {
-                        held.take_sampled(&span, &mut keep);
+                        tail_sampler.take_sampled(&span, &mut keep);
                     } else {
-                        held.take(&span, at, made.above_p99, &mut keep);
+                        tail_sampler.take(&span, at, made.above_p99, &mut keep);
                     }
                     model.take(made, at);
                 }
                 Act::EndOfPass(ticks) => {
                     at.ticks += ticks;
-                    held.end_of_pass(at, &mut keep);
+                    tail_sampler.end_of_pass(at, &mut keep);
                     model.end_of_pass(at);
                     at.pass += 1;
                 }
             }
-            prop_assert_eq!(held.decisions(), &model.told());
-            prop_assert_eq!(held.words, model.words());
-            let room: usize = held.traces.values().map(|trace| trace.words.capacity()).sum();
-            prop_assert_eq!(held.room, room);
-            prop_assert!(held.bytes() >= 8 * room);
-            prop_assert!(8 * held.words <= held.rules.bytes && held.traces.len() <= traces);
-            prop_assert!(held.fates.len() <= 4 * traces && held.remembered.len() == held.fates.len());
-            prop_assert!(held.orders.iter().all(|order| order.len() <= 2 * traces + 67));
+            prop_assert_eq!(tail_sampler.tail_sampling(), &model.told());
+            prop_assert_eq!(tail_sampler.words, model.words());
+            let room: usize = tail_sampler.traces.values().map(|trace| trace.words.capacity()).sum();
+            prop_assert_eq!(tail_sampler.room, room);
+            prop_assert!(tail_sampler.bytes() >= 8 * room);
+            prop_assert!(8 * tail_sampler.words <= tail_sampler.rules.bytes && tail_sampler.traces.len() <= traces);
+            prop_assert!(tail_sampler.decided.len() <= 4 * traces && tail_sampler.remembered.len() == tail_sampler.decided.len());
+            prop_assert!(tail_sampler.orders.iter().all(|order| order.len() <= 2 * traces + 67));
         }
-        held.settle(&mut |span| kept.push(span.words.to_vec()));
+        tail_sampler.settle(&mut |span| kept.push(span.words.to_vec()));
         model.settle();
-        prop_assert_eq!(held.decisions(), &model.told());
-        prop_assert_eq!(held.decisions().spans_held + held.words as u64 + held.room as u64, 0);
-        let spans = held.decisions().spans_kept + held.decisions().spans_dropped;
-        prop_assert_eq!((spans, held.decisions().spans_kept), (number, kept.len() as u64));
+        prop_assert_eq!(tail_sampler.tail_sampling(), &model.told());
+        prop_assert_eq!(tail_sampler.tail_sampling().spans_held + tail_sampler.words as u64 + tail_sampler.room as u64, 0);
+        let spans = tail_sampler.tail_sampling().spans_kept + tail_sampler.tail_sampling().spans_dropped;
+        prop_assert_eq!((spans, tail_sampler.tail_sampling().spans_kept), (number, kept.len() as u64));
         prop_assert_eq!(sorted(kept), sorted(model.kept));
     }
 
@@ -325,7 +326,7 @@ proptest! {
     fn each_call_of_a_trace_is_decided_by_its_own_outcome(
         calls in prop::collection::vec(prop::collection::vec(prop::bool::weighted(0.05), 1..6), 1..8),
     ) {
-        let mut held = Held::new(rules());
+        let mut tail_sampler = TailSampler::new(rules());
         let mut kept = Vec::new();
         let mut keep = |span: &Frame<'_>| kept.push(span.words[5] - 1);
         let (mut pass, mut number) = (1, 0);
@@ -335,18 +336,18 @@ proptest! {
             for (at, fails) in spans.iter().enumerate() {
                 let root = at + 1 == spans.len();
                 let made = Made { number, root, fails: *fails, ..Made::default() };
-                held.take(&frame(&made.words()).unwrap(), At { pass, ticks: 0 }, false, &mut keep);
+                tail_sampler.take(&frame(&made.words()).unwrap(), PassTime { pass, ticks: 0 }, false, &mut keep);
                 number += 1;
             }
             if !expected.is_empty() || spans.contains(&true) {
                 expected.extend(first..number);
             }
             for _ in 0..2 {
-                held.end_of_pass(At { pass, ticks: 0 }, &mut keep);
+                tail_sampler.end_of_pass(PassTime { pass, ticks: 0 }, &mut keep);
                 pass += 1;
             }
         }
-        let (told, failed) = (held.decisions(), calls.iter().position(|spans| spans.contains(&true)));
+        let (told, failed) = (tail_sampler.tail_sampling(), calls.iter().position(|spans| spans.contains(&true)));
         prop_assert_eq!((told.error, told.uninteresting), (failed.is_some().into(), (failed != Some(0)).into()));
         prop_assert_eq!(told.reconsidered, failed.is_some_and(|call| call > 0).into());
         prop_assert_eq!((told.spans_kept, told.spans_dropped), (expected.len() as u64, number - expected.len() as u64));
@@ -360,11 +361,11 @@ proptest! {
         traces in prop::collection::vec(prop::collection::vec((0..4_usize, prop::bool::weighted(0.1)), 1..6), 1..6),
         acts in prop::collection::vec(prop::option::of(0..6_usize), 0..120),
     ) {
-        let mut held = Held::new(rules());
+        let mut tail_sampler = TailSampler::new(rules());
         let mut kept = Vec::new();
         let mut left: Vec<VecDeque<_>> = traces.iter().cloned().map(VecDeque::from).collect();
         let mut lanes: [Vec<Made>; 4] = Default::default();
-        let (mut at, mut turn) = (At { pass: 1, ticks: 0 }, 0);
+        let (mut at, mut turn) = (PassTime { pass: 1, ticks: 0 }, 0);
         // At the end: what is left of each, then passes enough.
         let rest = (0..traces.len()).flat_map(|trace| [Some(trace); 6]).chain([None; 16]);
         for act in acts.into_iter().chain(rest) {
@@ -378,11 +379,11 @@ proptest! {
                 }
                 None => {
                     for made in lanes[turn].drain(..) {
-                        held.take(&frame(&made.words()).unwrap(), at, false, &mut keep);
+                        tail_sampler.take(&frame(&made.words()).unwrap(), at, false, &mut keep);
                     }
                     turn = (turn + 1) % lanes.len();
                     if turn == 0 {
-                        held.end_of_pass(at, &mut keep);
+                        tail_sampler.end_of_pass(at, &mut keep);
                         at.pass += 1;
                     }
                 }
@@ -393,7 +394,7 @@ proptest! {
             let of_it = kept.iter().filter(|trace| **trace == number as u128).count();
             prop_assert_eq!(of_it, if failed(spans) { spans.len() } else { 0 });
         }
-        let told = held.decisions();
+        let told = tail_sampler.tail_sampling();
         prop_assert_eq!((told.late_kept, told.late_dropped, told.traces_held), (0, 0, 0));
         let failed = traces.iter().filter(|spans| failed(spans)).count();
         prop_assert_eq!((told.error, told.uninteresting), (failed as u64, (traces.len() - failed) as u64));
@@ -402,13 +403,13 @@ proptest! {
 
 #[test]
 fn a_share_is_drawn_from_all_over_the_ids() {
-    let quarter = Rules { share: u64::MAX / 4, ..rules() };
+    let quarter = SamplingPolicy { share: u64::MAX / 4, ..rules() };
     // As they are: numbered, with one half empty, or the half that head sampling left over.
     let ids: [fn(u128) -> u128; 3] = [|id| id, |id| id << 64, |id| u128::from(u64::MAX) - id];
     for ids in ids {
         let drawn = (1..=10_000).filter(|id| quarter.is_in_share(ids(*id))).count();
         assert!((2_300..=2_700).contains(&drawn), "{drawn}");
     }
-    assert!(!Rules { share: 0, ..rules() }.is_in_share(1));
-    assert!(Rules { share: u64::MAX, ..rules() }.is_in_share(1));
+    assert!(!SamplingPolicy { share: 0, ..rules() }.is_in_share(1));
+    assert!(SamplingPolicy { share: u64::MAX, ..rules() }.is_in_share(1));
 }

@@ -1,6 +1,6 @@
 //! What sampling by outcome came to, by reason. Cold.
 
-/// What became of the traces and spans of an instance that samples by [`Outcome`](crate::Outcome). Of one that does not,
+/// What became of the traces and spans of an instance that samples by [`TailSampling`](crate::TailSampling). Of one that does not,
 /// all is zero.
 ///
 /// Every trace is counted once, when it is decided: sampled ones when the first of their spans comes in. Spans that come
@@ -8,24 +8,24 @@
 /// theirs ends: the service was called a second time in one trace. If they are kept, the trace counts as kept, too, and as
 /// [`reconsidered`](Self::reconsidered); if they are dropped, it is not counted again.
 ///
-/// The decisions remembered are four times [`Outcome::traces`](crate::Outcome::traces); a trace that was forgotten
+/// The decisions remembered are four times [`TailSampling::traces`](crate::TailSampling::traces); a trace that was forgotten
 /// counts as another one. The counts are not part of a saved snapshot.
 ///
 /// ```
-/// use tellane::{Config, Outcome, Telemetry};
-/// let config = Config { sampling: 0.0, outcome: Some(Outcome::default()), ..Config::default() };
+/// use tellane::{Config, TailSampling, Telemetry};
+/// let config = Config { sampling: 0.0, tail_sampling: Some(TailSampling::default()), ..Config::default() };
 /// let telemetry = Telemetry::builder("shop").config(config).start()?;
 /// drop(telemetry.tracer().span("order"));
 /// telemetry.tracer().span("order").fail();
 /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
-/// let decisions = snapshot.decisions();
-/// assert_eq!((decisions.traces_kept(), decisions.traces_dropped()), (1, 1));
-/// assert_eq!((decisions.spans_kept, decisions.spans_dropped, decisions.spans_held), (1, 1, 0));
+/// let tail_sampling = snapshot.tail_sampling();
+/// assert_eq!((tail_sampling.traces_kept(), tail_sampling.traces_dropped()), (1, 1));
+/// assert_eq!((tail_sampling.spans_kept, tail_sampling.spans_dropped, tail_sampling.spans_held), (1, 1, 0));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Decisions {
+pub struct TailSamplingStats {
     /// Traces kept because head sampling took them, by ratio, rate limit or parent.
     pub ratio: u64,
     /// Traces kept because a span failed.
@@ -63,12 +63,12 @@ pub struct Decisions {
     pub spans_held: u64,
 }
 
-impl Decisions {
+impl TailSamplingStats {
     /// Traces decided, by decision and reason, in a fixed order.
     ///
     /// ```
-    /// let decisions = tellane::Decisions::default();
-    /// assert_eq!(decisions.traces().next(), Some(("kept", "ratio", 0)));
+    /// let tail_sampling = tellane::TailSamplingStats::default();
+    /// assert_eq!(tail_sampling.traces().next(), Some(("kept", "ratio", 0)));
     /// ```
     pub fn traces(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + use<> {
         [
@@ -88,7 +88,7 @@ impl Decisions {
     /// Traces kept, for whatever reason.
     ///
     /// ```
-    /// assert_eq!(tellane::Decisions::default().traces_kept(), 0);
+    /// assert_eq!(tellane::TailSamplingStats::default().traces_kept(), 0);
     /// ```
     pub fn traces_kept(&self) -> u64 {
         self.count("kept")
@@ -97,7 +97,7 @@ impl Decisions {
     /// Traces dropped, for whatever reason.
     ///
     /// ```
-    /// assert_eq!(tellane::Decisions::default().traces_dropped(), 0);
+    /// assert_eq!(tellane::TailSamplingStats::default().traces_dropped(), 0);
     /// ```
     pub fn traces_dropped(&self) -> u64 {
         self.count("dropped")

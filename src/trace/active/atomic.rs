@@ -1,19 +1,19 @@
 //! An open span laid down in words that any thread can read: for those who know a span by a number and not by a value
-//! they own. Hot: [`Parked::begin`], [`Parked::anchor`] and [`Parked::end`] are plain loads and stores.
+//! they own. Hot: [`AtomicSpan::begin`], [`AtomicSpan::span_ref`] and [`AtomicSpan::end`] are plain loads and stores.
 //!
 //! All of it is Relaxed. Whoever has the number had it from the thread that parked the span, directly or not, by
 //! whatever the program hands its spans round with; that orders the words too. Who does not keep to it reads numbers
 //! that belong to no span, and no more than that.
 
-use super::{Absent, Birth, DETACHED, Lineage, Open, Room};
+use super::{Absent, ActiveSpan, DETACHED, RemainingLimits, SpanIds, SpanStart};
 use crate::config::SpanLimits;
-use crate::lane::{Ids, Marks, Measures, local};
+use crate::lane::{Ids, RedMetrics, TraceFlags, local};
 use crate::record::{Block, Items, layout, span_head};
 use crate::series::{Attribute, key_number, push};
 use crate::stats::Reason;
 use crate::sync::Mutex;
 use crate::sync::fixed::{AtomicBool, AtomicU64, Ordering};
-use crate::trace::foreign::Anchor;
+use crate::trace::foreign::SpanRef;
 use crate::trace::owned::OwnedSpan;
 use arrayvec::ArrayVec;
 use std::mem::ManuallyDrop;
@@ -21,19 +21,19 @@ use std::num::NonZeroU64;
 
 /// A place for one open span.
 #[derive(Debug)]
-pub(crate) struct Parked {
+pub(crate) struct AtomicSpan {
     base: AtomicU64,
     trace_high: AtomicU64,
     trace_low: AtomicU64,
     span_id: AtomicU64,
-    marks: AtomicU64,
+    trace_flags: AtomicU64,
     /// Single bits and small numbers: see the shifts below.
     bits: AtomicU64,
-    /// As [`Open`] keeps it.
+    /// As [`ActiveSpan`] keeps it.
     header: AtomicU64,
     start: AtomicU64,
     parent_id: AtomicU64,
-    measures: AtomicU64,
+    red_metrics: AtomicU64,
     /// What may still be set, and what was dropped: four numbers of 16 bits each.
     left: [AtomicU64; 2],
     frame: [AtomicU64; Items::FRAME],
@@ -66,17 +66,17 @@ fn one(word: u64, place: u32) -> u16 {
 
 /// Words of an item into the frame; how many, or none if there is no room.
 #[inline(always)]
-fn lay_out(room: &[AtomicU64], words: &[u64]) -> u64 {
-    if words.len() > room.len() {
+fn lay_out(limits: &[AtomicU64], words: &[u64]) -> u64 {
+    if words.len() > limits.len() {
         return 0;
     }
-    for (place, word) in room.iter().zip(words) {
+    for (place, word) in limits.iter().zip(words) {
         place.store(*word, Ordering::Relaxed);
     }
     words.len() as u64
 }
 
-impl Parked {
+impl AtomicSpan {
     pub(crate) fn vacant() -> Self {
         let word = || AtomicU64::new(0);
         Self {
@@ -84,12 +84,12 @@ impl Parked {
             trace_high: word(),
             trace_low: word(),
             span_id: word(),
-            marks: word(),
+            trace_flags: word(),
             bits: word(),
             start: word(),
             header: word(),
             parent_id: word(),
-            measures: word(),
+            red_metrics: word(),
             left: [const { AtomicU64::new(0) }; 2],
             frame: [const { AtomicU64::new(0) }; Items::FRAME],
             block: Mutex::new(None),
@@ -98,19 +98,19 @@ impl Parked {
 
     /// Lays a span down. `false` for one that does nothing: there is nothing to keep.
     #[cold]
-    pub(crate) fn park(&self, mut span: OwnedSpan) -> bool {
+    pub(crate) fn store(&self, mut span: OwnedSpan) -> bool {
         let Some(open) = &mut span.0 else { return false };
         if open.items.has_block() {
             *self.block.lock() = open.items.take_block();
-            self.lay_down(open, 1 << HAS_BLOCK);
+            self.store_words(open, 1 << HAS_BLOCK);
         } else {
-            self.lay_down(open, 0);
+            self.store_words(open, 0);
         }
         std::mem::forget(span); // its block is taken, and the rest is numbers
         true
     }
 
-    fn lay_down(&self, open: &Open, block: u64) {
+    fn store_words(&self, open: &ActiveSpan, block: u64) {
         let put = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
         let words = open.items.inline();
         let laneless = match open.absent {
@@ -118,7 +118,7 @@ impl Parked {
             Some(Absent::Laneless(reason)) => reason as u64 + 1,
             Some(Absent::Forwarding) => FORWARDING,
         };
-        let bits = (u64::from(open.is_unusual()) << UNUSUAL)
+        let bits = (u64::from(open.needs_slow_end()) << UNUSUAL)
             | (u64::from(open.was_panicking) << WAS_PANICKING)
             | block
             | (laneless << LANELESS)
@@ -127,16 +127,19 @@ impl Parked {
         put(&self.trace_high, (open.ids.trace_id >> 64) as u64);
         put(&self.trace_low, open.ids.trace_id as u64);
         put(&self.span_id, open.ids.span_id);
-        put(&self.marks, open.ids.marks.0);
+        put(&self.trace_flags, open.ids.trace_flags.0);
         put(&self.bits, bits);
         put(&self.start, open.start);
         put(&self.parent_id, open.parent_id);
         put(&self.header, open.header);
-        put(&self.measures, open.measures.word());
+        put(&self.red_metrics, open.red_metrics.word());
         let SpanLimits { attributes, events, links, event_attributes, link_attributes, value } =
-            open.room.left;
+            open.limits.left;
         put(&self.left[0], four([attributes, events, links, event_attributes]));
-        put(&self.left[1], four([link_attributes, value, open.room.events_dropped, open.room.links_dropped]));
+        put(
+            &self.left[1],
+            four([link_attributes, value, open.limits.events_dropped, open.limits.links_dropped]),
+        );
         for (place, word) in self.frame.iter().zip(words) {
             put(place, *word);
         }
@@ -144,21 +147,21 @@ impl Parked {
 
     /// Lays down a span that has just begun.
     #[inline(always)]
-    pub(crate) fn begin(&self, birth: Birth<'_>, start: u64) {
-        let Birth { base, known, lineage: Lineage { ids, parent_id, flags }, room } = birth;
+    pub(crate) fn begin(&self, span_start: SpanStart<'_>, start: u64) {
+        let SpanStart { base, known, span_ids: SpanIds { ids, parent_id, flags }, limits } = span_start;
         let put = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
         let bits = u64::from(std::thread::panicking()) << WAS_PANICKING;
         put(&self.base, base.get());
         put(&self.trace_high, (ids.trace_id >> 64) as u64);
         put(&self.trace_low, ids.trace_id as u64);
         put(&self.span_id, ids.span_id);
-        put(&self.marks, ids.marks.0);
+        put(&self.trace_flags, ids.trace_flags.0);
         put(&self.bits, bits);
         put(&self.start, start);
         put(&self.parent_id, parent_id);
         put(&self.header, layout::header_more(known.header, 0, flags, 0));
-        put(&self.measures, known.measures.word());
-        let SpanLimits { attributes, events, links, event_attributes, link_attributes, value } = room.left;
+        put(&self.red_metrics, known.red_metrics.word());
+        let SpanLimits { attributes, events, links, event_attributes, link_attributes, value } = limits.left;
         put(&self.left[0], four([attributes, events, links, event_attributes]));
         put(&self.left[1], four([link_attributes, value, 0, 0]));
     }
@@ -174,7 +177,7 @@ impl Parked {
         }
         let Some(key) = key_number(self.base(), key) else { return false };
         let filled = (bits >> WORDS) as usize;
-        let room = self.frame.get(filled..).unwrap_or_default();
+        let limits = self.frame.get(filled..).unwrap_or_default();
         let number = |kind, bits: u64| Some([layout::attribute(kind, key, 0, false), bits]);
         // What fits no two words is encoded elsewhere first.
         let words = match value {
@@ -184,11 +187,11 @@ impl Parked {
             Attribute::Str(_) | Attribute::Bool(_) => None,
         };
         let kept = match words {
-            Some(words) => lay_out(room, &words),
+            Some(words) => lay_out(limits, &words),
             None => {
                 let mut items = Items::default();
                 let pushed = push(&mut items, key, value, one(get(&self.left[1]), 1));
-                pushed.map_or(0, |()| lay_out(room, items.inline()))
+                pushed.map_or(0, |()| lay_out(limits, items.inline()))
             }
         };
         if kept == 0 {
@@ -202,7 +205,7 @@ impl Parked {
     /// Whether what is set on it may be kept.
     #[inline(always)]
     pub(crate) fn is_recorded(&self) -> bool {
-        self.ids().marks.has(Marks::SAMPLED | Marks::HELD)
+        self.ids().trace_flags.has(TraceFlags::SAMPLED | TraceFlags::HELD)
     }
 
     /// Ends the span. The caller is the last who knows of it.
@@ -210,43 +213,43 @@ impl Parked {
     pub(crate) fn end(&self) {
         let bits = self.bits.load(Ordering::Relaxed);
         let is_plain = bits & OUT_OF_THE_ORDINARY == 0 && !std::thread::panicking();
-        let ended = is_plain && local::here(self.base(), |here| self.end_here(&here, bits)).is_some();
+        let ended = is_plain && local::with_lane(self.base(), |local| self.end_here(&local, bits)).is_some();
         if !ended {
-            self.end_otherwise();
+            self.end_slow();
         }
     }
 
-    /// As [`Open::end`] does it, straight from the words, for a span that is recorded and finds room; what else there
-    /// may be is [`end_otherwise`](Self::end_otherwise)'s.
+    /// As [`ActiveSpan::end`] does it, straight from the words, for a span that is recorded and finds room; what else there
+    /// may be is [`end_slow`](Self::end_slow)'s.
     #[inline(always)]
-    fn end_here(&self, here: &local::Here<'_>, bits: u64) {
+    fn end_here(&self, local: &local::LocalLane<'_>, bits: u64) {
         let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
-        let now = here.directory.clock.ticks();
+        let now = local.lanes.clock.ticks();
         let (ids, start) = (self.ids(), get(&self.start));
-        let recorded = ids.marks.has(Marks::SAMPLED | Marks::HELD);
-        if recorded && here.lane.ring.lets_spans_through() {
+        let recorded = ids.trace_flags.has(TraceFlags::SAMPLED | TraceFlags::HELD);
+        if recorded && local.lane.ring.lets_spans_through() {
             let length = (bits >> WORDS) as usize;
             let header = layout::header_more(get(&self.header), length, 0, 0);
             let duration = now.saturating_sub(start);
             let head =
                 span_head(header, [start, duration], ids.trace_id, [ids.span_id, get(&self.parent_id)]);
             let pushed = if length == 0 {
-                here.push_span::<true, _, _>(|| head, [])
+                local.push_span::<true, _, _>(|| head, [])
             } else {
                 let words: ArrayVec<u64, { Items::FRAME }> =
                     self.frame.iter().take(length).map(get).collect();
-                here.push_span::<true, _, _>(|| head, [&words])
+                local.push_span::<true, _, _>(|| head, [&words])
             };
             if pushed {
                 return;
             }
         }
-        self.end_otherwise();
+        self.end_slow();
     }
 
     #[cold]
     #[inline(never)]
-    fn end_otherwise(&self) {
+    fn end_slow(&self) {
         drop(self.take());
     }
 
@@ -264,8 +267,8 @@ impl Parked {
 
     /// What it is to other spans; it stays here.
     #[inline(always)]
-    pub(crate) fn anchor(&self) -> Anchor {
-        Anchor { base: self.base(), ids: self.ids() }
+    pub(crate) fn span_ref(&self) -> SpanRef {
+        SpanRef { base: self.base(), ids: self.ids() }
     }
 
     #[inline(always)]
@@ -274,32 +277,32 @@ impl Parked {
         Ids {
             trace_id: (u128::from(get(&self.trace_high)) << 64) | u128::from(get(&self.trace_low)),
             span_id: get(&self.span_id),
-            marks: Marks(get(&self.marks)),
+            trace_flags: TraceFlags(get(&self.trace_flags)),
         }
     }
 
     /// Takes the span up. The caller is the last who knows of it.
     fn take(&self) -> OwnedSpan {
         let has_block = self.bits.load(Ordering::Relaxed) & (1 << HAS_BLOCK) != 0;
-        self.pick_up(if has_block { self.block.lock().take() } else { None })
+        self.load(if has_block { self.block.lock().take() } else { None })
     }
 
-    fn pick_up(&self, block: Option<Box<Block>>) -> OwnedSpan {
+    fn load(&self, block: Option<Box<Block>>) -> OwnedSpan {
         let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
         let bits = get(&self.bits);
         let bit = |at: u32| bits & (1 << at) != 0;
         let Some(base) = NonZeroU64::new(get(&self.base)) else { return OwnedSpan::noop() };
         let [first, second] = [0, 1].map(|at: usize| get(&self.left[at]));
         let frame = self.frame.iter().take((bits >> WORDS) as usize);
-        OwnedSpan(Some(Open {
+        OwnedSpan(Some(ActiveSpan {
             base,
             header: get(&self.header),
             start: get(&self.start),
             ids: self.ids(),
             parent_id: get(&self.parent_id),
             place: DETACHED,
-            measures: Measures::of(get(&self.measures)),
-            room: Room {
+            red_metrics: RedMetrics::of(get(&self.red_metrics)),
+            limits: RemainingLimits {
                 left: SpanLimits {
                     attributes: one(first, 0),
                     events: one(first, 1),
@@ -311,8 +314,8 @@ impl Parked {
                 events_dropped: one(second, 2),
                 links_dropped: one(second, 3),
             },
-            unusual: AtomicBool::new(bit(UNUSUAL) || block.is_some()),
-            left_by_a_panic: AtomicBool::new(false), // nobody enters a parked span by a guard
+            needs_slow_end: AtomicBool::new(bit(UNUSUAL) || block.is_some()),
+            exited_by_panic: AtomicBool::new(false), // nobody enters a parked span by a guard
             was_panicking: bit(WAS_PANICKING),
             absent: match (bits >> LANELESS) & 0xFF {
                 FORWARDING => Some(Absent::Forwarding),
@@ -326,7 +329,7 @@ impl Parked {
     /// leaves no other trace of it at the span's end.
     #[cold]
     #[inline(never)]
-    pub(crate) fn left_by_a_panic(&self) {
+    pub(crate) fn exited_by_panic(&self) {
         if self.bits.load(Ordering::Relaxed) & (1 << WAS_PANICKING) == 0 {
             self.amend(OwnedSpan::panicked);
         }
@@ -337,11 +340,11 @@ impl Parked {
     #[cold]
     pub(crate) fn amend(&self, act: impl FnOnce(&mut OwnedSpan)) {
         let mut block = self.block.lock();
-        let mut span = self.pick_up(block.take());
+        let mut span = self.load(block.take());
         act(&mut span);
         if let Some(open) = &mut span.0 {
             *block = open.items.take_block();
-            self.lay_down(open, u64::from(block.is_some()) << HAS_BLOCK);
+            self.store_words(open, u64::from(block.is_some()) << HAS_BLOCK);
         }
         std::mem::forget(span);
     }

@@ -9,7 +9,7 @@
 //! A finished thread's lane goes to the idle list with everything it holds, and the next new thread takes it over as
 //! it is. Lanes beyond the number to keep are retired by the aggregator, which alone knows what has been read.
 
-use super::{Commons, Distribution, Lane, Mode, forks, local};
+use super::{Distribution, Lane, Mode, SharedHistogram, forks, local};
 use crate::clock::{Clock, Uptime};
 use crate::stats::{KINDS, Kind, Ledger, Reason, Tally};
 use crate::switch::{Cause, State, Switch};
@@ -35,7 +35,7 @@ pub(crate) struct Limits {
 
 /// The part of an instance that lanes and handles share.
 #[derive(Debug)]
-pub(crate) struct Directory {
+pub(crate) struct LaneRegistry {
     /// This instance's number in the process, from 1.
     pub(crate) instance: u32,
     /// Forks before this instance was made.
@@ -85,14 +85,14 @@ pub(crate) struct Roster {
 /// A lane on its way out. Dropped before it is retired (a panic), it becomes idle again.
 struct Surplus<'a> {
     lane: Arc<Lane>,
-    directory: &'a Directory,
+    lane_registry: &'a LaneRegistry,
     retired: Cell<bool>,
 }
 
 impl Drop for Surplus<'_> {
     fn drop(&mut self) {
         if !self.retired.get() {
-            self.directory.hand_back(Arc::clone(&self.lane));
+            self.lane_registry.hand_back(Arc::clone(&self.lane));
         }
     }
 }
@@ -106,7 +106,7 @@ fn remove(list: &mut Vec<Arc<Lane>>, lane: &Lane) {
     }
 }
 
-impl Directory {
+impl LaneRegistry {
     pub(crate) fn new(
         instance: u32,
         limits: Limits,
@@ -138,13 +138,13 @@ impl Directory {
     /// Runs `act` with the roster, under its lock. First touches wait for this lock, so `act` takes a few steps, whatever
     /// the number of lanes. An allocator that records meanwhile must not come back for a lane.
     fn roster<R>(&self, act: impl FnOnce(&mut Roster) -> R) -> R {
-        local::aside(|| act(&mut self.roster.lock()))
+        local::without_recording(|| act(&mut self.roster.lock()))
     }
 
     /// Runs `act` with the list of lanes, under its lock. Lanes are removed under this lock only. An allocator that records
     /// meanwhile uses the shared counts, which need no lock. Never called with the roster's lock held.
     fn list<R>(&self, act: impl FnOnce(&mut Vec<Arc<Lane>>) -> R) -> R {
-        local::aside(|| act(&mut self.list.lock()))
+        local::without_recording(|| act(&mut self.list.lock()))
     }
 
     /// Brings the list up to date, and returns what `look` reads of the roster at that moment, under the roster's lock.
@@ -347,7 +347,7 @@ impl Directory {
             let there_is = roster.idle.len() > self.limits.idle;
             there_is.then(|| roster.idle.swap_remove(0))
         })?;
-        Some(Surplus { lane, directory: self, retired: Cell::new(false) })
+        Some(Surplus { lane, lane_registry: self, retired: Cell::new(false) })
     }
 
     /// Lanes there are, and how many of them are idle.
@@ -422,10 +422,10 @@ impl Directory {
     }
 
     /// A sample from a thread without a lane: exact, but shared.
-    pub(crate) fn share_sample(&self, commons: &Commons, value: u64) {
+    pub(crate) fn share_sample(&self, shared_histogram: &SharedHistogram, value: u64) {
         self.shared.shared_sent(Kind::Sample);
         self.shared.shared_coarse();
-        commons.add(value);
+        shared_histogram.add(value);
     }
 }
 
@@ -433,76 +433,76 @@ impl Directory {
 mod tests {
     use super::*;
 
-    fn directory(lanes: usize) -> Directory {
+    fn lane_registry(lanes: usize) -> LaneRegistry {
         let limits = Limits { ring_words: 2, spill_words: 0, first_cells: 0, lanes, idle: 0 };
         let (clock, _hand) = Clock::mock();
-        Directory::new(1, limits, clock, Duration::ZERO, Duration::ZERO)
+        LaneRegistry::new(1, limits, clock, Duration::ZERO, Duration::ZERO)
     }
 
     /// The work of all roll calls together is that of the lanes that joined, however many there are already.
     #[test]
     fn a_roll_call_visits_the_lanes_that_are_new() {
         const LANES: usize = 2_000;
-        let directory = directory(LANES);
+        let lane_registry = lane_registry(LANES);
         let mut met = Vec::new();
         for _ in 0..LANES {
-            let lane = directory.take_lane().expect("below the cap");
+            let lane = lane_registry.take_lane().expect("below the cap");
             let before = met.len();
-            directory.roll_call(|lane| met.push(lane));
+            lane_registry.roll_call(|lane| met.push(lane));
             assert_eq!(met.len(), before + 1, "one lane is new, one lane is visited");
             assert!(Arc::ptr_eq(&met[before], &lane));
         }
-        directory.roll_call(|_| unreachable!("no lane is new"));
-        assert_eq!(directory.take_lane().err(), Some(Reason::TooManyThreads));
+        lane_registry.roll_call(|_| unreachable!("no lane is new"));
+        assert_eq!(lane_registry.take_lane().err(), Some(Reason::TooManyThreads));
     }
 
     /// A thread's first touch and its end wait for no reader of all lanes, however long that reads.
     #[test]
     fn a_thread_comes_and_goes_while_all_lanes_are_read() {
-        let directory = directory(3);
-        let old = directory.take_lane().expect("below the cap");
-        directory.list(|list| {
-            directory.gather(list, |_| ());
+        let lane_registry = lane_registry(3);
+        let old = lane_registry.take_lane().expect("below the cap");
+        lane_registry.list(|list| {
+            lane_registry.gather(list, |_| ());
             std::thread::scope(|scope| {
                 let (came, has_come) = std::sync::mpsc::channel();
-                let directory = &directory;
+                let lane_registry = &lane_registry;
                 scope.spawn(move || {
-                    let lane = directory.take_lane().expect("below the cap");
-                    directory.hand_back(Arc::clone(&lane));
-                    let again = directory.take_lane().expect("the idle one");
+                    let lane = lane_registry.take_lane().expect("below the cap");
+                    lane_registry.hand_back(Arc::clone(&lane));
+                    let again = lane_registry.take_lane().expect("the idle one");
                     assert!(Arc::ptr_eq(&lane, &again));
                     came.send(lane).expect("it is waited for");
                 });
                 has_come.recv_timeout(Duration::from_secs(60)).expect("it waits for no reader");
             });
-            assert_eq!((list.len(), directory.counts()), (1, (2, 0)));
+            assert_eq!((list.len(), lane_registry.counts()), (1, (2, 0)));
         });
-        assert!(Arc::ptr_eq(&directory.lanes()[0], &old) && directory.lanes().len() == 2);
+        assert!(Arc::ptr_eq(&lane_registry.lanes()[0], &old) && lane_registry.lanes().len() == 2);
     }
 
     /// A lane may be retired before a reader of all lanes has met it.
     #[test]
     fn a_lane_that_is_not_listed_yet_is_retired() {
-        let directory = directory(3);
-        let lanes: Vec<_> = (0..3).map(|_| directory.take_lane().expect("below the cap")).collect();
+        let lane_registry = lane_registry(3);
+        let lanes: Vec<_> = (0..3).map(|_| lane_registry.take_lane().expect("below the cap")).collect();
         lanes[1].tally.sent(Kind::Span);
-        directory.hand_back(Arc::clone(&lanes[1]));
-        assert!(directory.retire(|_| ()));
-        assert_eq!(directory.ledger().kind(Kind::Span).recorded, 1);
-        assert_eq!((directory.lanes().len(), directory.counts()), (2, (2, 0)));
-        assert!(directory.lanes().iter().all(|lane| !Arc::ptr_eq(lane, &lanes[1])));
+        lane_registry.hand_back(Arc::clone(&lanes[1]));
+        assert!(lane_registry.retire(|_| ()));
+        assert_eq!(lane_registry.ledger().kind(Kind::Span).recorded, 1);
+        assert_eq!((lane_registry.lanes().len(), lane_registry.counts()), (2, (2, 0)));
+        assert!(lane_registry.lanes().iter().all(|lane| !Arc::ptr_eq(lane, &lanes[1])));
     }
 
     #[test]
     fn a_lane_in_the_middle_is_retired_and_no_other() {
-        let directory = directory(5);
-        let lanes: Vec<_> = (0..5).map(|_| directory.take_lane().expect("below the cap")).collect();
+        let lane_registry = lane_registry(5);
+        let lanes: Vec<_> = (0..5).map(|_| lane_registry.take_lane().expect("below the cap")).collect();
         let mut left: Vec<usize> = (0..5).collect();
         for gone in [1, 4, 0, 2, 3] {
-            directory.hand_back(Arc::clone(&lanes[gone]));
-            assert!(directory.retire(|lane| assert!(Arc::ptr_eq(lane, &lanes[gone]))));
+            lane_registry.hand_back(Arc::clone(&lanes[gone]));
+            assert!(lane_registry.retire(|lane| assert!(Arc::ptr_eq(lane, &lanes[gone]))));
             left.retain(|lane| *lane != gone);
-            let there = directory.lanes();
+            let there = lane_registry.lanes();
             let is_there = |lane: &usize| there.iter().any(|other| Arc::ptr_eq(other, &lanes[*lane]));
             assert!(
                 there.len() == left.len() && left.iter().all(is_there),

@@ -5,7 +5,7 @@ use super::names::{COUNTS, Names};
 use super::tracing::Tracing;
 use super::validate;
 use crate::error::RegisterError;
-use crate::lane::{Directory, Distribution, Key, KnownName, local};
+use crate::lane::{Distribution, Key, LaneRegistry, SpanNameMeta, local};
 use crate::record::SpanKind;
 use crate::record::layout::ID_LIMIT;
 use crate::stats::{Bounds, Layout};
@@ -180,7 +180,7 @@ impl Descriptor {
     }
 
     /// What two registrations of one name must have in common.
-    pub(crate) fn says(&self) -> String {
+    pub(crate) fn signature(&self) -> String {
         let labels = &self.labels;
         let precision = self.shape.as_ref().map_or(String::new(), |shape| {
             format!(" of {} digits up to {} at scale {}", shape.digits, shape.highest, shape.scale)
@@ -191,7 +191,7 @@ impl Descriptor {
 
 /// Where a series' value is.
 #[derive(Clone, Debug)]
-pub(crate) enum Place {
+pub(crate) enum Storage {
     /// A counter's or up-down-counter's cell.
     Cell(Key),
     /// A gauge: the bits of an f64.
@@ -227,24 +227,24 @@ impl Identity {
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) identity: Arc<Identity>,
-    pub(crate) place: Place,
+    pub(crate) storage: Storage,
 }
 
 impl Series {
     /// Bytes it takes, the buckets of a histogram aside: those are the lanes' and the aggregator's.
     fn bytes(&self) -> usize {
-        let place = match self.place {
-            Place::Cell(_) => size_of::<AtomicU64>(),
-            Place::Gauge(_) => COUNTS + size_of::<AtomicU64>(),
-            Place::Histogram(_) => COUNTS + size_of::<Distribution>() + size_of::<Arc<Distribution>>(),
+        let storage = match self.storage {
+            Storage::Cell(_) => size_of::<AtomicU64>(),
+            Storage::Gauge(_) => COUNTS + size_of::<AtomicU64>(),
+            Storage::Histogram(_) => COUNTS + size_of::<Distribution>() + size_of::<Arc<Distribution>>(),
         };
         let identity = COUNTS + size_of::<Identity>() + self.identity.labels_bytes();
-        COUNTS + size_of::<Self>() + size_of::<Arc<Self>>() + identity + place
+        COUNTS + size_of::<Self>() + size_of::<Arc<Self>>() + identity + storage
     }
 }
 
 /// A metric with one set of label names. A name has one such set, unless a bridge registers more
-/// ([`Registry::series_of_set`]); they share the name's series and its cap.
+/// ([`Instance::series_of_set`]); they share the name's series and its cap.
 #[derive(Debug)]
 pub(crate) struct Metric {
     pub(crate) descriptor: Arc<Descriptor>,
@@ -293,7 +293,7 @@ pub(crate) struct Named {
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Fault {
+pub struct RegistrationFault {
     /// The metric's name as it was asked for.
     pub name: String,
     /// Why it was refused.
@@ -302,8 +302,8 @@ pub struct Fault {
 
 /// All metrics of one instance.
 #[derive(Debug)]
-pub(crate) struct Registry {
-    pub(crate) directory: Arc<Directory>,
+pub(crate) struct Instance {
+    pub(crate) lanes: Arc<LaneRegistry>,
     pub(crate) names: Names,
     /// Every series, in the order of registration.
     pub(crate) catalogue: boxcar::Vec<Arc<Series>>,
@@ -314,7 +314,7 @@ pub(crate) struct Registry {
     pub(super) naming: Mutex<()>,
     /// Series numbers are given out one at a time, and counters raised.
     pub(super) numbering: Mutex<()>,
-    faults: Mutex<Vec<Fault>>,
+    faults: Mutex<Vec<RegistrationFault>>,
     lost: Lost,
     pub(crate) tracing: Tracing,
     pub(crate) logs: Logs,
@@ -352,12 +352,12 @@ pub(crate) struct Caps {
     pub(crate) label: usize,
 }
 
-impl Registry {
-    pub(crate) fn new(directory: Arc<Directory>, caps: Caps, tracing: Tracing) -> Self {
+impl Instance {
+    pub(crate) fn new(lanes: Arc<LaneRegistry>, caps: Caps, tracing: Tracing) -> Self {
         let Caps { series: series_cap, names: names_cap, label: label_max } = caps;
-        let registry = Self {
-            logs: Logs::new(directory.instance, &directory.clock, LogSettings::default(), label_max),
-            directory,
+        let instance = Self {
+            logs: Logs::new(lanes.instance, &lanes.clock, LogSettings::default(), label_max),
+            lanes,
             names: Names::new(names_cap, label_max),
             catalogue: boxcar::Vec::new(),
             metrics: DashMap::new(),
@@ -371,13 +371,13 @@ impl Registry {
             kept: AtomicUsize::new(0),
         };
         // Neither can fail: nothing else is registered yet.
-        let _reserved = (registry.span_durations(), registry.span_errors());
-        registry
+        let _reserved = (instance.span_durations(), instance.span_errors());
+        instance
     }
 
     /// The same, with other settings of its logs.
     pub(crate) fn with_logs(mut self, settings: LogSettings) -> Self {
-        self.logs = Logs::new(self.directory.instance, &self.directory.clock, settings, self.label_max);
+        self.logs = Logs::new(self.lanes.instance, &self.lanes.clock, settings, self.label_max);
         self
     }
 
@@ -388,12 +388,12 @@ impl Registry {
     }
 
     /// Counts what a family or a bridge keeps for the instance.
-    pub(crate) fn keeps(&self, bytes: usize) {
+    pub(crate) fn add_bytes(&self, bytes: usize) {
         self.kept.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Takes back what [`keeps`](Self::keeps) counted.
-    pub(crate) fn lets_go(&self, bytes: usize) {
+    /// Takes back what [`add_bytes`](Self::add_bytes) counted.
+    pub(crate) fn sub_bytes(&self, bytes: usize) {
         self.kept.fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -404,7 +404,7 @@ impl Registry {
         wanted: Descriptor,
         cap: Option<usize>,
     ) -> Result<Arc<Metric>, RegisterError> {
-        if self.directory.is_forked() {
+        if self.lanes.is_forked() {
             return Err(RegisterError::Forked);
         }
         let register = || {
@@ -412,15 +412,15 @@ impl Registry {
             self.check_derived_names(&wanted)?;
             match self.metrics.entry(Arc::clone(&wanted.name)) {
                 Entry::Occupied(there) => {
-                    let says = wanted.says();
-                    match there.get().iter().find(|set| set.descriptor.says() == says) {
+                    let signature = wanted.signature();
+                    match there.get().iter().find(|set| set.descriptor.signature() == signature) {
                         Some(same) => Ok(Arc::clone(same)),
                         None => Err(conflict(&wanted, &there.get()[0].descriptor)),
                     }
                 }
-                Entry::Vacant(place) => {
+                Entry::Vacant(storage) => {
                     let metric = self.first_set(wanted, cap);
-                    place.insert(vec![Arc::clone(&metric)]);
+                    storage.insert(vec![Arc::clone(&metric)]);
                     Ok(metric)
                 }
             }
@@ -438,7 +438,7 @@ impl Registry {
             made: AtomicUsize::new(0),
             overflowed: AtomicU64::new(0),
         };
-        self.keeps(wanted.bytes() + size_of::<Metric>() + size_of::<Named>() + 2 * COUNTS);
+        self.add_bytes(wanted.bytes() + size_of::<Metric>() + size_of::<Named>() + 2 * COUNTS);
         Metric::new(wanted, 0, Arc::new(name))
     }
 
@@ -463,7 +463,7 @@ impl Registry {
     /// The series of a metric for label values, one for each label name; the overflow series above the cap, for a
     /// value longer than the limit, or for its own value.
     pub(crate) fn series(&self, metric: &Metric, values: &[&str]) -> Result<Arc<Series>, RegisterError> {
-        if self.directory.is_forked() {
+        if self.lanes.is_forked() {
             return Err(RegisterError::Forked);
         }
         local::locked(|| self.series_under_lock(metric, values)).unwrap_or(Err(RegisterError::Reentrant))
@@ -484,7 +484,7 @@ impl Registry {
             return self.show_overflow(metric).cloned().ok_or(RegisterError::Exhausted);
         }
         let new = self.new_series(metric, wanted.1.clone())?;
-        self.keeps(size_of::<(SeriesKey, Arc<Series>)>() + new.identity.labels_bytes());
+        self.add_bytes(size_of::<(SeriesKey, Arc<Series>)>() + new.identity.labels_bytes());
         self.catalogue.push(Arc::clone(&new));
         if !values.is_empty() {
             name.made.store(made + 1, Ordering::Relaxed);
@@ -495,14 +495,14 @@ impl Registry {
 
     fn new_series(&self, metric: &Metric, labels: Box<[Box<str>]>) -> Result<Arc<Series>, RegisterError> {
         let identity = Identity { metric: Arc::clone(&metric.descriptor), labels };
-        let new = Series { identity: Arc::new(identity), place: self.number(&metric.descriptor)? };
-        self.keeps(new.bytes());
+        let new = Series { identity: Arc::new(identity), storage: self.number(&metric.descriptor)? };
+        self.add_bytes(new.bytes());
         Ok(Arc::new(new))
     }
 
     /// The overflow series of a metric, which is made if it is not there. It is not shown before it is used.
     pub(crate) fn overflow(&self, metric: &Metric) -> Result<Arc<Series>, RegisterError> {
-        if self.directory.is_forked() {
+        if self.lanes.is_forked() {
             return Err(RegisterError::Forked);
         }
         let make = || {
@@ -528,7 +528,7 @@ impl Registry {
         let overflow = metric.overflow.get()?;
         if overflow.is_shown.load(Ordering::Relaxed) == 0 && overflow.is_shown.swap(1, Ordering::Relaxed) == 0
         {
-            local::aside(|| self.catalogue.push(Arc::clone(&overflow.series)));
+            local::without_recording(|| self.catalogue.push(Arc::clone(&overflow.series)));
         }
         Some(&overflow.series)
     }
@@ -548,42 +548,42 @@ impl Registry {
         values.iter().any(|value| value.len() > self.label_max || *value == OVERFLOW)
     }
 
-    fn number(&self, metric: &Descriptor) -> Result<Place, RegisterError> {
-        let directory = &self.directory;
+    fn number(&self, metric: &Descriptor) -> Result<Storage, RegisterError> {
+        let lanes = &self.lanes;
         // Under the lock of one name's series; other names number theirs at the same time.
         let _one_at_a_time = self.numbering.lock();
         Ok(match metric.kind {
-            MetricKind::Gauge => Place::Gauge(Arc::new(AtomicU64::new(0))),
+            MetricKind::Gauge => Storage::Gauge(Arc::new(AtomicU64::new(0))),
             MetricKind::Counter | MetricKind::UpDownCounter => {
-                if directory.shared_cells.count() >= COUNTERS_MAX {
+                if lanes.shared_cells.count() >= COUNTERS_MAX {
                     return Err(RegisterError::Exhausted);
                 }
-                let cell = directory.shared_cells.push(AtomicU64::new(0));
-                Place::Cell(Key::new(directory.instance, cell as u32))
+                let cell = lanes.shared_cells.push(AtomicU64::new(0));
+                Storage::Cell(Key::new(lanes.instance, cell as u32))
             }
             MetricKind::Histogram => {
-                let number = directory.distributions.count() as u32;
+                let number = lanes.distributions.count() as u32;
                 if number >= ID_LIMIT {
                     return Err(RegisterError::Exhausted);
                 }
                 let layout = metric.shape.as_ref().map_or(Layout::new(2, u64::MAX), Shape::layout);
                 let none = || Bounds::new(layout, &[], 1.0);
                 let bounds = metric.bounds.clone().unwrap_or_else(none);
-                let made = Arc::new(Distribution::new(directory.instance, number, layout, &bounds));
-                directory.distributions.push(Arc::clone(&made));
-                Place::Histogram(made)
+                let made = Arc::new(Distribution::new(lanes.instance, number, layout, &bounds));
+                lanes.distributions.push(Arc::clone(&made));
+                Storage::Histogram(made)
             }
         })
     }
 
     /// A span name, with the histogram of its durations and the counter of its errors.
-    pub(crate) fn span_name(&self, name: &str, kind: SpanKind) -> KnownName {
+    pub(crate) fn span_name(&self, name: &str, kind: SpanKind) -> SpanNameMeta {
         self.names.span(name, kind, |name| {
             let series = |metric: Result<Arc<Metric>, _>| self.series(&*metric?, &[name, kind.label()]);
             let durations = series(self.span_durations()).ok()?;
             let errors = series(self.span_errors()).ok()?;
-            match (&durations.place, &errors.place) {
-                (Place::Histogram(durations), Place::Cell(errors)) => {
+            match (&durations.storage, &errors.storage) {
+                (Storage::Histogram(durations), Storage::Cell(errors)) => {
                     Some((durations.series(), errors.index()))
                 }
                 _ => None,
@@ -620,14 +620,14 @@ impl Registry {
     /// Notes what could not be registered for a static, or by a bridge. The first hundred are kept, with the beginning of
     /// a name that is none.
     pub(crate) fn fault(&self, name: &str, error: RegisterError) {
-        if self.directory.is_forked() {
+        if self.lanes.is_forked() {
             return; // the lock may be held by a thread that is not there
         }
-        local::aside(|| {
+        local::without_recording(|| {
             let mut faults = self.faults.lock();
             if faults.len() < FAULTS_MAX {
                 let name = validate::beginning(name, validate::SHOWN_MAX).into_owned();
-                faults.push(Fault { name, error });
+                faults.push(RegistrationFault { name, error });
             }
         });
     }
@@ -656,16 +656,16 @@ impl Registry {
     }
 
     /// None in the child of a fork, where the lock may be held by a thread that is not there.
-    pub(crate) fn faults(&self) -> Vec<Fault> {
-        if self.directory.is_forked() {
+    pub(crate) fn faults(&self) -> Vec<RegistrationFault> {
+        if self.lanes.is_forked() {
             return Vec::new();
         }
-        local::aside(|| {
+        local::without_recording(|| {
             let mut faults = self.faults.lock().clone();
             let records = self.lost.records.load(Ordering::Relaxed);
             if records > 0 {
                 let name = self.lost.name.get().map_or(String::new(), ToString::to_string);
-                faults.push(Fault { name, error: RegisterError::RecordsLost { records } });
+                faults.push(RegistrationFault { name, error: RegisterError::RecordsLost { records } });
             }
             faults
         })
@@ -693,8 +693,8 @@ impl Metric {
 pub(super) fn conflict(wanted: &Descriptor, first: &Descriptor) -> RegisterError {
     RegisterError::Conflict {
         name: first.name.to_string(),
-        first: first.says(),
-        wanted: wanted.says(),
+        first: first.signature(),
+        wanted: wanted.signature(),
         at: first.at,
     }
 }

@@ -1,10 +1,10 @@
-//! The handles of one type of metric, by the key that the macros ask with. [`Shelf::handle`] runs at every call of a
+//! The handles of one type of metric, by the key that the macros ask with. [`HandleCache::handle`] runs at every call of a
 //! macro: a handle that is there costs one look-up, and waits for nobody.
 
 use super::names::{Definition, labels, metric_name};
 use crate::error::RegisterError;
 use crate::lane::local;
-use crate::series::{Descriptor, Metric, MetricKind, Registry, SHOWN_MAX, Series, beginning};
+use crate::series::{Descriptor, Instance, Metric, MetricKind, SHOWN_MAX, Series, beginning};
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
 use ::metrics::{Key, Unit};
 use dashmap::DashMap;
@@ -24,7 +24,7 @@ const DEFINITIONS_MAX: usize = 1 << 16;
 const REFUSED_MAX: usize = 1_000;
 
 #[derive(Debug)]
-pub(super) struct Shelf<H> {
+pub(super) struct HandleCache<H> {
     kind: MetricKind,
     handles: DashMap<Key, Kept<H>, FixedState>,
     /// Keys among them that met an overflow series. Relaxed: threads that race may keep a few more.
@@ -87,7 +87,7 @@ struct Refused {
     keys: usize,
 }
 
-impl<H: Clone> Shelf<H> {
+impl<H: Clone> HandleCache<H> {
     pub(super) fn new(kind: MetricKind, lost: H) -> Self {
         let seed = RandomState::new().hash_one(0_u8); // whoever chooses labels must not choose their places
         Self {
@@ -102,8 +102,8 @@ impl<H: Clone> Shelf<H> {
 
     /// Keeps a description for the first registration of its name.
     #[cold]
-    pub(super) fn describe(&self, registry: &Registry, name: &str, unit: Option<Unit>, text: &str) {
-        if registry.directory.is_forked() || name.len() > DEFINED_MAX {
+    pub(super) fn describe(&self, instance: &Instance, name: &str, unit: Option<Unit>, text: &str) {
+        if instance.lanes.is_forked() || name.len() > DEFINED_MAX {
             return;
         }
         let definition = Definition::new(&metric_name(name), unit, text);
@@ -113,40 +113,40 @@ impl<H: Clone> Shelf<H> {
                 return;
             }
             let mut there = self.definitions.entry(name.to_owned()).or_insert_with(|| {
-                registry.keeps(name.len() + definition.help.len() + size_of::<(String, Described)>());
+                instance.add_bytes(name.len() + definition.help.len() + size_of::<(String, Described)>());
                 Described { definition: definition.clone(), is_used: false }
             });
             if !there.is_used {
                 there.definition = definition.clone();
             }
         };
-        let _done = local::aside_once(described);
+        let _done = local::try_without_recording(described);
     }
 
     /// The handle of a key; `make` makes one of a series. `None` if it was refused.
-    pub(super) fn handle(&self, registry: &Registry, key: &Key, make: impl Fn(&Series) -> H) -> Option<H> {
+    pub(super) fn handle(&self, instance: &Instance, key: &Key, make: impl Fn(&Series) -> H) -> Option<H> {
         if let Some(there) = self.handles.try_get(key).try_unwrap() {
             return there.handle();
         }
-        self.meet(registry, key, make)
+        self.meet(instance, key, make)
     }
 
     /// A key that is not there, or just being written.
     #[cold]
     #[inline(never)]
-    fn meet(&self, registry: &Registry, key: &Key, make: impl Fn(&Series) -> H) -> Option<H> {
-        if registry.directory.is_forked() {
+    fn meet(&self, instance: &Instance, key: &Key, make: impl Fn(&Series) -> H) -> Option<H> {
+        if instance.lanes.is_forked() {
             return None; // a lock may be held by a thread that is not there
         }
         // An allocator that records may come here while this allocates: it is sent away, not into a lock that is held.
-        let met = local::aside_once(|| {
+        let met = local::try_without_recording(|| {
             if let Some(there) = self.handles.get(key) {
                 return there.handle();
             }
-            match self.register(registry, key) {
+            match self.register(instance, key) {
                 Ok((series, None)) if self.handles.len() < KEYS_MAX && bytes_of(key) <= KEY_BYTES_MAX => {
                     let make = || {
-                        registry.keeps(bytes_of(key) + size_of::<(Key, Kept<H>)>());
+                        instance.add_bytes(bytes_of(key) + size_of::<(Key, Kept<H>)>());
                         Kept::Own(make(&series))
                     };
                     // Another thread may have been faster.
@@ -160,19 +160,19 @@ impl<H: Clone> Shelf<H> {
                         self.overflowing.fetch_add(1, Ordering::Relaxed);
                         let kept = Kept::Overflow(handle.clone(), metric);
                         if self.handles.insert(key.clone(), kept).is_none() {
-                            registry.keeps(bytes_of(key) + size_of::<(Key, Kept<H>)>());
+                            instance.add_bytes(bytes_of(key) + size_of::<(Key, Kept<H>)>());
                         }
                     }
                     Some(handle)
                 }
                 Err(error) => {
-                    self.refuse(registry, key, error);
+                    self.refuse(instance, key, error);
                     None
                 }
             }
         });
         met.unwrap_or_else(|| {
-            registry.name_lost(key.name());
+            instance.name_lost(key.name());
             Some(self.lost.clone())
         })
     }
@@ -180,7 +180,7 @@ impl<H: Clone> Shelf<H> {
     /// The series of a key; with its metric, if it is the overflow series and not the key's own.
     fn register(
         &self,
-        registry: &Registry,
+        instance: &Instance,
         key: &Key,
     ) -> Result<(Arc<Series>, Option<Arc<Metric>>), RegisterError> {
         let name = metric_name(key.name());
@@ -193,18 +193,19 @@ impl<H: Clone> Shelf<H> {
             definition.shape(self.kind),
             Location::caller(),
         )?;
-        let (series, overflowing) = registry.series_of_set(wanted, key.name(), &labels(key))?;
+        let (series, overflowing) = instance.series_of_set(wanted, key.name(), &labels(key))?;
         let is_known = self.definitions.contains_key(key.name());
         if is_known || (self.definitions.len() < DEFINITIONS_MAX && key.name().len() <= DEFINED_MAX) {
             if !is_known {
-                registry.keeps(key.name().len() + definition.help.len() + size_of::<(String, Described)>());
+                instance
+                    .add_bytes(key.name().len() + definition.help.len() + size_of::<(String, Described)>());
             }
             self.definitions.insert(key.name().to_owned(), Described { definition, is_used: true });
         }
         Ok((series, overflowing))
     }
 
-    fn refuse(&self, registry: &Registry, key: &Key, error: RegisterError) {
+    fn refuse(&self, instance: &Instance, key: &Key, error: RegisterError) {
         if matches!(error, RegisterError::Forked | RegisterError::Reentrant) {
             return; // of this process, or of this moment, not of the key
         }
@@ -213,12 +214,12 @@ impl<H: Clone> Shelf<H> {
             && bytes_of(key) <= KEY_BYTES_MAX
             && self.handles.insert(key.clone(), Kept::Refused).is_none()
         {
-            registry.keeps(bytes_of(key) + size_of::<(Key, Kept<H>)>());
+            instance.add_bytes(bytes_of(key) + size_of::<(Key, Kept<H>)>());
             refused.keys += 1;
         }
         let name = beginning(key.name(), SHOWN_MAX).into_owned();
         if refused.names.len() < REFUSED_MAX && refused.names.insert(name) {
-            registry.fault(key.name(), error);
+            instance.fault(key.name(), error);
         }
     }
 }

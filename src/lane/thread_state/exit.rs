@@ -8,15 +8,15 @@
 //! no room they are taken out, and the other entries move down. From then on, until the stack is empty, places are mere
 //! numbers in ascending order, and guards look theirs up.
 
-use super::{DEPTH, Desk, Ids, Marks, Place};
+use super::{DEPTH, Ids, StackIndex, ThreadState, TraceFlags};
 use crate::context::{Handle, Hold};
 use crate::lane::laneless;
 use std::cell::Cell;
 
 /// Added to `top` while a tombstone is on the stack. More than any place, and less than that of a span on no stack.
-pub(super) const DISORDER: Place = 1 << 30;
+pub(super) const DISORDER: StackIndex = 1 << 30;
 /// The place of an entry that is too deep to be kept, on a stack whose entries have moved.
-const DEEP: Place = DISORDER - 1;
+const DEEP: StackIndex = DISORDER - 1;
 
 /// The rule by which an entry is exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +30,8 @@ pub(crate) enum Exit {
     Poll,
 }
 
-impl Desk {
-    fn real_top(&self) -> Place {
+impl ThreadState {
+    fn real_top(&self) -> StackIndex {
         let top = self.top.get();
         if top >= DISORDER { top - DISORDER } else { top }
     }
@@ -49,7 +49,7 @@ impl Desk {
     /// Makes a span the innermost of a stack that has tombstones, or no room for it.
     #[cold]
     #[inline(never)]
-    pub(super) fn enter_slow(&self, span: Ids) -> Place {
+    pub(super) fn enter_slow(&self, span: Ids) -> StackIndex {
         let mut place = self.real_top() + 1;
         if place as usize == DEPTH && self.top.get() >= DISORDER {
             place = self.compact();
@@ -71,37 +71,38 @@ impl Desk {
     }
 
     /// Takes the tombstones out of a full stack; returns the first free place.
-    fn compact(&self) -> Place {
+    fn compact(&self) -> StackIndex {
         let mut free = 0;
         for (at, entry) in self.open[..DEPTH].iter().enumerate() {
-            if !entry.get().marks.has(Marks::LEFT) {
-                let known_as = if self.moved.get() { self.places[at].get() } else { at as Place };
+            if !entry.get().trace_flags.has(TraceFlags::EXITED) {
+                let known_as = if self.moved.get() { self.places[at].get() } else { at as StackIndex };
                 self.places[free].set(known_as);
                 self.open[free].set(entry.get());
                 free += 1;
             }
         }
         self.moved.set(true);
-        free as Place
+        free as StackIndex
     }
 
     /// Where the entry of a guard is; `None` if it has been exited.
-    fn find(&self, known_as: Place, span_id: u64) -> Option<Place> {
+    fn find(&self, known_as: StackIndex, span_id: u64) -> Option<StackIndex> {
         let entries = self.kept_entries();
         let place = match self.moved.get() {
             false => known_as as usize,
             true => self.places[..entries.len()].iter().position(|place| place.get() == known_as)?,
         };
         let entry = entries.get(place)?.get();
-        (entry.span_id == span_id && !entry.marks.has(Marks::LEFT)).then_some(place as Place)
+        (entry.span_id == span_id && !entry.trace_flags.has(TraceFlags::EXITED))
+            .then_some(place as StackIndex)
     }
 
     /// Exits the entry of this place and id. One that is gone already changes nothing. Says whether the stack is empty
     /// then. Allocates.
     #[cold]
     #[inline(never)]
-    pub(crate) fn exit(&self, place: Place, span_id: u64, how: Exit) -> bool {
-        let is_deep = if self.moved.get() { place == DEEP } else { place >= DEPTH as Place };
+    pub(crate) fn exit(&self, place: StackIndex, span_id: u64, how: Exit) -> bool {
+        let is_deep = if self.moved.get() { place == DEEP } else { place >= DEPTH as StackIndex };
         if laneless::is_here(place) {
             laneless::leave(place, how); // the thread had no lane when it was entered
         } else if is_deep {
@@ -115,14 +116,14 @@ impl Desk {
     /// Of entries that are too deep to be kept only the number is known.
     fn exit_deep(&self) {
         let top = self.real_top();
-        if top >= DEPTH as Place {
+        if top >= DEPTH as StackIndex {
             self.settle(top - 1);
         }
     }
 
-    fn exit_at(&self, place: Place, how: Exit) {
+    fn exit_at(&self, place: StackIndex, how: Exit) {
         let top = self.real_top();
-        let handle = self.open[place as usize].get().marks.handle();
+        let handle = self.open[place as usize].get().trace_flags.handle();
         let inside = &self.kept_entries()[place as usize + 1..];
         let stays = match how {
             Exit::Poll => None,
@@ -130,8 +131,8 @@ impl Desk {
             Exit::Entered => None,
             Exit::Span => inside
                 .iter()
-                .position(|open| open.get().marks.has(Marks::ENTERED))
-                .map(|first| place + 1 + first as Place),
+                .position(|open| open.get().trace_flags.has(TraceFlags::ENTERED))
+                .map(|first| place + 1 + first as StackIndex),
         };
         match stays {
             None => self.settle(place - 1),
@@ -155,8 +156,9 @@ impl Desk {
     }
 
     fn inherits(&self, handle: Handle) -> bool {
-        let has_it = |marks: Marks| marks.handle() == handle && !marks.has(Marks::LEFT);
-        self.kept_entries().iter().any(|open| has_it(open.get().marks))
+        let has_it =
+            |trace_flags: TraceFlags| trace_flags.handle() == handle && !trace_flags.has(TraceFlags::EXITED);
+        self.kept_entries().iter().any(|open| has_it(open.get().trace_flags))
     }
 
     /// Exits the innermost span of this id, and nothing else.
@@ -164,9 +166,11 @@ impl Desk {
     #[cold]
     #[inline(never)]
     pub(crate) fn exit_by_id(&self, span_id: u64) -> bool {
-        let is_it = |open: &Cell<Ids>| open.get().span_id == span_id && !open.get().marks.has(Marks::LEFT);
+        let is_it = |open: &Cell<Ids>| {
+            open.get().span_id == span_id && !open.get().trace_flags.has(TraceFlags::EXITED)
+        };
         match self.kept_entries().iter().rposition(is_it) {
-            Some(place) => self.exit_at(place as Place, Exit::Entered),
+            Some(place) => self.exit_at(place as StackIndex, Exit::Entered),
             None => {
                 laneless::leave_span(span_id); // the thread had no lane when it was entered
                 self.exit_deep(); // too deep to be kept, or not here
@@ -176,31 +180,31 @@ impl Desk {
     }
 
     /// Makes tombstones of the entries from `from` up to `to`.
-    fn bury(&self, from: Place, to: Place) {
+    fn bury(&self, from: StackIndex, to: StackIndex) {
         self.top.set(self.real_top() + DISORDER);
         let mut around = match from {
             0 => Ids::NOBODY,
             _ => self.open[from as usize - 1].get(),
         };
-        around.marks = Marks((around.marks.0 & !Marks::ENTERED) | Marks::LEFT);
+        around.trace_flags = TraceFlags((around.trace_flags.0 & !TraceFlags::ENTERED) | TraceFlags::EXITED);
         let entries = self.kept_entries();
         let (below, above) = entries.split_at(to as usize);
         below[from as usize..].iter().for_each(|open| open.set(around));
-        let tombstones = above.iter().take_while(|open| open.get().marks.has(Marks::LEFT));
+        let tombstones = above.iter().take_while(|open| open.get().trace_flags.has(TraceFlags::EXITED));
         tombstones.for_each(|open| open.set(around));
     }
 
     /// Ends every slow path: pops the tombstones from the top, and sets the mode and the copy of the innermost entry.
-    fn settle(&self, top: Place) {
-        let is_tombstone = |place: Place| {
+    fn settle(&self, top: StackIndex) {
+        let is_tombstone = |place: StackIndex| {
             let kept = usize::try_from(place).ok().filter(|place| *place < DEPTH);
-            kept.is_some_and(|place| self.open[place].get().marks.has(Marks::LEFT))
+            kept.is_some_and(|place| self.open[place].get().trace_flags.has(TraceFlags::EXITED))
         };
         let mut top = top;
         while is_tombstone(top) {
             top -= 1;
         }
-        let deepest = top.min(DEPTH as Place - 1);
+        let deepest = top.min(DEPTH as StackIndex - 1);
         // Without the look at the mode a stack of a million spans would be searched at every one of them.
         let moved = self.moved.get() && top >= 0;
         let disorder = self.top.get() >= DISORDER && (moved || (0..=deepest).any(is_tombstone));

@@ -30,12 +30,13 @@ const BLOCKS: usize = 4;
 pub(crate) struct Ids {
     pub(crate) trace_id: u128,
     pub(crate) span_id: u64,
-    pub(crate) marks: Marks,
+    pub(crate) trace_flags: TraceFlags,
 }
 
 impl Ids {
     /// An entry of a thread's stack that is no span: spans begun in it are roots.
-    pub(crate) const NOBODY: Self = Self { trace_id: 0, span_id: 0, marks: Marks(Marks::UNCOMMON) };
+    pub(crate) const NOBODY: Self =
+        Self { trace_id: 0, span_id: 0, trace_flags: TraceFlags(TraceFlags::UNCOMMON) };
 
     /// Whether they are a span's. A context without a span carries baggage only.
     #[inline(always)]
@@ -45,7 +46,7 @@ impl Ids {
 }
 
 /// A stack index; -1 is below the bottom. Signed, so that one comparison tells the top from what is above it and below.
-pub(crate) type Place = isize;
+pub(crate) type StackIndex = isize;
 
 /// Trace flags, in the low 16 bits, and the [`Handle`] of the trace's trace state and baggage in the others. The two
 /// lowest bits are those of W3C's `traceparent`; three of them stand in the flags of a span's record as they stand here,
@@ -53,9 +54,9 @@ pub(crate) type Place = isize;
 ///
 /// One word, so that a child copies it with one load, one mask and one store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Marks(pub(crate) u64);
+pub(crate) struct TraceFlags(pub(crate) u64);
 
-impl Marks {
+impl TraceFlags {
     pub(crate) const SAMPLED: u64 = 1;
     /// Whoever made the trace id says that it is random.
     pub(crate) const RANDOM: u64 = 2;
@@ -71,14 +72,14 @@ impl Marks {
     pub(crate) const HELD: u64 = 64;
     /// On a thread's stack only, a tombstone: the span in this place was exited out of order, and the place mirrors the
     /// one below until it is popped.
-    const LEFT: u64 = 128;
+    const EXITED: u64 = 128;
     /// This span owns a hold on the entry that its handle names.
     pub(crate) const HOLDS: u64 = 256;
     /// Of a remote parent: whether it came as sampled, whatever is decided here. Goes into the headers while no span of
     /// this process stands between.
     pub(crate) const CAME_SAMPLED: u64 = 512;
     /// The bits of the handle: not 0 if trace state or baggage came along.
-    pub(crate) const CARRIES: u64 = !0xFFFF;
+    pub(crate) const PROPAGATES: u64 = !0xFFFF;
 
     /// The flags of a span opened under what has these marks; of a root, under its own as if they were remote.
     #[inline(always)]
@@ -94,17 +95,17 @@ impl Marks {
     /// What a child inherits.
     #[inline(always)]
     pub(crate) fn inherited(self) -> Self {
-        Self(self.0 & !(Self::REMOTE | Self::LEFT | Self::ENTERED | Self::HOLDS | Self::CAME_SAMPLED))
+        Self(self.0 & !(Self::REMOTE | Self::EXITED | Self::ENTERED | Self::HOLDS | Self::CAME_SAMPLED))
     }
 
     /// The flags that hold anywhere, without those of a place and of an owner.
     pub(crate) fn off_stack(self) -> Self {
-        const ANYWHERE: u64 = Marks::SAMPLED
-            | Marks::RANDOM
-            | Marks::EXAMPLES
-            | Marks::REMOTE
-            | Marks::HELD
-            | Marks::CAME_SAMPLED;
+        const ANYWHERE: u64 = TraceFlags::SAMPLED
+            | TraceFlags::RANDOM
+            | TraceFlags::EXAMPLES
+            | TraceFlags::REMOTE
+            | TraceFlags::HELD
+            | TraceFlags::CAME_SAMPLED;
         Self(self.0 & ANYWHERE)
     }
 
@@ -123,36 +124,36 @@ impl Marks {
 
     /// Names trace state and baggage, if there are any.
     pub(crate) fn handle(self) -> Handle {
-        Handle(self.0 & Self::CARRIES)
+        Handle(self.0 & Self::PROPAGATES)
     }
 
     /// The same with this handle, or without one.
     pub(crate) fn with_handle(self, handle: Handle) -> Self {
         let carries = if handle.0 == 0 { 0 } else { handle.0 | Self::UNCOMMON };
-        Self((self.0 & !(Self::CARRIES | Self::UNCOMMON)) | carries)
+        Self((self.0 & !(Self::PROPAGATES | Self::UNCOMMON)) | carries)
     }
 }
 
 const _: () = {
-    assert!(Marks(Marks::SAMPLED).span_flags() == layout::FLAG_SAMPLED);
-    assert!(Marks(Marks::HELD).span_flags() == layout::FLAG_HELD);
-    assert!(Marks(Marks::REMOTE).span_flags() == layout::FLAG_LOCAL_ROOT);
+    assert!(TraceFlags(TraceFlags::SAMPLED).span_flags() == layout::FLAG_SAMPLED);
+    assert!(TraceFlags(TraceFlags::HELD).span_flags() == layout::FLAG_HELD);
+    assert!(TraceFlags(TraceFlags::REMOTE).span_flags() == layout::FLAG_LOCAL_ROOT);
 };
 
 /// What a span's name and kind stand for. Two whole words, so that they are copied in registers: pieces of words would
 /// have a span's start wait for its own stores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct KnownName {
+pub(crate) struct SpanNameMeta {
     /// The [header](span_header) of its spans' records.
     pub(crate) header: u64,
-    pub(crate) measures: Measures,
+    pub(crate) red_metrics: RedMetrics,
 }
 
-impl KnownName {
+impl SpanNameMeta {
     /// A name's number, 0 being none's; the histogram of its durations; the counter cell of its errors.
     pub(crate) const fn new(name: u32, kind: SpanKind, durations: u32, errors: u32) -> Self {
-        let measures = Measures(((errors as u64) << 32) | durations as u64);
-        Self { header: span_header(name, kind as u64), measures }
+        let red_metrics = RedMetrics(((errors as u64) << 32) | durations as u64);
+        Self { header: span_header(name, kind as u64), red_metrics }
     }
 
     /// The name's number.
@@ -164,9 +165,9 @@ impl KnownName {
 
 /// What is counted of the spans of a name, in one word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Measures(u64);
+pub(crate) struct RedMetrics(u64);
 
-impl Measures {
+impl RedMetrics {
     /// As a word, to be laid down.
     #[cfg(feature = "tracing")]
     pub(crate) const fn word(self) -> u64 {
@@ -197,14 +198,14 @@ impl Measures {
 /// Open addressing, nothing is taken out. Three quarters of the places are kept for good; a text beyond them takes
 /// the place of another, and the two ask the instance's tables in turn.
 #[derive(Debug)]
-struct Met<V: Copy> {
-    places: [Text<V>; NAMES],
+struct InternCache<V: Copy> {
+    places: [CacheEntry<V>; NAMES],
     filled: Cell<usize>,
 }
 
 /// A text as this thread met it, and what it was met as. Length + 1, so that a vacant place is no text's.
 #[derive(Debug, Default)]
-struct Text<V: Copy> {
+struct CacheEntry<V: Copy> {
     address: Cell<usize>,
     len_and_one: Cell<usize>,
     known: Cell<V>,
@@ -213,10 +214,10 @@ struct Text<V: Copy> {
 /// One text may be met as several things (the name of spans of several kinds): they stand above its length.
 const AS_SHIFT: u32 = 56;
 
-impl<V: Copy + Default> Met<V> {
+impl<V: Copy + Default> InternCache<V> {
     #[cfg(all(test, not(tellane_loom)))]
     fn new() -> Self {
-        Self { places: std::array::from_fn(|_| Text::default()), filled: Cell::new(0) }
+        Self { places: std::array::from_fn(|_| CacheEntry::default()), filled: Cell::new(0) }
     }
 
     /// Where to begin to look: the multiplication spreads neighbouring literals.
@@ -228,14 +229,14 @@ impl<V: Copy + Default> Met<V> {
 
     #[inline(always)]
     fn find(&self, text: &'static str, of: u8) -> Option<V> {
-        let there = self.find_at_once(text, of);
-        let there = there.or_else(|| self.find_further(Self::place(text), text, Self::len_and_one(text, of)));
+        let there = self.find_home(text, of);
+        let there = there.or_else(|| self.find_probing(Self::place(text), text, Self::len_and_one(text, of)));
         there.map(|there| there.known.get())
     }
 
     /// In its first place or not at all.
     #[inline(always)]
-    fn find_at_once(&self, text: &'static str, of: u8) -> Option<&Text<V>> {
+    fn find_home(&self, text: &'static str, of: u8) -> Option<&CacheEntry<V>> {
         let there = &self.places[Self::place(text)];
         let found = there.address.get() == text.as_ptr() as usize
             && there.len_and_one.get() == Self::len_and_one(text, of);
@@ -244,7 +245,7 @@ impl<V: Copy + Default> Met<V> {
 
     /// A text whose first place is another's. Out of line, so that what is usual needs few registers.
     #[inline(never)]
-    fn find_further(&self, mut at: usize, text: &'static str, len_and_one: usize) -> Option<&Text<V>> {
+    fn find_probing(&self, mut at: usize, text: &'static str, len_and_one: usize) -> Option<&CacheEntry<V>> {
         loop {
             let there = &self.places[at];
             if there.address.get() == text.as_ptr() as usize && there.len_and_one.get() == len_and_one {
@@ -283,17 +284,17 @@ impl<V: Copy + Default> Met<V> {
 }
 
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct ThreadState {
     /// The place of the innermost entry; -1 if there is none. Above [`DISORDER`](exit::DISORDER) while a tombstone is on
     /// the stack: then every fast path fails its comparison, and [`exit`] sees to it.
-    top: Cell<Place>,
+    top: Cell<StackIndex>,
     /// The entries, and behind them a copy of the innermost for when `top` is no index into them.
     open: [Cell<Ids>; DEPTH + 1],
-    names: Met<KnownName>,
-    keys: Met<u32>,
+    names: InternCache<SpanNameMeta>,
+    keys: InternCache<u32>,
     /// Whether entries have moved away from the places that their guards know, which are in `places` then.
     moved: Cell<bool>,
-    places: [Cell<Place>; DEPTH],
+    places: [Cell<StackIndex>; DEPTH],
     /// Trace state and baggage that outlast their guard: spans that were begun inside are still open.
     kept: RefCell<Vec<Hold>>,
     /// In which of the aggregator's epochs an exemplar was last sent, by series and power of two.
@@ -307,19 +308,19 @@ pub(crate) struct Desk {
     last_span: Cell<u64>,
 }
 
-impl Desk {
+impl ThreadState {
     /// A desk of a thread that has no span open and knows no text.
     ///
     /// It is built where it stays: as a value it would pass over the stack, twice its 20 KiB, four times that in a
     /// debug build, and a first touch would abort on a thread with a small stack.
     #[allow(unsafe_code)] // safe Rust builds a value before it moves it into its box
     pub(crate) fn new() -> Box<Self> {
-        let mut desk = Box::<Self>::new_zeroed();
-        let at = desk.as_mut_ptr();
+        let mut thread_state = Box::<Self>::new_zeroed();
+        let at = thread_state.as_mut_ptr();
         // SAFETY: `at` points to memory of the box, for all of a desk. The five fields written are those for which zeros
         // are no value or the wrong one. All others are cells of integers and of one flag, arrays of them, and plain
         // structs of them, for which zeros are a value: no span, no text, no epoch.
-        let desk = unsafe {
+        let thread_state = unsafe {
             (&raw mut (*at).top).write(Cell::new(-1));
             (&raw mut (*at).kept).write(RefCell::new(Vec::new()));
             (&raw mut (*at).blocks).write(RefCell::new(Vec::with_capacity(BLOCKS)));
@@ -327,7 +328,7 @@ impl Desk {
             // id tells a fork's child apart.
             (&raw mut (*at).seed).write(Cell::new(RandomState::new().hash_one(std::process::id())));
             (&raw mut (*at).last_span).write(Cell::new(RandomState::new().hash_one(std::process::id())));
-            desk.assume_init()
+            thread_state.assume_init()
         };
         // A new field fails to compile here, so that nobody adds one for which zeros are no value.
         let Self {
@@ -342,8 +343,8 @@ impl Desk {
             blocks: _,
             seed: _,
             last_span: _,
-        } = &*desk;
-        desk
+        } = &*thread_state;
+        thread_state
     }
 
     /// The id of a trace, never 0. Its low half is random, as sampling and W3C's flag want it; the high half is the state
@@ -375,13 +376,13 @@ impl Desk {
 
     /// Whether an open span has one of these marks.
     #[cold]
-    pub(crate) fn any_has(&self, marks: u64) -> bool {
-        self.kept_entries().iter().any(|open| open.get().marks.has(marks))
+    pub(crate) fn any_has(&self, trace_flags: u64) -> bool {
+        self.kept_entries().iter().any(|open| open.get().trace_flags.has(trace_flags))
     }
 
     /// Where the next span would stand, and what it would stand in; `None` if only [`enter`](Self::enter) can tell.
     #[inline(always)]
-    pub(crate) fn next(&self) -> Option<(Place, Option<Ids>)> {
+    pub(crate) fn next(&self) -> Option<(StackIndex, Option<Ids>)> {
         let place = self.top.get() + 1;
         if place as usize >= DEPTH {
             return None;
@@ -391,14 +392,14 @@ impl Desk {
 
     /// The entry that a span stands in, of a place that [`next`](Self::next) has named.
     #[inline(always)]
-    pub(crate) fn around(&self, place: Place) -> Option<Ids> {
+    pub(crate) fn around(&self, place: StackIndex) -> Option<Ids> {
         // The mask spares a check of bounds.
         if place == 0 { None } else { Some(self.open[(place - 1) as usize & (DEPTH - 1)].get()) }
     }
 
     /// Makes a span the innermost, at the place that [`next`](Self::next) has just named.
     #[inline(always)]
-    pub(crate) fn enter_at(&self, place: Place, span: Ids) {
+    pub(crate) fn enter_at(&self, place: StackIndex, span: Ids) {
         debug_assert_eq!(place, self.top.get() + 1);
         self.open[place as usize].set(span);
         self.top.set(place);
@@ -406,13 +407,13 @@ impl Desk {
 
     /// Makes a span the innermost; returns its place.
     #[inline(always)]
-    pub(crate) fn enter(&self, span: Ids) -> Place {
+    pub(crate) fn enter(&self, span: Ids) -> StackIndex {
         self.enter_from(&span)
     }
 
     /// Like [`enter`](Self::enter), but copies the ids from where they are.
     #[inline(always)]
-    pub(crate) fn enter_from(&self, span: &Ids) -> Place {
+    pub(crate) fn enter_from(&self, span: &Ids) -> StackIndex {
         let place = self.top.get() + 1;
         if place as usize >= DEPTH {
             return self.enter_slow(*span);
@@ -424,14 +425,14 @@ impl Desk {
 
     /// The innermost place, or more while the stack is in disorder.
     #[inline(always)]
-    pub(crate) fn top(&self) -> Place {
+    pub(crate) fn top(&self) -> StackIndex {
         self.top.get()
     }
 
     /// Fast path of an exit: pops the entry if it is the innermost, and says whether it was the last. `None` for any
     /// other, which is [`exit`](Self::exit)'s.
     #[inline(always)]
-    pub(crate) fn pop(&self, place: Place, span_id: u64) -> Option<bool> {
+    pub(crate) fn pop(&self, place: StackIndex, span_id: u64) -> Option<bool> {
         // The mask spares a check of bounds: a place that is too deep finds an entry of another id.
         if place != self.top.get() || self.open[place as usize & (DEPTH - 1)].get().span_id != span_id {
             return None;
@@ -469,14 +470,14 @@ impl Desk {
 
     /// The name, if this thread has met this very text as the name of spans of this kind.
     #[inline(always)]
-    pub(crate) fn name(&self, text: &'static str, kind: u8) -> Option<KnownName> {
+    pub(crate) fn name(&self, text: &'static str, kind: u8) -> Option<SpanNameMeta> {
         self.names.find(text, kind)
     }
 
     /// The same, if that takes but one look.
     #[inline(always)]
-    pub(crate) fn name_at_once(&self, text: &'static str, kind: u8) -> Option<&Cell<KnownName>> {
-        self.names.find_at_once(text, kind).map(|there| &there.known)
+    pub(crate) fn name_fast(&self, text: &'static str, kind: u8) -> Option<&Cell<SpanNameMeta>> {
+        self.names.find_home(text, kind).map(|there| &there.known)
     }
 
     /// The key's number, if this thread has met this very text.
@@ -487,13 +488,13 @@ impl Desk {
 
     /// The same, if that takes but one look.
     #[inline(always)]
-    pub(crate) fn key_at_once(&self, text: &'static str) -> Option<u32> {
-        self.keys.find_at_once(text, 0).map(|there| there.known.get())
+    pub(crate) fn key_fast(&self, text: &'static str) -> Option<u32> {
+        self.keys.find_home(text, 0).map(|there| there.known.get())
     }
 
     /// Remembers a name.
     #[cold]
-    pub(crate) fn remember(&self, text: &'static str, kind: u8, known: KnownName) {
+    pub(crate) fn remember(&self, text: &'static str, kind: u8, known: SpanNameMeta) {
         self.names.remember(text, kind, known);
     }
 
@@ -509,59 +510,59 @@ mod tests {
     use super::*;
 
     fn ids(span_id: u64) -> Ids {
-        Ids { trace_id: 1, span_id, marks: Marks(Marks::SAMPLED) }
+        Ids { trace_id: 1, span_id, trace_flags: TraceFlags(TraceFlags::SAMPLED) }
     }
 
     #[test]
     fn spans_nest_and_leave_in_any_order() {
-        let desk = Desk::new();
+        let thread_state = ThreadState::new();
         let end = |place, span_id| {
-            desk.pop(place, span_id).unwrap_or_else(|| desk.exit(place, span_id, Exit::Span))
+            thread_state.pop(place, span_id).unwrap_or_else(|| thread_state.exit(place, span_id, Exit::Span))
         };
-        let (a, b) = (desk.enter(ids(1)), desk.enter(ids(2)));
+        let (a, b) = (thread_state.enter(ids(1)), thread_state.enter(ids(2)));
         end(a, 1);
-        assert_eq!(desk.current(), None, "the outer one takes the inner one along");
-        let (c, d) = (desk.enter(ids(3)), desk.enter(ids(4)));
+        assert_eq!(thread_state.current(), None, "the outer one takes the inner one along");
+        let (c, d) = (thread_state.enter(ids(3)), thread_state.enter(ids(4)));
         end(b, 2);
-        assert_eq!(desk.current(), Some(ids(4)), "a span that was ended already ends nobody");
+        assert_eq!(thread_state.current(), Some(ids(4)), "a span that was ended already ends nobody");
         end(d, 4);
-        assert_eq!(desk.current(), Some(ids(3)));
+        assert_eq!(thread_state.current(), Some(ids(3)));
         end(c, 3);
-        assert_eq!(desk.current(), None);
+        assert_eq!(thread_state.current(), None);
     }
 
     #[test]
     fn a_million_open_spans_take_no_more_room() {
-        let desk = Desk::new();
-        let places: Vec<_> = (1..=1_000_000).map(|id| desk.enter(ids(id))).collect();
-        assert_eq!(desk.current(), Some(ids(DEPTH as u64)));
+        let thread_state = ThreadState::new();
+        let places: Vec<_> = (1..=1_000_000).map(|id| thread_state.enter(ids(id))).collect();
+        assert_eq!(thread_state.current(), Some(ids(DEPTH as u64)));
         for place in places.into_iter().rev() {
             let span_id = place as u64 + 1;
-            desk.pop(place, span_id).unwrap_or_else(|| desk.exit(place, span_id, Exit::Span));
+            thread_state.pop(place, span_id).unwrap_or_else(|| thread_state.exit(place, span_id, Exit::Span));
         }
-        assert_eq!(desk.current(), None);
+        assert_eq!(thread_state.current(), None);
     }
 
     #[test]
     fn names_are_known_by_their_address() {
-        let desk = Desk::new();
+        let thread_state = ThreadState::new();
         let text: &'static str = "parse and index";
-        assert!(desk.name(text, 0).is_none());
-        let known = KnownName::new(7, SpanKind::Server, 8, 9);
-        assert_eq!((known.name(), known.measures.durations(), known.measures.errors()), (7, 8, 9));
-        desk.remember(text, 1, known);
-        assert_eq!((desk.name(text, 1), desk.name(text, 0)), (Some(known), None));
-        assert!(desk.name(&text[..5], 1).is_none(), "the same address, another text");
-        assert_eq!(desk.key(text), None);
-        desk.remember_key(text, 0);
-        assert_eq!((desk.key(text), desk.key(&text[..5])), (Some(0), None));
+        assert!(thread_state.name(text, 0).is_none());
+        let known = SpanNameMeta::new(7, SpanKind::Server, 8, 9);
+        assert_eq!((known.name(), known.red_metrics.durations(), known.red_metrics.errors()), (7, 8, 9));
+        thread_state.remember(text, 1, known);
+        assert_eq!((thread_state.name(text, 1), thread_state.name(text, 0)), (Some(known), None));
+        assert!(thread_state.name(&text[..5], 1).is_none(), "the same address, another text");
+        assert_eq!(thread_state.key(text), None);
+        thread_state.remember_key(text, 0);
+        assert_eq!((thread_state.key(text), thread_state.key(&text[..5])), (Some(0), None));
     }
 
     #[test]
     fn as_many_texts_as_are_promised_stay_known() {
         static LETTERS: [u8; 1_000] = [b'x'; 1_000];
         let texts = std::str::from_utf8(&LETTERS).unwrap();
-        let met = Met::new();
+        let met = InternCache::new();
         let text = |number: usize| &texts[number..number + 1];
         (0..1_000).for_each(|number| met.remember(text(number), 0, number));
         for number in 0..NAMES / 4 * 3 {
@@ -570,16 +571,16 @@ mod tests {
         }
         let kept = (0..1_000).filter(|number| met.find(text(*number), 0) == Some(*number)).count();
         assert!(kept >= NAMES / 4 * 3, "{kept} of 1,000 are known");
-        let few = Met::new();
+        let few = InternCache::new();
         (0..NAMES / 4 * 3).for_each(|number| few.remember(text(number), 0, number));
         assert!((0..NAMES / 4 * 3).all(|number| few.find(text(number), 0) == Some(number)));
     }
 
     #[test]
     fn ids_differ() {
-        let desk = Desk::new();
-        let traces: Vec<u128> = (0..10_000).map(|_| desk.trace_id()).collect();
-        let spans = (0..10_000).map(|_| desk.span_id());
+        let thread_state = ThreadState::new();
+        let traces: Vec<u128> = (0..10_000).map(|_| thread_state.trace_id()).collect();
+        let spans = (0..10_000).map(|_| thread_state.span_id());
         for ids in [
             traces.iter().map(|id| *id as u64).collect::<Vec<_>>(),
             traces.iter().map(|id| (*id >> 64) as u64).collect(),

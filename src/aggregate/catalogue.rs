@@ -2,13 +2,13 @@
 //! come, gone through for each snapshot.
 
 use super::histograms::Histograms;
-use crate::series::{MetricKind, Place, Registry, Series};
+use crate::series::{Instance, MetricKind, Series, Storage};
 use crate::snapshot::{Catalogue, PointValue};
 use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// Where a series' value is; what a snapshot needs to know of it, and nothing that lies elsewhere.
 #[derive(Debug)]
-enum Source {
+enum ValueSource {
     Counter(u32),
     UpDownCounter(u32),
     Gauge(Arc<AtomicU64>),
@@ -16,14 +16,14 @@ enum Source {
     Histogram(u32, f64),
 }
 
-impl Source {
+impl ValueSource {
     fn of(series: &Series) -> Self {
         let metric = &series.identity.metric;
-        match &series.place {
-            Place::Cell(key) if metric.kind == MetricKind::Counter => Self::Counter(key.index()),
-            Place::Cell(key) => Self::UpDownCounter(key.index()),
-            Place::Gauge(bits) => Self::Gauge(Arc::clone(bits)),
-            Place::Histogram(to) => {
+        match &series.storage {
+            Storage::Cell(key) if metric.kind == MetricKind::Counter => Self::Counter(key.index()),
+            Storage::Cell(key) => Self::UpDownCounter(key.index()),
+            Storage::Gauge(bits) => Self::Gauge(Arc::clone(bits)),
+            Storage::Histogram(to) => {
                 Self::Histogram(to.series(), metric.shape.as_ref().map_or(1.0, |shape| shape.scale))
             }
         }
@@ -32,25 +32,25 @@ impl Source {
 
 /// Every series that has been met.
 #[derive(Debug, Default)]
-pub(super) struct Shown {
+pub(super) struct CatalogueBuilder {
     catalogue: Arc<Catalogue>,
     /// For each of the catalogue, its number in the registry's, and where its value is.
-    order: Vec<(usize, Source)>,
+    order: Vec<(usize, ValueSource)>,
 }
 
-impl Shown {
+impl CatalogueBuilder {
     pub(super) fn catalogue(&self) -> Arc<Catalogue> {
         Arc::clone(&self.catalogue)
     }
 
     /// What is kept for the readers of snapshots.
     pub(super) fn bytes(&self) -> usize {
-        self.catalogue.bytes() + size_of::<(usize, Source)>() * self.order.capacity()
+        self.catalogue.bytes() + size_of::<(usize, ValueSource)>() * self.order.capacity()
     }
 
     /// Sorts the series anew if there are more than last time.
-    pub(super) fn meet(&mut self, registry: &Registry) {
-        if registry.catalogue.count() == self.order.len() {
+    pub(super) fn meet(&mut self, instance: &Instance) {
+        if instance.catalogue.count() == self.order.len() {
             return;
         }
         let order = std::mem::take(&mut self.order);
@@ -62,9 +62,9 @@ impl Shown {
         }
         let mut all: Vec<_> = self.catalogue.iter().cloned().zip(order).collect();
         // Looked at one by one: a series whose number is lower may have come later.
-        for (number, series) in registry.catalogue.iter() {
+        for (number, series) in instance.catalogue.iter() {
             if !known.get(number).is_some_and(|known| *known) {
-                all.push((Arc::clone(&series.identity), (number, Source::of(series))));
+                all.push((Arc::clone(&series.identity), (number, ValueSource::of(series))));
             }
         }
         // The sort finds that most are in order already.
@@ -88,12 +88,12 @@ impl Shown {
             // A push for each kind: made in one place and pushed in another, each value waited a dozen cycles for its
             // two halves, which was half the time of a snapshot of counters.
             match source {
-                Source::Counter(cell) => values.push(PointValue::Counter(sum(*cell))),
-                Source::UpDownCounter(cell) => values.push(PointValue::UpDownCounter(sum(*cell) as i64)),
-                Source::Gauge(bits) => {
+                ValueSource::Counter(cell) => values.push(PointValue::Counter(sum(*cell))),
+                ValueSource::UpDownCounter(cell) => values.push(PointValue::UpDownCounter(sum(*cell) as i64)),
+                ValueSource::Gauge(bits) => {
                     values.push(PointValue::Gauge(f64::from_bits(bits.load(Ordering::Relaxed))));
                 }
-                Source::Histogram(number, scale) => {
+                ValueSource::Histogram(number, scale) => {
                     values.extend(histograms.view(*number, *scale, time).map(PointValue::Histogram));
                 }
             }

@@ -1,7 +1,7 @@
 //! A record that is given its fields one by one, and errors with what caused them. Encoded as it is made; allocates
 //! nothing but a block for what does not fit 32 words.
 
-use super::logger::{Said, Source};
+use super::logger::{LoggerInner, Message};
 use crate::lane::local;
 use crate::level::Level;
 use crate::record::Items;
@@ -15,7 +15,7 @@ const ERROR_MAX: usize = 1_024;
 /// Errors of a chain, behind the first.
 pub(crate) const CAUSES: [&str; 4] = ["error.cause", "error.cause.2", "error.cause.3", "error.cause.4"];
 
-/// A log record that is being made; see [`Logger::at`](crate::Logger::at). It is made by [`say`](Self::say), and
+/// A log record that is being made; see [`Logger::at`](crate::Logger::at). It is made by [`emit`](Self::emit), and
 /// forgotten without.
 ///
 /// ```
@@ -27,16 +27,16 @@ pub(crate) const CAUSES: [&str; 4] = ["error.cause", "error.cause.2", "error.cau
 /// for (key, count) in [("apples", 3), ("pears", 4)] {
 ///     draft.set(key, count);
 /// }
-/// draft.say("sold");
+/// draft.emit("sold");
 /// telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(kept.records()[0].fields.len(), 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 #[must_use = "nothing is recorded before `say`"]
-pub struct LogDraft<'a> {
+pub struct LogRecordBuilder<'a> {
     /// `None` if the level is off.
-    source: Option<&'a Source>,
+    source: Option<&'a LoggerInner>,
     level: Level,
     fields: Items,
     dropped: u16,
@@ -44,8 +44,8 @@ pub struct LogDraft<'a> {
     causes: usize,
 }
 
-impl<'a> LogDraft<'a> {
-    pub(super) fn new(source: Option<&'a Source>, level: Level) -> Self {
+impl<'a> LogRecordBuilder<'a> {
+    pub(super) fn new(source: Option<&'a LoggerInner>, level: Level) -> Self {
         Self { source, level, fields: Items::default(), dropped: 0, causes: 0 }
     }
 
@@ -69,7 +69,7 @@ impl<'a> LogDraft<'a> {
     pub fn set<'v>(&mut self, key: &'static str, value: impl Into<Attribute<'v>>) {
         let Some(source) = self.source else { return };
         let value = value.into();
-        let most = source.registry.logs.settings.value;
+        let most = source.instance.logs.settings.value;
         let kept = key_number(source.target.base, key).is_some_and(|key| {
             push(&mut self.fields, key, value, most).is_ok() || self.put(source, key, value)
         });
@@ -79,16 +79,16 @@ impl<'a> LogDraft<'a> {
     }
 
     #[cold]
-    fn put(&mut self, source: &Source, key: u32, value: Attribute<'_>) -> bool {
+    fn put(&mut self, source: &LoggerInner, key: u32, value: Attribute<'_>) -> bool {
         let Self { level, fields, .. } = self;
-        let put = |here: local::Here<'_>| source.put(&here, *level, fields, key, value, true);
-        local::here(source.target.base, put).unwrap_or(false)
+        let put = |local: local::LocalLane<'_>| source.put(&local, *level, fields, key, value, true);
+        local::with_lane(source.target.base, put).unwrap_or(false)
     }
 
     /// Adds a field, and hands the draft on.
     ///
     /// ```
-    /// tellane::Logger::noop().at(tellane::Level::Info).with("left", 3).say("stock is low");
+    /// tellane::Logger::noop().at(tellane::Level::Info).with("left", 3).emit("stock is low");
     /// ```
     pub fn with<'v>(mut self, key: &'static str, value: impl Into<Attribute<'v>>) -> Self {
         self.set(key, value);
@@ -105,7 +105,7 @@ impl<'a> LogDraft<'a> {
     /// let log = telemetry.logger("shop");
     /// let mut draft = log.at(Level::Warn);
     /// draft.set_error(&std::io::Error::other("no paper"));
-    /// draft.say("the receipt was not printed");
+    /// draft.emit("the receipt was not printed");
     /// telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(&*kept.records()[0].fields[0].0, "error");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -144,16 +144,16 @@ impl<'a> LogDraft<'a> {
     /// Makes the record.
     ///
     /// ```
-    /// tellane::Logger::noop().at(tellane::Level::Info).say("open");
+    /// tellane::Logger::noop().at(tellane::Level::Info).emit("open");
     /// ```
-    pub fn say(self, message: &str) {
+    pub fn emit(self, message: &str) {
         let Some(source) = self.source else { return };
         let Self { level, fields, dropped, .. } = self;
-        source.enter_and(|here| {
+        source.enter_and(|local| {
             let mut said = Items::default();
             let for_fields = || fields.len();
-            if let Some(now) = source.begin(here, level, Said::Text(message), &mut said, for_fields) {
-                source.send_long(here, (level, now), said, fields, dropped);
+            if let Some(now) = source.begin(local, level, Message::Text(message), &mut said, for_fields) {
+                source.send_long(local, (level, now), said, fields, dropped);
             }
         });
     }

@@ -13,16 +13,16 @@
 mod tests;
 
 use crate::clock::Clock;
-use crate::config::Outcome;
+use crate::config::TailSampling;
 use crate::record::{Frame, Item, Span, Value, frame, layout, move_times};
 use crate::series::Names;
-use crate::snapshot::Decisions;
+use crate::snapshot::TailSamplingStats;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-/// An [`Outcome`] as spans are held against it: keys are numbers, times are ticks.
+/// An [`TailSampling`] as spans are held against it: keys are numbers, times are ticks.
 #[derive(Clone, Debug)]
-pub(super) struct Rules {
+pub(super) struct SamplingPolicy {
     pub(super) errors: bool,
     pub(super) slower_than: Option<u64>,
     pub(super) slower_than_p99: bool,
@@ -41,21 +41,21 @@ const SLOW: u8 = 2;
 const SLOW_P99: u8 = 4;
 const ATTRIBUTE: u8 = 8;
 
-impl Rules {
-    pub(super) fn new(outcome: &Outcome, names: &Names, clock: &Clock) -> Self {
+impl SamplingPolicy {
+    pub(super) fn new(tail_sampling: &TailSampling, names: &Names, clock: &Clock) -> Self {
         let ticks = |wait: Duration| clock.ticks_in(wait);
-        let attributes = outcome.attributes.iter().map(|(key, text)| (names.key(key), text.clone()));
+        let attributes = tail_sampling.attributes.iter().map(|(key, text)| (names.key(key), text.clone()));
         Self {
-            errors: outcome.errors,
-            slower_than: outcome.slower_than.map(ticks),
-            slower_than_p99: outcome.slower_than_p99,
+            errors: tail_sampling.errors,
+            slower_than: tail_sampling.slower_than.map(ticks),
+            slower_than_p99: tail_sampling.slower_than_p99,
             // Number 0 stands in for all keys above the cap: it would match what nobody asked for.
             attributes: attributes.filter(|(key, _)| *key != 0).collect(),
-            share: (outcome.ratio * (u64::MAX as f64)) as u64, // saturates: 1.0 gives the maximum
-            traces: outcome.traces,
-            spans_per_trace: outcome.spans_per_trace,
-            bytes: outcome.bytes,
-            longest_wait: ticks(outcome.longest_wait),
+            share: (tail_sampling.ratio * (u64::MAX as f64)) as u64, // saturates: 1.0 gives the maximum
+            traces: tail_sampling.traces,
+            spans_per_trace: tail_sampling.spans_per_trace,
+            bytes: tail_sampling.bytes,
+            longest_wait: ticks(tail_sampling.longest_wait),
         }
     }
 
@@ -134,7 +134,7 @@ fn mixed(trace_id: u128) -> u64 {
 
 /// When a span came in.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct At {
+pub(super) struct PassTime {
     /// The number of the pass.
     pub(super) pass: u64,
     /// Ticks of uptime at its beginning; these never go back.
@@ -146,7 +146,7 @@ pub(super) type Keep<'a> = dyn FnMut(&Frame<'_>) + 'a;
 
 /// A trace that waits for its decision.
 #[derive(Debug)]
-struct Waiting {
+struct PendingTrace {
     /// Tells it from another one of the same id, before or after.
     serial: u64,
     /// The trace was dropped before, and more of it has come since.
@@ -161,7 +161,7 @@ struct Waiting {
 
 /// Why a trace is decided just now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cause {
+enum Trigger {
     RootEnded,
     Evicted,
     TimedOut,
@@ -169,7 +169,7 @@ enum Cause {
 
 /// What became of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum Decision {
     Sampled,
     Kept,
     Dropped,
@@ -177,9 +177,9 @@ enum Fate {
 
 /// All traces held, and the decisions on the latest before them.
 #[derive(Debug)]
-pub(super) struct Held {
-    pub(super) rules: Rules,
-    traces: HashMap<u128, Waiting>,
+pub(super) struct TailSampler {
+    pub(super) rules: SamplingPolicy,
+    traces: HashMap<u128, PendingTrace>,
     /// Serial and id, oldest first; with some that are decided already. Traces that are held for the first time, and
     /// those held again. The latter go first when room is needed: some of them have no local root to come.
     orders: [VecDeque<(u64, u128)>; 2],
@@ -189,14 +189,14 @@ pub(super) struct Held {
     /// Words held, and words set aside for them.
     words: usize,
     room: usize,
-    fates: HashMap<u128, Fate>,
+    decided: HashMap<u128, Decision>,
     /// Whose fates are remembered, oldest first.
     remembered: VecDeque<u128>,
-    decisions: Decisions,
+    tail_sampling: TailSamplingStats,
 }
 
-impl Held {
-    pub(super) fn new(rules: Rules) -> Self {
+impl TailSampler {
+    pub(super) fn new(rules: SamplingPolicy) -> Self {
         Self {
             rules,
             traces: HashMap::new(),
@@ -205,23 +205,23 @@ impl Held {
             serial: 0,
             words: 0,
             room: 0,
-            fates: HashMap::new(),
+            decided: HashMap::new(),
             remembered: VecDeque::new(),
-            decisions: Decisions::default(),
+            tail_sampling: TailSamplingStats::default(),
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
         8 * self.room
-            + self.traces.capacity() * size_of::<(u128, Waiting)>()
+            + self.traces.capacity() * size_of::<(u128, PendingTrace)>()
             + self.orders.iter().map(VecDeque::capacity).sum::<usize>() * size_of::<(u64, u128)>()
             + self.ended.capacity() * size_of::<(u64, u64, u128)>()
-            + self.fates.capacity() * size_of::<(u128, Fate)>()
+            + self.decided.capacity() * size_of::<(u128, Decision)>()
             + self.remembered.capacity() * size_of::<u128>()
     }
 
-    pub(super) fn decisions(&self) -> &Decisions {
-        &self.decisions
+    pub(super) fn tail_sampling(&self) -> &TailSamplingStats {
+        &self.tail_sampling
     }
 
     /// Whether a trace's root has ended, and only the next pass is waited for.
@@ -230,12 +230,14 @@ impl Held {
     }
 
     /// Takes a span of a trace that is not sampled. `above_p99` is asked of local roots only.
-    pub(super) fn take(&mut self, span: &Frame<'_>, at: At, above_p99: bool, keep: &mut Keep<'_>) {
+    pub(super) fn take(&mut self, span: &Frame<'_>, at: PassTime, above_p99: bool, keep: &mut Keep<'_>) {
         let id = trace_of(span);
         if !self.traces.contains_key(&id) {
-            match self.fates.get(&id).copied() {
-                Some(fate @ (Fate::Kept | Fate::Sampled)) => return self.keep_late(span, fate, keep),
-                Some(Fate::Dropped) => self.begin(id, at, true),
+            match self.decided.get(&id).copied() {
+                Some(decision @ (Decision::Kept | Decision::Sampled)) => {
+                    return self.keep_late(span, decision, keep);
+                }
+                Some(Decision::Dropped) => self.begin(id, at, true),
                 None => self.begin(id, at, false),
             }
         }
@@ -249,11 +251,11 @@ impl Held {
             trace.spans += 1;
             self.words += span.words.len();
             self.room += trace.words.capacity() - room;
-            self.decisions.spans_held += 1;
+            self.tail_sampling.spans_held += 1;
         } else {
-            self.decisions.spans_dropped += 1;
-            self.decisions.spans_above_cap += 1;
-            self.decisions.late_dropped += u64::from(trace.again);
+            self.tail_sampling.spans_dropped += 1;
+            self.tail_sampling.spans_above_cap += 1;
+            self.tail_sampling.late_dropped += u64::from(trace.again);
         }
         if is_root && !trace.has_root {
             trace.has_root = true;
@@ -261,16 +263,16 @@ impl Held {
         }
         while self.traces.len() > self.rules.traces || 8 * self.words > self.rules.bytes {
             let Some(oldest) = self.oldest(AGAIN).or_else(|| self.oldest(FIRST)) else { break };
-            self.decide(oldest, Cause::Evicted, keep);
+            self.decide(oldest, Trigger::Evicted, keep);
         }
     }
 
-    fn begin(&mut self, id: u128, at: At, again: bool) {
+    fn begin(&mut self, id: u128, at: PassTime, again: bool) {
         self.serial += 1;
         let (serial, since) = (self.serial, at.ticks);
-        let trace = Waiting { serial, again, since, has_root: false, found: 0, spans: 0, words: vec![] };
+        let trace = PendingTrace { serial, again, since, has_root: false, found: 0, spans: 0, words: vec![] };
         self.traces.insert(id, trace);
-        self.decisions.traces_held += 1;
+        self.tail_sampling.traces_held += 1;
         let traces = &self.traces;
         let order = &mut self.orders[usize::from(again)];
         if order.len() > 2 * traces.len() + 64 {
@@ -280,28 +282,28 @@ impl Held {
         order.push_back((serial, id));
     }
 
-    fn keep_late(&mut self, span: &Frame<'_>, fate: Fate, keep: &mut Keep<'_>) {
+    fn keep_late(&mut self, span: &Frame<'_>, decision: Decision, keep: &mut Keep<'_>) {
         keep(span);
-        self.decisions.spans_kept += 1;
-        self.decisions.late_kept += u64::from(fate == Fate::Kept);
+        self.tail_sampling.spans_kept += 1;
+        self.tail_sampling.late_kept += u64::from(decision == Decision::Kept);
     }
 
     /// Takes a span of a sampled trace. If spans of it are held, since elsewhere it was not sampled, they are kept too.
     pub(super) fn take_sampled(&mut self, span: &Frame<'_>, keep: &mut Keep<'_>) {
         let id = trace_of(span);
-        let fate = self.fates.get(&id).copied();
-        let mut was_dropped = fate == Some(Fate::Dropped);
+        let decision = self.decided.get(&id).copied();
+        let mut was_dropped = decision == Some(Decision::Dropped);
         if let Some(trace) = self.remove(id) {
             was_dropped |= trace.again;
             self.release(&trace, keep);
         }
-        if fate.is_none() || was_dropped {
-            self.decisions.ratio += 1;
-            self.decisions.reconsidered += u64::from(was_dropped);
+        if decision.is_none() || was_dropped {
+            self.tail_sampling.ratio += 1;
+            self.tail_sampling.reconsidered += u64::from(was_dropped);
         }
-        self.remember(id, Fate::Sampled);
+        self.remember(id, Decision::Sampled);
         keep(span);
-        self.decisions.spans_kept += 1;
+        self.tail_sampling.spans_kept += 1;
     }
 
     /// Moves the times of all spans that are held by so many ticks, wrapping: the clock was set back.
@@ -311,14 +313,14 @@ impl Held {
     }
 
     /// After a pass that went through: decides what was waiting for that.
-    pub(super) fn end_of_pass(&mut self, at: At, keep: &mut Keep<'_>) {
+    pub(super) fn end_of_pass(&mut self, at: PassTime, keep: &mut Keep<'_>) {
         while let Some((pass, serial, id)) = self.ended.front().copied() {
             if pass >= at.pass {
                 break;
             }
             self.ended.pop_front();
             if self.traces.get(&id).is_some_and(|trace| trace.serial == serial) {
-                self.decide(id, Cause::RootEnded, keep);
+                self.decide(id, Trigger::RootEnded, keep);
             }
         }
         for which in [FIRST, AGAIN] {
@@ -328,7 +330,7 @@ impl Held {
                 if trace.has_root || at.ticks.saturating_sub(trace.since) < self.rules.longest_wait {
                     break;
                 }
-                self.decide(id, Cause::TimedOut, keep);
+                self.decide(id, Trigger::TimedOut, keep);
             }
         }
     }
@@ -338,7 +340,7 @@ impl Held {
         self.ended.clear();
         while let Some(id) = self.oldest(FIRST).or_else(|| self.oldest(AGAIN)) {
             let has_root = self.traces.get(&id).is_some_and(|trace| trace.has_root);
-            self.decide(id, if has_root { Cause::RootEnded } else { Cause::TimedOut }, keep);
+            self.decide(id, if has_root { Trigger::RootEnded } else { Trigger::TimedOut }, keep);
         }
     }
 
@@ -354,65 +356,65 @@ impl Held {
         }
     }
 
-    fn remove(&mut self, id: u128) -> Option<Waiting> {
+    fn remove(&mut self, id: u128) -> Option<PendingTrace> {
         let trace = self.traces.remove(&id)?;
         self.words -= trace.words.len();
         self.room -= trace.words.capacity();
-        self.decisions.traces_held -= 1;
-        self.decisions.spans_held -= trace.spans;
+        self.tail_sampling.traces_held -= 1;
+        self.tail_sampling.spans_held -= trace.spans;
         Some(trace)
     }
 
     /// Keeps what is held of a trace.
-    fn release(&mut self, trace: &Waiting, keep: &mut Keep<'_>) {
+    fn release(&mut self, trace: &PendingTrace, keep: &mut Keep<'_>) {
         let mut rest = &trace.words[..];
         while let Ok(span) = frame(rest) {
             keep(&span);
             rest = &rest[span.words.len()..];
         }
-        self.decisions.spans_kept += trace.spans;
-        self.decisions.late_kept += if trace.again { trace.spans } else { 0 };
+        self.tail_sampling.spans_kept += trace.spans;
+        self.tail_sampling.late_kept += if trace.again { trace.spans } else { 0 };
     }
 
-    fn decide(&mut self, id: u128, cause: Cause, keep: &mut Keep<'_>) {
+    fn decide(&mut self, id: u128, cause: Trigger, keep: &mut Keep<'_>) {
         let Some(trace) = self.remove(id) else { return };
         let in_share = self.rules.is_in_share(id);
-        let decisions = &mut self.decisions;
+        let tail_sampling = &mut self.tail_sampling;
         let (count, kept) = match trace.found {
-            found if found & ERROR != 0 => (&mut decisions.error, true),
-            found if found & SLOW != 0 => (&mut decisions.slow, true),
-            found if found & SLOW_P99 != 0 => (&mut decisions.slow_p99, true),
-            found if found & ATTRIBUTE != 0 => (&mut decisions.attribute, true),
-            _ if in_share => (&mut decisions.share, true),
+            found if found & ERROR != 0 => (&mut tail_sampling.error, true),
+            found if found & SLOW != 0 => (&mut tail_sampling.slow, true),
+            found if found & SLOW_P99 != 0 => (&mut tail_sampling.slow_p99, true),
+            found if found & ATTRIBUTE != 0 => (&mut tail_sampling.attribute, true),
+            _ if in_share => (&mut tail_sampling.share, true),
             _ => match cause {
-                Cause::RootEnded => (&mut decisions.uninteresting, false),
-                Cause::Evicted => (&mut decisions.evicted, false),
-                Cause::TimedOut => (&mut decisions.timed_out, false),
+                Trigger::RootEnded => (&mut tail_sampling.uninteresting, false),
+                Trigger::Evicted => (&mut tail_sampling.evicted, false),
+                Trigger::TimedOut => (&mut tail_sampling.timed_out, false),
             },
         };
         // A trace that is dropped again was counted when it was dropped at first.
         *count += u64::from(kept || !trace.again);
         if kept {
-            decisions.reconsidered += u64::from(trace.again);
+            tail_sampling.reconsidered += u64::from(trace.again);
             self.release(&trace, keep);
         } else {
-            decisions.spans_dropped += trace.spans;
-            decisions.late_dropped += if trace.again { trace.spans } else { 0 };
+            tail_sampling.spans_dropped += trace.spans;
+            tail_sampling.late_dropped += if trace.again { trace.spans } else { 0 };
         }
-        self.remember(id, if kept { Fate::Kept } else { Fate::Dropped });
+        self.remember(id, if kept { Decision::Kept } else { Decision::Dropped });
     }
 
-    fn remember(&mut self, id: u128, fate: Fate) {
-        if let Some(known) = self.fates.get_mut(&id) {
-            *known = fate;
+    fn remember(&mut self, id: u128, decision: Decision) {
+        if let Some(known) = self.decided.get_mut(&id) {
+            *known = decision;
             return;
         }
         if self.remembered.len() >= self.rules.traces.saturating_mul(4)
             && let Some(oldest) = self.remembered.pop_front()
         {
-            self.fates.remove(&oldest);
+            self.decided.remove(&oldest);
         }
-        self.fates.insert(id, fate);
+        self.decided.insert(id, decision);
         self.remembered.push_back(id);
     }
 }

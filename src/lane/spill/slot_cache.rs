@@ -4,7 +4,7 @@
 
 #![allow(unsafe_code)] // a slot's checks would be ten more instructions a sample, of some forty
 
-use super::{HEAD, KEY, LEN, count_at, count_unusual};
+use super::{HEAD, KEY, LEN, count_at, count_slow};
 use crate::lane::{Distribution, Key};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, own};
 use std::marker::PhantomData;
@@ -18,14 +18,14 @@ const PLACES: usize = 1;
 /// The slots of some series, by the low bits of their keys; nobody's where there is none. It stands beside the words
 /// that the slots are in, and holds no others.
 #[derive(Debug)]
-pub(crate) struct Near([AtomicPtr<AtomicU64>; PLACES]);
+pub(crate) struct SlotCache([AtomicPtr<AtomicU64>; PLACES]);
 
 /// The head of a slot that is no series'.
 #[cfg(not(tellane_loom))]
 static NOBODYS: [AtomicU64; HEAD] = [const { AtomicU64::new(u64::MAX) }; HEAD];
 /// What is near to a thread that is at no instance.
 #[cfg(not(tellane_loom))]
-static NOTHING: Near = Near([const { AtomicPtr::new(nobodys()) }; PLACES]);
+static NOTHING: SlotCache = SlotCache([const { AtomicPtr::new(nobodys()) }; PLACES]);
 
 #[cfg(not(tellane_loom))]
 const fn nobodys() -> *mut AtomicU64 {
@@ -38,7 +38,7 @@ const fn nobodys() -> *mut AtomicU64 {
     std::ptr::null_mut()
 }
 
-impl Near {
+impl SlotCache {
     pub(super) fn new() -> Self {
         Self(std::array::from_fn(|_| AtomicPtr::new(nobodys())))
     }
@@ -53,18 +53,18 @@ impl Near {
 
     /// The counts of a series, if it is near. Owner only.
     #[inline(always)]
-    pub(crate) fn find(&self, key: Key) -> Option<Counts<'_>> {
+    pub(crate) fn find(&self, key: Key) -> Option<SlotRef<'_>> {
         let first = self.0[key.0 as usize & (PLACES - 1)].load(Ordering::Relaxed);
         if cfg!(tellane_loom) && first == nobodys() {
             return None;
         }
-        let counts = Counts { first, of: PhantomData };
+        let counts = SlotRef { first, of: PhantomData };
         (own(&counts.head()[KEY]) == key.0).then_some(counts)
     }
 
     /// Has a series be near, if its place is free; says whether that is new. Owner only, with a slot of the spill that
     /// this stands in.
-    pub(in crate::lane) fn keep(&self, to: &Distribution, slot: Counts<'_>) -> bool {
+    pub(in crate::lane) fn keep(&self, to: &Distribution, slot: SlotRef<'_>) -> bool {
         let place = &self.0[to.key.0 as usize & (PLACES - 1)];
         let free = place.load(Ordering::Relaxed) == nobodys();
         if free {
@@ -81,12 +81,12 @@ impl Near {
 
 /// A series' counts in a lane's spill: the slot's first word.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Counts<'a> {
+pub(crate) struct SlotRef<'a> {
     first: *const AtomicU64,
     of: PhantomData<&'a [AtomicU64]>,
 }
 
-impl<'a> Counts<'a> {
+impl<'a> SlotRef<'a> {
     /// `slot` begins with a slot that `Spill::carve` made.
     pub(super) fn of(slot: &'a [AtomicU64]) -> Self {
         Self { first: slot.as_ptr(), of: PhantomData }
@@ -120,7 +120,7 @@ impl<'a> Counts<'a> {
         let len = self.head()[LEN].load(Ordering::Relaxed) as usize; // written by this thread
         // SAFETY: `carve` wrote the slot's length into its head, and `'a` is the lifetime of the words it is in.
         let slot: &'a [AtomicU64] = unsafe { std::slice::from_raw_parts(self.first, len) };
-        let counted = count_unusual(slot, to, value);
+        let counted = count_slow(slot, to, value);
         debug_assert!(counted, "the slot has a place for every value of its layout");
     }
 }

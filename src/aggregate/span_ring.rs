@@ -12,7 +12,7 @@ use crate::record::{layout, move_times};
 const FIRST: usize = 1 << 10;
 
 #[derive(Debug)]
-pub(super) struct Latest {
+pub(super) struct SpanRing {
     /// Up to `back` the newer spans, from `front` on the older ones, nothing between the two.
     words: Vec<u64>,
     back: usize,
@@ -21,7 +21,7 @@ pub(super) struct Latest {
     evicted: u64,
 }
 
-impl Latest {
+impl SpanRing {
     /// Room for `cap` words.
     pub(super) fn new(cap: usize) -> Self {
         Self { words: Vec::new(), back: 0, front: 0, cap, evicted: 0 }
@@ -124,7 +124,7 @@ mod tests {
             cap in 0..5_000_usize,
             lengths in prop::collection::vec(prop_oneof![4 => Just(7), 2 => 7..40_usize, 1 => 7..4_000_usize], 0..400),
         ) {
-            let mut latest = Latest::new(cap);
+            let mut latest = SpanRing::new(cap);
             let longest = lengths.iter().copied().filter(|words| *words <= cap).max().unwrap_or(0);
             let mut all: Vec<Vec<u64>> = Vec::new();
             for (number, words) in lengths.into_iter().enumerate() {

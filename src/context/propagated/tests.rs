@@ -2,9 +2,9 @@
 
 use super::*;
 
-fn carried(user: &str) -> Arc<Carried> {
+fn propagated(user: &str) -> Arc<Propagated> {
     let baggage = Baggage::empty().with("user", user).expect("a good member");
-    Arc::new(Carried { state: TraceState::empty(), baggage })
+    Arc::new(Propagated { state: TraceState::empty(), baggage })
 }
 
 fn user(handle: Handle) -> Option<String> {
@@ -13,7 +13,7 @@ fn user(handle: Handle) -> Option<String> {
 
 #[test]
 fn an_entry_lasts_as_long_as_somebody_holds_it() {
-    let first = Hold::new(&carried("alice")).expect("there is room");
+    let first = Hold::new(&propagated("alice")).expect("there is room");
     let handle = first.handle();
     let second = Hold::again(handle).expect("it is held");
     drop(first);
@@ -29,15 +29,15 @@ fn an_entry_lasts_as_long_as_somebody_holds_it() {
 #[test]
 fn an_old_handle_never_finds_the_next_value() {
     let slot = Slot::vacant();
-    let first = slot.claim(&carried("alice")).expect("it is free");
-    assert_eq!(slot.claim(&carried("bob")), None, "it is in use");
+    let first = slot.claim(&propagated("alice")).expect("it is free");
+    assert_eq!(slot.claim(&propagated("bob")), None, "it is in use");
     slot.release();
-    let second = slot.claim(&carried("bob")).expect("it is free again");
+    let second = slot.claim(&propagated("bob")).expect("it is free again");
     assert_ne!(first, second);
     assert!(slot.get(first).is_none() && !slot.hold(first));
-    assert_eq!(slot.get(second), Some(carried("bob")));
+    assert_eq!(slot.get(second), Some(propagated("bob")));
     slot.state.store(TURN_MAX << 32, Ordering::Relaxed);
-    assert_eq!(slot.claim(&carried("carol")), Some(1), "turns wrap, and 0 is none");
+    assert_eq!(slot.claim(&propagated("carol")), Some(1), "turns wrap, and 0 is none");
 }
 
 #[test]
@@ -45,12 +45,12 @@ fn the_table_grows_with_what_is_open_at_once() {
     let before = TABLE.count();
     for number in 0..10_000 {
         let name = number.to_string();
-        let hold = Hold::new(&carried(&name)).expect("there is room");
+        let hold = Hold::new(&propagated(&name)).expect("there is room");
         assert_eq!(user(hold.handle()), Some(name));
     }
     // Tests run beside each other, and each may have some open.
     assert!(TABLE.count() - before < 1_000, "{} entries for one that is open", TABLE.count() - before);
-    let many: Vec<_> = (0..100).map(|n: u32| Hold::new(&carried(&n.to_string())).expect("room")).collect();
+    let many: Vec<_> = (0..100).map(|n: u32| Hold::new(&propagated(&n.to_string())).expect("room")).collect();
     for (number, hold) in many.iter().enumerate() {
         assert_eq!(user(hold.handle()), Some(number.to_string()));
     }

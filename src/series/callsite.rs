@@ -1,26 +1,26 @@
 //! Log statements: what each says and where it stands, as a number. Process-wide, since a static knows no instance.
-//! Hot: [`Site::number`]; the rest is cold.
+//! Hot: [`Callsite::number`]; the rest is cold.
 
 use crate::level::Level;
 use crate::record::layout::ID_LIMIT;
 use crate::sync::fixed::{AtomicU32, Ordering};
 
-static SITES: boxcar::Vec<&'static Site> = boxcar::Vec::new();
+static CALLSITES: boxcar::Vec<&'static Callsite> = boxcar::Vec::new();
 
 /// A log statement in the program's text. Made by the macros.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Site {
+pub struct Callsite {
     pub(crate) level: Level,
     pub(crate) message: &'static str,
     pub(crate) module: &'static str,
     pub(crate) file: &'static str,
     pub(crate) line: u32,
-    /// Its place among [`SITES`] and one; 0 before its first use.
+    /// Its place among [`CALLSITES`] and one; 0 before its first use.
     number: AtomicU32,
 }
 
-impl Site {
+impl Callsite {
     /// A statement that was not used yet.
     pub const fn new(
         level: Level,
@@ -42,10 +42,10 @@ impl Site {
     /// Gives it a number; `None` if all are given out.
     #[cold]
     pub(crate) fn meet(&'static self) -> Option<u32> {
-        if SITES.count() >= ID_LIMIT as usize - 1 {
+        if CALLSITES.count() >= ID_LIMIT as usize - 1 {
             return None;
         }
-        let made = SITES.push(self) as u32;
+        let made = CALLSITES.push(self) as u32;
         // Of two threads that come at once, one's entry stays unused.
         let first = self.number.compare_exchange(0, made + 1, Ordering::AcqRel, Ordering::Acquire);
         Some(first.map_or_else(|there| there - 1, |_| made)).filter(|number| *number < ID_LIMIT)
@@ -53,6 +53,6 @@ impl Site {
 
     /// The statement of a number.
     pub(crate) fn of(number: u32) -> Option<&'static Self> {
-        SITES.get(number as usize).copied()
+        CALLSITES.get(number as usize).copied()
     }
 }

@@ -1,14 +1,14 @@
 //! Loom model of a table entry: an old handle races with the entry's next use.
 
-use super::{Carried, Slot};
+use super::{Propagated, Slot};
 use crate::context::{Baggage, TraceState};
 use crate::model::{check, spawn};
 use crate::sync::Arc;
 use crate::sync::plant::Bug;
 
-fn carried(user: &str) -> Arc<Carried> {
+fn propagated(user: &str) -> Arc<Propagated> {
     let baggage = Baggage::empty().with("user", user).expect("a good member");
-    Arc::new(Carried { state: TraceState::empty(), baggage })
+    Arc::new(Propagated { state: TraceState::empty(), baggage })
 }
 
 /// A reader with a handle finds the value of that handle's turn or nothing, whatever the holders do meanwhile; two who
@@ -16,7 +16,7 @@ fn carried(user: &str) -> Arc<Carried> {
 #[test]
 fn old_handles() {
     check("carried old handles", 100, &[Bug::StaleHandle], || {
-        let (alice, bob, carol) = (carried("alice"), carried("bob"), carried("carol"));
+        let (alice, bob, carol) = (propagated("alice"), propagated("bob"), propagated("carol"));
         let slot = Arc::new(Slot::vacant());
         let turn = slot.claim(&alice).expect("it is free");
         let next = {

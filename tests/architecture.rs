@@ -48,7 +48,7 @@ const UNSAFE: [&str; 8] = [
     "sync.rs",
     "clock.rs",
     "lane/thread_state.rs",
-    "lane/local.rs",
+    "lane/local/attach.rs",
     "lane/fork.rs",
     "lane/ring.rs",
     "lane/spill/slot_cache.rs",

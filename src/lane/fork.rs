@@ -33,7 +33,7 @@ mod hook {
 
     extern "C" fn in_child() {
         FORKS.fetch_add(1, Ordering::Relaxed);
-        crate::lane::local::forget();
+        crate::lane::local::detach();
     }
 
     #[allow(unsafe_code)] // std has no fork hook

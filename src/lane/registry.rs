@@ -212,6 +212,20 @@ impl LaneRegistry {
         }
     }
 
+    /// Decides about a record of a thread that got no lane, for this reason. `true`: it goes to the shared counts. `false`:
+    /// the instance has ended or the switch is off, and the record is counted as dropped or left out.
+    pub(crate) fn admits_unattached(&self, kind: Kind, reason: Reason) -> bool {
+        let gone = matches!(reason, Reason::Forked | Reason::AfterShutdown);
+        if gone {
+            self.shared.shared_dropped(kind, reason);
+        } else if self.mode() == Mode::Off {
+            self.shared.shared_switched_off(kind);
+        } else {
+            return true;
+        }
+        false
+    }
+
     /// What the switch means for lanes.
     pub(crate) fn mode(&self) -> Mode {
         match self.switch.position().effective() {

@@ -1,7 +1,7 @@
 //! The handle, and a record's way into the lane.
 
 use super::builder::LogRecordBuilder;
-use crate::lane::{Ids, LaneRegistry, Mode, local};
+use crate::lane::{Ids, local};
 use crate::level::Level;
 use crate::record::{Items, Refused, layout, log_header};
 use crate::series::{Attribute, Callsite, Instance, LogTarget, entry, global, more_room, push};
@@ -472,14 +472,8 @@ impl LoggerInner {
             },
             Err(reason) => reason,
         };
-        self.refuse(lanes, reason);
-    }
-
-    fn refuse(&self, lanes: &LaneRegistry, reason: Reason) {
-        match reason {
-            Reason::Forked | Reason::AfterShutdown => lanes.shared.shared_dropped(Kind::Log, reason),
-            _ if lanes.mode() == Mode::Off => lanes.shared.shared_switched_off(Kind::Log),
-            _ => lanes.shared.shared_dropped(Kind::Log, reason),
+        if lanes.admits_unattached(Kind::Log, reason) {
+            lanes.shared.shared_dropped(Kind::Log, reason); // there are no shared counts for texts
         }
     }
 }

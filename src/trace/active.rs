@@ -4,7 +4,7 @@
 #[cfg(feature = "tracing")]
 pub(super) mod atomic;
 
-use super::owned::Inside;
+use super::owned::StackEntry;
 use crate::config::SpanLimits;
 use crate::context::{Handle, Hold};
 use crate::lane::{Exit, Ids, Key, LaneRegistry, RedMetrics, SpanNameMeta, StackIndex, TraceFlags, local};
@@ -356,7 +356,7 @@ impl ActiveSpan {
         let lost = layout::item(layout::TAG_LOST, 0, 0, events_dropped, links_dropped);
         let lost: &[u64] = if events_dropped == 0 && links_dropped == 0 { &[] } else { &[lost] };
         let now = local.lanes.clock.ticks();
-        local.leave(self.place, self.ids.span_id, Exit::Span);
+        local.exit(self.place, self.ids.span_id, Exit::Span);
         self.end_at(now, local, |duration| self.push(local, [items, lost], duration));
     }
 
@@ -388,7 +388,7 @@ impl ActiveSpan {
     #[inline(never)]
     fn end_unattached(&self) {
         if self.absent.is_some() && self.place != DETACHED {
-            Inside::of_guard(self).leave(Exit::Span);
+            StackEntry::of_guard(self).exit(Exit::Span);
         }
         let Some(instance) = find(Key(self.base.get()).instance()) else { return };
         let lanes = &instance.lanes;

@@ -1,6 +1,6 @@
 //! What a thread or a request is in the middle of: a span, trace state, baggage. Cold: once a request or a hand-over.
 
-use super::owned::{Inside, OwnedSpan};
+use super::owned::{OwnedSpan, StackEntry};
 use super::span::SpanContext;
 use super::tracer::{ParentSpec, Tracer, TracerInner};
 use crate::context::{
@@ -329,9 +329,9 @@ pub(super) struct Bound {
 
 impl Bound {
     /// Makes it the context of this thread.
-    pub(super) fn enter(&self) -> Option<Inside> {
+    pub(super) fn enter(&self) -> Option<StackEntry> {
         debug_assert!(self.hold.is_some() || !self.ids.trace_flags.has(TraceFlags::PROPAGATES));
-        Inside::in_context(self.base, self.ids, self.propagated.as_ref())
+        StackEntry::in_context(self.base, self.ids, self.propagated.as_ref())
     }
 }
 
@@ -417,7 +417,7 @@ impl Tracer {
 #[derive(Debug)]
 #[must_use = "it is current only as long as the guard lives"]
 pub struct ContextGuard {
-    inside: Option<Inside>,
+    inside: Option<StackEntry>,
     /// Dropped last: until then the entry's handle is good.
     _bound: Option<Bound>,
     not_send: PhantomData<*const ()>,
@@ -433,7 +433,7 @@ impl ContextGuard {
 impl Drop for ContextGuard {
     fn drop(&mut self) {
         if let Some(inside) = self.inside {
-            inside.leave(Exit::Entered);
+            inside.exit(Exit::Entered);
         }
     }
 }

@@ -5,7 +5,7 @@ mod in_context;
 pub use in_context::InContext;
 
 use super::Context as TraceContext;
-use super::owned::{Inside, OwnedSpan};
+use super::owned::{OwnedSpan, StackEntry};
 use crate::lane::Exit;
 use pin_project_lite::pin_project;
 use std::fmt::Display;
@@ -173,7 +173,7 @@ impl<F: Future> Spanned<F> {
 }
 
 /// Leaves the stack after a poll, also when the future panics.
-struct Leaving(Option<Inside>);
+struct Leaving(Option<StackEntry>);
 
 impl Leaving {
     #[inline(always)]
@@ -186,7 +186,7 @@ impl Drop for Leaving {
     #[inline]
     fn drop(&mut self) {
         if let Some(inside) = self.0 {
-            inside.leave(Exit::Poll);
+            inside.exit(Exit::Poll);
         }
     }
 }

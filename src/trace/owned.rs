@@ -221,7 +221,7 @@ impl OwnedSpan {
     #[inline]
     pub fn enter(&self) -> Entered<'_> {
         let open = self.0.as_ref().filter(|open| open.place == DETACHED);
-        let inside = open.and_then(|open| Inside::entered(open.base, open.ids));
+        let inside = open.and_then(|open| StackEntry::entered(open.base, open.ids));
         Entered { inside, open, was_panicking: std::thread::panicking(), not_send: PhantomData }
     }
 
@@ -245,8 +245,8 @@ impl OwnedSpan {
 
     /// Where it stands on a thread's stack while it is entered.
     #[inline(always)]
-    pub(super) fn enter_unordered(&self) -> Option<Inside> {
-        self.0.as_ref().and_then(Inside::of)
+    pub(super) fn enter_unordered(&self) -> Option<StackEntry> {
+        self.0.as_ref().and_then(StackEntry::of)
     }
 
     /// A panic went through it that may be caught before its end.
@@ -310,13 +310,13 @@ impl EventBuilder<'_> {
 /// A span's place on this thread's stack while it is entered: what it takes to leave it, and no more. A poll keeps it
 /// where a panic finds it, in memory, and of a span that is off that is one word of nothing.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Inside {
+pub(super) struct StackEntry {
     base: NonZeroU64,
     span_id: u64,
     place: StackIndex,
 }
 
-impl Inside {
+impl StackEntry {
     #[inline(always)]
     fn of(open: &ActiveSpan) -> Option<Self> {
         let place = match local::with_lane(open.base.get(), |local| local.enter_from(&open.ids)) {
@@ -366,10 +366,10 @@ impl Inside {
     }
 
     #[inline(always)]
-    pub(super) fn leave(self, how: Exit) {
-        let left = local::with_lane(self.base.get(), |local| local.leave(self.place, self.span_id, how));
+    pub(super) fn exit(self, how: Exit) {
+        let left = local::with_lane(self.base.get(), |local| local.exit(self.place, self.span_id, how));
         if left.is_none() {
-            leave_cold(self, how);
+            exit_unattached(self, how);
         }
     }
 }
@@ -393,14 +393,14 @@ pub(super) fn enter_cold(base: u64, ids: Ids, propagated: Option<&Arc<Propagated
 /// Slow path: what ran inside has taken the thread to another instance.
 #[cold]
 #[inline(never)]
-fn leave_cold(inside: Inside, how: Exit) {
+fn exit_unattached(inside: StackEntry, how: Exit) {
     let base = inside.base.get();
     if laneless::is_here(inside.place) {
         laneless::leave(inside.place, how);
     } else if let Some(instance) = find(Key(base).instance())
         && local::attach(&instance.lanes).is_ok()
     {
-        local::with_lane(base, |local| local.leave(inside.place, inside.span_id, how));
+        local::with_lane(base, |local| local.exit(inside.place, inside.span_id, how));
     }
 }
 
@@ -422,7 +422,7 @@ fn leave_cold(inside: Inside, how: Exit) {
 #[derive(Debug)]
 #[must_use = "it is current only as long as the guard lives"]
 pub struct Entered<'a> {
-    inside: Option<Inside>,
+    inside: Option<StackEntry>,
     open: Option<&'a ActiveSpan>,
     /// A guard that a destructor makes while its thread unwinds is not left by that panic.
     was_panicking: bool,
@@ -433,7 +433,7 @@ impl Drop for Entered<'_> {
     #[inline]
     fn drop(&mut self) {
         if let Some(inside) = self.inside {
-            inside.leave(Exit::Entered);
+            inside.exit(Exit::Entered);
         }
         if let Some(open) = self.open
             && std::thread::panicking()

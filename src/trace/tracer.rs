@@ -2,10 +2,10 @@
 
 use super::active::{Absent, ActiveSpan, DETACHED, RemainingLimits, SpanIds, SpanStart};
 use super::context::Context;
-use super::owned::{Inside, OwnedSpan};
+use super::owned::{StackEntry, OwnedSpan};
 use super::span::{Span, SpanContext};
 use crate::clock::{Clock, Quick};
-use crate::lane::{Ids, Key, Mode, SpanNameMeta, StackIndex, ThreadState, TraceFlags, laneless, local};
+use crate::lane::{Ids, Key, SpanNameMeta, StackIndex, ThreadState, TraceFlags, laneless, local};
 use crate::record::SpanKind;
 use crate::series::{Instance, global};
 use crate::stats::{Kind, Reason};
@@ -462,7 +462,7 @@ impl TracerInner {
         let Some(ids) = around.filter(is_there) else { return OwnedSpan::noop() };
         let span_start = self.span_start(SpanNameMeta::default(), SpanIds { ids, ..SpanIds::default() });
         let mut open = ActiveSpan::absent(span_start, Absent::Forwarding, 0);
-        if on_thread && let Some(inside) = Inside::at(base, open.ids) {
+        if on_thread && let Some(inside) = StackEntry::at(base, open.ids) {
             open.place = inside.place();
         }
         OwnedSpan(Some(open))
@@ -504,33 +504,31 @@ impl TracerInner {
             Err(reason) => reason,
         };
         let (SpanName::Literal(text) | SpanName::Dynamic(text)) = name;
-        match refused {
-            Reason::Forked | Reason::AfterShutdown => lanes.shared.shared_dropped(Kind::Span, refused),
-            _ if lanes.mode() == Mode::Off => lanes.shared.shared_switched_off(Kind::Span),
-            // No lane to carry the span, but its duration still counts. From within tellane only if its name is
-            // known: the locks that give out names may be held further out on this thread.
-            _ => {
-                let named = match refused {
-                    Reason::Reentrant => self.instance.names.known_span(text, kind),
-                    _ => Some(self.instance.span_name(text, kind)),
+        if !lanes.admits_unattached(Kind::Span, refused) {
+            return self.start_forwarding(parent, on_thread);
+        }
+        // No lane carries the span, but its duration still counts. From within tellane only if its name is known: a
+        // caller further up this stack may hold the locks that give out names.
+        let named = match refused {
+            Reason::Reentrant => self.instance.names.known_span(text, kind),
+            _ => Some(self.instance.span_name(text, kind)),
+        };
+        let mut span = self.start_forwarding(parent, on_thread);
+        match named {
+            Some(known) => {
+                let start = lanes.clock.ticks();
+                let span_start = self.span_start(known, SpanIds::default()); // there will be no record
+                let active = match span.0.take() {
+                    Some(forwarding) => forwarding.measured(known, refused, start),
+                    None => ActiveSpan::absent(span_start, Absent::Laneless(refused), start),
                 };
-                match named {
-                    Some(known) => {
-                        // There will be no record.
-                        let mut span = self.start_forwarding(parent, on_thread);
-                        let start = lanes.clock.ticks();
-                        let span_start = self.span_start(known, SpanIds::default());
-                        let open = match span.0.take() {
-                            Some(forwarding) => forwarding.measured(known, refused, start),
-                            None => ActiveSpan::absent(span_start, Absent::Laneless(refused), start),
-                        };
-                        return OwnedSpan(Some(open));
-                    }
-                    None => lanes.shared.shared_dropped(Kind::Span, refused),
-                }
+                OwnedSpan(Some(active))
+            }
+            None => {
+                lanes.shared.shared_dropped(Kind::Span, refused);
+                span
             }
         }
-        self.start_forwarding(parent, on_thread)
     }
 }
 

@@ -1,8 +1,11 @@
 //! A thread's end of its lane for models. Loom's threads share one operating system thread, so they cannot find their
 //! cells in thread-local storage; here each brings its own.
 
-use super::{Attachments, Key, ThreadLocal, attach_slow, count_in_spill, skip};
-use crate::lane::{Distribution, LaneRegistry};
+use super::attach::{Attachments, ThreadLocal, attach_slow};
+use super::sample::count_in_spill;
+use super::skip;
+use crate::lane::{Distribution, Key, LaneRegistry};
+use crate::record::layout;
 use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
 use std::cell::RefCell;
@@ -32,7 +35,7 @@ impl Producer {
             return;
         }
         let counted = lane.spill.slot_cache.find(to.key).is_some_and(|counts| counts.add(to, value))
-            || lane.ring.push_sample(&self.local.head, [(value << super::layout::SAMPLE_SHIFT) | to.word]);
+            || lane.ring.push_sample(&self.local.head, [(value << layout::SAMPLE_SHIFT) | to.word]);
         if !counted {
             count_in_spill(lane, to, value);
         }

@@ -4,7 +4,8 @@
 //! [`without_recording`] sends records to the shared counts. [`try_without_recording`] and [`locked`] also refuse what would need a lock;
 //! [`afterwards`] runs what was refused once the thread is outside again.
 
-use super::{LOCAL, NOWHERE, SlotCache};
+use super::attach::{LOCAL, NOWHERE};
+use crate::lane::SlotCache;
 use std::cell::Cell;
 
 /// This thread's guards.

@@ -44,10 +44,11 @@ const NEVER: [(&str, &str); 3] = [("aggregate", "metrics"), ("aggregate", "trace
 const SHIM: [&str; 2] = ["sync.rs", "model.rs"];
 
 /// Files that may say `unsafe`, and why is in their heads.
-const UNSAFE: [&str; 8] = [
+const UNSAFE: [&str; 9] = [
     "sync.rs",
     "clock.rs",
     "lane/thread_state.rs",
+    "lane/thread_state/span_stack.rs",
     "lane/local/attach.rs",
     "lane/fork.rs",
     "lane/ring.rs",

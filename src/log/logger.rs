@@ -351,14 +351,14 @@ impl LoggerInner {
     /// The number of a key.
     #[inline(always)]
     fn key(&self, local: &local::LocalLane<'_>, key: &'static str) -> u32 {
-        local.thread_state.key(key).unwrap_or_else(|| self.meet_key(local, key))
+        local.thread_state.keys.get(key, 0).unwrap_or_else(|| self.meet_key(local, key))
     }
 
     #[cold]
     #[inline(never)]
     fn meet_key(&self, local: &local::LocalLane<'_>, key: &'static str) -> u32 {
         let number = self.instance.names.key(key);
-        local.thread_state.remember_key(key, number);
+        local.thread_state.keys.insert(key, 0, number);
         number
     }
 
@@ -422,7 +422,7 @@ impl LoggerInner {
         dropped: u16,
     ) {
         let length = items.iter().map(|part| part.len()).sum::<usize>();
-        let span = local.thread_state.current().filter(Ids::is_span);
+        let span = local.thread_state.spans.current().filter(Ids::is_span);
         let header =
             |words| log_header(self.target.id, words + length, level as u64, span.is_some(), dropped);
         let sent = match span {
@@ -448,14 +448,14 @@ impl LoggerInner {
         mut fields: Items,
         dropped: u16,
     ) {
-        let spanned = local.thread_state.current().map_or(0, |_| 3);
+        let spanned = local.thread_state.spans.current().map_or(0, |_| 3);
         if layout::LOG_WORDS + spanned + said.len() + fields.len() > layout::WORDS_MAX {
             local.lane.tally.dropped(Kind::Log, Reason::Oversize);
         } else {
             self.send(local, made, [said.words(), fields.words()], dropped);
         }
         for block in [said.take_block(), fields.take_block()].into_iter().flatten() {
-            let surplus = local.thread_state.give_block(block);
+            let surplus = local.thread_state.blocks.give(block);
             local::without_recording(|| drop(surplus));
         }
     }

@@ -32,7 +32,7 @@ pub(crate) fn entry(key: u32, value: Attribute<'_>, most: u16) -> Entry<'_> {
 /// The number of an attribute key at the instance of this base.
 #[inline(always)]
 pub(crate) fn key_number(base: u64, key: &'static str) -> Option<u32> {
-    let known = local::with_lane(base, |local| local.thread_state.key(key)).flatten();
+    let known = local::with_lane(base, |local| local.thread_state.keys.get(key, 0)).flatten();
     known.or_else(|| meet_key(base, key))
 }
 
@@ -42,7 +42,7 @@ fn meet_key(base: u64, key: &'static str) -> Option<u32> {
     let instance = find(Key(base).instance())?;
     local::attach(&instance.lanes).ok()?;
     let number = instance.names.key(key);
-    local::with_lane(base, |local| local.thread_state.remember_key(key, number))?;
+    local::with_lane(base, |local| local.thread_state.keys.insert(key, 0, number))?;
     Some(number)
 }
 
@@ -50,6 +50,6 @@ fn meet_key(base: u64, key: &'static str) -> Option<u32> {
 #[cold]
 #[inline(never)]
 pub(crate) fn more_room(base: u64) -> Box<Block> {
-    let kept = local::with_lane(base, |local| local.thread_state.take_block()).flatten();
+    let kept = local::with_lane(base, |local| local.thread_state.blocks.take()).flatten();
     kept.unwrap_or_else(|| local::without_recording(Block::new))
 }

@@ -367,7 +367,7 @@ impl ActiveSpan {
         let Some(block) = self.items.take_block() else { return };
         let mut block = Some(block);
         local::with_lane(self.base.get(), |local| {
-            block = block.take().and_then(|block| local.thread_state.give_block(block))
+            block = block.take().and_then(|block| local.thread_state.blocks.give(block))
         });
         local::without_recording(|| drop(block));
     }

@@ -50,7 +50,10 @@ impl ActiveSpan {
         if !may {
             return None;
         }
-        local::with_lane(self.base.get(), |local| local.thread_state.key_fast(key)).flatten()
+        local::with_lane(self.base.get(), |local| {
+            local.thread_state.keys.get_home(key, 0).map(|number| number.get())
+        })
+        .flatten()
     }
 
     #[cold]

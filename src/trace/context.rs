@@ -96,7 +96,7 @@ impl Context {
 
     /// The context of this thread at an instance.
     pub(super) fn at(base: u64) -> Self {
-        match local::with_lane(base, |local| local.thread_state.current()).flatten() {
+        match local::with_lane(base, |local| local.thread_state.spans.current()).flatten() {
             Some(ids) => Self::of(base, ids),
             None => Self { base, ..Self::without_lane(Some(base)) },
         }

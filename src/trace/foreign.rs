@@ -163,7 +163,7 @@ impl Tracer {
                 Some(around) if around.trace_flags.has(TraceFlags::PROPAGATES) => return None,
                 _ => None,
             };
-            let known = local.thread_state.name(name, kind as u8);
+            let known = local.thread_state.names.get(name, kind as u8);
             let known = known.unwrap_or_else(|| source.meet(local.thread_state, name, kind));
             let span_ids = source.span_ids(local.thread_state, around);
             Some(PendingSpan::Span(source.span_start(known, span_ids), local.lanes.clock.ticks()))

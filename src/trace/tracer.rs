@@ -257,7 +257,7 @@ impl ParentSpec {
     #[inline(always)]
     pub(super) fn on(self, thread_state: &ThreadState) -> Option<Ids> {
         match self {
-            Self::Current => thread_state.current(),
+            Self::Current => thread_state.spans.current(),
             Self::None => None,
             Self::Given(ids) => Some(ids),
         }
@@ -289,8 +289,13 @@ impl TracerInner {
         name: &'static str,
         kind: SpanKind,
     ) -> OwnedSpan {
-        let usual =
-            || Some((self.clock.quick()?, thread_state.name_fast(name, kind as u8)?, thread_state.next()?));
+        let usual = || {
+            Some((
+                self.clock.quick()?,
+                thread_state.names.get_home(name, kind as u8)?,
+                thread_state.spans.next()?,
+            ))
+        };
         let Some((clock, known, (place, around))) = usual() else {
             return self.start_slow::<ON_THREAD>(thread_state, name, kind);
         };
@@ -302,9 +307,9 @@ impl TracerInner {
             _ if self.rate_limited => return self.start_slow::<ON_THREAD>(thread_state, name, kind),
             _ => return self.start_root::<ON_THREAD>(thread_state, place, known, clock),
         };
-        let span_ids = SpanIds::of_child(thread_state.span_id(), parent);
+        let span_ids = SpanIds::of_child(thread_state.ids.span_id(), parent);
         let place = if ON_THREAD {
-            thread_state.enter_at(place, span_ids.ids); // its parent has seen to the samples
+            thread_state.spans.enter_at(place, span_ids.ids); // its parent has seen to the samples
             place
         } else {
             DETACHED
@@ -321,7 +326,7 @@ impl TracerInner {
         known: &Cell<SpanNameMeta>,
         clock: Quick,
     ) -> OwnedSpan {
-        let around = thread_state.around(place); // baggage, if anything
+        let around = thread_state.spans.around(place); // baggage, if anything
         let span_ids = SpanIds::of_root(self.root(thread_state, around, || true));
         let place = if ON_THREAD {
             local::enter_span_at(thread_state, place, span_ids.ids);
@@ -353,9 +358,10 @@ impl TracerInner {
         on_thread: bool,
     ) -> OwnedSpan {
         let known = match name {
-            SpanName::Literal(name) => {
-                thread_state.name(name, kind as u8).unwrap_or_else(|| self.meet(thread_state, name, kind))
-            }
+            SpanName::Literal(name) => thread_state
+                .names
+                .get(name, kind as u8)
+                .unwrap_or_else(|| self.meet(thread_state, name, kind)),
             SpanName::Dynamic(name) => match self.instance.names.dynamic(name, kind) {
                 Some(known) => known,
                 None => self.instance.span_name(name, kind),
@@ -393,7 +399,7 @@ impl TracerInner {
     #[inline(always)]
     pub(super) fn span_ids(&self, thread_state: &ThreadState, around: Option<Ids>) -> SpanIds {
         match around {
-            Some(parent) if parent.is_span() => SpanIds::of_child(thread_state.span_id(), parent),
+            Some(parent) if parent.is_span() => SpanIds::of_child(thread_state.ids.span_id(), parent),
             _ => {
                 SpanIds::of_root(self.root(thread_state, around, || !self.rate_limited || self.is_admitted()))
             }
@@ -417,7 +423,7 @@ impl TracerInner {
     /// The ids of a new trace.
     #[inline(always)]
     fn root(&self, thread_state: &ThreadState, around: Option<Ids>, admitted: impl FnOnce() -> bool) -> Ids {
-        let (span_id, trace_id) = (thread_state.span_id(), thread_state.trace_id());
+        let (span_id, trace_id) = (thread_state.ids.span_id(), thread_state.ids.trace_id());
         let carries =
             around.map_or(0, |around| around.trace_flags.0 & (TraceFlags::PROPAGATES | TraceFlags::UNCOMMON));
         let by_ratio = self.samples(trace_id as u64);
@@ -478,7 +484,7 @@ impl TracerInner {
         kind: SpanKind,
     ) -> SpanNameMeta {
         let known = self.instance.span_name(name, kind);
-        thread_state.remember(name, kind as u8, known);
+        thread_state.names.insert(name, kind as u8, known);
         known
     }
 
@@ -534,6 +540,6 @@ impl TracerInner {
 
 /// The ids of the innermost entry of this thread at an instance, on its desk or without a lane.
 pub(super) fn current_ids(base: u64) -> Option<Ids> {
-    let on_desk = local::with_lane(base, |local| local.thread_state.current()).flatten();
+    let on_desk = local::with_lane(base, |local| local.thread_state.spans.current()).flatten();
     on_desk.or_else(|| laneless::current(Some(base)).map(|(_, ids, _)| ids))
 }

@@ -138,7 +138,7 @@ impl ThreadLocal {
         self.thread_state.set(&raw const *attachment.thread_state);
         self.lanes.set(&raw const *attachment.lanes);
         self.base.set(Key::new(attachment.lanes.instance, 0).0);
-        let exemplary = attachment.thread_state.any_has(TraceFlags::EXAMPLES);
+        let exemplary = attachment.thread_state.spans.any_has(TraceFlags::EXAMPLES);
         if exemplary { self.disable_fast_samples() } else { self.enable_fast_samples(&attachment.lane) }
     }
 

@@ -62,7 +62,9 @@ fn sample_attached(histogram: &HistogramHandle, value: u64) -> bool {
 #[inline(always)]
 fn exemplify(local: &LocalLane<'_>, to: &Distribution, value: u64) {
     // The span first: a sample in an unsampled span must not use up the epoch's place.
-    if let Some(ids) = local.thread_state.current().filter(|ids| ids.trace_flags.has(TraceFlags::EXAMPLES)) {
+    if let Some(ids) =
+        local.thread_state.spans.current().filter(|ids| ids.trace_flags.has(TraceFlags::EXAMPLES))
+    {
         let epoch = local.lanes.epoch.load(Ordering::Relaxed); // a number that publishes nothing
         if local.thread_state.is_example(to.series(), value, epoch) {
             send_exemplar(local, ids, to, value);

@@ -38,24 +38,24 @@ impl LocalLane<'_> {
         if ids.trace_flags.has(TraceFlags::EXAMPLES) {
             LOCAL.with(ThreadLocal::disable_fast_samples);
         }
-        self.thread_state.enter_from(ids)
+        self.thread_state.spans.enter_from(ids)
     }
 
     /// Exits the entry that [`enter`](Self::enter) made, and those inside it as `how` says.
     #[inline(always)]
     pub(crate) fn exit(&self, place: StackIndex, span_id: u64, how: Exit) {
-        let popped = self.thread_state.pop(place, span_id);
-        self.after_pop(popped, |thread_state| thread_state.exit(place, span_id, how));
+        let popped = self.thread_state.spans.pop(place, span_id);
+        self.after_pop(popped, |thread_state| thread_state.spans.exit(place, span_id, how));
     }
 
     /// Fast path of [`exit`](Self::exit) for a span's guard, and for a span that is on no stack. `false` if the exit
     /// needs the slow path; nothing is done then.
     #[inline(always)]
     pub(crate) fn exit_fast(&self, place: StackIndex, span_id: u64) -> bool {
-        if place > self.thread_state.top() {
+        if place > self.thread_state.spans.top() {
             return true; // on no stack, or exited already
         }
-        let popped = self.thread_state.pop(place, span_id);
+        let popped = self.thread_state.spans.pop(place, span_id);
         if popped == Some(true) {
             LOCAL.with(|local| local.enable_fast_samples(self.lane));
         }
@@ -66,8 +66,8 @@ impl LocalLane<'_> {
     #[cfg(feature = "tracing")]
     #[inline(always)]
     pub(crate) fn exit_unordered(&self, span_id: u64) {
-        let popped = self.thread_state.exit_unordered(span_id);
-        self.after_pop(popped, |thread_state| thread_state.exit_by_id(span_id));
+        let popped = self.thread_state.spans.exit_unordered(span_id);
+        self.after_pop(popped, |thread_state| thread_state.spans.exit_by_id(span_id));
     }
 
     #[inline(always)]
@@ -115,7 +115,7 @@ pub(crate) fn enter_span(thread_state: &ThreadState, ids: Ids) -> StackIndex {
     if ids.trace_flags.has(TraceFlags::EXAMPLES) {
         LOCAL.with(ThreadLocal::disable_fast_samples);
     }
-    thread_state.enter(ids)
+    thread_state.spans.enter(ids)
 }
 
 /// Makes a span the innermost one of this thread, at the index that [`ThreadState::next`] has just returned.
@@ -124,7 +124,7 @@ pub(crate) fn enter_span_at(thread_state: &ThreadState, place: StackIndex, ids: 
     if ids.trace_flags.has(TraceFlags::EXAMPLES) {
         LOCAL.with(ThreadLocal::disable_fast_samples);
     }
-    thread_state.enter_at(place, ids);
+    thread_state.spans.enter_at(place, ids);
 }
 
 /// Counts a span's duration for which the ring has no room. Takes no [`LocalLane`], which would have to be stored to

@@ -8,7 +8,7 @@
 //! no room they are taken out, and the other entries move down. From then on, until the stack is empty, places are mere
 //! numbers in ascending order, and guards look theirs up.
 
-use super::{DEPTH, Ids, StackIndex, ThreadState, TraceFlags};
+use super::{DEPTH, Ids, SpanStack, StackIndex, TraceFlags};
 use crate::context::{Handle, Hold};
 use crate::lane::laneless;
 use std::cell::Cell;
@@ -30,7 +30,7 @@ pub(crate) enum Exit {
     Poll,
 }
 
-impl ThreadState {
+impl SpanStack {
     fn real_top(&self) -> StackIndex {
         let top = self.top.get();
         if top >= DISORDER { top - DISORDER } else { top }

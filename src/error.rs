@@ -1,10 +1,12 @@
-//! Every error that leaves the crate, but for the encoding's own and the headers'. Cold.
+//! The crate's public errors, except those of the encoding and of headers. Cold.
+//!
+//! Each message says what is wrong, what is allowed and what to do.
 
 use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-/// Why a metric was not registered. The program can go on with the handle's `noop()`.
+/// The reason for which a metric was not registered. The program can go on with the handle's `noop()`.
 ///
 /// ```
 /// use tellane::{Counter, RegisterError};
@@ -38,21 +40,21 @@ pub enum RegisterError {
     Conflict {
         /// The name.
         name: String,
-        /// What it was first registered as.
+        /// The first definition.
         first: String,
-        /// What was wanted now.
+        /// The definition that was refused.
         wanted: String,
-        /// Where it was first registered.
+        /// The place of the first registration.
         at: &'static Location<'static>,
     },
     /// Significant digits are 1 to 5.
     BadDigits {
-        /// What was asked for.
+        /// The digits asked for.
         digits: u8,
     },
     /// The highest trackable value is less than 2.
     BadHighest {
-        /// What was asked for.
+        /// The value asked for.
         highest: u64,
     },
     /// The scale is not a finite number above zero.
@@ -80,20 +82,39 @@ pub enum RegisterError {
 impl fmt::Display for RegisterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BadName { name } => write!(f, "{name:?} is no metric name"),
-            Self::BadLabel { label } => write!(f, "{label:?} is no label name, or one that is reserved"),
-            Self::DuplicateLabel { label } => write!(f, "the label {label:?} is named twice"),
+            Self::BadName { name } => write!(
+                f,
+                "{name:?} is not a metric name: use ASCII letters, digits, `_` and `:`, at most 200 bytes, and do not \
+                 start with a digit, `__` or `tellane_`; {:?} is allowed",
+                allowed_name(name, b":")
+            ),
+            Self::BadLabel { label } => write!(
+                f,
+                "{label:?} is not a label name: use ASCII letters, digits and `_`, at most 200 bytes, do not start \
+                 with a digit or `__`, and do not use `le` or `quantile`; {:?} is allowed",
+                allowed_name(label, b"")
+            ),
+            Self::DuplicateLabel { label } => write!(f, "the label {label:?} is named twice: name each label once"),
             Self::Conflict { name, first, wanted, at } => {
-                write!(f, "{name} is registered as {first} at {at}, and cannot be {wanted} too")
+                write!(
+                    f,
+                    "{name} is registered as {first} at {at} and cannot be {wanted} too: use the same definition, or \
+                     another name"
+                )
             }
-            Self::BadDigits { digits } => write!(f, "{digits} significant digits: must be 1 to 5"),
-            Self::BadHighest { highest } => write!(f, "highest trackable value {highest}: must be 2 or more"),
-            Self::BadScale => f.write_str("the scale must be finite and above zero"),
-            Self::BadBounds => f.write_str("bucket bounds must be finite and increasing"),
-            Self::Exhausted => f.write_str("no series number is left"),
-            Self::Forked => f.write_str("this process was forked off: start telemetry anew in the child"),
+            Self::BadDigits { digits } => write!(f, "a histogram cannot have {digits} significant digits: use 1 to 5"),
+            Self::BadHighest { highest } => {
+                write!(f, "the highest trackable value cannot be {highest}: use 2 or more")
+            },
+            Self::BadScale => f.write_str("the scale must be finite and above zero, such as 1e9 for values in nanoseconds shown in seconds"),
+            Self::BadBounds => f.write_str("bucket bounds must be finite and strictly increasing: sort them and remove duplicates"),
+            Self::Exhausted => f.write_str(
+                "no number is left: an instance has room for 2^20 histograms and 2^31 counters, and a bridge for \
+                 `Config::names_cap` metric names; register fewer, or raise the cap",
+            ),
+            Self::Forked => f.write_str("this process is a forked child: start a new instance in it"),
             Self::Reentrant => f.write_str(
-                "this thread is registering something already: register before the allocator records",
+                "this thread is registering another metric at this moment: register before the allocator records",
             ),
             Self::RecordsLost { records } => write!(
                 f,
@@ -106,13 +127,30 @@ impl fmt::Display for RegisterError {
 
 impl std::error::Error for RegisterError {}
 
-/// Why an instance did not start.
+/// A name close to `name` that is allowed: every other character becomes `_`, and a reserved beginning gets a letter in
+/// front. `more` holds the allowed bytes beside letters, digits and `_`.
+fn allowed_name(name: &str, more: &[u8]) -> String {
+    let is_allowed = |letter: char| {
+        letter.is_ascii_alphanumeric()
+            || letter == '_'
+            || u8::try_from(letter).is_ok_and(|byte| more.contains(&byte))
+    };
+    let allowed: String =
+        name.chars().take(190).map(|letter| if is_allowed(letter) { letter } else { '_' }).collect();
+    let starts_badly = allowed.is_empty()
+        || allowed.starts_with(|first: char| first.is_ascii_digit())
+        || ["__", "tellane_"].iter().any(|reserved| allowed.starts_with(reserved))
+        || ["le", "quantile"].contains(&allowed.as_str());
+    if starts_badly { format!("x_{allowed}") } else { allowed }
+}
+
+/// The reason for which an instance did not start.
 ///
 /// ```
 /// use tellane::{StartError, Telemetry};
 /// let error = Telemetry::builder("shop").sampling(2.0).start().expect_err("more than all");
 /// assert!(matches!(&error, StartError::Config(faults) if faults.len() == 1));
-/// assert_eq!(error.to_string(), "the configuration is not usable: sampling must be from 0 to 1;");
+/// assert_eq!(error.to_string(), "the configuration cannot be used: sampling must be from 0 to 1");
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]
@@ -133,12 +171,20 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(faults) => {
-                f.write_str("the configuration is not usable:")?;
-                faults.iter().try_for_each(|fault| write!(f, " {fault};"))
+                f.write_str("the configuration cannot be used: ")?;
+                faults.iter().enumerate().try_for_each(|(at, fault)| {
+                    let separator = if at == 0 { "" } else { "; " };
+                    write!(f, "{separator}{fault}")
+                })
             }
-            Self::Thread(error) => write!(f, "no thread for the aggregator: {error}"),
-            Self::AlreadyInstalled => f.write_str("a global telemetry instance is installed already"),
-            Self::Forked => f.write_str("this process was forked while its parent installed telemetry"),
+            Self::Thread(error) => write!(f, "the operating system has no thread for the aggregator: {error}"),
+            Self::AlreadyInstalled => f.write_str(
+                "a global instance is installed already: `Telemetry::installed` returns it, and `start` makes another \
+                 one beside it",
+            ),
+            Self::Forked => f.write_str(
+                "this process is a forked child whose parent was installing telemetry at the fork: use `start` here",
+            ),
         }
     }
 }
@@ -165,7 +211,7 @@ impl std::error::Error for StartError {
 pub struct ConfigFault {
     /// The setting's name in [`Config`](crate::Config).
     pub setting: &'static str,
-    /// What it has to be.
+    /// The allowed values.
     pub rule: &'static str,
 }
 
@@ -175,7 +221,7 @@ impl fmt::Display for ConfigFault {
     }
 }
 
-/// Why there is no fresh snapshot. [`latest`](crate::Telemetry::latest) has the last one made.
+/// The reason for which there is no fresh snapshot. [`latest`](crate::Telemetry::latest) returns the last one made.
 ///
 /// ```
 /// use std::time::Duration;
@@ -212,19 +258,27 @@ pub enum SnapshotError {
 impl fmt::Display for SnapshotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Deadline { after } => write!(f, "the aggregator did not answer within {after:?}"),
-            Self::Ended => f.write_str(
-                "the aggregator failed, or has ended without a shutdown; `latest` has its last snapshot",
+            Self::Deadline { after } => write!(
+                f,
+                "the aggregator did not answer within {after:?}: allow more time, or use the last snapshot, which \
+                 `latest` returns"
             ),
-            Self::OwnThread => f.write_str("a thread of tellane cannot wait for tellane"),
-            Self::Forked => f.write_str("this process was forked off and has no aggregator"),
+            Self::Ended => f.write_str(
+                "the aggregator failed, or has ended without a shutdown; `latest` returns its last snapshot",
+            ),
+            Self::OwnThread => {
+                f.write_str("one of tellane's own threads cannot wait for a snapshot: use `latest` there")
+            }
+            Self::Forked => f.write_str(
+                "this process is a forked child without an aggregator: start a new instance in it",
+            ),
         }
     }
 }
 
 impl std::error::Error for SnapshotError {}
 
-/// Why two snapshots do not add up.
+/// The reason for which two snapshots cannot be merged.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -250,10 +304,36 @@ impl fmt::Display for MergeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Mismatch { name } => {
-                write!(f, "{name} has another type, unit or precision in the other snapshot")
+                write!(
+                    f,
+                    "{name} has another type, unit or precision in the other snapshot: merge snapshots of one definition"
+                )
             }
         }
     }
 }
 
 impl std::error::Error for MergeError {}
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_name_comes_with_one_that_is_allowed() {
+        for (name, metric, label) in [
+            ("http.requests", "http_requests", "http_requests"),
+            ("9lives", "x_9lives", "x_9lives"),
+            ("tellane_state", "x_tellane_state", "x_tellane_state"),
+            ("__a", "x___a", "x___a"),
+            ("a:b", "a:b", "a_b"),
+            ("le", "x_le", "x_le"),
+            ("", "x_", "x_"),
+            ("größe", "gr__e", "gr__e"),
+        ] {
+            assert_eq!((allowed_name(name, b":"), allowed_name(name, b"")), (metric.into(), label.into()));
+        }
+        let error = RegisterError::BadName { name: "http.requests".into() };
+        assert!(error.to_string().ends_with("\"http_requests\" is allowed"), "{error}");
+    }
+}

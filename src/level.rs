@@ -1,6 +1,6 @@
-//! How much a log record matters. Hot where it is compared, and no more than a number there.
+//! Log levels. Hot where they are compared, as plain numbers.
 
-/// How much a log record matters, and how much must matter to be recorded.
+/// The severity of a log record, and the least severity that is recorded.
 ///
 /// ```
 /// use tellane::Level;
@@ -11,21 +11,21 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Level {
-    /// Step by step.
+    /// Single steps of the program.
     Trace = 1,
-    /// For who is looking for a fault.
+    /// Details for debugging.
     Debug = 2,
-    /// What happens in the normal run.
+    /// Normal events.
     #[default]
     Info = 3,
-    /// Not what was meant, but it goes on.
+    /// Something unexpected that the program copes with.
     Warn = 4,
     /// Something failed.
     Error = 5,
 }
 
 impl Level {
-    /// All levels, from the least.
+    /// All levels, from the least severe.
     ///
     /// ```
     /// use tellane::Level;
@@ -33,7 +33,7 @@ impl Level {
     /// ```
     pub const ALL: [Self; 5] = [Self::Trace, Self::Debug, Self::Info, Self::Warn, Self::Error];
 
-    /// Its name, in small letters.
+    /// The level's name in lower case.
     ///
     /// ```
     /// assert_eq!(tellane::Level::Info.name(), "info");
@@ -55,11 +55,11 @@ impl std::fmt::Display for Level {
     }
 }
 
-/// The text is no level's name.
+/// An error: the text is no level's name.
 ///
 /// ```
 /// let error = "loud".parse::<tellane::Level>().expect_err("there is none");
-/// assert_eq!(error.to_string(), "not a level: trace, debug, info, warn or error");
+/// assert_eq!(error.to_string(), "unknown level: use trace, debug, info, warn or error");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -67,7 +67,7 @@ pub struct ParseLevelError;
 
 impl std::fmt::Display for ParseLevelError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("not a level: trace, debug, info, warn or error")
+        f.write_str("unknown level: use trace, debug, info, warn or error")
     }
 }
 
@@ -76,7 +76,7 @@ impl std::error::Error for ParseLevelError {}
 impl std::str::FromStr for Level {
     type Err = ParseLevelError;
 
-    /// By name, in small letters or great ones; `warning` is `warn`.
+    /// Parses a level's name, ignoring case. `warning` is `warn`.
     fn from_str(text: &str) -> Result<Self, ParseLevelError> {
         let named = |level: &Self| text.eq_ignore_ascii_case(level.name());
         let warning = text.eq_ignore_ascii_case("warning").then_some(Self::Warn);

@@ -19,13 +19,16 @@ fn every_refusal_has_its_variant_and_says_why() {
         let error = telemetry.counter(name).register().map(drop);
         assert_eq!(error, Err(RegisterError::BadName { name: name.to_owned() }));
         let error = error.expect_err("checked above").to_string();
-        assert!(error.ends_with("is no metric name") && !error.contains('\n'), "{error}");
+        assert!(
+            error.contains("is not a metric name: use ASCII letters") && !error.contains('\n'),
+            "{error}"
+        );
     }
     for label in ["", "a:b", "__name__", "le", "quantile", "1st", "a\"b"] {
         let error = telemetry.gauge("labelled").label(label, "x").register().map(drop);
         assert_eq!(error, Err(RegisterError::BadLabel { label: label.to_owned() }));
         let error = error.expect_err("checked above").to_string();
-        assert!(error.contains("is no label name, or one that is reserved"), "{error}");
+        assert!(error.contains("is not a label name: use ASCII letters"), "{error}");
     }
     let twice = telemetry.counter("twice").label("a", "1").family(["b", "a"]).map(drop);
     assert_eq!(twice, Err(RegisterError::DuplicateLabel { label: "a".into() }));
@@ -140,7 +143,7 @@ fn a_bad_configuration_is_refused_with_every_fault() {
     assert!(Config::default().faults().is_empty());
     assert!(std::error::Error::source(&error).is_none());
     let thread = StartError::Thread(std::io::Error::other("none left"));
-    assert_eq!(thread.to_string(), "no thread for the aggregator: none left");
+    assert_eq!(thread.to_string(), "the operating system has no thread for the aggregator: none left");
     assert!(std::error::Error::source(&thread).is_some());
 }
 
@@ -155,7 +158,10 @@ fn snapshots_of_different_metrics_do_not_merge() {
     let [a, b, c] = kits.each_ref().map(Kit::snapshot);
     let error = a.merge(&c).expect_err("another precision");
     assert_eq!(error, MergeError::Mismatch { name: "sizes".into() });
-    assert_eq!(error.to_string(), "sizes has another type, unit or precision in the other snapshot");
+    assert_eq!(
+        error.to_string(),
+        "sizes has another type, unit or precision in the other snapshot: merge snapshots of one definition"
+    );
     let both = a.merge(&b).expect("the same metrics");
     let sizes = both.histogram("sizes", &[]).expect("in both");
     assert_eq!((sizes.count(), sizes.sum(), sizes.min(), sizes.max()), (2, 3.0, Some(1.0), Some(2.0)));
@@ -166,13 +172,22 @@ fn snapshots_of_different_metrics_do_not_merge() {
 #[test]
 fn snapshot_errors_say_what_happened() {
     let deadline = SnapshotError::Deadline { after: Duration::from_millis(5) };
-    assert_eq!(deadline.to_string(), "the aggregator did not answer within 5ms");
+    assert_eq!(
+        deadline.to_string(),
+        "the aggregator did not answer within 5ms: allow more time, or use the last snapshot, which `latest` returns"
+    );
     assert_eq!(
         SnapshotError::Ended.to_string(),
-        "the aggregator failed, or has ended without a shutdown; `latest` has its last snapshot"
+        "the aggregator failed, or has ended without a shutdown; `latest` returns its last snapshot"
     );
-    assert_eq!(SnapshotError::OwnThread.to_string(), "a thread of tellane cannot wait for tellane");
-    assert_eq!(SnapshotError::Forked.to_string(), "this process was forked off and has no aggregator");
+    assert_eq!(
+        SnapshotError::OwnThread.to_string(),
+        "one of tellane's own threads cannot wait for a snapshot: use `latest` there"
+    );
+    assert_eq!(
+        SnapshotError::Forked.to_string(),
+        "this process is a forked child without an aggregator: start a new instance in it"
+    );
     let texts = [
         RegisterError::Exhausted.to_string(),
         RegisterError::Forked.to_string(),
@@ -185,15 +200,16 @@ fn snapshot_errors_say_what_happened() {
         StartError::Forked.to_string(),
     ];
     let expected = [
-        "no series number is left",
-        "this process was forked off: start telemetry anew in the child",
-        "the scale must be finite and above zero",
-        "bucket bounds must be finite and increasing",
-        "9 significant digits: must be 1 to 5",
-        "highest trackable value 1: must be 2 or more",
-        "the label \"a\" is named twice",
-        "a global telemetry instance is installed already",
-        "this process was forked while its parent installed telemetry",
+        "no number is left: an instance has room for 2^20 histograms and 2^31 counters, and a bridge for \
+         `Config::names_cap` metric names; register fewer, or raise the cap",
+        "this process is a forked child: start a new instance in it",
+        "the scale must be finite and above zero, such as 1e9 for values in nanoseconds shown in seconds",
+        "bucket bounds must be finite and strictly increasing: sort them and remove duplicates",
+        "a histogram cannot have 9 significant digits: use 1 to 5",
+        "the highest trackable value cannot be 1: use 2 or more",
+        "the label \"a\" is named twice: name each label once",
+        "a global instance is installed already: `Telemetry::installed` returns it, and `start` makes another one beside it",
+        "this process is a forked child whose parent was installing telemetry at the fork: use `start` here",
     ];
     assert_eq!(texts, expected);
     // That each occurs: Deadline and OwnThread in shutdown.rs, Forked in fork.rs, Ended in faults.rs.

@@ -1,4 +1,4 @@
-//! Which levels of which targets are recorded: rules by the beginning of a target's name. Cold.
+//! Level rules by target prefix. Cold.
 
 use crate::level::Level;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ pub(super) fn threshold(level: Option<Level>) -> u32 {
     level.map_or(OFF, |level| level as u32)
 }
 
-/// The rules of an instance: a start level, and others for targets that begin so.
+/// The level rules of an instance: a default level, and others by target prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LevelRules {
     /// The empty prefix is every target's; what is missing there is [`Level::Info`].
@@ -78,7 +78,7 @@ impl LevelRules {
     }
 }
 
-/// Why levels cannot be set by such a text. Nothing was changed.
+/// The reason for which a text cannot set levels. Nothing was changed.
 ///
 /// ```
 /// use tellane::ParseLevelsError;
@@ -106,9 +106,11 @@ impl std::fmt::Display for ParseLevelsError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::UnknownLevel { directive } => {
-                write!(f, "{directive:?} names no level: trace, debug, info, warn, error or off")
+                write!(f, "{directive:?} names no level: use trace, debug, info, warn, error or off")
             }
-            Self::BadTarget { directive } => write!(f, "{directive:?} names no target before its ="),
+            Self::BadTarget { directive } => {
+                write!(f, "{directive:?} names no target before its `=`: write target=level, without spaces")
+            }
         }
     }
 }
@@ -145,7 +147,10 @@ mod tests {
         unknown("a=b=info", "a=b=info");
         let bad = LevelRules::parse("info,=debug").unwrap_err();
         assert_eq!(bad, ParseLevelsError::BadTarget { directive: "=debug".into() });
-        assert_eq!(bad.to_string(), "\"=debug\" names no target before its =");
+        assert_eq!(
+            bad.to_string(),
+            "\"=debug\" names no target before its `=`: write target=level, without spaces"
+        );
         assert!(LevelRules::parse("a b=info").is_err());
         assert_eq!(LevelRules::parse(" , "), Ok(LevelRules::default()));
     }

@@ -111,11 +111,20 @@ mod tests {
         }
     }
 
+    /// The name that an error's message says is allowed.
+    fn suggested(error: &RegisterError) -> String {
+        let text = error.to_string();
+        let (_, suggested) = text.rsplit_once("; \"").expect("a suggestion");
+        suggested.trim_end_matches("\" is allowed").to_owned()
+    }
+
     #[test]
     fn what_is_no_name_is_refused() {
         for bad in ["", "9lives", "a-b", "a b", "__reserved", "tellane_state", "ä", "a\n"] {
             let refused = full_name(bad, MetricKind::Gauge, Unit::None);
             assert_eq!(refused, Err(RegisterError::BadName { name: bad.to_owned() }));
+            let suggested = suggested(&refused.unwrap_err());
+            assert!(full_name(&suggested, MetricKind::Gauge, Unit::None).is_ok(), "{suggested}");
         }
         let long = full_name(&"a".repeat(100_000), MetricKind::Gauge, Unit::None);
         assert_eq!(long, Err(RegisterError::BadName { name: format!("{}…", "a".repeat(1_021)) }));
@@ -136,7 +145,10 @@ mod tests {
     fn labels_are_words_once_each() {
         assert_eq!(label_names(&["method", "route_2"]), Ok(()));
         for bad in ["", "a:b", "__name__", "le", "quantile", "1st"] {
-            assert_eq!(label_names(&["ok", bad]), Err(RegisterError::BadLabel { label: bad.to_owned() }));
+            let refused = label_names(&["ok", bad]);
+            assert_eq!(refused, Err(RegisterError::BadLabel { label: bad.to_owned() }));
+            let suggested = suggested(&refused.unwrap_err());
+            assert_eq!(label_names(&[&suggested]), Ok(()), "{suggested}");
         }
         assert_eq!(
             label_names(&["a", "b", "a"]),

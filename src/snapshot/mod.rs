@@ -13,6 +13,7 @@ mod last_values;
 mod log;
 mod merge;
 mod saved;
+#[expect(clippy::module_inception, reason = "the room is named for this type")]
 mod snapshot;
 mod span;
 mod tail_sampling;

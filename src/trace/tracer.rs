@@ -2,7 +2,7 @@
 
 use super::active::{Absent, ActiveSpan, DETACHED, RemainingLimits, SpanIds, SpanStart};
 use super::context::Context;
-use super::owned::{StackEntry, OwnedSpan};
+use super::owned::{OwnedSpan, StackEntry};
 use super::span::{Span, SpanContext};
 use crate::clock::{Clock, Quick};
 use crate::lane::{Ids, Key, SpanNameMeta, StackIndex, ThreadState, TraceFlags, laneless, local};

@@ -81,10 +81,14 @@
 //! # What it costs
 //!
 //! An increment through a handle that is kept is one virtual call and tellane's own addition. The macros look their
-//! handle up at each call: that is a hash map's look-up under a shard's read lock, and a reference count. So it is for keys
-//! that meet an overflow series, of which a recorder remembers 16,384 for each type of metric; further ones are looked up
-//! under a lock each time. `absolute` takes a lock when it raises the count, and adds up
-//! the counter over all lanes.
+//! handle up at each call: that is a hash map's look-up under a shard's read lock that waits for nobody, and a reference
+//! count. So it is for keys that meet an overflow series, of which a recorder remembers 16,384 for each type of metric; to
+//! remember one allocates, but waits for nobody. Further ones, those of more than 1 KiB and refused ones take two look-ups more, by
+//! the names and by the values of their labels, and no allocation, whether they were there before or not. The first key
+//! of a name and set of label names that overflows or is refused takes a lock. So does each look-up of a key of more than 32 labels
+//! that is not remembered, of one beyond 2^20 keys or 16,384 sets of label names for each type of metric, and one that
+//! another thread's addition to the same part of a map keeps out. `absolute` takes a lock when it raises the count, and
+//! adds up the counter over all lanes.
 //!
 //! # When
 //!
@@ -103,6 +107,7 @@
 mod handle_cache;
 mod handles;
 mod names;
+mod sets;
 
 use crate::metrics::{Counter, Gauge, Histogram, handle_of};
 use crate::series::{Instance, MetricKind, Storage};

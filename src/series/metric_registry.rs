@@ -576,6 +576,16 @@ impl Instance {
         })
     }
 
+    /// Whether a number is left for a series of a metric of this type.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn has_numbers(&self, kind: MetricKind) -> bool {
+        match kind {
+            MetricKind::Gauge => true,
+            MetricKind::Counter | MetricKind::UpDownCounter => self.lanes.shared_cells.count() < COUNTERS_MAX,
+            MetricKind::Histogram => self.lanes.distributions.count() < ID_LIMIT as usize,
+        }
+    }
+
     /// A span name, with the histogram of its durations and the counter of its errors.
     pub(crate) fn span_name(&self, name: &str, kind: SpanKind) -> SpanNameMeta {
         self.names.span(name, kind, |name| {
@@ -676,6 +686,15 @@ impl Instance {
     pub(crate) fn overflowed(&self) -> u64 {
         let of = |sets: RefMulti<'_, _, Vec<Arc<Metric>>>| sets[0].name.overflowed.load(Ordering::Relaxed);
         local::locked(|| self.metrics.iter().map(of).sum()).unwrap_or(0)
+    }
+}
+
+impl Named {
+    /// Whether the cap on series is reached. It stays so: no series goes.
+    #[cfg(feature = "metrics")]
+    pub(super) fn is_full(&self) -> bool {
+        // Relaxed: whoever reads it then takes the lock under which the last series was made.
+        self.made.load(Ordering::Relaxed) >= self.cap
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) use metric_registry::{
 };
 pub use metric_registry::{MetricKind, RegistrationFault, Unit};
 pub(crate) use names::Names;
+#[cfg(feature = "metrics")]
+pub(crate) use sets::OfSet;
 pub(crate) use table::Table;
 pub(crate) use tracing::{HeadersRefused, RateLimit, Tracing};
 #[cfg(feature = "metrics")]

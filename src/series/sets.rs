@@ -13,6 +13,9 @@ const SETS_MAX: usize = 64;
 /// Names that are tried for a metric whose own is another's. Each but the first ends in a hash of 32 bits.
 const ROUNDS: u32 = 4;
 
+/// A series for labels; with its set and the names of the labels there, if it is the overflow series and not their own.
+pub(crate) type OfSet = (Arc<Series>, Option<(Arc<Metric>, Vec<Box<str>>)>);
+
 /// What came of the search for a set.
 enum Found {
     /// The set, and the label names to use.
@@ -33,7 +36,7 @@ impl Instance {
         wanted: Descriptor,
         given: &str,
         labels: &[GivenLabel<'_>],
-    ) -> Result<(Arc<Series>, Option<Arc<Metric>>), RegisterError> {
+    ) -> Result<OfSet, RegisterError> {
         if self.lanes.is_forked() {
             return Err(RegisterError::Forked);
         }
@@ -43,7 +46,7 @@ impl Instance {
         let mut attempt = wanted.clone();
         for round in 0..ROUNDS {
             match self.set(&attempt, given, labels)? {
-                Found::Set(metric, names) => return self.series_in(metric, &names, labels),
+                Found::Set(metric, names) => return self.series_in(metric, names, labels),
                 Found::Taken(first) if round + 1 == ROUNDS => return Err(conflict(&attempt, &first)),
                 Found::Taken(_) => attempt = wanted.clone().told_apart(given, round)?,
             }
@@ -54,9 +57,9 @@ impl Instance {
     fn series_in(
         &self,
         metric: Arc<Metric>,
-        names: &[Box<str>],
+        names: Vec<Box<str>>,
         labels: &[GivenLabel<'_>],
-    ) -> Result<(Arc<Series>, Option<Arc<Metric>>), RegisterError> {
+    ) -> Result<OfSet, RegisterError> {
         let own = &metric.descriptor.labels;
         if own.len() == names.len() && own.iter().all(|label| names.contains(label)) {
             // The set may have been registered in another order than the caller's.
@@ -64,10 +67,17 @@ impl Instance {
             let values: Vec<&str> = own.iter().filter_map(value).collect();
             let series = self.series(&metric, &values)?;
             let is_own = series.identity.labels.iter().map(|value| &**value).eq(values);
-            return Ok((series, (!is_own).then_some(metric)));
+            return Ok((series, (!is_own).then_some((metric, names))));
         }
         // No room for the set: what is registered counts the record as one that met the overflow series.
-        Ok((self.series(&metric, &vec![OVERFLOW; own.len()])?, Some(metric)))
+        Ok((self.series(&metric, &vec![OVERFLOW; own.len()])?, Some((metric, names))))
+    }
+
+    /// All series that a metric will ever have with its set of labels, but for the overflow series; `None` while it may
+    /// get more.
+    pub(crate) fn all_series_of(&self, metric: &Metric) -> Option<Vec<Arc<Series>>> {
+        let is_closed = metric.name.is_full();
+        is_closed.then(|| self.series_of(metric))
     }
 
     /// The set with these labels, or the one that takes what has no room.

@@ -2,25 +2,27 @@
 //! macro: a handle that is there costs one look-up, and waits for nobody.
 
 use super::names::{Definition, labels, metric_name};
+use super::sets::{Kept, Sets};
 use crate::error::RegisterError;
 use crate::lane::local;
-use crate::series::{Descriptor, Instance, Metric, MetricKind, SHOWN_MAX, Series, beginning};
-use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
+use crate::series::{Descriptor, Instance, MetricKind, OfSet, SHOWN_MAX, Series, beginning};
+use crate::sync::{AtomicUsize, Mutex, Ordering};
 use ::metrics::{Key, Unit};
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use foldhash::fast::FixedState;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::panic::Location;
 
-/// Keys that are remembered. Those above are looked up under locks at each call.
+/// Keys that are remembered. Those above are looked up under locks at each call, as long as their metric is not at its
+/// cap: then its series are found without.
 const KEYS_MAX: usize = 1 << 20;
 /// Keys above a metric's cap that are remembered, among them. Whoever sends the values chooses these keys, so they are
-/// fewer.
+/// fewer; the others take a second look-up.
 const OVERFLOWING_MAX: usize = 1 << 14;
 /// Names whose descriptions are remembered.
 const DEFINITIONS_MAX: usize = 1 << 16;
-/// Keys and names that were refused and are remembered. Those above are tried again at each call.
+/// Names that were refused and whose fault is remembered, so that it is told once.
 const REFUSED_MAX: usize = 1_000;
 
 #[derive(Debug)]
@@ -29,37 +31,13 @@ pub(super) struct HandleCache<H> {
     handles: DashMap<Key, Kept<H>, FixedState>,
     /// Keys among them that met an overflow series. Relaxed: threads that race may keep a few more.
     overflowing: AtomicUsize,
+    /// The answers for keys that are not among them.
+    sets: Sets<H>,
     /// By the name as it was given.
     definitions: DashMap<String, Described>,
-    refused: Mutex<Refused>,
+    refused: Mutex<HashSet<String>>,
     /// The handle of keys that cannot be registered now, which counts what is lost.
     lost: H,
-}
-
-/// The handle of a key.
-#[derive(Clone, Debug)]
-enum Kept<H> {
-    /// Of the key's own series.
-    Own(H),
-    /// Of the overflow series of a metric at its cap, which counts each such record. The metric has all its series, so a
-    /// key that met the overflow meets it for good.
-    Overflow(H, Arc<Metric>),
-    /// The key was refused.
-    Refused,
-}
-
-impl<H: Clone> Kept<H> {
-    /// The handle for one more record.
-    fn handle(&self) -> Option<H> {
-        match self {
-            Self::Own(handle) => Some(handle.clone()),
-            Self::Overflow(handle, metric) => {
-                metric.count_overflow();
-                Some(handle.clone())
-            }
-            Self::Refused => None,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -69,7 +47,8 @@ struct Described {
     is_used: bool,
 }
 
-/// Bytes of a key that is kept, its name and labels together. Longer ones are looked up anew each time.
+/// Bytes of a key that is kept, its name and labels together. Longer ones are looked up anew each time, as those above
+/// `KEYS_MAX` are.
 const KEY_BYTES_MAX: usize = 32 << 10;
 /// The same of a key above a metric's cap: all of them together take 16 MiB at most.
 const OVERFLOWING_BYTES_MAX: usize = 1 << 10;
@@ -81,19 +60,15 @@ fn bytes_of(key: &Key) -> usize {
     key.labels().map(|label| label.key().len() + label.value().len()).sum::<usize>() + key.name().len()
 }
 
-#[derive(Debug, Default)]
-struct Refused {
-    names: HashSet<String>,
-    keys: usize,
-}
-
 impl<H: Clone> HandleCache<H> {
     pub(super) fn new(kind: MetricKind, lost: H) -> Self {
         let seed = RandomState::new().hash_one(0_u8); // whoever chooses labels must not choose their places
+        let hasher = FixedState::with_seed(seed);
         Self {
             kind,
-            handles: DashMap::with_hasher(FixedState::with_seed(seed)),
+            handles: DashMap::with_hasher(hasher.clone()),
             overflowing: AtomicUsize::new(0),
+            sets: Sets::new(hasher),
             definitions: DashMap::new(),
             refused: Mutex::default(),
             lost,
@@ -126,12 +101,20 @@ impl<H: Clone> HandleCache<H> {
     /// The handle of a key; `make` makes one of a series. `None` if it was refused.
     pub(super) fn handle(&self, instance: &Instance, key: &Key, make: impl Fn(&Series) -> H) -> Option<H> {
         if let Some(there) = self.handles.try_get(key).try_unwrap() {
-            return there.handle();
+            return Some(there.handle());
         }
-        self.meet(instance, key, make)
+        match self.sets.find(instance, key) {
+            Some(Some(kept)) => {
+                let handle = kept.handle();
+                self.remember(instance, key, kept);
+                Some(handle)
+            }
+            Some(None) => None,
+            None => self.meet(instance, key, make),
+        }
     }
 
-    /// A key that is not there, or just being written.
+    /// A key that nothing is known of, or that is just being written.
     #[cold]
     #[inline(never)]
     fn meet(&self, instance: &Instance, key: &Key, make: impl Fn(&Series) -> H) -> Option<H> {
@@ -141,7 +124,7 @@ impl<H: Clone> HandleCache<H> {
         // An allocator that records may come here while this allocates: it is sent away, not into a lock that is held.
         let met = local::try_without_recording(|| {
             if let Some(there) = self.handles.get(key) {
-                return there.handle();
+                return Some(there.handle());
             }
             match self.register(instance, key) {
                 Ok((series, None)) if self.handles.len() < KEYS_MAX && bytes_of(key) <= KEY_BYTES_MAX => {
@@ -150,19 +133,12 @@ impl<H: Clone> HandleCache<H> {
                         Kept::Own(make(&series))
                     };
                     // Another thread may have been faster.
-                    self.handles.entry(key.clone()).or_insert_with(make).handle()
+                    Some(self.handles.entry(key.clone()).or_insert_with(make).handle())
                 }
                 Ok((series, None)) => Some(make(&series)),
-                Ok((series, Some(metric))) => {
+                Ok((series, Some((metric, names)))) => {
                     let handle = make(&series); // counted when it was looked up
-                    let has_room = self.overflowing.load(Ordering::Relaxed) < OVERFLOWING_MAX;
-                    if has_room && bytes_of(key) <= OVERFLOWING_BYTES_MAX {
-                        self.overflowing.fetch_add(1, Ordering::Relaxed);
-                        let kept = Kept::Overflow(handle.clone(), metric);
-                        if self.handles.insert(key.clone(), kept).is_none() {
-                            instance.add_bytes(bytes_of(key) + size_of::<(Key, Kept<H>)>());
-                        }
-                    }
+                    self.sets.overflow(instance, key, &handle, (metric, &names), make);
                     Some(handle)
                 }
                 Err(error) => {
@@ -177,12 +153,33 @@ impl<H: Clone> HandleCache<H> {
         })
     }
 
-    /// The series of a key; with its metric, if it is the overflow series and not the key's own.
-    fn register(
-        &self,
-        instance: &Instance,
-        key: &Key,
-    ) -> Result<(Arc<Series>, Option<Arc<Metric>>), RegisterError> {
+    /// Keeps the handle of a key whose set is known, if there is room and the place is free: waits for nobody.
+    #[inline]
+    fn remember(&self, instance: &Instance, key: &Key, kept: Kept<H>) {
+        // Own series that were not met by `meet` are those of a metric at its cap, which bounds them.
+        if self.overflowing.load(Ordering::Relaxed) < OVERFLOWING_MAX
+            && bytes_of(key) <= OVERFLOWING_BYTES_MAX
+        {
+            self.remember_cold(instance, key, kept);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn remember_cold(&self, instance: &Instance, key: &Key, kept: Kept<H>) {
+        let _from_within_tellane_it_is_left = local::try_without_recording(|| {
+            let key_bytes = bytes_of(key) + size_of::<(Key, Kept<H>)>();
+            if let Some(Entry::Vacant(place)) = self.handles.try_entry(key.clone()) {
+                self.overflowing.fetch_add(1, Ordering::Relaxed);
+                instance.add_bytes(key_bytes);
+                place.insert(kept);
+            }
+        });
+    }
+
+    /// The series of a key; with its metric and the names of its labels there, if it is the overflow series and not the
+    /// key's own.
+    fn register(&self, instance: &Instance, key: &Key) -> Result<OfSet, RegisterError> {
         let name = metric_name(key.name());
         let definition = self.definitions.get(key.name()).map(|there| there.definition.clone());
         let definition = definition.unwrap_or_else(|| Definition::new(&name, None, ""));
@@ -209,16 +206,13 @@ impl<H: Clone> HandleCache<H> {
         if matches!(error, RegisterError::Forked | RegisterError::Reentrant) {
             return; // of this process, or of this moment, not of the key
         }
-        let mut refused = self.refused.lock();
-        if refused.keys < REFUSED_MAX
-            && bytes_of(key) <= KEY_BYTES_MAX
-            && self.handles.insert(key.clone(), Kept::Refused).is_none()
-        {
-            instance.add_bytes(bytes_of(key) + size_of::<(Key, Kept<H>)>());
-            refused.keys += 1;
+        // The error depends on the names alone. Only where numbers run out may a set have series that are there.
+        if error != RegisterError::Exhausted || instance.has_numbers(self.kind) {
+            self.sets.refuse(instance, key);
         }
+        let mut refused = self.refused.lock();
         let name = beginning(key.name(), SHOWN_MAX).into_owned();
-        if refused.names.len() < REFUSED_MAX && refused.names.insert(name) {
+        if refused.len() < REFUSED_MAX && refused.insert(name) {
             instance.fault(key.name(), error);
         }
     }

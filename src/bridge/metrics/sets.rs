@@ -1,0 +1,231 @@
+//! What is known of all keys of one name and set of label names, whatever their values: the way for keys that are not
+//! remembered one by one. Whoever sends the values chooses those keys, so there is no end of them. [`Sets::find`] waits for
+//! nobody and allocates nothing; the rest is cold.
+//!
+//! A metric at its cap has all the series that it will ever have. Its set takes them over, and what is not among them
+//! meets the overflow series.
+
+use crate::series::{Instance, Metric, Series};
+use crate::sync::{Arc, AtomicUsize, Ordering};
+use ::metrics::Key;
+use arrayvec::ArrayVec;
+use dashmap::DashMap;
+use foldhash::fast::FixedState;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher};
+
+/// Sets that are known for each type of metric. The program chooses names and label names.
+const SETS_MAX: usize = 1 << 14;
+/// Bytes of the names of a set that is kept.
+const NAMES_MAX: usize = 4 << 10;
+/// Labels of a key that is found here.
+const LABELS_MAX: usize = 32;
+
+/// A key's labels, sorted by name; of one name twice, the greater value stays.
+type Labels<'a> = ArrayVec<(&'a str, &'a str), LABELS_MAX>;
+
+#[derive(Debug)]
+pub(super) struct Sets<H> {
+    by_names: DashMap<u64, Vec<Set<H>>, FixedState>,
+    hasher: FixedState,
+    /// Sets among them. Relaxed: threads that race may keep a few more.
+    len: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Set<H> {
+    name: Box<str>,
+    labels: Box<[Box<str>]>,
+    keys: Keys<H>,
+}
+
+/// The answer for the keys of a set.
+#[derive(Debug)]
+enum Keys<H> {
+    /// All are refused.
+    Refused,
+    /// Those with a value that is too long meet the overflow series. If the metric is at its cap, so does every key that has
+    /// no series of its own.
+    Overflow { handle: H, metric: Arc<Metric>, own: Option<Own<H>> },
+}
+
+/// All series of a set of a metric at its cap, by a hash of their values in the order of [`Labels`].
+type Own<H> = HashMap<u64, Vec<(Box<[Box<str>]>, H)>, FixedState>;
+
+/// Sorts the labels of a key into `labels`, which is empty; `None` if they are too many.
+#[inline(always)]
+fn sort<'a>(key: &'a Key, labels: &mut Labels<'a>) -> Option<()> {
+    for label in key.labels() {
+        labels.try_push((label.key(), label.value())).ok()?;
+    }
+    labels.sort_unstable();
+    for at in (1..labels.len()).rev() {
+        if labels[at - 1].0 == labels[at].0 {
+            labels.remove(at - 1);
+        }
+    }
+    Some(())
+}
+
+/// The handle of a key.
+#[derive(Clone, Debug)]
+pub(super) enum Kept<H> {
+    /// Of the key's own series.
+    Own(H),
+    /// Of the overflow series of a metric, which counts each such record.
+    Overflow(H, Arc<Metric>),
+}
+
+impl<H: Clone> Kept<H> {
+    /// The handle for one more record.
+    pub(super) fn handle(&self) -> H {
+        match self {
+            Self::Own(handle) => handle.clone(),
+            Self::Overflow(handle, metric) => {
+                metric.count_overflow();
+                handle.clone()
+            }
+        }
+    }
+}
+
+impl<H> Set<H> {
+    fn is_of(&self, name: &str, labels: &Labels<'_>) -> bool {
+        *self.name == *name
+            && self.labels.len() == labels.len()
+            && self.labels.iter().zip(labels).all(|(mine, (theirs, _))| **mine == **theirs)
+    }
+}
+
+impl<H: Clone> Sets<H> {
+    pub(super) fn new(hasher: FixedState) -> Self {
+        Self { by_names: DashMap::with_hasher(hasher.clone()), hasher, len: AtomicUsize::new(0) }
+    }
+
+    fn hash<'a>(&self, texts: impl Iterator<Item = &'a str>) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        texts.for_each(|text| text.hash(&mut hasher));
+        hasher.finish()
+    }
+
+    fn hash_of_names(&self, name: &str, labels: &Labels<'_>) -> u64 {
+        self.hash([name].into_iter().chain(labels.iter().map(|(name, _)| *name)))
+    }
+
+    fn hash_of_values(&self, labels: &Labels<'_>) -> u64 {
+        self.hash(labels.iter().map(|(_, value)| *value))
+    }
+
+    /// The handle of a key whose set is known; `Some(None)` if it is refused, `None` if only a registration can tell.
+    #[inline(never)]
+    pub(super) fn find(&self, instance: &Instance, key: &Key) -> Option<Option<Kept<H>>> {
+        let mut labels = Labels::new();
+        sort(key, &mut labels)?;
+        let sets = self.by_names.try_get(&self.hash_of_names(key.name(), &labels)).try_unwrap()?;
+        let set = sets.iter().find(|set| set.is_of(key.name(), &labels))?;
+        let Keys::Overflow { handle, metric, own } = &set.keys else { return Some(None) };
+        if !labels.iter().any(|(_, value)| instance.is_overflow(&[value])) {
+            let is_its = |(values, _): &&(Box<[Box<str>]>, H)| {
+                values.iter().zip(&labels).all(|(mine, (_, theirs))| **mine == **theirs)
+            };
+            let alike = own.as_ref()?.get(&self.hash_of_values(&labels));
+            if let Some((_, handle)) = alike.and_then(|alike| alike.iter().find(is_its)) {
+                return Some(Some(Kept::Own(handle.clone())));
+            }
+        }
+        Some(Some(Kept::Overflow(handle.clone(), Arc::clone(metric))))
+    }
+
+    /// Keeps that the keys of this one's set are refused.
+    pub(super) fn refuse(&self, instance: &Instance, key: &Key) {
+        self.keep(instance, key, |_| (Keys::Refused, 0));
+    }
+
+    /// Keeps the overflow series that a key met, and all other series of its set if the metric is at its cap. `names` are
+    /// those that the key's labels have in the metric, sorted by the names that were given.
+    pub(super) fn overflow(
+        &self,
+        instance: &Instance,
+        key: &Key,
+        handle: &H,
+        (metric, names): (Arc<Metric>, &[Box<str>]),
+        make: impl Fn(&Series) -> H,
+    ) {
+        self.keep(instance, key, |labels| {
+            let there = &metric.descriptor.labels;
+            let is_its = there.len() == names.len() && there.iter().all(|label| names.contains(label));
+            // A metric without room for the set has no series of it, and never will.
+            let all = if is_its { instance.all_series_of(&metric) } else { Some(Vec::new()) };
+            let mut bytes = 0;
+            let own = all.map(|all| {
+                let mut own = Own::with_hasher(self.hasher.clone());
+                for series in all {
+                    let place = |name| there.iter().position(|label| label == name);
+                    let value = |name| Some(series.identity.labels[place(name)?].clone());
+                    let values: Box<[Box<str>]> = names.iter().filter_map(value).collect();
+                    bytes += values.iter().map(|value| value.len() + size_of::<Box<str>>()).sum::<usize>();
+                    bytes += size_of::<(u64, Vec<()>, Box<[Box<str>]>, H)>();
+                    let hash = self.hash(values.iter().map(|value| &**value));
+                    own.entry(hash).or_default().push((values, make(&series)));
+                }
+                own
+            });
+            debug_assert_eq!(labels.len(), names.len());
+            (Keys::Overflow { handle: handle.clone(), metric: Arc::clone(&metric), own }, bytes)
+        });
+    }
+
+    fn keep(&self, instance: &Instance, key: &Key, keys: impl FnOnce(&Labels<'_>) -> (Keys<H>, usize)) {
+        let mut labels = Labels::new();
+        if sort(key, &mut labels).is_none() {
+            return;
+        }
+        let text = labels.iter().map(|(name, _)| name.len()).sum::<usize>() + key.name().len();
+        if text > NAMES_MAX || self.len.load(Ordering::Relaxed) >= SETS_MAX {
+            return;
+        }
+        let hash = self.hash_of_names(key.name(), &labels);
+        // Before the shard is locked: it takes locks of the registry.
+        let (keys, bytes) = keys(&labels);
+        let mut sets = self.by_names.entry(hash).or_default();
+        match sets.iter_mut().find(|set| set.is_of(key.name(), &labels)) {
+            // Another thread was faster and may have seen more.
+            Some(there) if there.is_final() => return,
+            Some(there) => there.keys = keys,
+            None => {
+                self.len.fetch_add(1, Ordering::Relaxed);
+                instance.add_bytes(text + size_of::<(u64, Vec<()>, Set<H>)>());
+                let names = labels.iter().map(|(name, _)| Box::from(*name)).collect();
+                sets.push(Set { name: key.name().into(), labels: names, keys });
+            }
+        }
+        instance.add_bytes(bytes);
+    }
+}
+
+impl<H> Set<H> {
+    fn is_final(&self) -> bool {
+        matches!(self.keys, Keys::Refused | Keys::Overflow { own: Some(_), .. })
+    }
+}
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use super::super::names;
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn labels_are_those_that_a_registration_takes(
+            labels in prop::collection::vec(("[ab]{0,2}", "[xy]{0,2}"), 0..12),
+        ) {
+            let key = Key::from_parts("name", &labels);
+            let mut local = Labels::new();
+            sort(&key, &mut local).expect("few");
+            let there = names::labels(&key);
+            let there: Vec<_> = there.iter().map(|label| (label.name, label.value)).collect();
+            prop_assert_eq!(local.as_slice(), there);
+        }
+    }
+}

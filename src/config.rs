@@ -44,7 +44,9 @@ pub struct Config {
     pub flush_interval: Duration,
     /// Series of a metric, unless it names its own cap. Default 2,000.
     pub series_cap: usize,
-    /// Span names, attribute keys, and metric names up to which a bridge may add more. Default 10,000.
+    /// Span names, attribute keys, and metric names up to which a bridge may add more. Spans of further names count as
+    /// `__overflow__`; attributes and log fields of further keys are left out, and counted in the span or record. Default
+    /// 10,000.
     pub names_cap: usize,
     /// Bytes of a label value, of a span name and of a log target. Longer label values meet the overflow series; longer
     /// names and targets count as `__overflow__`. Default 1,024.
@@ -91,7 +93,9 @@ pub struct Config {
     pub retry_max: Duration,
     /// How long a probe may take before it counts as failed; longer than `shed_after`, since a probe lasts as long. Default 5 s.
     pub probe_lease: Duration,
-    /// Restarts of the aggregator in a row before it counts as dead. Default 5.
+    /// Restarts of the aggregator in a row before it counts as dead. Panics in passes are in a row if no pass goes through
+    /// in between; panics between passes, which end the aggregator when it is dead, if less than `retry_max` lies between
+    /// them. Default 5.
     pub restarts_max: u32,
     /// How long dropping the last handle may wait for the last records; of the installed instance, for its flush.
     /// Default 1 s.

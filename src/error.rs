@@ -6,6 +6,18 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
+/// The most bucket bounds that a histogram may be registered with. Each is a line of every scrape, for every label set.
+///
+/// ```
+/// use tellane::{BOUNDS_MAX, RegisterError};
+/// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+/// let bounds: Vec<f64> = (0..=BOUNDS_MAX as u32).map(f64::from).collect();
+/// let error = telemetry.histogram("basket_items").bounds(&bounds).register().expect_err("one too many");
+/// assert_eq!(error, RegisterError::TooManyBounds { bounds: BOUNDS_MAX + 1 });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub const BOUNDS_MAX: usize = 2_000;
+
 /// The reason for which a metric was not registered. The program can go on with the handle's `noop()`.
 ///
 /// ```
@@ -61,6 +73,12 @@ pub enum RegisterError {
     BadScale,
     /// The bucket bounds are not finite and increasing.
     BadBounds,
+    /// More bucket bounds than [`BOUNDS_MAX`](crate::BOUNDS_MAX): each is a line of every scrape, for every label. Ask for
+    /// fewer, or for none and read quantiles off the histogram.
+    TooManyBounds {
+        /// How many were asked for.
+        bounds: usize,
+    },
     /// The instance has no number left: 2^20 histograms or 2^31 counters. Or a bridge met more metric names than
     /// [`Config::names_cap`](crate::Config::names_cap).
     Exhausted,
@@ -108,6 +126,11 @@ impl fmt::Display for RegisterError {
             },
             Self::BadScale => f.write_str("the scale must be finite and above zero, such as 1e9 for values in nanoseconds shown in seconds"),
             Self::BadBounds => f.write_str("bucket bounds must be finite and strictly increasing: sort them and remove duplicates"),
+            Self::TooManyBounds { bounds } => write!(
+                f,
+                "a histogram cannot have {bounds} bucket bounds: use at most {BOUNDS_MAX}, since each is a line of every \
+                 scrape"
+            ),
             Self::Exhausted => f.write_str(
                 "no number is left: an instance has room for 2^20 histograms and 2^31 counters, and a bridge for \
                  `Config::names_cap` metric names; register fewer, or raise the cap",

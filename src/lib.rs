@@ -99,7 +99,7 @@ pub use export::{Format, LogMemory, Report, Rotation, Sink, prometheus};
 
 pub use clock::{Clock, MockClock};
 pub use config::{Config, SpanLimits, TailSampling};
-pub use error::{ConfigFault, MergeError, RegisterError, SnapshotError, StartError};
+pub use error::{BOUNDS_MAX, ConfigFault, MergeError, RegisterError, SnapshotError, StartError};
 pub use level::{Level, ParseLevelError};
 pub use record::{SpanKind, Status, Value};
 pub use series::{MetricKind, ParseLevelsError, RegistrationFault, Unit};

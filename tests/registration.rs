@@ -50,6 +50,11 @@ fn every_refusal_has_its_variant_and_says_why() {
     for bounds in [&[1.0, 1.0][..], &[2.0, 1.0], &[f64::NAN], &[1.0, f64::INFINITY]] {
         assert_eq!(histogram("bounds").bounds(bounds).register().map(drop), Err(RegisterError::BadBounds));
     }
+    let bounds: Vec<f64> = (0..2_001).map(f64::from).collect();
+    let error = histogram("bounds").bounds(&bounds).register().map(drop);
+    assert_eq!(error, Err(RegisterError::TooManyBounds { bounds: 2_001 }));
+    let error = histogram("bounds").bounds(&bounds).family(["town"]).map(drop);
+    assert_eq!(error, Err(RegisterError::TooManyBounds { bounds: 2_001 }));
     // None of them left anything behind.
     let names = ["labelled", "twice", "digits", "highest", "longest", "scale", "bounds"];
     for name in names {
@@ -193,6 +198,7 @@ fn snapshot_errors_say_what_happened() {
         RegisterError::Forked.to_string(),
         RegisterError::BadScale.to_string(),
         RegisterError::BadBounds.to_string(),
+        RegisterError::TooManyBounds { bounds: 2_001 }.to_string(),
         RegisterError::BadDigits { digits: 9 }.to_string(),
         RegisterError::BadHighest { highest: 1 }.to_string(),
         RegisterError::DuplicateLabel { label: "a".into() }.to_string(),
@@ -205,6 +211,7 @@ fn snapshot_errors_say_what_happened() {
         "this process is a forked child: start a new instance in it",
         "the scale must be finite and above zero, such as 1e9 for values in nanoseconds shown in seconds",
         "bucket bounds must be finite and strictly increasing: sort them and remove duplicates",
+        "a histogram cannot have 2001 bucket bounds: use at most 2000, since each is a line of every scrape",
         "a histogram cannot have 9 significant digits: use 1 to 5",
         "the highest trackable value cannot be 1: use 2 or more",
         "the label \"a\" is named twice: name each label once",

@@ -6,7 +6,7 @@ use super::label::LabelSet;
 use super::members::FamilyInner;
 use super::{Counter, Gauge, Histogram, Timer, UpDownCounter};
 use crate::clock::nanos;
-use crate::error::RegisterError;
+use crate::error::{BOUNDS_MAX, RegisterError};
 use crate::series::{Descriptor, Instance, MetricKind, Shape, Unit, duration_bounds};
 use crate::sync::Arc;
 use std::panic::Location;
@@ -27,6 +27,7 @@ struct Draft<'a> {
 impl<'a> Draft<'a> {
     fn handle<H: Handle>(self, kind: MetricKind, shape: Option<Shape>) -> Result<H, RegisterError> {
         let (names, values): (Vec<_>, Vec<_>) = self.labels.iter().copied().unzip();
+        check_bounds(shape.as_ref())?;
         let descriptor = Descriptor::new((self.name, self.help), (kind, self.unit), &names, shape, self.at)?;
         let metric = self.instance.metric(descriptor, self.cap)?;
         let series = self.instance.series(&metric, &values)?;
@@ -60,8 +61,17 @@ impl<'a> Draft<'a> {
     ) -> Result<FamilyInner<H>, RegisterError> {
         let (names, values): (Vec<_>, Vec<_>) = self.labels.iter().copied().unzip();
         let names: Vec<_> = labels.iter().copied().chain(names).collect();
+        check_bounds(shape.as_ref())?;
         let descriptor = Descriptor::new((self.name, self.help), (kind, self.unit), &names, shape, self.at)?;
         FamilyInner::register(self.instance, descriptor, &values, self.cap)
+    }
+}
+
+/// Snapshots that were saved with more bounds can be read all the same, so the limit stands at the registration.
+fn check_bounds(shape: Option<&Shape>) -> Result<(), RegisterError> {
+    match shape.map_or(0, |shape| shape.bounds.len()) {
+        bounds if bounds > BOUNDS_MAX => Err(RegisterError::TooManyBounds { bounds }),
+        _ => Ok(()),
     }
 }
 
@@ -361,8 +371,8 @@ macro_rules! shaped {
             }
 
             /// Upper bounds of the buckets that text expositions show, in the unit shown, increasing. A sample on a bound
-            /// is within it, and every count is exact. Set them after the unit, which brings its own. The first
-            /// registration's bounds stay.
+            /// is within it, and every count is exact. At most [`BOUNDS_MAX`](crate::BOUNDS_MAX). Set them after the unit,
+            /// which brings its own. The first registration's bounds stay.
             ///
             /// ```
             /// # let telemetry = tellane::Telemetry::builder("shop").start()?;

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use support::{PATIENCE, assert_balanced, eventually, patient};
-use tellane::{Cause, Config, FailPoint, Format, Kind, Reason, Sink, SnapshotError, State, Telemetry};
+use tellane::{Cause, Clock, Config, FailPoint, Format, Kind, Reason, Sink, SnapshotError, State, Telemetry};
 
 /// A payload that panics when it is dropped, so many times over: each panic's payload is the next.
 struct Bomb(u32);
@@ -106,6 +106,34 @@ fn a_panic_between_two_passes_is_forgiven() {
     let end = telemetry.shutdown(PATIENCE);
     assert!(end.finished);
     assert_balanced(&end.ledger);
+}
+
+#[test]
+fn panics_far_apart_between_passes_never_end_the_worker() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&fails);
+    let (clock, hand) = Clock::mock();
+    let config = Config { restarts_max: 1, ..patient() };
+    let retry_max = config.retry_max;
+    let config = Config { stall_after: 1_000 * retry_max, ..config };
+    let builder = Telemetry::builder("far apart").config(config).clock(clock).inject(move |at| {
+        if at == FailPoint::Between && seen.swap(false, Ordering::Relaxed) {
+            fail(1);
+        }
+    });
+    let telemetry = builder.start().expect("it starts");
+    let restarts = || telemetry.snapshot(PATIENCE).expect("the worker is back").pipeline().restarts;
+    for round in 1..=10 {
+        restarts(); // it works
+        hand.advance(retry_max);
+        fails.store(true, Ordering::Relaxed);
+        eventually("it has panicked", || !fails.load(Ordering::Relaxed));
+        assert_eq!(restarts(), round);
+    }
+    // The next one is in a row with the last, and one is all there may be.
+    fails.store(true, Ordering::Relaxed);
+    eventually("it has ended", || telemetry.snapshot(PATIENCE).is_err());
+    assert!(telemetry.shutdown(PATIENCE).finished);
 }
 
 #[test]

@@ -73,14 +73,21 @@ impl Worker {
 
     fn run(mut self) {
         // `work` catches a panic in a pass. A panic outside of a pass is a fault of tellane's own: the worker restarts
-        // `restarts_max` times in all, then the instance ends as if by a shutdown, except that it answers no request.
-        let has_worked = (0..=self.thresholds.restarts_max).any(|_| {
-            let worked = caught(|| self.work()).is_some();
-            if !worked {
-                self.step.lock().restarts += 1;
+        // `restarts_max` times in a row, then the instance ends as if by a shutdown, except that it answers no request.
+        // A worker that has run for `retry_max` counts anew: one panic a day is no reason to end.
+        let mut failures = 0;
+        let has_worked = loop {
+            let began = self.directory.uptime.millis();
+            if caught(|| self.work()).is_some() {
+                break true;
             }
-            worked
-        });
+            self.step.lock().restarts += 1;
+            let ran = Duration::from_millis(self.directory.uptime.millis().saturating_sub(began));
+            failures = if ran >= self.thresholds.retry_max { 1 } else { failures + 1 };
+            if failures > self.thresholds.restarts_max {
+                break false;
+            }
+        };
         if !has_worked {
             let _first = self.death.set(());
             Policy::new(self.thresholds).after_panic(&self.lanes, u32::MAX);

@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 use support::{PATIENCE, assert_balanced};
-use tellane::{Config, Format, Kind, Ledger, Logger, Reason, Rotation, Sink, Telemetry};
+use tellane::{Config, Format, Kind, Ledger, Logger, Reason, Report, Rotation, Sink, Telemetry};
 
 /// An empty directory for one test.
 fn directory(test: &str) -> PathBuf {
@@ -155,6 +155,13 @@ fn a_rotation_that_fails_loses_nothing() {
             telemetry.snapshot(PATIENCE).expect("a snapshot");
         }
         assert_eq!(numbers(std::slice::from_ref(&path)), (0..50).collect::<Vec<_>>());
+        let failed = || telemetry.snapshot(PATIENCE).expect("a snapshot").pipeline().log_rotations_failed;
+        let stuck = failed();
+        assert!(stuck > 1, "{stuck}: each write tries again, and says so");
+        let text = tellane::prometheus::render(&telemetry.latest());
+        assert!(text.contains(&format!("\ntellane_log_rotations_failed_total {stuck}\n")), "{text}");
+        let report = Report(&telemetry.latest()).to_string();
+        assert!(report.contains(&format!("log rotations failed {stuck}")), "{report}");
         // When the way is free it rotates again.
         for number in 1..=kept {
             fs::remove_dir_all(directory.join(format!("app.log.{number}"))).expect("it goes");
@@ -163,6 +170,7 @@ fn a_rotation_that_fails_loses_nothing() {
             tellane::info!(log, "numbered", number = number);
             telemetry.snapshot(PATIENCE).expect("a snapshot");
         }
+        assert_eq!(failed(), stuck, "that is over");
         assert_all_written(&telemetry.shutdown(PATIENCE).ledger, 60);
         assert!(sizes(std::slice::from_ref(&path))[0] <= 500);
         assert!(directory.join("app.log.1").is_file());

@@ -433,6 +433,7 @@ impl Step {
             traceparents_refused,
             tracestates_refused,
             baggage_members_refused,
+            log_rotations_failed: self.instance.logs.rotations_failed.load(Ordering::Relaxed),
             faults: self.instance.faults().len(),
         }
     }

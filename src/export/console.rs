@@ -174,6 +174,7 @@ impl Report<'_> {
             ("clamped", ledger.clamped()),
             ("coarse", ledger.coarse()),
             ("restarts", pipeline.restarts),
+            ("log rotations failed", pipeline.log_rotations_failed),
             ("traceparents refused", pipeline.traceparents_refused),
             ("tracestates refused", pipeline.tracestates_refused),
             ("baggage members refused", pipeline.baggage_members_refused),

@@ -165,6 +165,12 @@ impl TextBuffer {
                 "counter",
                 pipeline.spans_evicted as f64,
             ),
+            (
+                "tellane_log_rotations_failed_total",
+                "Writes to a log file that could not be rotated.",
+                "counter",
+                pipeline.log_rotations_failed as f64,
+            ),
             ("tellane_restarts_total", "Restarts of the aggregator.", "counter", pipeline.restarts as f64),
             ("tellane_steps_total", "Passes of the aggregator.", "counter", pipeline.steps as f64),
             ("tellane_transitions_total", "Changes of the switch.", "counter", pipeline.transitions as f64),

@@ -157,6 +157,8 @@ pub(crate) struct Logs {
     /// Bytes of targets and rates, and of the rules. Relaxed: figures that stand for themselves.
     bytes: AtomicUsize,
     rules_bytes: AtomicUsize,
+    /// Writes to log files that could not be rotated. Relaxed: a figure that stands for itself.
+    pub(crate) rotations_failed: AtomicU64,
     /// Who wants to know when levels have changed.
     watcher: OnceLock<fn()>,
 }
@@ -177,6 +179,7 @@ impl Logs {
             rates: boxcar::Vec::new(),
             growing: Mutex::new(()),
             holding: AtomicU32::new(0),
+            rotations_failed: AtomicU64::new(0),
             longest,
             bytes: AtomicUsize::new(0),
             rules_bytes: AtomicUsize::new(0),

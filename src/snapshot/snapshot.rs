@@ -99,6 +99,9 @@ pub struct Pipeline {
     pub tracestates_refused: u64,
     /// Members of the baggage of requests that were refused.
     pub baggage_members_refused: u64,
+    /// Writes to a log file that was full, or no longer where its path leads, since the rotation failed. No line is lost
+    /// by that, but the file grows above its bound. See to the directory's rights and to what stands in the way.
+    pub log_rotations_failed: u64,
     /// Statics that could not be registered, by reason.
     pub faults: usize,
 }
@@ -119,6 +122,7 @@ impl Default for Pipeline {
             traceparents_refused: 0,
             tracestates_refused: 0,
             baggage_members_refused: 0,
+            log_rotations_failed: 0,
             faults: 0,
         }
     }

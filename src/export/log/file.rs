@@ -10,6 +10,8 @@
 //! system calls for up to 32 KiB of lines.
 
 use super::lock::Lock;
+use crate::sync::Arc;
+use crate::sync::fixed::{AtomicU64, Ordering};
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -50,6 +52,8 @@ pub(super) struct RotatingFile {
     rotation: Rotation,
     open: OpenFile,
     lock: Lock,
+    /// Writes to a file that is full, or no longer where its path leads, since it could not be begun anew.
+    failed: Arc<AtomicU64>,
 }
 
 /// The file that lines go to, until the path leads to another.
@@ -86,7 +90,12 @@ impl RotatingFile {
     pub(super) fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let open = OpenFile::at(&path)?;
-        Ok(Self { path, rotation, open, lock: Lock::default() })
+        Ok(Self { path, rotation, open, lock: Lock::default(), failed: Arc::default() })
+    }
+
+    /// How many writes went to a file that could not be begun anew.
+    pub(super) fn failed(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.failed)
     }
 
     /// Writes whole lines, as many as fit, into the file that the path leads to. A file that cannot be rotated or
@@ -110,6 +119,7 @@ impl RotatingFile {
                 break;
             }
         }
+        self.failed.fetch_add(1, Ordering::Relaxed); // a figure that stands for itself
         self.open.write(bytes)
     }
 

@@ -3,6 +3,7 @@
 use super::file::{RotatingFile, Rotation};
 use super::format::Format;
 use crate::snapshot::LogRecord;
+use crate::sync::fixed::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex};
 use crate::unwind::caught;
 use std::collections::VecDeque;
@@ -38,6 +39,8 @@ struct Lines {
     out: Box<dyn Write + Send>,
     format: Format,
     colour: bool,
+    /// Of a file: writes to it though it was full or moved away.
+    rotations_failed: Option<Arc<AtomicU64>>,
     /// Whether the last that was written is not the end of a line.
     torn: bool,
 }
@@ -109,7 +112,12 @@ impl Sink {
     /// as [`SinkFailed`](crate::Reason::SinkFailed), and the next ones are tried again.
     pub fn file(path: impl AsRef<Path>, rotation: Rotation, format: Format) -> io::Result<Self> {
         let file = RotatingFile::open(path.as_ref(), rotation)?;
-        Ok(Self::lines(format, Box::new(file), false))
+        let failed = file.failed();
+        let mut sink = Self::lines(format, Box::new(file), false);
+        if let To::Lines(lines) = &mut sink.0 {
+            lines.rotations_failed = Some(failed);
+        }
+        Ok(sink)
     }
 
     /// Any writer. It gets whole lines, many in one call if many wait, and may block: then the logs wait, and nothing
@@ -150,7 +158,15 @@ impl Sink {
     fn lines(format: Format, out: Box<dyn Write + Send>, terminal: bool) -> Self {
         // https://no-color.org: set and not empty.
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self(To::Lines(Lines { out, format, colour, torn: false }))
+        Self(To::Lines(Lines { out, format, colour, rotations_failed: None, torn: false }))
+    }
+
+    /// Rotations that have failed since the last call.
+    pub(super) fn rotations_failed(&self) -> u64 {
+        match &self.0 {
+            To::Lines(Lines { rotations_failed: Some(failed), .. }) => failed.swap(0, Ordering::Relaxed),
+            To::Lines(_) | To::Memory(_) => 0,
+        }
     }
 
     /// Writes records, those that are there; `taken` of each that was not is set to false.

@@ -4,7 +4,7 @@
 use super::sink::Sink;
 use crate::series::Instance;
 use crate::snapshot::{BatchReceiver, QueuedBatch, read_logs};
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering};
 use crate::unwind::caught;
 
 /// What the thread owns.
@@ -35,6 +35,7 @@ impl Writer {
             queued.batch.records.saturating_sub(taken.iter().filter(|read| **read).count() as u64);
         for sink in &mut self.sinks {
             sink.take(&records, &mut taken);
+            self.instance.logs.rotations_failed.fetch_add(sink.rotations_failed(), Ordering::Relaxed);
         }
         queued.written = taken.iter().filter(|taken| **taken).count() as u64;
     }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
-use support::patient;
+use support::{PATIENCE, patient};
 use tellane::testing::Kit;
 use tellane::{
     Config, Context, FinishedSpan, InSpan, Kind, OwnedSpan, Span, SpanKind, SpanLimits, Status, Value,
@@ -259,6 +259,47 @@ fn what_is_over_a_limit_is_counted() {
     assert_eq!((span.events[1].attributes_dropped, span.links[0].attributes_dropped), (2, 1));
     assert_eq!(span.links[0].attributes, [("text".into(), Value::Str("four".into()))]);
     assert_eq!(span.status_message.as_deref(), Some("a lo"));
+}
+
+#[test]
+fn attributes_of_keys_above_the_cap_are_left_out_and_counted() {
+    let (sink, kept) = tellane::Sink::memory(100);
+    let config = Config { names_cap: 4, ..Config::default() };
+    let telemetry =
+        tellane::Telemetry::builder("keys").config(config).log_to(sink).start().expect("it starts");
+    let (tracer, log) = (telemetry.tracer(), telemetry.logger("app"));
+    let long: &'static str = "k".repeat(1_025).leak();
+    for _ in 0..3 {
+        let mut span = tracer.span("capped");
+        for (number, key) in ["a", "b", "c", "d", "e", "f", "e"].into_iter().enumerate() {
+            span.set(key, number as u64);
+        }
+        span.set("f", "a text");
+        span.set(long, true);
+        span.event("a").set("b", 1_u64).set("e", 2_u64);
+        span.event("a name above the cap");
+        span.end();
+        tellane::info!(log, "capped", a = 1, e = 2, f = 3);
+        let mut draft = log.at(tellane::Level::Info);
+        draft.set("a", 1);
+        draft.set("f", 3);
+        draft.emit("drafted");
+    }
+    let snapshot = telemetry.snapshot(PATIENCE).expect("it answers");
+    assert_eq!(snapshot.spans().count(), 3);
+    for span in snapshot.spans() {
+        let expected: Vec<_> =
+            (0..).zip(["a", "b", "c", "d"]).map(|(number, key)| (key.into(), Value::U64(number))).collect();
+        assert_eq!(span.attributes, expected);
+        assert_eq!(span.attributes_dropped, 5);
+        assert_eq!(
+            (&span.events[0].attributes[..], span.events[0].attributes_dropped),
+            (&[("b".into(), Value::U64(1))][..], 1)
+        );
+        assert_eq!((&*span.events[1].name, span.events_dropped), ("__overflow__", 0));
+    }
+    let dropped: Vec<_> = kept.records().iter().map(|log| (log.fields.len(), log.fields_dropped)).collect();
+    assert_eq!(dropped, [(1, 2), (1, 1)].repeat(3));
 }
 
 #[test]

@@ -77,12 +77,12 @@ impl Worker {
         // A worker that has run for `retry_max` counts anew: one panic a day is no reason to end.
         let mut failures = 0;
         let has_worked = loop {
-            let began = self.directory.uptime.millis();
+            let began = self.lanes.uptime.millis();
             if caught(|| self.work()).is_some() {
                 break true;
             }
             self.step.lock().restarts += 1;
-            let ran = Duration::from_millis(self.directory.uptime.millis().saturating_sub(began));
+            let ran = Duration::from_millis(self.lanes.uptime.millis().saturating_sub(began));
             failures = if ran >= self.thresholds.retry_max { 1 } else { failures + 1 };
             if failures > self.thresholds.restarts_max {
                 break false;

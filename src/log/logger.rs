@@ -4,7 +4,7 @@ use super::builder::LogRecordBuilder;
 use crate::lane::{Ids, local};
 use crate::level::Level;
 use crate::record::{Items, Refused, layout, log_header};
-use crate::series::{Attribute, Callsite, Instance, LogTarget, entry, global, more_room, push};
+use crate::series::{Attribute, Callsite, Instance, LogTarget, OVERFLOW_KEY, entry, global, more_room, push};
 use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
 use std::error::Error;
@@ -276,7 +276,10 @@ impl LoggerInner {
         let Some(now) = self.begin(local, level, said, &mut items, for_fields) else { return };
         let mut dropped = 0;
         for (key, value) in fields {
-            let key = self.key(local, key);
+            let Some(key) = self.key(local, key) else {
+                dropped += 1;
+                continue;
+            };
             let most = self.instance.logs.settings.value;
             if push(&mut items, key, *value, most).is_err()
                 && !self.put(local, level, &mut items, key, *value, false)
@@ -348,18 +351,18 @@ impl LoggerInner {
         })
     }
 
-    /// The number of a key.
+    /// The number of a key, if it has one.
     #[inline(always)]
-    fn key(&self, local: &local::LocalLane<'_>, key: &'static str) -> u32 {
-        local.thread_state.keys.get(key, 0).unwrap_or_else(|| self.meet_key(local, key))
+    fn key(&self, local: &local::LocalLane<'_>, key: &'static str) -> Option<u32> {
+        local.thread_state.keys.get(key, 0).or_else(|| self.meet_key(local, key))
     }
 
     #[cold]
     #[inline(never)]
-    fn meet_key(&self, local: &local::LocalLane<'_>, key: &'static str) -> u32 {
-        let number = self.instance.names.key(key);
+    fn meet_key(&self, local: &local::LocalLane<'_>, key: &'static str) -> Option<u32> {
+        let number = Some(self.instance.names.key(key)).filter(|number| *number != OVERFLOW_KEY)?;
         local.thread_state.keys.insert(key, 0, number);
-        number
+        Some(number)
     }
 
     /// A message that the frame has no room for. Its beginning is kept, as much of it as the fields leave room for, and

@@ -2,6 +2,7 @@
 
 use super::Attribute;
 use super::instances::find;
+use super::names::OVERFLOW_KEY;
 use crate::lane::{Key, local};
 use crate::record::{Block, Entry, Full, Items, layout};
 
@@ -29,7 +30,7 @@ pub(crate) fn entry(key: u32, value: Attribute<'_>, most: u16) -> Entry<'_> {
     }
 }
 
-/// The number of an attribute key at the instance of this base.
+/// The number of an attribute key at the instance of this base. `None` if it has none: above the cap, or for its length.
 #[inline(always)]
 pub(crate) fn key_number(base: u64, key: &'static str) -> Option<u32> {
     let known = local::with_lane(base, |local| local.thread_state.keys.get(key, 0)).flatten();
@@ -41,7 +42,8 @@ pub(crate) fn key_number(base: u64, key: &'static str) -> Option<u32> {
 fn meet_key(base: u64, key: &'static str) -> Option<u32> {
     let instance = find(Key(base).instance())?;
     local::attach(&instance.lanes).ok()?;
-    let number = instance.names.key(key);
+    // Above the cap all keys share number 0, which no thread remembers: fast paths would take it for a key's own.
+    let number = Some(instance.names.key(key)).filter(|number| *number != OVERFLOW_KEY)?;
     local::with_lane(base, |local| local.thread_state.keys.insert(key, 0, number))?;
     Some(number)
 }

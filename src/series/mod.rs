@@ -40,7 +40,7 @@ pub(crate) use metric_registry::{
     Caps, Descriptor, Identity, Instance, Metric, OVERFLOW, Series, Shape, Storage, duration_bounds,
 };
 pub use metric_registry::{MetricKind, RegistrationFault, Unit};
-pub(crate) use names::Names;
+pub(crate) use names::{Names, OVERFLOW_KEY};
 #[cfg(feature = "metrics")]
 pub(crate) use sets::OfSet;
 pub(crate) use table::Table;

@@ -26,6 +26,9 @@ pub(crate) struct SpanNameEntry {
     pub(crate) known: SpanNameMeta,
 }
 
+/// The number of the keys that have none of their own: above the cap, or for their length.
+pub(crate) const OVERFLOW_KEY: u32 = 0;
+
 /// Both tables of names. Number 0 is what stands in above the cap.
 #[derive(Debug)]
 pub(crate) struct Names {
@@ -147,11 +150,11 @@ impl Names {
     /// The number of an attribute key. Takes a lock for a key that has none yet.
     pub(crate) fn key(&self, text: &str) -> u32 {
         if text.len() > KEY_MAX {
-            return 0;
+            return OVERFLOW_KEY;
         }
         match self.keys_closed.look(|| self.key_ids.get(&[text]).copied()) {
             Look::Found(number) => number,
-            Look::Absent => 0,
+            Look::Absent => OVERFLOW_KEY,
             Look::Open => local::without_recording(|| self.new_key(text)),
         }
     }
@@ -163,7 +166,7 @@ impl Names {
         }
         if self.keys.count() > self.cap {
             self.keys_closed.close(); // entries are made under this lock
-            return 0;
+            return OVERFLOW_KEY;
         }
         let number = self.keys.push(text.into()) as u32;
         self.bytes.fetch_add(COUNTS + text.len() + size_of::<Arc<str>>(), Ordering::Relaxed);

@@ -6,7 +6,7 @@ use super::active::ActiveSpan;
 use super::span::SpanContext;
 use crate::lane::local;
 use crate::record::{At, Entry, Full, Items, Refused, layout};
-use crate::series::{Attribute, entry};
+use crate::series::{Attribute, OVERFLOW_KEY, entry};
 pub(crate) use crate::series::{key_number, more_room, push};
 
 impl ActiveSpan {
@@ -168,7 +168,7 @@ impl ActiveSpan {
         if self.limits.left.events == 0 {
             return None;
         }
-        let name = key_number(self.base.get(), name)?;
+        let name = key_number(self.base.get(), name).unwrap_or(OVERFLOW_KEY);
         let now = local::with_lane(self.base.get(), |local| local.lanes.clock.ticks())?;
         self.keep(|items| items.begin_event(name, now))
     }

@@ -153,8 +153,9 @@ impl Tracer {
 
     /// Starts a span of a kind that is on no thread.
     ///
-    /// While the switch is off, the span notes no context, and [`build`](Self::build) makes one that does: see
-    /// [`InSpan::in_span`](crate::InSpan::in_span) for futures, which need neither.
+    /// While the switch is off, the span notes no context. To enter it on another thread, begin it by
+    /// [`build`](Self::build), so that the headers of the request go on. A future
+    /// [in the span](crate::InSpan::in_span) takes the context along by itself.
     ///
     /// ```
     /// use tellane::SpanKind;

@@ -162,11 +162,18 @@ fn a_full_ring_sheds_the_least_first() {
         assert_eq!(ledger().logs_shed(level), 1, "{level}");
         room.push(sent);
     }
+    let shed = ledger();
     assert!(room.iter().all(|sent| *sent > 1), "each level has room that the one below has not: {room:?}");
     drop(held);
     let end = telemetry.shutdown(PATIENCE);
     assert_balanced(&end.ledger);
     assert_eq!(end.ledger.kind(Kind::Log).dropped.by(Reason::RingFull), 5);
+    let last = telemetry.latest();
+    let saved = tellane::Snapshot::from_bytes(&last.to_bytes().expect("small")).expect("whole");
+    for level in Level::ALL {
+        assert_eq!(saved.ledger().logs_shed(level), shed.logs_shed(level), "{level}: saved as well");
+    }
+    assert_eq!(saved.ledger(), last.ledger());
     assert_eq!(kept.records().len() as u64, end.ledger.kind(Kind::Log).aggregated);
 }
 

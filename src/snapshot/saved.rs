@@ -13,6 +13,7 @@
 //! | 7 spans | 0 the latest, 1 the slowest | ticks and Unix time of one instant, nanoseconds a tick in 32.32; the spans follow |
 //! | 8 exemplars | 0 | offered, kept, replaced, no room |
 //! | 9 bounds | series | the number of a bound, then for it and those that follow the samples of its bucket that do not exceed it |
+//! | 10 logs shed | 0 | log records dropped for want of room, by level from trace to error; left out if there are none, so that an older reader sees no figure that it does not know |
 //!
 //! Bounds of a histogram's definition that divide a bucket are numbered, and have figures (9) that follow those of the
 //! buckets. A histogram without such figures is exact at no bound that divides a bucket, and these bounds are left out of
@@ -44,6 +45,7 @@ const TAKEN: u16 = 6;
 const SPANS: u16 = 7;
 const EXEMPLARS: u16 = 8;
 const BOUNDS: u16 = 9;
+const LOGS_SHED: u16 = 10;
 /// Filled buckets in one record.
 const BUCKETS: usize = 2_000;
 /// Between the fields of a series' definition; ASCII's unit separator.
@@ -110,6 +112,9 @@ impl Snapshot {
         put(Record::Figures { what: REMARKS, id: 0, words: remarks })?;
         let exemplars = self.ledger.exemplars().to_words().to_vec();
         put(Record::Figures { what: EXEMPLARS, id: 0, words: exemplars })?;
+        if let Some(shed) = self.ledger.logs_shed_words() {
+            put(Record::Figures { what: LOGS_SHED, id: 0, words: shed })?;
+        }
         for batch in &self.spans {
             put_spans(batch, &mut words)?;
         }
@@ -254,6 +259,9 @@ impl Reading {
             (EXEMPLARS, &[offered, kept, replaced, no_room]) => {
                 let exemplars = ExemplarLedger::from_words([offered, kept, replaced, no_room]);
                 self.snapshot.ledger.set_exemplars(exemplars);
+            }
+            (LOGS_SHED, words) => {
+                self.snapshot.ledger.set_logs_shed(words).ok_or(ReadError::Unexpected)?;
             }
             (TAKEN, &[unix_nanos, uptime]) => {
                 self.snapshot.unix_nanos = unix_nanos;

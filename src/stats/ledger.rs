@@ -252,6 +252,16 @@ impl Ledger {
     }
 
     /// Sets the account of exemplars, read from a saved snapshot.
+    /// Log records shed, by level, as they are saved; `None` if there are none.
+    pub(crate) fn logs_shed_words(&self) -> Option<Vec<u64>> {
+        self.logs_shed.iter().any(|shed| *shed > 0).then(|| self.logs_shed.into())
+    }
+
+    pub(crate) fn set_logs_shed(&mut self, words: &[u64]) -> Option<()> {
+        self.logs_shed = words.try_into().ok()?;
+        Some(())
+    }
+
     pub(crate) fn set_exemplars(&mut self, exemplars: ExemplarLedger) {
         self.exemplars = exemplars;
     }

@@ -46,6 +46,11 @@ impl Display for Plain<'_> {
 /// Appends an attribute or a field as `key=value`.
 pub(super) fn pair(key_text: &str, of: &Value, into: &mut String) {
     key(key_text, into);
+    pair_value(of, into);
+}
+
+/// Appends the second half of a [`pair`], the equals sign first.
+pub(super) fn pair_value(of: &Value, into: &mut String) {
     into.push('=');
     match of {
         Value::Str(text) => value(text, false, into),

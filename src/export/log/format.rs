@@ -5,6 +5,7 @@ use crate::export::escape::{self, is_harmful};
 use crate::level::Level;
 use crate::record::Value;
 use crate::snapshot::LogRecord;
+use std::collections::HashSet;
 use std::fmt::Write;
 
 /// How a sink writes a record. One line each, whatever is in its texts; times are UTC.
@@ -103,16 +104,24 @@ const HEAD_KEYS: usize = 4;
 
 /// Fields and ids as `key=value`. A field with the key of one of the line's own pairs gets a prefix: readers take the first
 /// of two equal keys, or the last, and a field must not pass for the record's level.
+///
+/// Two keys may be written alike: `user id` becomes `user_id`, and `level` becomes `fields.level`. Then the one that was
+/// changed gets a number: `user_id.2`.
 fn pairs(record: &LogRecord, own_keys: &[&str], into: &mut String) {
-    for (key, value) in &record.fields {
+    let written: Vec<String> = record.fields.iter().map(|(key, _)| written_key(key, own_keys)).collect();
+    let is_changed = |at: usize| written[at] != *record.fields[at].0;
+    let any_changed = (0..written.len()).any(is_changed);
+    let unchanged = (0..written.len()).filter(|at| any_changed && !is_changed(*at));
+    let mut taken: HashSet<String> = unchanged.map(|at| written[at].clone()).collect();
+    for (at, (_, value)) in record.fields.iter().enumerate() {
         into.push(' ');
-        let start = into.len();
-        escape::pair(key, value, into);
-        // As it is written: `trace id` becomes `trace_id`.
-        let is_own = |own: &&str| into[start..].strip_prefix(*own).is_some_and(|rest| rest.starts_with('='));
-        if own_keys.iter().any(is_own) {
-            into.insert_str(start, "fields.");
+        into.push_str(&written[at]);
+        if is_changed(at) && !taken.insert(written[at].clone()) {
+            let mut numbered = (2_u32..).map(|number| format!(".{number}"));
+            let free = numbered.find(|suffix| taken.insert(format!("{}{suffix}", written[at])));
+            into.push_str(&free.unwrap_or_default());
         }
+        escape::pair_value(value, into);
     }
     if record.fields_dropped > 0 {
         let _written = write!(into, " fields_dropped={}", record.fields_dropped);
@@ -120,6 +129,16 @@ fn pairs(record: &LogRecord, own_keys: &[&str], into: &mut String) {
     if let Some((trace_id, span_id)) = record.span {
         let _written = write!(into, " trace_id={trace_id:032x} span_id={span_id:016x}");
     }
+}
+
+/// A field's key as it stands in the line, before a number is added.
+fn written_key(key: &str, own_keys: &[&str]) -> String {
+    let mut written = String::with_capacity(key.len());
+    escape::key(key, &mut written);
+    if own_keys.contains(&&*written) {
+        written.insert_str(0, "fields.");
+    }
+    written
 }
 
 fn json(record: &LogRecord, into: &mut String) {
@@ -169,6 +188,28 @@ fn json_value(value: &Value, into: &mut String) {
 #[cfg(all(test, not(tellane_loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_fields_of_a_line_have_one_key() {
+        let keys =
+            ["user id", "level", "user_id", "user=id", "fields.level", "user_id.2", "", "_", "b", "user\"id"];
+        let fields = keys.into_iter().zip(0..).map(|(key, number)| (key.into(), Value::U64(number)));
+        let record = LogRecord {
+            unix_nanos: 0,
+            level: Level::Warn,
+            target: "shop".into(),
+            message: "m".into(),
+            span: None,
+            fields: fields.collect(),
+            fields_dropped: 0,
+            module: None,
+            location: None,
+        };
+        let line = Format::Logfmt.line(&record);
+        let expected = "user_id.3=0 fields.level.2=1 user_id=2 user_id.4=3 fields.level=4 user_id.2=5 _.2=6 _=7 b=8 \
+                        user_id.5=9";
+        assert!(line.ends_with(&format!(" msg=m {expected}")), "{line}");
+    }
 
     #[test]
     fn colour_is_the_only_difference_it_makes() {

@@ -53,18 +53,22 @@ mod export;
 #[cfg(any(fuzzing, tellane_plant))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod instance;
 mod lane;
 mod level;
 mod log;
 mod metrics;
 #[cfg(all(test, tellane_loom))]
 mod model;
+mod names;
 pub mod record;
+mod sampling;
 mod series;
 mod snapshot;
 mod stats;
 mod switch;
 mod sync;
+mod targets;
 mod telemetry;
 pub mod testing;
 mod trace;
@@ -100,10 +104,12 @@ pub use export::{Format, LogMemory, Report, Rotation, Sink, prometheus};
 pub use clock::{Clock, MockClock};
 pub use config::{Config, SpanLimits, TailSampling};
 pub use error::{BOUNDS_MAX, ConfigFault, MergeError, RegisterError, SnapshotError, StartError};
+pub use instance::RegistrationFault;
 pub use level::{Level, ParseLevelError};
 pub use record::{SpanKind, Status, Value};
-pub use series::{MetricKind, ParseLevelsError, RegistrationFault, Unit};
+pub use series::{MetricKind, Unit};
 pub use switch::{Cause, State, Transition};
+pub use targets::ParseLevelsError;
 pub use telemetry::{Builder, ShutdownReport, Switch, Telemetry};
 
 #[doc(hidden)]

@@ -9,17 +9,19 @@ pub use builder::Builder;
 pub use switch::Switch;
 
 use crate::error::SnapshotError;
+use crate::instance::{Instance, RegistrationFault};
 use crate::lane::local::without_recording;
 use crate::level::Level;
 use crate::log::Logger;
 use crate::metrics::{CounterBuilder, GaugeBuilder, HistogramBuilder, TimerBuilder, UpDownCounterBuilder};
-use crate::series::{Instance, ParseLevelsError, RegistrationFault};
 use crate::snapshot::Snapshot;
 use crate::stats::Ledger;
+use crate::targets::ParseLevelsError;
 use crate::trace::Tracer;
 use crate::unwind::caught;
 use inner::Inner;
 use install::{FlushOnDrop, INSTALLED};
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -293,6 +295,40 @@ impl Telemetry {
     /// ```
     pub fn faults(&self) -> Vec<RegistrationFault> {
         self.0.instance.faults()
+    }
+
+    /// The extension of this type, if one was set with [`set_extension`](Self::set_extension). Takes no lock; for cold
+    /// code, since it compares types.
+    ///
+    /// ```
+    /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// assert!(telemetry.extension::<String>().is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn extension<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.0.instance.extensions.get()
+    }
+
+    /// Attaches a value to this instance, one of each type: the state that another crate keeps for it, such as an
+    /// endpoint or a set of health checks. All clones of the handle share it, and it is dropped with the instance.
+    ///
+    /// The value must not own a clone of this [`Telemetry`]: neither would ever be dropped.
+    ///
+    /// ```
+    /// struct Checks { names: Vec<&'static str> }
+    ///
+    /// let telemetry = tellane::Telemetry::builder("shop").start()?;
+    /// assert!(telemetry.set_extension(Checks { names: vec!["disk"] }).is_ok());
+    /// let again = telemetry.set_extension(Checks { names: vec![] });
+    /// assert!(again.is_err_and(|refused| refused.names.is_empty()));
+    /// assert_eq!(telemetry.extension::<Checks>().expect("set above").names, ["disk"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The value itself, if there is an extension of this type already. The first one stays.
+    pub fn set_extension<T: Any + Send + Sync>(&self, value: T) -> Result<Arc<T>, T> {
+        self.0.instance.extensions.set(value)
     }
 
     /// Which clock it runs by: `tsc`, `os` or `mock`.

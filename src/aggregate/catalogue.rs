@@ -2,7 +2,8 @@
 //! come, gone through for each snapshot.
 
 use super::histograms::Histograms;
-use crate::series::{Instance, MetricKind, Series, Storage};
+use crate::instance::Instance;
+use crate::series::{MetricKind, Series, Storage};
 use crate::snapshot::{Catalogue, PointValue};
 use crate::sync::{Arc, AtomicU64, Ordering};
 
@@ -50,7 +51,7 @@ impl CatalogueBuilder {
 
     /// Sorts the series anew if there are more than last time.
     pub(super) fn meet(&mut self, instance: &Instance) {
-        if instance.catalogue.count() == self.order.len() {
+        if instance.metrics.catalogue.count() == self.order.len() {
             return;
         }
         let order = std::mem::take(&mut self.order);
@@ -62,7 +63,7 @@ impl CatalogueBuilder {
         }
         let mut all: Vec<_> = self.catalogue.iter().cloned().zip(order).collect();
         // Looked at one by one: a series whose number is lower may have come later.
-        for (number, series) in instance.catalogue.iter() {
+        for (number, series) in instance.metrics.catalogue.iter() {
             if !known.get(number).is_some_and(|known| *known) {
                 all.push((Arc::clone(&series.identity), (number, ValueSource::of(series))));
             }

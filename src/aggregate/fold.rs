@@ -6,8 +6,8 @@ use super::logs::LogReorderBuffer;
 use super::spans::KeptSpans;
 use super::tail_sampling::{PassTime, TailSampler};
 use crate::clock::{Anchor, SET_BACK, Scale};
+use crate::instance::Instance;
 use crate::record::{Frame, frame, layout, move_times};
-use crate::series::Instance;
 use crate::stats::{KINDS, Kind, Reason};
 use crate::sync::{Arc, Ordering};
 

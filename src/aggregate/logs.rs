@@ -1,8 +1,8 @@
 //! Log records of a pass: kept until it is certain that no earlier one is still to come, sorted, handed over.
 
 use crate::clock::{Anchor, SET_BACK};
+use crate::instance::Instance;
 use crate::record::{self, Frame, Message, Record, Value, encode, layout};
-use crate::series::Instance;
 use crate::snapshot::{BatchSender, LogBatch};
 use crate::stats::{Kind, Reason};
 use crate::sync::Ordering;

@@ -9,9 +9,10 @@ use super::histograms::SpillSeen;
 use super::tail_sampling::{SamplingPolicy, TailSampler};
 use crate::clock::Anchor;
 use crate::config::TailSampling;
+use crate::instance::Instance;
 use crate::lane::{Consumer, Lane, LaneRegistry};
 use crate::record::{DecodeError, frame, frame_of_span, layout};
-use crate::series::{Instance, RateLimit};
+use crate::sampling::RateLimit;
 use crate::snapshot::{BatchSender, Names, Pipeline, Snapshot, SpanBatch};
 use crate::stats::{Kind, Reason};
 use crate::sync::plant::{Bug, planted};
@@ -417,7 +418,7 @@ impl Step {
     fn pipeline(&self) -> Pipeline {
         let lanes = &self.instance.lanes;
         let (lane_count, idle_lanes) = lanes.counts();
-        let tracing = &self.instance.tracing;
+        let tracing = &self.instance.sampling;
         let [traceparents_refused, tracestates_refused, baggage_members_refused] = tracing.headers.counts();
         Pipeline {
             state: lanes.switch.position().effective(),
@@ -428,7 +429,7 @@ impl Step {
             idle_lanes,
             bytes: self.bytes(),
             spans_evicted: self.folded.spans.evicted(),
-            overflowed: self.instance.overflowed(),
+            overflowed: self.instance.metrics.overflowed(),
             traces_limited: tracing.rate_limit.as_ref().map_or(0, RateLimit::refused),
             traceparents_refused,
             tracestates_refused,

@@ -14,8 +14,8 @@ mod tests;
 
 use crate::clock::Clock;
 use crate::config::TailSampling;
+use crate::names::Names;
 use crate::record::{Frame, Item, Span, Value, frame, layout, move_times};
-use crate::series::Names;
 use crate::snapshot::TailSamplingStats;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;

@@ -5,14 +5,17 @@ mod set_back;
 
 use super::{FailPoint, FailPoints, Step};
 use crate::clock::{Clock, MockClock};
+use crate::instance::{Instance, enlist};
 use crate::lane::{Lane, LaneRegistry, Limits};
 use crate::metrics::{CounterBuilder, HistogramBuilder};
 use crate::record::{self, Record, encode, layout};
-use crate::series::{Caps, Instance, Tracing, enlist};
+use crate::sampling::Sampling;
+use crate::series::Caps;
 use crate::snapshot::FinishedSpan;
 use crate::stats::{Kind, Ledger, Reason};
 use crate::sync::fixed::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, OwnCopy};
+use crate::targets::LogSettings;
 use crate::trace::Tracer;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,8 +39,12 @@ fn bench_with(ring_words: usize, spill_words: usize, injector: FailPoints) -> Be
     let second = Duration::from_secs(1);
     let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);
     let lanes = Arc::new(LaneRegistry::new(instance, limits, clock, second, second));
-    let instance =
-        Arc::new(Instance::new(lanes, Caps { series: 100, names: 100, label: 100 }, Tracing::default()));
+    let instance = Arc::new(Instance::new(
+        lanes,
+        Caps { series: 100, names: 100, label: 100 },
+        Sampling::default(),
+        LogSettings::default(),
+    ));
     enlist(&instance);
     let step = Step::new(Arc::clone(&instance), "bench".into(), 1 << 16, injector);
     Bench { instance, step, hand }

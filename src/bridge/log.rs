@@ -7,9 +7,9 @@
 //!
 //! A record that is made on tellane's own threads is left out: no loops.
 
+use crate::instance::Instance;
 use crate::level::Level;
 use crate::log::Logger;
-use crate::series::Instance;
 use crate::sync::Arc;
 use crate::telemetry::Telemetry;
 use arrayvec::ArrayString;

@@ -109,8 +109,9 @@ mod handles;
 mod names;
 mod sets;
 
+use crate::instance::Instance;
 use crate::metrics::{Counter, Gauge, Histogram, handle_of};
-use crate::series::{Instance, MetricKind, Storage};
+use crate::series::{MetricKind, Storage};
 use crate::sync::Arc;
 use crate::telemetry::Telemetry;
 use ::metrics::{Key, KeyName, Metadata, SharedString, Unit};

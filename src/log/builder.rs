@@ -2,10 +2,11 @@
 //! nothing but a block for what does not fit 32 words.
 
 use super::logger::{LoggerInner, Message};
+use crate::instance::{key_number, push};
 use crate::lane::local;
 use crate::level::Level;
+use crate::names::Attribute;
 use crate::record::Items;
-use crate::series::{Attribute, key_number, push};
 use arrayvec::ArrayString;
 use std::error::Error;
 use std::fmt::{self, Display, Write};

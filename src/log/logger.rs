@@ -1,12 +1,14 @@
 //! The handle, and a record's way into the lane.
 
 use super::builder::LogRecordBuilder;
+use crate::instance::{Instance, entry, global, more_room, push};
 use crate::lane::{Ids, local};
 use crate::level::Level;
+use crate::names::{Attribute, OVERFLOW_KEY};
 use crate::record::{Items, Refused, layout, log_header};
-use crate::series::{Attribute, Callsite, Instance, LogTarget, OVERFLOW_KEY, entry, global, more_room, push};
 use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
+use crate::targets::{Callsite, LogTarget};
 use std::error::Error;
 
 /// Makes log records under one name, its target. Cheap to clone, and to keep. Getting one takes a lock the first time

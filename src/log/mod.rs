@@ -17,7 +17,8 @@ pub use logger::{Logger, logger};
 #[doc(hidden)]
 pub mod macro_support {
     pub use super::logger::{wants, write};
-    pub use crate::series::{Attribute, Callsite};
+    pub use crate::names::Attribute;
+    pub use crate::targets::Callsite;
 
     /// The name of an identifier, which may be a raw one: `type` of `r#type`.
     pub const fn unraw(ident: &'static str) -> &'static str {

@@ -7,7 +7,8 @@ use super::members::FamilyInner;
 use super::{Counter, Gauge, Histogram, Timer, UpDownCounter};
 use crate::clock::nanos;
 use crate::error::{BOUNDS_MAX, RegisterError};
-use crate::series::{Descriptor, Instance, MetricKind, Shape, Unit, duration_bounds};
+use crate::instance::Instance;
+use crate::series::{Descriptor, MetricKind, Shape, Unit, duration_bounds};
 use crate::sync::Arc;
 use std::panic::Location;
 use std::time::Duration;
@@ -29,8 +30,8 @@ impl<'a> Draft<'a> {
         let (names, values): (Vec<_>, Vec<_>) = self.labels.iter().copied().unzip();
         check_bounds(shape.as_ref())?;
         let descriptor = Descriptor::new((self.name, self.help), (kind, self.unit), &names, shape, self.at)?;
-        let metric = self.instance.metric(descriptor, self.cap)?;
-        let series = self.instance.series(&metric, &values)?;
+        let metric = self.instance.metrics.metric(descriptor, self.cap)?;
+        let series = self.instance.metrics.series(&metric, &values)?;
         Ok(handle_of(&series, self.instance))
     }
 

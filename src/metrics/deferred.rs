@@ -9,8 +9,8 @@
 use super::counter::CounterInner;
 use super::lazy::Definition;
 use super::{Gauge, Histogram};
+use crate::instance::{Instance, global};
 use crate::lane::local;
-use crate::series::{Instance, global};
 use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
 use crate::sync::fixed::{AtomicU32, AtomicU64, Ordering};
@@ -72,7 +72,7 @@ pub(super) fn lost(definition: &Definition) {
         if definition.is_sampled() {
             instance.lanes.shared.shared_dropped(Kind::Sample, Reason::Reentrant);
         } else {
-            instance.lose(definition.name);
+            instance.faults.lose(definition.name);
         }
     }
 }

@@ -4,7 +4,9 @@ use super::counter::CounterInner;
 use super::histogram::HistogramInner;
 use super::members::{FamilyInner, Handles};
 use super::{Counter, Gauge, Histogram, Timer, UpDownCounter};
-use crate::series::{Instance, Series, Storage, Table};
+use crate::instance::Instance;
+use crate::names::Table;
+use crate::series::{Series, Storage};
 use crate::sync::Arc;
 
 mod sealed {

@@ -1,6 +1,6 @@
 //! Labels whose values are known beforehand: enums. Hot: [`LabelSet::index`], which is arithmetic on numbers.
 
-use crate::series::OVERFLOW;
+use crate::names::OVERFLOW;
 
 /// A label that has one of a fixed number of values, such as an enum's variants. With the feature `macros` it can be
 /// derived; by hand it is two lines.

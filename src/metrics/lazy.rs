@@ -9,8 +9,8 @@ use super::{
 };
 use crate::clock::{Clock, nanos};
 use crate::error::RegisterError;
+use crate::instance::{Instance, global};
 use crate::lane::{Key, local};
-use crate::series::{Instance, global};
 use crate::sync::Arc;
 use crate::sync::fixed::{AtomicU64, Ordering};
 use std::ops::Deref;

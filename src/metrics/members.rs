@@ -3,8 +3,10 @@
 
 use super::family::{Handle, handle_of};
 use crate::error::RegisterError;
+use crate::instance::Instance;
 use crate::lane::local;
-use crate::series::{Closed, Descriptor, Instance, Look, Metric};
+use crate::names::{Closed, Look};
+use crate::series::{Descriptor, Metric};
 use crate::sync::{Arc, AtomicUsize, Ordering};
 
 #[derive(Debug)]
@@ -26,13 +28,13 @@ impl<H> FamilyInner<H> {
     pub(super) fn takes(&self, bytes: usize) {
         // It only grows. Of two threads at once, each tells what it adds to the greatest so far.
         let before = self.bytes.fetch_max(bytes, Ordering::Relaxed);
-        self.instance.add_bytes(bytes.saturating_sub(before));
+        self.instance.metrics.add_bytes(bytes.saturating_sub(before));
     }
 }
 
 impl<H> Drop for FamilyInner<H> {
     fn drop(&mut self) {
-        self.instance.sub_bytes(self.bytes.load(Ordering::Relaxed));
+        self.instance.metrics.sub_bytes(self.bytes.load(Ordering::Relaxed));
     }
 }
 
@@ -56,10 +58,10 @@ impl<H: Handle> FamilyInner<H> {
         fixed: &[&str],
         cap: Option<usize>,
     ) -> Result<Self, RegisterError> {
-        let metric = instance.metric(descriptor, cap)?;
+        let metric = instance.metrics.metric(descriptor, cap)?;
         let has_labels = !metric.descriptor.labels.is_empty();
         let overflow = if has_labels {
-            handle_of(&*instance.overflow(&metric)?, instance)
+            handle_of(&*instance.metrics.overflow(&metric)?, instance)
         } else {
             H::noop_ref().clone()
         };
@@ -76,7 +78,7 @@ impl<H: Handle> FamilyInner<H> {
     /// The handle for label values that the family has not met. From within tellane (a global allocator that records) it
     /// is that of the overflow series: the lock that a new series needs may be held further up this stack.
     pub(super) fn meet<'a>(&'a self, values: &[&str], handles: &impl Handles<'a, H>) -> &'a H {
-        if self.instance.is_overflow(values) {
+        if self.instance.metrics.is_overflow(values) {
             return self.overflow();
         }
         match self.closed.look(|| handles.find(values)) {
@@ -92,13 +94,13 @@ impl<H: Handle> FamilyInner<H> {
     /// One more record that meets the overflow series.
     fn overflow(&self) -> &H {
         self.metric.count_overflow();
-        self.instance.show_overflow(&self.metric);
+        self.instance.metrics.show_overflow(&self.metric);
         &self.overflow
     }
 
     fn register_series<'a>(&'a self, values: &[&str], handles: &impl Handles<'a, H>) -> &'a H {
         let all: Vec<&str> = values.iter().copied().chain(self.fixed.iter().map(|value| &**value)).collect();
-        let series = match self.instance.series(&self.metric, &all) {
+        let series = match self.instance.metrics.series(&self.metric, &all) {
             Ok(series) => series,
             Err(RegisterError::Reentrant) => return self.overflow(),
             Err(_) => return H::noop_ref(), // the child of a fork, or no number left
@@ -114,7 +116,7 @@ impl<H: Handle> FamilyInner<H> {
     /// The metric is at its cap, so it has every series that it will ever have. The family takes those over that it has
     /// not met: another family of the metric may have made them. From then on nothing is asked under a lock.
     fn close<'a>(&'a self, handles: &impl Handles<'a, H>) {
-        let all = self.instance.series_of(&self.metric);
+        let all = self.instance.metrics.series_of(&self.metric);
         let is_own = |values: &[&str]| {
             let own = values.len().checked_sub(self.fixed.len()).and_then(|from| values.get(from..));
             own.is_some_and(|own| own.iter().copied().eq(self.fixed.iter().map(|value| &**value)))

@@ -2,9 +2,10 @@
 //! `b-c` are both `b_c`. The first one that is used has that name; every other gets a hash of itself behind it, so
 //! that no two share a series. Cold: runs at the first use of a key.
 
-use super::metric_registry::{Descriptor, HELP_MAX};
-use super::validate::{self, NAME_MAX, SHOWN_MAX as ERROR_MAX, beginning};
+use super::descriptor::{Descriptor, HELP_MAX};
+use super::validate::{self, NAME_MAX};
 use crate::error::RegisterError;
+use crate::names::{SHOWN_MAX as ERROR_MAX, beginning};
 use std::collections::HashMap;
 
 /// Bytes of a given name. A longer one is refused: what is kept must be bounded.

@@ -1,9 +1,9 @@
 //! Counters that are set to what somebody else counted. Cold: adds up all lanes under a lock.
 
-use super::metric_registry::Instance;
+use super::metric_registry::MetricRegistry;
 use crate::lane::{Key, local};
 
-impl Instance {
+impl MetricRegistry {
     /// Raises a counter to at least `count`: what it has already, from whomever, is not added again. `false` in the
     /// child of a fork, and from within a lock of the registry; then nothing is done.
     pub(crate) fn raise(&self, cell: Key, count: u64) -> bool {

@@ -2,9 +2,12 @@
 //! Prometheus data model allows it. Cold: runs once for each series.
 
 use super::claims::{Claims, GIVEN_MAX, GivenLabel};
-use super::metric_registry::{Descriptor, Instance, Metric, OVERFLOW, Series, conflict};
+use super::descriptor::Descriptor;
+use super::metric::{Metric, Series};
+use super::metric_registry::{MetricRegistry, conflict};
 use crate::error::RegisterError;
 use crate::lane::local;
+use crate::names::OVERFLOW;
 use dashmap::mapref::entry::Entry;
 use std::sync::Arc;
 
@@ -24,7 +27,7 @@ enum Found {
     Taken(Arc<Descriptor>),
 }
 
-impl Instance {
+impl MetricRegistry {
     /// The series of a name for labels, whatever labels the name has been used with; with its set, if it is the
     /// overflow series and not their own. `wanted` has no labels: which names these get depends on those in use. Only the
     /// type must agree: unit, help and precision are those of the first registration, so that a name says one thing.
@@ -99,11 +102,11 @@ impl Instance {
         let _one_name_at_a_time = self.naming.lock();
         self.check_derived_names(wanted)?;
         // Before the entry is held: counting locks every shard.
-        let is_known = self.metrics.contains_key(&wanted.name);
-        if !is_known && self.metrics.len() >= self.names.cap {
+        let is_known = self.by_name.contains_key(&wanted.name);
+        if !is_known && self.by_name.len() >= self.names_cap {
             return Err(RegisterError::Exhausted);
         }
-        match self.metrics.entry(Arc::clone(&wanted.name)) {
+        match self.by_name.entry(Arc::clone(&wanted.name)) {
             Entry::Occupied(mut there) => {
                 let sets = there.get_mut();
                 let first = Arc::clone(&sets[0]);

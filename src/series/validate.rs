@@ -1,13 +1,11 @@
 //! What may be a name. Cold; the rules are those of the Prometheus data model.
 
-use super::metric_registry::{MetricKind, Unit};
+use super::kind::{MetricKind, Unit};
 use crate::error::RegisterError;
-use std::borrow::Cow;
+use crate::names::{SHOWN_MAX, beginning};
 
 /// Bytes of a metric's name and of a label's.
 pub(super) const NAME_MAX: usize = 200;
-/// Bytes of what is no name, in an error: errors are kept, too.
-pub(crate) const SHOWN_MAX: usize = 1_024;
 /// How the pipeline's own figures begin in expositions.
 const OWN: &str = "tellane_";
 
@@ -38,17 +36,6 @@ pub(super) fn full_name(name: &str, kind: MetricKind, unit: Unit) -> Result<Stri
 pub(super) fn stem(full: &str, kind: MetricKind, unit: Unit) -> &str {
     let name = if kind == MetricKind::Counter { full.strip_suffix("_total").unwrap_or(full) } else { full };
     name.strip_suffix(unit.suffix()).unwrap_or(name)
-}
-
-/// A text of at most `most` bytes: of a longer one the beginning, with an ellipsis behind it. What comes from elsewhere
-/// and is kept, or stands in an error that is kept, is shortened here.
-pub(crate) fn beginning(text: &str, most: usize) -> Cow<'_, str> {
-    const ELLIPSIS: &str = "…";
-    if text.len() <= most {
-        return text.into();
-    }
-    let kept = text.floor_char_boundary(most.saturating_sub(ELLIPSIS.len()));
-    format!("{}{ELLIPSIS}", &text[..kept]).into()
 }
 
 pub(super) fn label_names(labels: &[&str]) -> Result<(), RegisterError> {
@@ -130,15 +117,6 @@ mod tests {
         assert_eq!(long, Err(RegisterError::BadName { name: format!("{}…", "a".repeat(1_021)) }));
         assert!(full_name(&"a".repeat(201), MetricKind::Gauge, Unit::None).is_err());
         assert!(full_name("a:b_C9", MetricKind::Gauge, Unit::None).is_ok());
-    }
-
-    #[test]
-    fn long_texts_are_cut_between_letters() {
-        assert_eq!((beginning("12345", 5), beginning("123456", 5)), ("12345".into(), "12…".into()));
-        assert_eq!(
-            (beginning("ääää", 7), beginning("ääää", 6), beginning("ä", 1)),
-            ("ää…".into(), "ä…".into(), "…".into())
-        );
     }
 
     #[test]

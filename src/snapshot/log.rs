@@ -8,13 +8,14 @@ mod loom;
 
 use super::last_values::last_values;
 use crate::clock::{Anchor, Scale};
+use crate::instance::Instance;
 use crate::level::Level;
 use crate::record::{DecodeError, Log, Message, Value, frame};
-use crate::series::{Callsite, Instance};
 use crate::stats::{Kind, Reason};
 use crate::sync::plant::{Bug, planted};
 use crate::sync::queue::{Receiver, Sender, unbounded};
 use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::targets::Callsite;
 
 /// A log record, as sinks get it.
 ///

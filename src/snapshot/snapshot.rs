@@ -1,7 +1,8 @@
 //! A snapshot and how to read it.
 
 use super::{Catalogue, FinishedSpan, HistogramView, SpanBatch, TailSamplingStats};
-use crate::series::{Identity, MetricKind, RegistrationFault, Unit};
+use crate::instance::RegistrationFault;
+use crate::series::{Identity, MetricKind, Unit};
 use crate::stats::Ledger;
 use crate::switch::State;
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 use super::events::{SpanEvent, SpanLink};
 use super::last_values::last_values;
 use crate::clock::{Anchor, Scale};
+use crate::instance::Instance;
 use crate::record::{Frame, Item, Span, SpanKind, Status, Value, frame};
-use crate::series::Instance;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,13 +8,14 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::StartError;
 use crate::export::{Sink, Writer};
+use crate::instance::{Instance, enlist, install_global};
 use crate::lane::{LaneRegistry, Limits, watch_forks};
 use crate::level::Level;
-use crate::series::{
-    Caps, HeadersRefused, Instance, LogSettings, RateLimit, Tracing, enlist, install_global,
-};
+use crate::sampling::{HeadersRefused, RateLimit, Sampling};
+use crate::series::Caps;
 use crate::snapshot::{Snapshot, sender};
 use crate::sync::{Mutex, fixed};
+use crate::targets::LogSettings;
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Sender, bounded};
 use std::sync::Arc;
@@ -248,8 +249,8 @@ impl Builder {
         let instance = INSTANCES.fetch_add(1, fixed::Ordering::Relaxed); // a number; nothing hangs on its order
         let lanes = Arc::new(LaneRegistry::new(instance, limits, clock, config.stall_after, config.retry));
         let caps = Caps { series: config.series_cap, names: config.names_cap, label: config.label_value_max };
-        let tracing = Tracing {
-            sampling: config.sampling,
+        let sampling = Sampling {
+            ratio: config.sampling,
             parent_based: config.parent_based,
             rate_limit: config.traces_per_second.map(|limit| RateLimit::new(limit, &lanes.clock)),
             holds: config.tail_sampling.is_some(),
@@ -262,7 +263,7 @@ impl Builder {
             per_second: config.logs_per_second,
             value: config.log_value,
         };
-        let instance = Arc::new(Instance::new(lanes, caps, tracing).with_logs(logs));
+        let instance = Arc::new(Instance::new(lanes, caps, sampling, logs));
         let service = Arc::clone(&self.service);
         let step = Step::new(Arc::clone(&instance), service, config.kept_spans, self.injector.clone());
         let step = match &config.tail_sampling {

@@ -4,7 +4,7 @@ use crate::aggregate::{Death, Request, Step, is_own_thread};
 use crate::clock::{deadline_in, has_passed, left_until};
 use crate::config::Config;
 use crate::error::SnapshotError;
-use crate::series::Instance;
+use crate::instance::Instance;
 use crate::snapshot::{QueueStats, Snapshot};
 use crate::sync::Mutex;
 use arc_swap::ArcSwap;

@@ -1,6 +1,6 @@
 //! The public handle of an instance's switch. Cold.
 
-use crate::series::Instance;
+use crate::instance::Instance;
 use crate::switch::{Override, State, Transition};
 use std::sync::Arc;
 use std::time::Duration;

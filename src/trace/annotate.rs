@@ -4,10 +4,11 @@
 
 use super::active::ActiveSpan;
 use super::span::SpanContext;
+use crate::instance::entry;
+pub(crate) use crate::instance::{key_number, more_room, push};
 use crate::lane::local;
+use crate::names::{Attribute, OVERFLOW_KEY};
 use crate::record::{At, Entry, Full, Items, Refused, layout};
-use crate::series::{Attribute, OVERFLOW_KEY, entry};
-pub(crate) use crate::series::{key_number, more_room, push};
 
 impl ActiveSpan {
     /// Only the choice by the value's kind is inlined: the caller knows the kind.

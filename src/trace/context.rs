@@ -7,8 +7,8 @@ use crate::context::{
     Baggage, Extract, Handle, HeaderFaults, Hold, Incoming, Inject, Propagated, RemoteParent, TraceState,
     inject,
 };
+use crate::instance::{find, global};
 use crate::lane::{Exit, Ids, Key, TraceFlags, laneless, local};
-use crate::series::{find, global};
 use crate::sync::{Arc, AtomicU32, Ordering};
 use std::marker::PhantomData;
 use std::num::NonZeroU64;
@@ -65,7 +65,7 @@ impl Refused {
             && counted.swap(1, Ordering::Relaxed) == 0
         // of all threads, one; nothing else hangs on it
         {
-            source.instance.tracing.headers.count(faults);
+            source.instance.sampling.headers.count(faults);
         }
     }
 }

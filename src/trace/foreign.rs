@@ -5,9 +5,9 @@ use super::active::SpanStart;
 use super::owned::{OwnedSpan, enter_cold};
 use super::span::SpanContext;
 use super::tracer::{ParentSpec, SpanName, Tracer};
+use crate::instance::find;
 use crate::lane::{Ids, Key, TraceFlags, laneless, local};
 use crate::record::SpanKind;
-use crate::series::find;
 
 pub(crate) use super::active::atomic::AtomicSpan;
 

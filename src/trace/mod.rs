@@ -16,7 +16,7 @@ mod owned;
 mod span;
 mod tracer;
 
-pub use crate::series::Attribute;
+pub use crate::names::Attribute;
 pub use builder::SpanBuilder;
 pub use context::{Context, ContextGuard};
 pub use future::{InContext, InSpan, Spanned, SpannedResult};

@@ -5,9 +5,9 @@ use super::context::Context;
 use super::owned::{OwnedSpan, StackEntry};
 use super::span::{Span, SpanContext};
 use crate::clock::{Clock, Quick};
+use crate::instance::{Instance, global};
 use crate::lane::{Ids, Key, SpanNameMeta, StackIndex, ThreadState, TraceFlags, laneless, local};
 use crate::record::SpanKind;
-use crate::series::{Instance, global};
 use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
 use std::cell::Cell;
@@ -75,19 +75,19 @@ impl Tracer {
     }
 
     pub(crate) fn new(instance: &Arc<Instance>) -> Self {
-        let tracing = &instance.tracing;
+        let sampling = &instance.sampling;
         // Float to integer saturates: 1.0 gives the maximum.
-        let threshold = (tracing.sampling * (u64::MAX as f64)) as u64;
+        let threshold = (sampling.ratio * (u64::MAX as f64)) as u64;
         let base = NonZeroU64::new(Key::new(instance.lanes.instance, 0).0); // instances count from 1
         Self(base.map(|base| TracerInner {
             instance: Arc::clone(instance),
             base,
             clock: instance.lanes.clock.clone(),
             threshold,
-            sampled: tracing.sampled_marks(),
-            unsampled: tracing.unsampled_marks(),
-            limits: RemainingLimits::of(tracing.span_limits),
-            rate_limited: tracing.rate_limit.is_some(),
+            sampled: sampling.sampled_flags(),
+            unsampled: sampling.unsampled_flags(),
+            limits: RemainingLimits::of(sampling.span_limits),
+            rate_limited: sampling.rate_limit.is_some(),
         }))
     }
 
@@ -440,14 +440,14 @@ impl TracerInner {
 
     #[cold]
     fn is_admitted(&self) -> bool {
-        let limit = &self.instance.tracing.rate_limit;
+        let limit = &self.instance.sampling.rate_limit;
         limit.as_ref().is_none_or(|limit| limit.admits(&self.instance.lanes.clock))
     }
 
     /// The marks of a trace that began in another process.
     pub(super) fn remote_flags(&self, trace_id: u128, flags: u8) -> TraceFlags {
         let came = TraceFlags::of_header(flags);
-        let parent_based = self.instance.tracing.parent_based;
+        let parent_based = self.instance.sampling.parent_based;
         let sampled =
             if parent_based { came.has(TraceFlags::SAMPLED) } else { self.samples(trace_id as u64) };
         let trace_flags = if sampled { self.sampled } else { self.unsampled };

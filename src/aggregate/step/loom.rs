@@ -6,9 +6,11 @@ use crate::clock::Clock;
 use crate::lane::local::loom::Producer;
 use crate::lane::{Distribution, Limits, Spill, Sum};
 use crate::model::{check, check_bounded, spawn};
-use crate::series::{Caps, Tracing};
+use crate::sampling::Sampling;
+use crate::series::Caps;
 use crate::stats::{Bounds, Layout};
 use crate::sync::AtomicU64;
+use crate::targets::LogSettings;
 use ::loom::thread::JoinHandle;
 
 /// Words of a spill with one slot of sixteen buckets.
@@ -39,7 +41,8 @@ impl Rig {
         let bounds = Bounds::new(layout, bounds, 1.0);
         let to = Arc::new(Distribution::new(1, 0, layout, &bounds));
         lanes.distributions.push(Arc::clone(&to));
-        let instance = Arc::new(Instance::new(Arc::clone(&lanes), CAPS, Tracing::default()));
+        let instance =
+            Arc::new(Instance::new(Arc::clone(&lanes), CAPS, Sampling::default(), LogSettings::default()));
         Self { lanes, to, step: Step::new(instance, "model".into(), 0, FailPoints::default()) }
     }
 

@@ -349,7 +349,7 @@ proptest! {
         }
         let (told, failed) = (tail_sampler.tail_sampling(), calls.iter().position(|spans| spans.contains(&true)));
         prop_assert_eq!((told.error, told.uninteresting), (failed.is_some().into(), (failed != Some(0)).into()));
-        prop_assert_eq!(told.reconsidered, failed.is_some_and(|call| call > 0).into());
+        prop_assert_eq!(told.reconsidered, u64::from(failed.is_some_and(|call| call > 0)));
         prop_assert_eq!((told.spans_kept, told.spans_dropped), (expected.len() as u64, number - expected.len() as u64));
         prop_assert_eq!((told.traces_held, told.spans_held), (0, 0));
         prop_assert_eq!(kept, expected);

@@ -4,8 +4,10 @@
 use super::names::{Definition, labels, metric_name};
 use super::sets::{Kept, Sets};
 use crate::error::RegisterError;
+use crate::instance::Instance;
 use crate::lane::local;
-use crate::series::{Descriptor, Instance, MetricKind, OfSet, SHOWN_MAX, Series, beginning};
+use crate::names::{SHOWN_MAX, beginning};
+use crate::series::{Descriptor, MetricKind, OfSet, Series};
 use crate::sync::{AtomicUsize, Mutex, Ordering};
 use ::metrics::{Key, Unit};
 use dashmap::{DashMap, Entry};
@@ -88,7 +90,9 @@ impl<H: Clone> HandleCache<H> {
                 return;
             }
             let mut there = self.definitions.entry(name.to_owned()).or_insert_with(|| {
-                instance.add_bytes(name.len() + definition.help.len() + size_of::<(String, Described)>());
+                instance
+                    .metrics
+                    .add_bytes(name.len() + definition.help.len() + size_of::<(String, Described)>());
                 Described { definition: definition.clone(), is_used: false }
             });
             if !there.is_used {
@@ -129,7 +133,7 @@ impl<H: Clone> HandleCache<H> {
             match self.register(instance, key) {
                 Ok((series, None)) if self.handles.len() < KEYS_MAX && bytes_of(key) <= KEY_BYTES_MAX => {
                     let make = || {
-                        instance.add_bytes(bytes_of(key) + size_of::<(Key, Kept<H>)>());
+                        instance.metrics.add_bytes(bytes_of(key) + size_of::<(Key, Kept<H>)>());
                         Kept::Own(make(&series))
                     };
                     // Another thread may have been faster.
@@ -148,7 +152,7 @@ impl<H: Clone> HandleCache<H> {
             }
         });
         met.unwrap_or_else(|| {
-            instance.name_lost(key.name());
+            instance.faults.name_lost(key.name());
             Some(self.lost.clone())
         })
     }
@@ -171,7 +175,7 @@ impl<H: Clone> HandleCache<H> {
             let key_bytes = bytes_of(key) + size_of::<(Key, Kept<H>)>();
             if let Some(Entry::Vacant(place)) = self.handles.try_entry(key.clone()) {
                 self.overflowing.fetch_add(1, Ordering::Relaxed);
-                instance.add_bytes(key_bytes);
+                instance.metrics.add_bytes(key_bytes);
                 place.insert(kept);
             }
         });
@@ -190,11 +194,12 @@ impl<H: Clone> HandleCache<H> {
             definition.shape(self.kind),
             Location::caller(),
         )?;
-        let (series, overflowing) = instance.series_of_set(wanted, key.name(), &labels(key))?;
+        let (series, overflowing) = instance.metrics.series_of_set(wanted, key.name(), &labels(key))?;
         let is_known = self.definitions.contains_key(key.name());
         if is_known || (self.definitions.len() < DEFINITIONS_MAX && key.name().len() <= DEFINED_MAX) {
             if !is_known {
                 instance
+                    .metrics
                     .add_bytes(key.name().len() + definition.help.len() + size_of::<(String, Described)>());
             }
             self.definitions.insert(key.name().to_owned(), Described { definition, is_used: true });
@@ -207,7 +212,7 @@ impl<H: Clone> HandleCache<H> {
             return; // of this process, or of this moment, not of the key
         }
         // The error depends on the names alone. Only where numbers run out may a set have series that are there.
-        if error != RegisterError::Exhausted || instance.has_numbers(self.kind) {
+        if error != RegisterError::Exhausted || instance.metrics.has_numbers(self.kind) {
             self.sets.refuse(instance, key);
         }
         let mut refused = self.refused.lock();

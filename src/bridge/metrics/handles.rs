@@ -1,8 +1,8 @@
 //! What the `metrics` crate's handles call. Hot: one virtual call brings them here, the rest is tellane's own.
 
+use crate::instance::Instance;
 use crate::lane::{Key, local};
 use crate::metrics::{Counter, Gauge, Histogram};
-use crate::series::Instance;
 use crate::stats::{Kind, Reason};
 use crate::sync::{Arc, AtomicU64, Ordering};
 use ::metrics::{CounterFn, GaugeFn, HistogramFn};
@@ -30,11 +30,11 @@ impl CounterFn for Count {
     fn absolute(&self, count: u64) {
         if count > self.floor.load(Ordering::Relaxed) {
             // Locks are taken: an allocator that records must not come here while this thread is inside tellane.
-            let raised = local::try_without_recording(|| self.instance.raise(self.cell, count));
+            let raised = local::try_without_recording(|| self.instance.metrics.raise(self.cell, count));
             match raised {
                 Some(true) => drop(self.floor.fetch_max(count, Ordering::Relaxed)),
                 _ if self.instance.lanes.is_forked() => {}
-                _ => self.instance.lose_one(),
+                _ => self.instance.faults.lose_one(),
             }
         }
     }
@@ -73,25 +73,25 @@ pub(super) struct Lost(pub(super) Arc<Instance>);
 
 impl CounterFn for Lost {
     fn increment(&self, _amount: u64) {
-        self.0.lose_one();
+        self.0.faults.lose_one();
     }
 
     fn absolute(&self, _count: u64) {
-        self.0.lose_one();
+        self.0.faults.lose_one();
     }
 }
 
 impl GaugeFn for Lost {
     fn increment(&self, _difference: f64) {
-        self.0.lose_one();
+        self.0.faults.lose_one();
     }
 
     fn decrement(&self, _difference: f64) {
-        self.0.lose_one();
+        self.0.faults.lose_one();
     }
 
     fn set(&self, _value: f64) {
-        self.0.lose_one();
+        self.0.faults.lose_one();
     }
 }
 

@@ -1,7 +1,8 @@
 //! From the `metrics` crate's names, labels and units to tellane's. Cold: runs once for each series.
 
 use crate::metrics::{DIGITS, bounds_of};
-use crate::series::{GivenLabel, HELP_MAX, MetricKind, Shape, Unit, beginning};
+use crate::names::beginning;
+use crate::series::{GivenLabel, HELP_MAX, MetricKind, Shape, Unit};
 use ::metrics::Key;
 
 /// The greatest value counted as itself, as a recorded integer. Nobody can say what a foreign histogram will see, and

@@ -5,7 +5,8 @@
 //! A metric at its cap has all the series that it will ever have. Its set takes them over, and what is not among them
 //! meets the overflow series.
 
-use crate::series::{Instance, Metric, Series};
+use crate::instance::Instance;
+use crate::series::{Metric, Series};
 use crate::sync::{Arc, AtomicUsize, Ordering};
 use ::metrics::Key;
 use arrayvec::ArrayVec;
@@ -124,7 +125,7 @@ impl<H: Clone> Sets<H> {
         let sets = self.by_names.try_get(&self.hash_of_names(key.name(), &labels)).try_unwrap()?;
         let set = sets.iter().find(|set| set.is_of(key.name(), &labels))?;
         let Keys::Overflow { handle, metric, own } = &set.keys else { return Some(None) };
-        if !labels.iter().any(|(_, value)| instance.is_overflow(&[value])) {
+        if !labels.iter().any(|(_, value)| instance.metrics.is_overflow(&[value])) {
             let is_its = |(values, _): &&(Box<[Box<str>]>, H)| {
                 values.iter().zip(&labels).all(|(mine, (_, theirs))| **mine == **theirs)
             };
@@ -155,7 +156,7 @@ impl<H: Clone> Sets<H> {
             let there = &metric.descriptor.labels;
             let is_its = there.len() == names.len() && there.iter().all(|label| names.contains(label));
             // A metric without room for the set has no series of it, and never will.
-            let all = if is_its { instance.all_series_of(&metric) } else { Some(Vec::new()) };
+            let all = if is_its { instance.metrics.all_series_of(&metric) } else { Some(Vec::new()) };
             let mut bytes = 0;
             let own = all.map(|all| {
                 let mut own = Own::with_hasher(self.hasher.clone());
@@ -194,12 +195,12 @@ impl<H: Clone> Sets<H> {
             Some(there) => there.keys = keys,
             None => {
                 self.len.fetch_add(1, Ordering::Relaxed);
-                instance.add_bytes(text + size_of::<(u64, Vec<()>, Set<H>)>());
+                instance.metrics.add_bytes(text + size_of::<(u64, Vec<()>, Set<H>)>());
                 let names = labels.iter().map(|(name, _)| Box::from(*name)).collect();
                 sets.push(Set { name: key.name().into(), labels: names, keys });
             }
         }
-        instance.add_bytes(bytes);
+        instance.metrics.add_bytes(bytes);
     }
 }
 

@@ -1,10 +1,10 @@
 //! What is known of the program's callsites: their target's logger, their level, whether they have fields of
 //! OpenTelemetry's. Hot: a look-up by address that takes no lock. Grows with the program's text, up to a cap.
 
+use crate::instance::Instance;
 use crate::lane::local;
 use crate::level::Level;
 use crate::log::Logger;
-use crate::series::Instance;
 use crate::sync::Arc;
 use std::sync::OnceLock;
 use tracing_core::Metadata;

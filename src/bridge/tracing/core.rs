@@ -3,9 +3,9 @@
 use super::callsites::{Callsites, Known, level_of};
 use super::fields::{Fields, Gathered, Saying, Takes, Title};
 use super::slots::{self, Handle, Slot};
+use crate::instance::Instance;
 use crate::level::Level;
 use crate::log::Logger;
-use crate::series::Instance;
 use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
 use crate::telemetry::Telemetry;

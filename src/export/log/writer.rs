@@ -2,7 +2,7 @@
 //! longer than a deadline says.
 
 use super::sink::Sink;
-use crate::series::Instance;
+use crate::instance::Instance;
 use crate::snapshot::{BatchReceiver, QueuedBatch, read_logs};
 use crate::sync::{Arc, Ordering};
 use crate::unwind::caught;

@@ -86,7 +86,7 @@ proptest! {
             let snapshot = telemetry.snapshot(PATIENCE).unwrap();
             assert_as_naive(&snapshot);
             prop_assert!(snapshot.points().map(|point| point.identity.key()).is_sorted());
-            prop_assert_eq!(snapshot.points().len(), telemetry.instance().catalogue.count());
+            prop_assert_eq!(snapshot.points().len(), telemetry.instance().metrics.catalogue.count());
             assert_as_naive(&Snapshot::from_bytes(&snapshot.to_bytes().unwrap()).unwrap());
             assert_as_naive(&snapshot.merge(&snapshot).unwrap());
             if let Some((older, text)) = &older {

@@ -3,12 +3,15 @@
 
 use super::{BatchReceiver, BatchSender, LogBatch, sender};
 use crate::clock::{Anchor, Clock};
+use crate::instance::Instance;
 use crate::lane::{LaneRegistry, Limits};
 use crate::model::{check, spawn};
-use crate::series::{Caps, Instance, Tracing};
+use crate::sampling::Sampling;
+use crate::series::Caps;
 use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
 use crate::sync::plant::Bug;
+use crate::targets::LogSettings;
 use std::time::Duration;
 
 struct Rig {
@@ -22,7 +25,7 @@ impl Rig {
         let limits = Limits { ring_words: 4, spill_words: 0, first_cells: 0, lanes: 1, idle: 1 };
         let lanes = Arc::new(LaneRegistry::new(1, limits, clock, Duration::ZERO, Duration::ZERO));
         let caps = Caps { series: 1, names: 1, label: 1 };
-        let instance = Arc::new(Instance::new(lanes, caps, Tracing::default()));
+        let instance = Arc::new(Instance::new(lanes, caps, Sampling::default(), LogSettings::default()));
         let (sender, receiver) = sender(&instance);
         (Self { instance, sender }, receiver)
     }

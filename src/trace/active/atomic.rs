@@ -7,9 +7,10 @@
 
 use super::{Absent, ActiveSpan, DETACHED, RemainingLimits, SpanIds, SpanStart};
 use crate::config::SpanLimits;
+use crate::instance::{key_number, push};
 use crate::lane::{Ids, RedMetrics, TraceFlags, local};
+use crate::names::Attribute;
 use crate::record::{Block, Items, layout, span_head};
-use crate::series::{Attribute, key_number, push};
 use crate::stats::Reason;
 use crate::sync::Mutex;
 use crate::sync::fixed::{AtomicBool, AtomicU64, Ordering};

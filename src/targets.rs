@@ -1,19 +1,20 @@
 //! What all loggers of an instance share: targets with their thresholds, and the rates of statements. Hot:
 //! [`LogTarget::lets`] and [`Rate::admits`]; everything else is cold.
 
+mod callsite;
+mod levels;
 #[cfg(feature = "tracing")]
 mod watch;
 
-use super::callsite::Callsite;
-use super::closed::{Closed, Look};
-use super::levels::{LevelRules, ParseLevelsError};
-use super::metric_registry::OVERFLOW;
-use super::names::COUNTS;
-use super::table::Table;
+pub use callsite::Callsite;
+pub use levels::ParseLevelsError;
+
 use crate::clock::Clock;
 use crate::lane::{Key, local};
 use crate::level::Level;
+use crate::names::{COUNTS, Closed, Look, OVERFLOW, Table};
 use crate::sync::{Arc, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
+use levels::LevelRules;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -135,7 +136,7 @@ impl Rate {
 
 /// The logs' part of the registry.
 #[derive(Debug)]
-pub(crate) struct Logs {
+pub(crate) struct LogTargets {
     base: u64,
     pub(crate) settings: LogSettings,
     /// A second, in ticks.
@@ -163,7 +164,7 @@ pub(crate) struct Logs {
     watcher: OnceLock<fn()>,
 }
 
-impl Logs {
+impl LogTargets {
     /// Targets of names of at most `longest` bytes.
     pub(crate) fn new(instance: u32, clock: &Clock, settings: LogSettings, longest: usize) -> Self {
         let rules = LevelRules::starting_with(settings.level);
@@ -192,7 +193,7 @@ impl Logs {
     }
 
     /// Bytes that targets, rates and rules take.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed) + self.known.bytes() + self.rules_bytes.load(Ordering::Relaxed)
     }
 
@@ -342,9 +343,9 @@ impl Logs {
 mod tests {
     use super::*;
 
-    fn logs(per_second: Option<u32>) -> (Logs, crate::clock::MockClock, Clock) {
+    fn logs(per_second: Option<u32>) -> (LogTargets, crate::clock::MockClock, Clock) {
         let (clock, hand) = Clock::mock();
-        let logs = Logs::new(1, &clock, LogSettings { per_second, ..LogSettings::default() }, 20);
+        let logs = LogTargets::new(1, &clock, LogSettings { per_second, ..LogSettings::default() }, 20);
         (logs, hand, clock)
     }
 

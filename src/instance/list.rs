@@ -1,6 +1,6 @@
 //! The instances of this process: found by number, and the installed one. Cold, but for [`global`].
 
-use super::metric_registry::Instance;
+use super::Instance;
 use crate::sync::Arc;
 use arc_swap::ArcSwapOption;
 use std::sync::{OnceLock, Weak};

@@ -1,9 +1,8 @@
 //! Attributes into words: a key's number and a value's encoding. Hot; spans and log records share it.
 
-use super::Attribute;
-use super::instances::find;
-use super::names::OVERFLOW_KEY;
+use super::list::find;
 use crate::lane::{Key, local};
+use crate::names::{Attribute, OVERFLOW_KEY};
 use crate::record::{Block, Entry, Full, Items, layout};
 
 /// Adds an attribute to what is being encoded; of a text, at most so many characters.
@@ -34,12 +33,12 @@ pub(crate) fn entry(key: u32, value: Attribute<'_>, most: u16) -> Entry<'_> {
 #[inline(always)]
 pub(crate) fn key_number(base: u64, key: &'static str) -> Option<u32> {
     let known = local::with_lane(base, |local| local.thread_state.keys.get(key, 0)).flatten();
-    known.or_else(|| meet_key(base, key))
+    known.or_else(|| intern_key(base, key))
 }
 
 #[cold]
 #[inline(never)]
-fn meet_key(base: u64, key: &'static str) -> Option<u32> {
+fn intern_key(base: u64, key: &'static str) -> Option<u32> {
     let instance = find(Key(base).instance())?;
     local::attach(&instance.lanes).ok()?;
     // Above the cap all keys share number 0, which no thread remembers: fast paths would take it for a key's own.

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 /// An instance's settings of tracing.
 #[derive(Debug)]
-pub(crate) struct Tracing {
+pub(crate) struct Sampling {
     /// Share of new traces that are sampled.
-    pub(crate) sampling: f64,
+    pub(crate) ratio: f64,
     /// Whether a trace that began elsewhere is sampled as it was there.
     pub(crate) parent_based: bool,
     pub(crate) rate_limit: Option<RateLimit>,
@@ -23,10 +23,10 @@ pub(crate) struct Tracing {
     pub(crate) headers: HeadersRefused,
 }
 
-impl Default for Tracing {
+impl Default for Sampling {
     fn default() -> Self {
         Self {
-            sampling: 1.0,
+            ratio: 1.0,
             parent_based: true,
             rate_limit: None,
             holds: false,
@@ -37,12 +37,12 @@ impl Default for Tracing {
     }
 }
 
-impl Tracing {
-    pub(crate) fn sampled_marks(&self) -> TraceFlags {
+impl Sampling {
+    pub(crate) fn sampled_flags(&self) -> TraceFlags {
         TraceFlags(TraceFlags::SAMPLED | if self.exemplars { TraceFlags::EXAMPLES } else { 0 })
     }
 
-    pub(crate) fn unsampled_marks(&self) -> TraceFlags {
+    pub(crate) fn unsampled_flags(&self) -> TraceFlags {
         TraceFlags(if self.holds { TraceFlags::HELD } else { 0 })
     }
 }

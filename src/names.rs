@@ -5,9 +5,17 @@
 //! Names and keys are kept as long as the instance, so they are bounded in number and in bytes: a span name may be a
 //! path that a client has sent.
 
-use super::closed::{Closed, Look};
-use super::metric_registry::OVERFLOW;
-use super::table::Table;
+mod attribute;
+mod closed;
+mod table;
+mod text;
+mod words;
+
+pub use attribute::Attribute;
+pub(crate) use closed::{Closed, Look};
+pub(crate) use table::Table;
+pub(crate) use text::{COUNTS, OVERFLOW, SHOWN_MAX, beginning};
+
 use crate::lane::{SpanNameMeta, local};
 use crate::record::SpanKind;
 use crate::record::layout::ID_LIMIT;
@@ -16,8 +24,6 @@ use std::sync::OnceLock;
 
 /// Bytes of an attribute key. Keys are literals, or leaked; a longer one meets the key that stands in above the cap.
 const KEY_MAX: usize = 1_024;
-/// The two counts in front of what an `Arc` holds.
-pub(super) const COUNTS: usize = 2 * size_of::<usize>();
 
 /// A span name, of spans of one kind, and what is counted under it.
 #[derive(Debug)]
@@ -32,7 +38,7 @@ pub(crate) const OVERFLOW_KEY: u32 = 0;
 /// Both tables of names. Number 0 is what stands in above the cap.
 #[derive(Debug)]
 pub(crate) struct Names {
-    pub(super) cap: usize,
+    pub(crate) cap: usize,
     /// Bytes of a span name.
     longest: usize,
     /// By text and kind.
@@ -74,18 +80,18 @@ impl Names {
     }
 
     /// Bytes that names and keys take. What is counted under the names is counted with the series.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed) + self.span_ids.bytes() + self.key_ids.bytes()
     }
 
     /// The name that a text is known by: itself, or the name that stands in for texts that are too long.
-    pub(super) fn bounded<'a>(&self, text: &'a str) -> &'a str {
+    pub(crate) fn bounded<'a>(&self, text: &'a str) -> &'a str {
         if text.len() > self.longest { OVERFLOW } else { text }
     }
 
     /// The number of a span name; `measure` registers its histogram and counter the first time. Takes a lock for a name
     /// that has no number yet.
-    pub(super) fn span(
+    pub(crate) fn span(
         &self,
         text: &str,
         kind: SpanKind,

@@ -64,7 +64,7 @@ impl RingUnderTest {
 
     /// Appends at most `most` words to `into` and says how many.
     pub fn take(&mut self, most: usize, into: &mut Vec<u64>) -> usize {
-        self.consumer.take(&self.ring, most, into)
+        self.consumer.drain(&self.ring, most, into)
     }
 
     /// Gives the producer's end to another owner, who knows only what was published.

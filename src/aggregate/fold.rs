@@ -47,7 +47,7 @@ pub(super) struct Folded {
     instance: Arc<Instance>,
     pub(super) injector: FailPoints,
     scale: Scale,
-    /// The number of each span name's histogram; `UNMET` of those that no span has had so far.
+    /// The number of each span name's histogram; `NO_READER` of those that no span has had so far.
     durations: Vec<u32>,
     pub(super) histograms: Histograms,
     pub(super) spans: KeptSpans,
@@ -78,7 +78,7 @@ struct StepBack {
 }
 
 /// No histogram has this number.
-const UNMET: u32 = u32::MAX;
+const NO_READER: u32 = u32::MAX;
 
 /// The account that the words of a ring's next entry belong to. An exemplar has one of its own: the record is its
 /// sample, which travels on its own.
@@ -304,7 +304,7 @@ impl Folded {
     #[inline]
     fn durations_of(&mut self, name: u32) -> Option<u32> {
         match self.durations.get(name as usize) {
-            Some(known) if *known != UNMET => Some(*known),
+            Some(known) if *known != NO_READER => Some(*known),
             _ => self.meet_name(name),
         }
     }
@@ -314,7 +314,7 @@ impl Folded {
     fn meet_name(&mut self, name: u32) -> Option<u32> {
         let durations = self.instance.names.span_by_id(name)?.known.red_metrics.durations();
         let name = name as usize;
-        self.durations.resize(self.durations.len().max(name + 1), UNMET);
+        self.durations.resize(self.durations.len().max(name + 1), NO_READER);
         self.durations[name] = durations;
         Some(durations)
     }

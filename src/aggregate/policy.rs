@@ -262,7 +262,7 @@ mod tests {
         let rig = rig();
         rig.hand.advance(Duration::from_secs(3_600));
         rig.lanes.beat(rig.lanes.clock.ticks());
-        let lane = rig.lanes.take_lane().expect("there is one");
+        let lane = rig.lanes.acquire_lane().expect("there is one");
         let suspect = || rig.lanes.suspect_stall(&lane, rig.lanes.clock.ticks());
         rig.hand.set(5);
         suspect();

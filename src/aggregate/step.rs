@@ -169,7 +169,7 @@ impl Step {
 
     fn meet_lanes(&mut self, lanes: &LaneRegistry) {
         let readers = &mut self.readers;
-        lanes.roll_call(|lane| {
+        lanes.drain_joined(|lane| {
             // Relaxed, here and above: only the aggregator reads and writes the index.
             lane.reader.store(readers.len(), Ordering::Relaxed);
             readers.push(Reader::new(&lane));
@@ -200,7 +200,7 @@ impl Step {
         while drained < end {
             let reader = &mut self.readers[at];
             let most = CHUNK.min(end - drained);
-            let taken = reader.consumer.take(&reader.lane.ring, most, &mut self.words);
+            let taken = reader.consumer.drain(&reader.lane.ring, most, &mut self.words);
             if taken == 0 {
                 break;
             }
@@ -221,10 +221,10 @@ impl Step {
     /// Drains a lane whose thread is gone and that no other thread will have; returns its reader's index. The lane may
     /// have come and gone since the last roll call. It joined before it became idle, so a roll call now meets it.
     fn last_look(&mut self, lane: &Lane) -> Option<usize> {
-        let was_met = lane.reader.load(Ordering::Relaxed) != Lane::UNMET;
+        let was_met = lane.reader.load(Ordering::Relaxed) != Lane::NO_READER;
         self.meet_lanes(&self.lanes());
         let at = lane.reader.load(Ordering::Relaxed);
-        if at == Lane::UNMET {
+        if at == Lane::NO_READER {
             return None; // never: it joined
         }
         if !planted(Bug::NoRedrain) && (was_met || !planted(Bug::UnmetLane)) {

@@ -65,7 +65,7 @@ impl Bench {
 
     /// A lane of nobody, for words that no producer would write.
     fn lane(&self) -> Arc<Lane> {
-        self.instance.lanes.take_lane().expect("below the cap")
+        self.instance.lanes.acquire_lane().expect("below the cap")
     }
 }
 

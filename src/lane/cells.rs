@@ -1,19 +1,20 @@
-//! A lane's counter cells: a row written by its owner with plain loads and stores, and summed by the aggregator. Cold
-//! here; the hot add is in `local`, through a pointer to the row.
+//! Counter cells of a lane: a row written by its owner with plain loads and stores, and summed by the aggregator.
+//!
+//! Cold. The hot add is in `local`, through a pointer to the row.
 
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crossbeam_utils::CachePadded;
 
-/// A cache line and its neighbour, which the processor fetches along.
+/// Words of two cache lines: the processor prefetches a line's neighbour with it.
 const LINE: usize = 16;
 
 type Line = CachePadded<[AtomicU64; LINE]>;
 
-/// One lane's row.
+/// The row of one lane.
 #[derive(Debug)]
 pub(crate) struct Cells {
-    /// The row in use. Only the owner replaces it, by a longer one with the same values; the aggregator may go on
-    /// reading the old one, whose counts are a moment old.
+    /// The row in use. Only the owner replaces it, by a longer row with the same values. The aggregator may keep
+    /// reading the old row, whose counts are slightly stale.
     row: Mutex<Arc<[Line]>>,
 }
 
@@ -27,13 +28,14 @@ impl Cells {
     }
 
     /// The row's first cell and length, for the owner's thread-local pointer. The row lives until the owner grows it
-    /// or the lane is gone.
+    /// or the lane is dropped.
     pub(crate) fn raw(&self) -> (*const AtomicU64, usize) {
         let row = self.row.lock();
         (row.as_ptr().cast(), row.len() * LINE)
     }
 
-    /// Makes room for `len` cells. Owner only. The caller must take the new row's pointer before it adds again.
+    /// Grows the row to `len` cells or more. Owner only. The caller must load the new row's pointer before it adds
+    /// again.
     pub(crate) fn grow(&self, len: usize) {
         let mut row = self.row.lock();
         if len > row.len() * LINE {
@@ -50,13 +52,13 @@ impl Cells {
     /// Adds this lane's counts from cell `first` on to `sums`, cell by cell. Any thread.
     pub(crate) fn add_to(&self, first: usize, sums: &mut [u64]) {
         let row = Arc::clone(&self.row.lock());
-        // Line by line: a row of 10,000 cells is added twice as fast as cell by cell through one iterator.
+        // Line by line: adding a row of 10,000 cells takes half the time of one flat iterator over the cells.
         let (mut sums, mut skip) = (sums, first % LINE);
         for line in row.iter().skip(first / LINE) {
             let local = sums.len().min(LINE - skip);
             let (local, rest) = sums.split_at_mut(local);
             for (sum, cell) in local.iter_mut().zip(&line[skip..]) {
-                // Relaxed: each count stands for itself, and only grows.
+                // Relaxed: the counts are independent of each other and only grow.
                 *sum = sum.wrapping_add(cell.load(Ordering::Relaxed));
             }
             (sums, skip) = (rest, 0);

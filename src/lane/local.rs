@@ -1,7 +1,7 @@
 //! Thread-local access to the current lane. Hot: [`add`], [`sample`] and [`with_lane`].
 //!
-//! Functions named `*_cold` and `*_unattached` are for a thread that is not attached to the instance yet; functions named
-//! `*_slow` are slow paths of an attached thread.
+//! Functions named `*_cold` and `*_unattached` are for a thread that is not attached to the instance yet; functions
+//! named `*_slow` are slow paths of an attached thread.
 
 mod attach;
 mod counter;
@@ -21,8 +21,8 @@ pub(crate) use span::{enter_span, enter_span_at};
 use super::{Gate, Lane};
 use crate::stats::{Kind, Reason};
 
-/// Asks the switch whether a record of this kind is let through at an instance now; what it keeps out is counted. `None`
-/// if this thread is not attached to the instance.
+/// Asks the switch whether a record of this kind is let through at an instance now; what it keeps out is counted.
+/// `None` if this thread is not attached to the instance.
 #[inline(always)]
 pub(crate) fn lets_through(base: u64, kind: Kind) -> Option<bool> {
     with_lane(base, |local| {

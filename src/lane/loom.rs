@@ -1,5 +1,5 @@
-//! Loom models of the ring, and of the lane's mode. Records are distinct numbers and slots are used again, so that a
-//! word that was not written yet, or was overwritten too early, shows as a wrong number.
+//! Loom models of the ring, and of the lane's mode. Records are distinct numbers and slots are reused, so that a word
+//! read before it was written, or overwritten too early, shows as a wrong number.
 
 use super::{Consumer, Distribution, Lane, LaneRegistry, Limits, Mode, Ring};
 use crate::clock::Clock;
@@ -11,10 +11,10 @@ use crate::sync::{Arc, AtomicU64, Ordering, OwnCopy};
 use ::loom::thread;
 use std::time::Duration;
 
-/// All that can be wrong with the order of a ring's words and cursors.
+/// The bugs that misorder a ring's words and cursors.
 const ORDER: [Bug; 4] = [Bug::RelaxedPublish, Bug::EarlyPublish, Bug::RelaxedTake, Bug::RoomOffByOne];
 
-/// The same, and what only shows where a slot is used again.
+/// The bugs of [`ORDER`], and the one that shows only when a slot is reused.
 const REUSE: [Bug; 5] =
     [Bug::RelaxedPublish, Bug::EarlyPublish, Bug::RelaxedTake, Bug::RoomOffByOne, Bug::LateClaim];
 
@@ -39,8 +39,8 @@ fn wrap_and_reuse() {
     });
 }
 
-/// A producer pushes the records 1, 2, 3 while the consumer takes: what it took is what was pushed, in order. Says
-/// what was pushed.
+/// A producer pushes the records 1, 2, 3 while the consumer drains: the drained records are the pushed ones, in order.
+/// Returns the pushed records.
 fn singles(start: u64, capacity: usize) -> Vec<u64> {
     let ring = Arc::new(Ring::starting_at(start, capacity, Mode::On));
     let mut consumer = Consumer::new(&ring);
@@ -53,18 +53,18 @@ fn singles(start: u64, capacity: usize) -> Vec<u64> {
     });
     let mut taken = Vec::new();
     for _ in 0..2 {
-        consumer.take(&ring, usize::MAX, &mut taken);
+        consumer.drain(&ring, usize::MAX, &mut taken);
         assert!(taken.iter().all(|record| (1..=3).contains(record)), "made up: {taken:?}");
         assert!(taken.is_sorted_by(|earlier, later| earlier < later), "out of order: {taken:?}");
     }
     let pushed = producer.join().expect("the producer does not fail");
-    consumer.take(&ring, usize::MAX, &mut taken);
+    consumer.drain(&ring, usize::MAX, &mut taken);
     assert_eq!(taken, pushed, "taken and pushed");
     assert_eq!(consumer.waiting(&ring), 0);
     pushed
 }
 
-/// Records of two, three and two words across the end of the buffer: none is ever seen in part.
+/// Records of two, three and two words that wrap around the end of the buffer: none is ever seen in part.
 #[test]
 fn pieces() {
     check("ring pieces", 150, &ORDER, || {
@@ -83,18 +83,18 @@ fn pieces() {
         });
         let mut taken = Vec::new();
         for _ in 0..2 {
-            consumer.take(&ring, usize::MAX, &mut taken);
+            consumer.drain(&ring, usize::MAX, &mut taken);
             whole(&taken);
         }
         let pushed = producer.join().expect("the producer does not fail");
-        consumer.take(&ring, usize::MAX, &mut taken);
+        consumer.drain(&ring, usize::MAX, &mut taken);
         assert_eq!(whole(&taken), pushed, "taken and pushed");
     });
 }
 
 const PIECES: [(u64, &[u64]); 3] = [(10, &[11]), (20, &[21, 22]), (30, &[31])];
 
-/// The first words of the records that `words` are made of, if they are made of whole ones.
+/// The first words of the records in `words`. Panics if a record is not whole.
 fn whole(mut words: &[u64]) -> Vec<u64> {
     let mut firsts = Vec::new();
     while let Some((first, rest)) = words.split_first() {
@@ -105,8 +105,8 @@ fn whole(mut words: &[u64]) -> Vec<u64> {
     firsts
 }
 
-/// A grant says that the words are read. Loom lets no store overtake an earlier load, so a word overwritten while it
-/// is being read never shows; what shows is whether the reading happened before the grant, by a mark set along with it.
+/// Granted words have been read. In loom no store overtakes an earlier load, so a word that is overwritten while it is
+/// read never shows. Instead a mark, set with the reading, shows that the reading happened before the grant.
 #[test]
 fn grant() {
     check("ring grant", 5_000, &[Bug::RelaxedGrant], || {
@@ -121,7 +121,7 @@ fn sample_grant() {
     });
 }
 
-/// `push` finds room for two records before the first grant.
+/// Checks the grant for a ring in which `push` has space for two records before the first grant.
 fn granted(capacity: usize, push: fn(&Ring, &OwnCopy, u64) -> bool) {
     let ring = Arc::new(Ring::new(capacity, Mode::On));
     let read = Arc::new(AtomicU64::new(0));
@@ -141,13 +141,13 @@ fn granted(capacity: usize, push: fn(&Ring, &OwnCopy, u64) -> bool) {
         let waiting = consumer.waiting(&ring);
         if waiting > 0 {
             read.store(number, Ordering::Relaxed);
-            consumer.take(&ring, usize::MAX, &mut taken);
+            consumer.drain(&ring, usize::MAX, &mut taken);
         }
     }
     producer.join().expect("no word was overwritten too early");
 }
 
-/// A record that the consumer has was counted.
+/// A drained record has been counted.
 #[test]
 fn counted() {
     check("count before publish", 5_000, &[Bug::CountAfterPublish, Bug::RelaxedPublish], || {
@@ -162,7 +162,7 @@ fn counted() {
         });
         let mut taken = Vec::new();
         for _ in 0..2 {
-            consumer.take(&ring, usize::MAX, &mut taken);
+            consumer.drain(&ring, usize::MAX, &mut taken);
             let recorded = tally.read_sent(Kind::Span);
             assert!(recorded >= taken.len() as u64, "{} taken, {recorded} recorded", taken.len());
         }
@@ -170,7 +170,7 @@ fn counted() {
     });
 }
 
-/// An exemplar that the consumer has was counted as offered, so its account never shows more kept than offered.
+/// A drained exemplar has been counted as offered, so the exemplar ledger never shows more kept than offered.
 #[test]
 fn exemplar_counted() {
     check("count exemplar before publish", 5_000, &[Bug::CountAfterPublish, Bug::RelaxedPublish], || {
@@ -180,7 +180,7 @@ fn exemplar_counted() {
         let producer = thread::spawn(move || {
             let head = OwnCopy::of(0);
             for _ in 0..3 {
-                // Two words each, and half of the ring is not theirs: the third finds room only behind a grant.
+                // Two words each, and half of the ring is reserved: the third exemplar needs a grant.
                 if !their_ring.push_leaving(4, &head, [1, 2], [], || their_tally.exemplar_sent()) {
                     their_tally.exemplar_without_room();
                 }
@@ -188,28 +188,28 @@ fn exemplar_counted() {
         });
         let mut taken = Vec::new();
         for _ in 0..2 {
-            consumer.take(&ring, usize::MAX, &mut taken);
+            consumer.drain(&ring, usize::MAX, &mut taken);
             let (offered, no_room) = tally.read_exemplars();
             assert!(offered - no_room >= taken.len() as u64 / 2, "{} words taken", taken.len());
         }
         producer.join().expect("the producer does not fail");
-        consumer.take(&ring, usize::MAX, &mut taken);
+        consumer.drain(&ring, usize::MAX, &mut taken);
         assert_eq!(tally.read_exemplars(), (3, 3 - taken.len() as u64 / 2), "offered, and without room");
     });
 }
 
-/// An instance of so many lanes, of which so many idle ones are kept.
+/// An instance with at most `lanes` lanes, which keeps `idle` idle ones.
 fn instance(clock: Clock, lanes: usize, idle: usize) -> Arc<LaneRegistry> {
     let limits = Limits { ring_words: 2, spill_words: 0, first_cells: 0, lanes, idle };
     Arc::new(LaneRegistry::new(1, limits, clock, Duration::ZERO, Duration::ZERO))
 }
 
-/// A lane is retired while somebody adds up all lanes: it is counted once, and no other is passed over.
+/// A lane is retired while another thread sums all lanes: it is counted once, and no other lane is skipped.
 #[test]
 fn retired_while_read() {
     check("lane retired while read", 50, &[Bug::LateAbsorb], || {
         let lane_registry = instance(Clock::mock().0, 2, 0);
-        let lanes = [(); 2].map(|()| lane_registry.take_lane().expect("there is room for two"));
+        let lanes = [(); 2].map(|()| lane_registry.acquire_lane().expect("there is room for two"));
         lanes.iter().for_each(|lane| lane.tally.shared_sent(Kind::Span));
         let [first, _second] = lanes;
         lane_registry.hand_back(first);
@@ -221,14 +221,14 @@ fn retired_while_read() {
     });
 }
 
-/// A lane joins while somebody reads the ledger: what the ledger shows as aggregated, it shows as recorded.
+/// A lane joins while another thread reads the ledger: the ledger never shows more aggregated than recorded.
 #[test]
 fn joined_while_read() {
     check("lane joined while read", 40, &[Bug::EarlyGather, Bug::LateLook], || {
         let lane_registry = instance(Clock::mock().0, 1, 1);
         let theirs = Arc::clone(&lane_registry);
         let producer = thread::spawn(move || {
-            let lane = theirs.take_lane().expect("there is room for one");
+            let lane = theirs.acquire_lane().expect("there is room for one");
             lane.tally.shared_sent(Kind::Span);
             theirs.aggregated[Kind::Span as usize].store(1, Ordering::Release); // as the aggregator does
         });
@@ -239,25 +239,25 @@ fn joined_while_read() {
     });
 }
 
-/// A lane joins while the switch changes: it ends up with the latest state, and so does the lane that was there.
+/// A lane joins while the switch changes: the new lane and the old one end up with the latest state.
 #[test]
 fn joined_while_switched() {
     check("lane joined while switched", 20, &[Bug::EarlyMode], || {
         let lane_registry = instance(Clock::mock().0, 2, 2);
-        let old = lane_registry.take_lane().expect("there is room for two");
+        let old = lane_registry.acquire_lane().expect("there is room for two");
         let writer = switches(&lane_registry, Override::Off);
-        let new = lane_registry.take_lane().expect("there is room for two");
+        let new = lane_registry.acquire_lane().expect("there is room for two");
         writer.join().expect("no failure");
         assert_eq!([old, new].map(|lane| lane.ring.lets_spans_through()), [false; 2]);
     });
 }
 
-/// Two change the switch: every lane ends up with the latest state.
+/// Two threads change the switch: every lane ends up with the latest state.
 #[test]
 fn switched_twice() {
     check("lanes switched twice", 300, &[Bug::EarlyState], || {
         let lane_registry = instance(Clock::mock().0, 1, 1);
-        let lane = lane_registry.take_lane().expect("there is room for one");
+        let lane = lane_registry.acquire_lane().expect("there is room for one");
         let writer = switches(&lane_registry, Override::Off);
         lane_registry.switch.force(Override::On, 1);
         lane_registry.apply_mode();
@@ -266,7 +266,7 @@ fn switched_twice() {
     });
 }
 
-/// A thread that changes the switch, as a caller does.
+/// Starts a thread that changes the switch as callers do.
 fn switches(lane_registry: &Arc<LaneRegistry>, forced: Override) -> thread::JoinHandle<()> {
     let lane_registry = Arc::clone(lane_registry);
     thread::spawn(move || {
@@ -275,7 +275,7 @@ fn switches(lane_registry: &Arc<LaneRegistry>, forced: Override) -> thread::Join
     })
 }
 
-/// Closing is for good, whatever a producer finds out about the aggregator at the same time.
+/// A closed lane stays closed, even if a producer finds the aggregator stalled at the same time.
 #[test]
 fn closed_for_good() {
     check("closed for good", 5, &[Bug::Reopened], || {
@@ -283,7 +283,7 @@ fn closed_for_good() {
         let now = clock.ticks();
         let lane_registry = instance(clock, 1, 1);
         lane_registry.beat(1);
-        let lane: Arc<Lane> = lane_registry.take_lane().expect("there is room for one");
+        let lane: Arc<Lane> = lane_registry.acquire_lane().expect("there is room for one");
         let (theirs, their_lane) = (Arc::clone(&lane_registry), Arc::clone(&lane));
         let producer = thread::spawn(move || theirs.suspect_stall(&their_lane, now));
         lane_registry.close();
@@ -292,10 +292,10 @@ fn closed_for_good() {
     });
 }
 
-/// What lets no samples through has nothing near, whatever its owner counts while that changes.
+/// A lane that refuses samples has an empty slot cache, even if its owner counts a sample while the mode changes.
 #[test]
 fn off_is_not_overlooked() {
-    check("nothing near when off", 10, &[Bug::BlindKeep], || {
+    check("slot cache empty when off", 10, &[Bug::BlindKeep], || {
         let limits = Limits { ring_words: 2, spill_words: 16, first_cells: 0, lanes: 1, idle: 1 };
         let lane = Lane::new(&limits, Mode::On);
         let bounds = Bounds::new(Layout::new(1, 2), &[], 1.0);
@@ -305,7 +305,7 @@ fn off_is_not_overlooked() {
             thread::spawn(move || assert!(their_lane.count_in_spill(&theirs, 1), "there is a slot"));
         lane.set_mode(Mode::Off);
         producer.join().expect("no failure");
-        assert!(lane.spill.slot_cache.find(sizes.key).is_none());
+        assert!(lane.spill.slot_cache.get(sizes.key).is_none());
         assert_eq!(lane.spill.samples(), 1);
     });
 }

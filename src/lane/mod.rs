@@ -1,8 +1,8 @@
-//! What one thread owns: its ring, counter cells, spill and tally, reached through one thread-local pointer.
+//! Lanes: the ring, counter cells, spill and tally of one thread, reached through one thread-local pointer.
 //!
-//! The contract of the room: after a thread's first touch, [`local`]'s hot calls take no lock, allocate nothing and
-//! make no system call; a lane has one writer, its owner thread, and one reader, the aggregator; a lane handed back by
-//! a finished thread keeps everything it holds until the aggregator has read it.
+//! The contract of this module: after a thread's first touch, [`local`]'s hot calls take no lock, allocate nothing and
+//! make no system call. A lane has one writer, its owner thread, and one reader, the aggregator. A lane handed back by
+//! a finished thread keeps all its records and counts until the aggregator has read them.
 
 mod cells;
 mod fork;
@@ -37,14 +37,15 @@ pub(crate) struct Lane {
     pub(crate) cells: Cells,
     pub(crate) spill: Spill,
     /// Index in the list of all lanes. Written under the list's lock.
-    place: AtomicUsize,
-    /// Index among the aggregator's readers, [`UNMET`](Self::UNMET) before its first roll call. The aggregator's own.
+    list_index: AtomicUsize,
+    /// Index among the aggregator's readers; [`NO_READER`](Self::NO_READER) until the aggregator has seen this lane.
+    /// Accessed by the aggregator only.
     pub(crate) reader: AtomicUsize,
 }
 
 impl Lane {
-    /// No reader yet.
-    pub(crate) const UNMET: usize = usize::MAX;
+    /// Value of `reader` before the aggregator has made a reader for the lane.
+    pub(crate) const NO_READER: usize = usize::MAX;
 
     fn new(limits: &Limits, mode: Mode) -> Arc<Self> {
         Arc::new(Self {
@@ -52,13 +53,13 @@ impl Lane {
             tally: CachePadded::new(Tally::default()),
             cells: Cells::new(limits.first_cells),
             spill: Spill::new(limits.spill_words),
-            place: AtomicUsize::new(0),
-            reader: AtomicUsize::new(Self::UNMET),
+            list_index: AtomicUsize::new(0),
+            reader: AtomicUsize::new(Self::NO_READER),
         })
     }
 
-    /// Sets what it lets through. What is near is found without a look at that, so what lets no samples through has
-    /// nothing near.
+    /// Sets the lane's mode. The slot cache is consulted before the mode, so turning samples off must also empty the
+    /// cache.
     pub(crate) fn set_mode(&self, mode: Mode) {
         if self.ring.set_mode(mode) && !self.ring.lets_samples_through() {
             fence(Ordering::SeqCst); // as in `count_in_spill`; the model is `loom::off_is_not_overlooked`
@@ -68,13 +69,14 @@ impl Lane {
         }
     }
 
-    /// Counts a sample where it is, and has those of its series that follow find their slot at once; `false` if there is
-    /// no slot to be had. Owner only.
+    /// Counts a sample in this lane's spill and caches the slot, so that later samples of the series take the fast
+    /// path. `false` if the spill is full. Owner only.
     fn count_in_spill(&self, to: &Distribution, value: u64) -> bool {
         let Some(slot) = self.spill.add(to, value) else { return false };
-        if self.spill.slot_cache.keep(to, slot) {
-            // Two threads, each writes and then reads what the other wrote: of the two fences one comes first. If it is
-            // ours, they see that the spill is used, and clear after we have kept; if theirs, we see the mode.
+        if self.spill.slot_cache.insert(to, slot) {
+            // Store buffering: the owner stores the slot and then loads the mode; `set_mode` stores the mode and then
+            // loads `used`. One of the two SeqCst fences comes first. If ours does, `set_mode` sees that the spill is
+            // used and clears the cache after this insert; if theirs does, the load below sees the mode.
             if !planted(Bug::BlindKeep) {
                 fence(Ordering::SeqCst);
                 if !self.ring.lets_samples_through() {
@@ -90,8 +92,8 @@ impl Lane {
         self.tally.samples_in(|| self.ring.published()) + self.spill.samples()
     }
 
-    /// Bytes it takes: the ring whole, since it is gone round and round; of the spill what is used, twice, since the
-    /// aggregator keeps what it has seen of it.
+    /// Bytes of memory the lane takes. The whole ring counts, since every word of it gets written in time. Of the spill
+    /// only the used words count, but twice, since the aggregator keeps a copy of the counts it has seen.
     pub(crate) fn bytes(&self) -> usize {
         size_of::<Self>()
             + size_of::<ThreadState>()
@@ -99,14 +101,15 @@ impl Lane {
     }
 }
 
-/// A histogram and the instance it belongs to.
+/// A histogram and the lanes of its instance.
 #[derive(Clone, Debug)]
 pub(crate) struct HistogramHandle {
     pub(crate) to: Arc<Distribution>,
     pub(crate) lanes: Arc<LaneRegistry>,
 }
 
-/// Which instance's which series: the instance's number above, the index below. Handles carry it.
+/// A series of one instance: the instance's number in the high 32 bits, the series' index in the low 32. Stored in
+/// every handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key(pub(crate) u64);
 
@@ -130,20 +133,21 @@ impl Key {
     }
 }
 
-/// What it takes to record a value of one histogram: nothing is looked up. What is needed stands in one cache line.
+/// Everything needed to record a value of one histogram without a lookup. The fields of the fast path fit one cache
+/// line.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Distribution {
     /// The instance's base, as in [`Key::base`].
     pub(crate) base: u64,
-    /// Which of the instance's series.
+    /// Key of the histogram's series.
     pub(crate) key: Key,
-    /// What every one-word sample has in common: see `record::layout::sample_base`.
+    /// The bits that all one-word samples of the series share: see `record::layout::sample_base`.
     pub(crate) word: u64,
-    /// The greatest value that needs no second look: it fits one word and is not above the highest trackable.
+    /// The greatest value on the fast path: it fits one word and is not above the highest trackable value.
     pub(crate) plain_max: u64,
     pub(crate) layout: Layout,
-    /// The bounds that divide buckets. Read only for a sample in a divided bucket, so outside of the line.
+    /// The bounds that divide buckets. Read only for a sample in a divided bucket, so kept outside of the cache line.
     pub(crate) splits: Arc<Splits>,
     pub(crate) shared_histogram: SharedHistogram,
 }

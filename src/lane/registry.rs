@@ -1,13 +1,13 @@
-//! All lanes of one instance: who has one, which are idle, which can go. Cold: a thread's first touch, its end, and
-//! the aggregator's roll call.
+//! All lanes of one instance: in use, idle and about to be retired. Cold: called at a thread's first touch, at its end,
+//! and once per pass of the aggregator.
 //!
-//! Two locks guard the lanes. The roster's is for first touches and thread ends, and is held for a few steps only, however
-//! many lanes exist. The list's is for readers of all lanes, which take time in proportion to the lanes and what is in
-//! them, and for the removal of a lane. So a first touch never waits for a ledger or a snapshot. Whoever takes both takes
-//! the list's first.
+//! Two locks guard the lanes. First touches and thread ends take the roster's lock, and hold it for a few steps only,
+//! however many lanes exist. Readers of all lanes and the removal of a lane take the list's lock; readers hold it for a
+//! time proportional to the number of lanes and their contents. So a first touch never waits for a ledger or a
+//! snapshot. Lock order: the list's lock first, then the roster's.
 //!
-//! A finished thread's lane goes to the idle list with everything it holds, and the next new thread takes it over as
-//! it is. Lanes beyond the number to keep are retired by the aggregator, which alone knows what has been read.
+//! The lane of a finished thread goes to the idle list with everything in it, and the next new thread takes it over
+//! unchanged. The aggregator retires idle lanes above the number to keep, since it alone knows what has been read.
 
 use super::{Distribution, Lane, Mode, SharedHistogram, forks, local};
 use crate::clock::{Clock, Uptime};
@@ -27,7 +27,7 @@ pub(crate) struct Limits {
     pub(crate) spill_words: usize,
     /// Counter cells a lane starts with.
     pub(crate) first_cells: usize,
-    /// Lanes there may be.
+    /// The most lanes at one time.
     pub(crate) lanes: usize,
     /// Idle lanes to keep for new threads.
     pub(crate) idle: usize,
@@ -43,46 +43,46 @@ pub(crate) struct LaneRegistry {
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
     pub(crate) switch: Switch,
-    /// Counts of threads that have no lane, and of retired lanes.
+    /// Tally of threads without a lane, and of retired lanes.
     pub(crate) shared: Tally,
-    /// Counter cells of the same: one for each cell handed out.
+    /// Counter cells of threads without a lane and of retired lanes: one for each allocated cell index.
     pub(crate) shared_cells: boxcar::Vec<AtomicU64>,
     /// The histograms, by series number.
     pub(crate) distributions: boxcar::Vec<Arc<Distribution>>,
     /// Records aggregated, by kind. Written by the aggregator.
     pub(crate) aggregated: [AtomicU64; KINDS],
-    /// Exemplars that histograms hold, and those that newer ones have replaced. Written by the aggregator; both only
-    /// grow.
+    /// Exemplars that histograms keep, and exemplars that newer ones have replaced. Written by the aggregator; both
+    /// numbers only grow.
     pub(crate) exemplars: [AtomicU64; 2],
-    /// Counts the times at which exemplars begin anew, from 1. Written by the aggregator.
+    /// Number of the current exemplar epoch, from 1: each snapshot starts a new one. Written by the aggregator.
     pub(crate) epoch: AtomicU32,
-    /// When the aggregator last came by, in ticks; 0 while there is none to wait for.
+    /// Time of the aggregator's last pass, in ticks; 0 while no aggregator is expected to run.
     heartbeat: AtomicU64,
-    /// Time since the instance started; goes on when the clock goes back.
+    /// Time since the instance started. Keeps advancing when the clock is set back.
     pub(crate) uptime: Uptime,
     stall_ticks: u64,
     retry: Duration,
-    /// All lanes but those that have joined since the last [`gather`](Self::gather).
+    /// All lanes except those that joined since the last [`gather`](Self::gather).
     list: Mutex<Vec<Arc<Lane>>>,
     roster: Mutex<Roster>,
 }
 
-/// The lanes as first touches and thread ends see them, under their lock.
+/// The lanes' state that first touches and thread ends need, under its own lock.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
-    /// Lanes there are, listed or not.
+    /// Number of lanes, on the list or not.
     lanes: usize,
     /// Lanes that have joined and are not on the list yet.
     unlisted: Vec<Arc<Lane>>,
     idle: Vec<Arc<Lane>>,
-    /// Lanes that the aggregator has not met yet.
+    /// Lanes that the aggregator has no reader for yet.
     joined: Vec<Arc<Lane>>,
-    /// Lanes that are being built outside the lock; they count against the cap.
-    coming: usize,
+    /// Number of lanes under construction outside the lock. They count against the cap.
+    under_construction: usize,
     closed: bool,
 }
 
-/// A lane on its way out. Dropped before it is retired (a panic), it becomes idle again.
+/// A lane about to be retired. If it is dropped before that, by a panic, the lane becomes idle again.
 struct Surplus<'a> {
     lane: Arc<Lane>,
     lane_registry: &'a LaneRegistry,
@@ -97,12 +97,12 @@ impl Drop for Surplus<'_> {
     }
 }
 
-/// Takes a lane off the list in constant time: the last lane moves to its place.
+/// Removes a lane from the list in constant time: the last lane moves to its index.
 fn remove(list: &mut Vec<Arc<Lane>>, lane: &Lane) {
-    let place = lane.place.load(Ordering::Relaxed); // written under the list's lock only
-    list.swap_remove(place);
-    if let Some(moved) = list.get(place) {
-        moved.place.store(place, Ordering::Relaxed);
+    let index = lane.list_index.load(Ordering::Relaxed); // written under the list's lock only
+    list.swap_remove(index);
+    if let Some(moved) = list.get(index) {
+        moved.list_index.store(index, Ordering::Relaxed);
     }
 }
 
@@ -135,48 +135,52 @@ impl LaneRegistry {
         }
     }
 
-    /// Runs `act` with the roster, under its lock. First touches wait for this lock, so `act` takes a few steps, whatever
-    /// the number of lanes. An allocator that records meanwhile must not come back for a lane.
+    /// Runs `act` with the roster, under its lock. First touches wait for this lock, so `act` must take only a few
+    /// steps, however many lanes exist. Recording is off meanwhile: an allocator that records must not ask for a lane
+    /// here.
     fn roster<R>(&self, act: impl FnOnce(&mut Roster) -> R) -> R {
         local::without_recording(|| act(&mut self.roster.lock()))
     }
 
-    /// Runs `act` with the list of lanes, under its lock. Lanes are removed under this lock only. An allocator that records
-    /// meanwhile uses the shared counts, which need no lock. Never called with the roster's lock held.
+    /// Runs `act` with the list of lanes, under its lock. Lanes are removed under this lock only. Meanwhile, an
+    /// allocator that records uses the shared counts, which need no lock. Must not be called with the roster's lock
+    /// held.
     fn list<R>(&self, act: impl FnOnce(&mut Vec<Arc<Lane>>) -> R) -> R {
         local::without_recording(|| act(&mut self.list.lock()))
     }
 
-    /// Brings the list up to date, and returns what `look` reads of the roster at that moment, under the roster's lock.
+    /// Brings the list up to date, and returns the value that `read` takes from the roster at that moment, under the
+    /// roster's lock.
     ///
-    /// The list then holds every lane that joined before that moment, and no other. A record that the caller has seen
-    /// traces of before this call is in a listed lane or in the shared counts: its lane joined, under the roster's lock,
-    /// before the record was made.
-    fn gather<R>(&self, list: &mut Vec<Arc<Lane>>, look: impl FnOnce(&mut Roster) -> R) -> R {
-        let (unlisted, seen) = self.roster(|roster| (std::mem::take(&mut roster.unlisted), look(roster)));
+    /// The list then contains every lane that joined before that moment, and no other. If the caller has seen any
+    /// effect of a record before this call, that record is in a listed lane or in the shared counts: its lane joined,
+    /// under the roster's lock, before the record was made.
+    fn gather<R>(&self, list: &mut Vec<Arc<Lane>>, read: impl FnOnce(&mut Roster) -> R) -> R {
+        let (unlisted, seen) = self.roster(|roster| (std::mem::take(&mut roster.unlisted), read(roster)));
         for lane in unlisted {
-            lane.place.store(list.len(), Ordering::Relaxed);
+            lane.list_index.store(list.len(), Ordering::Relaxed);
             list.push(lane);
         }
         seen
     }
 
-    /// Whether this process is a child of the one that made the instance. Then no lock of it may be taken.
+    /// Returns `true` if this process is a forked child of the one that made the instance. Then no lock of the instance
+    /// may be taken.
     pub(crate) fn is_forked(&self) -> bool {
         self.forks != forks()
     }
 
-    /// Records that the aggregator is alive. Relaxed: a time, nothing hangs on its order.
+    /// Stores the heartbeat of the aggregator. Relaxed: only a time, which publishes no other memory.
     pub(crate) fn beat(&self, ticks: u64) {
         self.heartbeat.store(ticks.max(1), Ordering::Relaxed);
     }
 
-    /// A producer found its ring full: if the aggregator's heart has stopped, the switch goes off, here and now for
-    /// this lane, and for every other as soon as it comes by here itself. Takes no lock.
+    /// Checks the heartbeat after a producer found its ring full. If the aggregator has stalled, turns the switch off,
+    /// and this lane with it; each other lane turns itself off when its producer calls this. Takes no lock.
     #[cold]
     pub(crate) fn suspect_stall(&self, lane: &Lane, now: u64) {
         let beat = self.heartbeat.load(Ordering::Relaxed);
-        // Wraps: a reading before the beat is looked at more closely.
+        // The subtraction wraps: a reading before the heartbeat gives a large difference, and `has_stalled` decides.
         if beat == 0 || now.wrapping_sub(beat) < self.stall_ticks || !self.has_stalled() {
             return;
         }
@@ -189,21 +193,22 @@ impl LaneRegistry {
         }
     }
 
-    /// Compares the heartbeat with a reading of its own, which is later than the beat unless the clock was set back. Then
-    /// the wait for the next beat begins anew: a heart that has stopped is found out `stall_ticks` later, not when the
-    /// clock has caught up.
+    /// Compares the heartbeat with a new clock reading, which is later unless the clock was set back. If it was, the
+    /// wait for the next heartbeat starts over, so that a stalled aggregator is detected `stall_ticks` later, not when
+    /// the clock has caught up.
     fn has_stalled(&self) -> bool {
         let beat = self.heartbeat.load(Ordering::Relaxed);
         let now = self.clock.ticks();
         if now < beat {
-            // Relaxed, as in `beat`. If the exchange fails, the heart has just beaten.
+            // Relaxed, as in `beat`. If the exchange fails, the aggregator has just stored a new heartbeat.
             let _beaten =
                 self.heartbeat.compare_exchange(beat, now.max(1), Ordering::Relaxed, Ordering::Relaxed);
         }
         now.saturating_sub(beat) >= self.stall_ticks
     }
 
-    /// Ends a probe whose lease has run out, whoever began it: a worker that is stuck in its own probe cannot.
+    /// Ends a probe whose lease has run out. Any thread may call this, since a worker that is stuck in its own probe
+    /// cannot.
     pub(crate) fn reclaim_lease(&self) {
         let position = self.switch.position();
         if position.state == State::Probing {
@@ -212,8 +217,8 @@ impl LaneRegistry {
         }
     }
 
-    /// Decides about a record of a thread that got no lane, for this reason. `true`: it goes to the shared counts. `false`:
-    /// the instance has ended or the switch is off, and the record is counted as dropped or left out.
+    /// Returns `true` if a record of a thread that got no lane, for this reason, goes to the shared counts. `false` if
+    /// the instance has ended or the switch is off; the record has then been counted as dropped or suppressed.
     pub(crate) fn admits_unattached(&self, kind: Kind, reason: Reason) -> bool {
         let gone = matches!(reason, Reason::Forked | Reason::AfterShutdown);
         if gone {
@@ -226,7 +231,7 @@ impl LaneRegistry {
         false
     }
 
-    /// What the switch means for lanes.
+    /// The lane mode that corresponds to the switch's state.
     pub(crate) fn mode(&self) -> Mode {
         match self.switch.position().effective() {
             State::Healthy | State::Probing => Mode::On,
@@ -235,11 +240,12 @@ impl LaneRegistry {
         }
     }
 
-    /// Writes the switch's present state into every lane. Whoever changes the switch calls this afterwards.
+    /// Writes the switch's current state into every lane. Must be called after each change of the switch.
     ///
-    /// Every lane ends up with the latest state. The state is read under the roster's lock, at the moment of the gathering.
-    /// A lane that joins later reads the switch under the same lock later, so its reading is no older. A lane on the list
-    /// gets this call's reading; calls take turns by the list's lock, so the last one to write has the latest reading.
+    /// Every lane ends up with the latest state. The state is read under the roster's lock, at the moment of
+    /// [`gather`](Self::gather). A lane that joins later reads the switch later under the same lock, so it gets a state
+    /// that is no older. A lane on the list gets the state read here; the list's lock orders the calls, so the last
+    /// call to write has read the latest state.
     pub(crate) fn apply_mode(&self) {
         let early = planted(Bug::EarlyState).then(|| self.mode());
         self.list(|list| {
@@ -251,20 +257,20 @@ impl LaneRegistry {
         });
     }
 
-    /// No lane lets anything through from now on, and no new lane is made.
+    /// Closes all lanes for good: they accept no more records, and no new lane is made.
     pub(crate) fn close(&self) {
         self.roster(|roster| roster.closed = true);
         self.apply_mode();
     }
 
-    /// Whether [`close`](Self::close) was called.
+    /// Returns `true` after [`close`](Self::close).
     pub(crate) fn is_closed(&self) -> bool {
         self.roster(|roster| roster.closed)
     }
 
-    /// A lane for a new thread: an idle one, or a new one if the cap allows. A new lane is built without the lock:
-    /// its memory comes from the kernel, and other first touches must not wait for that.
-    pub(crate) fn take_lane(&self) -> Result<Arc<Lane>, Reason> {
+    /// Returns a lane for a new thread: an idle one, or a new one if the cap allows. A new lane is built without the
+    /// lock: the kernel has to provide its memory, and other first touches must not wait for that.
+    pub(crate) fn acquire_lane(&self) -> Result<Arc<Lane>, Reason> {
         let idle = self.roster(|roster| {
             if roster.closed {
                 return Err(Reason::AfterShutdown);
@@ -272,10 +278,10 @@ impl LaneRegistry {
             if let Some(lane) = roster.idle.pop() {
                 return Ok(Some(lane));
             }
-            if roster.lanes + roster.coming >= self.limits.lanes {
+            if roster.lanes + roster.under_construction >= self.limits.lanes {
                 return Err(Reason::TooManyThreads);
             }
-            roster.coming += 1;
+            roster.under_construction += 1;
             Ok(None)
         })?;
         if let Some(lane) = idle {
@@ -283,9 +289,9 @@ impl LaneRegistry {
         }
         let lane = Lane::new(&self.limits, if planted(Bug::EarlyMode) { self.mode() } else { Mode::Off });
         self.roster(|roster| {
-            roster.coming -= 1;
+            roster.under_construction -= 1;
             if roster.closed {
-                return Err(Reason::AfterShutdown); // closed meanwhile: no lane joins any more
+                return Err(Reason::AfterShutdown); // closed since the first check: no lane may join any more
             }
             if !planted(Bug::EarlyMode) {
                 lane.set_mode(self.mode()); // under the lock: see `apply_mode`
@@ -300,19 +306,19 @@ impl LaneRegistry {
         Ok(lane)
     }
 
-    /// A thread has ended. Nothing is lost: the lane stays on the roster with all it holds.
+    /// Returns the lane of a finished thread. The lane stays on the roster with all its records and counts.
     pub(crate) fn hand_back(&self, lane: Arc<Lane>) {
         self.roster(|roster| roster.idle.push(lane));
     }
 
-    /// Calls `meet` once for each lane that joined since the last call. The work is that of the new lanes, and the
-    /// lock is not held for it: ten thousand threads that start at once would otherwise wait for each other's roll calls.
-    pub(crate) fn roll_call(&self, meet: impl FnMut(Arc<Lane>)) {
+    /// Calls `visit` once for each lane that joined since the last call. The work is proportional to the number of new
+    /// lanes, and the lock is not held meanwhile: otherwise ten thousand threads that start at once would wait for it.
+    pub(crate) fn drain_joined(&self, visit: impl FnMut(Arc<Lane>)) {
         let joined = self.roster(|roster| std::mem::take(&mut roster.joined));
-        joined.into_iter().for_each(meet);
+        joined.into_iter().for_each(visit);
     }
 
-    /// Every lane.
+    /// All lanes.
     #[cfg(all(test, not(tellane_loom)))]
     pub(crate) fn lanes(&self) -> Vec<Arc<Lane>> {
         self.list(|list| {
@@ -321,14 +327,16 @@ impl LaneRegistry {
         })
     }
 
-    /// Removes one surplus idle lane for good. Its thread is gone and no other will have it, but it may hold records:
-    /// `last_look` must drain it once more. That happens without a lock and while the lane is still listed: should it
-    /// panic, the lane is idle again with all it holds. Cells and tally are taken over under the lock of the list that
-    /// the lane is taken off, so that whoever adds up lanes counts it once.
-    pub(crate) fn retire(&self, last_look: impl FnOnce(&Arc<Lane>)) -> bool {
+    /// Removes one surplus idle lane for good; `false` if there is none.
+    ///
+    /// The lane's thread is gone and no other thread can get the lane, but it may still contain records: `final_drain`
+    /// must drain it once more. It runs without a lock and while the lane is still listed; if it panics, the lane
+    /// becomes idle again with all its contents. Cells and tally are added to the shared counts under the same lock
+    /// that covers the removal from the list, so that a reader of all lanes counts them once.
+    pub(crate) fn retire(&self, final_drain: impl FnOnce(&Arc<Lane>)) -> bool {
         let Some(surplus) = self.surplus() else { return false };
         let lane = &surplus.lane;
-        last_look(lane);
+        final_drain(lane);
         let mut counts = vec![0; self.shared_cells.count()];
         lane.cells.add_to(0, &mut counts);
         let absorb = || {
@@ -355,21 +363,21 @@ impl LaneRegistry {
         true
     }
 
-    /// An idle lane above the number to keep, which no thread can take over any more.
+    /// Takes an idle lane above the number to keep. No thread can take it over any more.
     fn surplus(&self) -> Option<Surplus<'_>> {
         let lane = self.roster(|roster| {
-            let there_is = roster.idle.len() > self.limits.idle;
-            there_is.then(|| roster.idle.swap_remove(0))
+            let has_surplus = roster.idle.len() > self.limits.idle;
+            has_surplus.then(|| roster.idle.swap_remove(0))
         })?;
         Some(Surplus { lane, lane_registry: self, retired: Cell::new(false) })
     }
 
-    /// Lanes there are, and how many of them are idle.
+    /// The number of lanes, and the number of idle ones among them.
     pub(crate) fn counts(&self) -> (usize, usize) {
         self.roster(|roster| (roster.lanes, roster.idle.len()))
     }
 
-    /// Bytes set aside for lanes.
+    /// Bytes of memory of all lanes.
     pub(crate) fn bytes(&self) -> usize {
         self.list(|list| {
             self.gather(list, |_| ());
@@ -377,9 +385,11 @@ impl LaneRegistry {
         })
     }
 
-    /// The account over all lanes. The aggregator's counts are read first: what they count was recorded before, in a lane
-    /// that the gathering then finds. So is what was lost later, which stands in the shared tally. That tally is read
-    /// under the list's lock, since a lane that is retired moves its counts there.
+    /// The ledger over all lanes.
+    ///
+    /// The aggregator's counts are read first: the records that they count were recorded before, in lanes that
+    /// [`gather`](Self::gather) then finds. The same holds for records that were lost later, which the shared tally
+    /// counts. The shared tally is read under the list's lock, since retiring a lane moves the lane's counts there.
     pub(crate) fn ledger(&self) -> Ledger {
         let aggregated = || std::array::from_fn(|kind| self.aggregated[kind].load(Ordering::Acquire));
         let exemplars = || std::array::from_fn(|count| self.exemplars[count].load(Ordering::Acquire));
@@ -387,6 +397,8 @@ impl LaneRegistry {
             if planted(Bug::EarlyGather) {
                 self.gather(list, |_| ());
             }
+            // Before `gather`: see above. Read after it, a lane that joined in between would be missing, and the ledger
+            // would show more records aggregated than recorded.
             let shown = (aggregated(), exemplars());
             let mut ledger = Ledger::default();
             ledger.add(&self.shared, 0);
@@ -402,8 +414,8 @@ impl LaneRegistry {
         })
     }
 
-    /// Spans that wanted a place in a ring, and those of them that found none. What the policy asks after each pass:
-    /// the whole ledger reads every bucket of every spill.
+    /// The number of spans sent to a ring, and the number of those that found it full. The policy reads this after each
+    /// pass, because the whole ledger would read every bucket of every spill.
     pub(crate) fn span_pressure(&self) -> (u64, u64) {
         self.list(|list| {
             self.gather(list, |_| ());
@@ -428,14 +440,14 @@ impl LaneRegistry {
         });
     }
 
-    /// An addition by a thread without a lane, or by a lane that is gone.
+    /// Adds to the shared counter cell: for a thread without a lane, or for a retired lane.
     pub(crate) fn share_count(&self, cell: usize, amount: u64) {
         if let Some(cell) = self.shared_cells.get(cell) {
             cell.fetch_add(amount, Ordering::Relaxed);
         }
     }
 
-    /// A sample from a thread without a lane: exact, but shared.
+    /// Counts a sample of a thread without a lane in the shared histogram.
     pub(crate) fn share_sample(&self, shared_histogram: &SharedHistogram, value: u64) {
         self.shared.shared_sent(Kind::Sample);
         self.shared.shared_coarse();
@@ -453,37 +465,37 @@ mod tests {
         LaneRegistry::new(1, limits, clock, Duration::ZERO, Duration::ZERO)
     }
 
-    /// The work of all roll calls together is that of the lanes that joined, however many there are already.
+    /// The total work of all calls is proportional to the lanes that joined, however many lanes exist.
     #[test]
-    fn a_roll_call_visits_the_lanes_that_are_new() {
+    fn only_new_lanes_are_visited() {
         const LANES: usize = 2_000;
         let lane_registry = lane_registry(LANES);
-        let mut met = Vec::new();
+        let mut visited = Vec::new();
         for _ in 0..LANES {
-            let lane = lane_registry.take_lane().expect("below the cap");
-            let before = met.len();
-            lane_registry.roll_call(|lane| met.push(lane));
-            assert_eq!(met.len(), before + 1, "one lane is new, one lane is visited");
-            assert!(Arc::ptr_eq(&met[before], &lane));
+            let lane = lane_registry.acquire_lane().expect("below the cap");
+            let before = visited.len();
+            lane_registry.drain_joined(|lane| visited.push(lane));
+            assert_eq!(visited.len(), before + 1, "one lane is new, one lane is visited");
+            assert!(Arc::ptr_eq(&visited[before], &lane));
         }
-        lane_registry.roll_call(|_| unreachable!("no lane is new"));
-        assert_eq!(lane_registry.take_lane().err(), Some(Reason::TooManyThreads));
+        lane_registry.drain_joined(|_| unreachable!("no lane is new"));
+        assert_eq!(lane_registry.acquire_lane().err(), Some(Reason::TooManyThreads));
     }
 
-    /// A thread's first touch and its end wait for no reader of all lanes, however long that reads.
+    /// A thread's first touch and its end do not wait for a reader of all lanes, however long it reads.
     #[test]
-    fn a_thread_comes_and_goes_while_all_lanes_are_read() {
+    fn a_thread_attaches_and_ends_while_all_lanes_are_read() {
         let lane_registry = lane_registry(3);
-        let old = lane_registry.take_lane().expect("below the cap");
+        let old = lane_registry.acquire_lane().expect("below the cap");
         lane_registry.list(|list| {
             lane_registry.gather(list, |_| ());
             std::thread::scope(|scope| {
                 let (came, has_come) = std::sync::mpsc::channel();
                 let lane_registry = &lane_registry;
                 scope.spawn(move || {
-                    let lane = lane_registry.take_lane().expect("below the cap");
+                    let lane = lane_registry.acquire_lane().expect("below the cap");
                     lane_registry.hand_back(Arc::clone(&lane));
-                    let again = lane_registry.take_lane().expect("the idle one");
+                    let again = lane_registry.acquire_lane().expect("the idle one");
                     assert!(Arc::ptr_eq(&lane, &again));
                     came.send(lane).expect("it is waited for");
                 });
@@ -494,11 +506,11 @@ mod tests {
         assert!(Arc::ptr_eq(&lane_registry.lanes()[0], &old) && lane_registry.lanes().len() == 2);
     }
 
-    /// A lane may be retired before a reader of all lanes has met it.
+    /// A lane may be retired before a reader of all lanes has listed it.
     #[test]
     fn a_lane_that_is_not_listed_yet_is_retired() {
         let lane_registry = lane_registry(3);
-        let lanes: Vec<_> = (0..3).map(|_| lane_registry.take_lane().expect("below the cap")).collect();
+        let lanes: Vec<_> = (0..3).map(|_| lane_registry.acquire_lane().expect("below the cap")).collect();
         lanes[1].tally.sent(Kind::Span);
         lane_registry.hand_back(Arc::clone(&lanes[1]));
         assert!(lane_registry.retire(|_| ()));
@@ -510,7 +522,7 @@ mod tests {
     #[test]
     fn a_lane_in_the_middle_is_retired_and_no_other() {
         let lane_registry = lane_registry(5);
-        let lanes: Vec<_> = (0..5).map(|_| lane_registry.take_lane().expect("below the cap")).collect();
+        let lanes: Vec<_> = (0..5).map(|_| lane_registry.acquire_lane().expect("below the cap")).collect();
         let mut left: Vec<usize> = (0..5).collect();
         for gone in [1, 4, 0, 2, 3] {
             lane_registry.hand_back(Arc::clone(&lanes[gone]));

@@ -1,14 +1,14 @@
-//! The ring of words between one producer and one consumer, with credit granted by the consumer. Hot: [`Ring::push`].
+//! Single-producer single-consumer ring of words, with credit granted by the consumer. Hot: [`Ring::push`].
 //!
-//! The consumer stores `limit`, the cursor up to which the producer may write; one comparison says whether there is
-//! room, and the line that holds it changes only once a batch. Cursors count words and wrap. Words are relaxed
-//! atomics: plain moves in the machine code, and no undefined behaviour to argue away.
+//! The consumer stores `limit`, the cursor up to which the producer may write. So the producer checks for space by one
+//! comparison, and the cache line of `limit` changes only once a batch. Cursors count words and wrap. Words are relaxed
+//! atomics: they compile to plain moves, and a racing access is no undefined behaviour.
 
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, OwnCopy, zeroed_words};
 use crossbeam_utils::CachePadded;
 
-/// What a lane lets through. The switch's word for it stands in each lane.
+/// The kinds of records that a lane accepts. The switch writes it into each lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Mode {
@@ -18,7 +18,7 @@ pub(crate) enum Mode {
     Degraded = 1,
     /// Everything.
     On = 3,
-    /// Nothing, for good: the instance has shut down.
+    /// Nothing, and the mode never changes again: the instance has shut down.
     Closed = 4,
 }
 
@@ -27,7 +27,7 @@ impl Mode {
     const SPANS: u32 = 2;
 }
 
-/// A [`Mode`] as it was read.
+/// The [`Mode`] as one load returned it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gate(u32);
 
@@ -50,7 +50,7 @@ pub(crate) struct Ring {
     consumer_line: CachePadded<ConsumerLine>,
     /// The published head, written by the producer.
     head: CachePadded<AtomicU64>,
-    /// A power of two of them.
+    /// The buffer. Its length is a power of two.
     words: Box<[AtomicU64]>,
 }
 
@@ -58,22 +58,22 @@ pub(crate) struct Ring {
 struct ConsumerLine {
     /// The producer may write spans up to this cursor.
     limit: AtomicU64,
-    /// And samples up to this one, half a ring less: samples that find no room go to the spill, spans are lost, so
-    /// the last half is kept for spans. In a burst of four threads with one span in 50 samples, 92 % of the spans were
-    /// shed when both shared one limit, 82 % with this.
+    /// The producer may write samples up to this cursor, half a ring before `limit`. A sample that does not fit goes to
+    /// the spill, but a span is lost, so the second half is reserved for spans. In a burst of four threads with one
+    /// span in 50 samples, 92 % of the spans were shed when both shared one limit, 82 % with two.
     sample_limit: AtomicU64,
-    /// A [`Mode`]. Relaxed everywhere: it guards no memory, and a producer that sees a change late is drained or
-    /// swept like any other.
+    /// A [`Mode`]. Relaxed everywhere: it guards no memory, and the records of a producer that sees a change late are
+    /// drained or swept like all others.
     mode: AtomicU32,
 }
 
 impl Ring {
-    /// Room for `capacity` words, a power of two.
+    /// Creates an empty ring of `capacity` words, a power of two.
     pub(crate) fn new(capacity: usize, mode: Mode) -> Self {
         Self::starting_at(0, capacity, mode)
     }
 
-    /// A ring whose cursors start at `cursor`: tests of the wrap need not write 2^64 words.
+    /// Creates an empty ring whose cursors start at `cursor`, so that tests of the wrap need not write 2^64 words.
     pub(crate) fn starting_at(cursor: u64, capacity: usize, mode: Mode) -> Self {
         assert!(capacity.is_power_of_two(), "a ring's capacity is a power of two: {capacity}");
         let (limit, sample_limit) = limits(cursor, capacity);
@@ -92,7 +92,7 @@ impl Ring {
         self.words.len()
     }
 
-    /// What it lets through now. Whoever asks more than one thing of it asks the same answer.
+    /// Loads the mode once. Use the returned value for all decisions about one record.
     #[inline(always)]
     pub(crate) fn gate(&self) -> Gate {
         Gate(self.consumer_line.mode.load(Ordering::Relaxed))
@@ -113,12 +113,12 @@ impl Ring {
         self.gate().is_closed()
     }
 
-    /// Sets the mode unless it is that already: then the producer's cached line stays valid. Closed stays closed: a
-    /// producer that finds the aggregator's heart stopped may come with its `Off` while the lanes are being closed. Says
-    /// whether it was another.
+    /// Sets the mode; returns `true` if it changed. An unchanged mode is not written, so that the producer's cached
+    /// line stays valid. A closed ring stays closed: a producer that finds the heartbeat stale may still set `Off`
+    /// while the lanes are being closed.
     pub(crate) fn set_mode(&self, mode: Mode) -> bool {
-        let may_leave = |present| present != Mode::Closed as u32 || planted(Bug::Reopened);
-        let next = |present| (present != mode as u32 && may_leave(present)).then_some(mode as u32);
+        let may_change = |present| present != Mode::Closed as u32 || planted(Bug::Reopened);
+        let next = |present| (present != mode as u32 && may_change(present)).then_some(mode as u32);
         self.consumer_line.mode.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
 
@@ -127,27 +127,29 @@ impl Ring {
     fn slot(&self, cursor: u64) -> &AtomicU64 {
         let index = cursor as usize & (self.words.len() - 1);
         debug_assert!(index < self.words.len());
-        // SAFETY: there is at least one word (`starting_at`), so the masked index is below their number.
+        // SAFETY: the length is a power of two (`starting_at`), so at least 1, and the masked index is below it.
         unsafe { self.words.get_unchecked(index) }
     }
 
-    /// The head as its owner last published it. A thread that takes a lane over starts from here.
+    /// The head that the producer published last. A thread that takes over the lane continues from it.
     pub(crate) fn published(&self) -> u64 {
-        // Acquire pairs with the Release of `push`: a ledger must not see less than what was aggregated.
+        // Acquire pairs with the Release of `push`: a ledger must not count fewer records than were aggregated.
         self.head.load(Ordering::Acquire)
     }
 
-    /// Writes a sample's record; `false` if there is no room for it. Producer only, with its own `head`.
+    /// Writes a sample's record; `false` if it does not fit. Producer only, with its own `head`.
     #[inline(always)]
     pub(crate) fn push_sample<const N: usize>(&self, head: &OwnCopy, words: [u64; N]) -> bool {
         self.push::<true, _, _>(&self.consumer_line.sample_limit, 0, head, || words, [], || ())
     }
 
-    /// Writes a span's record, in as many parts as it lies in; `false` if there is no room for it. Producer only, with
-    /// its own `head`. `count` runs before the record can be seen, so that what was aggregated was counted. `words` are
-    /// made where they are written, so that they need not lie in memory before; they are asked for again for each, and
-    /// must be the same. Not `AROUND`, it is `false`, too, for a record that would lie across the end of the ring: then
-    /// no call is made from here, and no register need be saved for one.
+    /// Writes a span's record, made of `words` and the parts of `items`; `false` if it does not fit. Producer only,
+    /// with its own `head`.
+    ///
+    /// `count` runs before the record is published, so that every aggregated record has been counted. `words` is called
+    /// once for each word, at the store, so that the words are not built in memory first; it must return the same words
+    /// each time. With `AROUND = false` it also returns `false` for a record that would wrap; the caller then retries
+    /// with `true`. Keeping the wrap path out leaves this a leaf function without register spills.
     #[inline(always)]
     pub(crate) fn push_span<const AROUND: bool, const N: usize, const M: usize>(
         &self,
@@ -159,7 +161,7 @@ impl Ring {
         self.push::<AROUND, _, _>(&self.consumer_line.limit, 0, head, words, items, count)
     }
 
-    /// Writes a record that leaves so many words of room to those that matter more.
+    /// Writes a record if `reserve` words stay free behind it, for records that matter more.
     #[inline(always)]
     pub(crate) fn push_leaving<const N: usize, const M: usize>(
         &self,
@@ -172,32 +174,32 @@ impl Ring {
         self.push::<true, _, _>(&self.consumer_line.limit, reserve, head, || words, items, count)
     }
 
-    /// The slots of a record that does not wrap: its first `N`, and those of its items. Most do not, and then need no
-    /// mask for each word.
+    /// The slots of a record that does not wrap: its first `N`, and those of its items; `None` if it wraps. Most
+    /// records do not, and then no word needs a mask.
     #[inline(always)]
     #[allow(unsafe_code)] // the checks would be six more instructions a record
-    fn straight<const N: usize>(&self, from: u64, needed: u64) -> Option<(&[AtomicU64; N], &[AtomicU64])> {
+    fn contiguous<const N: usize>(&self, from: u64, needed: u64) -> Option<(&[AtomicU64; N], &[AtomicU64])> {
         let first = from as usize & (self.words.len() - 1);
         let needed = needed as usize;
         debug_assert!(first < self.words.len() && needed >= N);
         if needed > 1 && self.words.len() - first < needed {
             return None;
         }
-        // SAFETY: `first` is masked, so below the length, and `needed` words are there from it on.
+        // SAFETY: `first` is masked, so below the length, and `first + needed` is at most the length, as just checked.
         let slots = unsafe { self.words.get_unchecked(first..first.wrapping_add(needed)) };
         slots.split_first_chunk::<N>()
     }
 
-    /// Writes words across the end of the ring.
+    /// Writes a record that wraps around the end of the buffer.
     #[cold]
     #[inline(never)]
-    fn put_around<const M: usize>(&self, from: u64, words: &[u64], more: [&[u64]; M]) {
+    fn write_wrapped<const M: usize>(&self, from: u64, words: &[u64], more: [&[u64]; M]) {
         for (offset, word) in words.iter().chain(more.into_iter().flatten()).enumerate() {
             self.slot(from.wrapping_add(offset as u64)).store(*word, Ordering::Relaxed);
         }
     }
 
-    /// Writes one record and publishes it, whole; across the end of the ring only if it may.
+    /// Writes one whole record and publishes it. A record that wraps is refused unless `AROUND` is set.
     #[inline(always)]
     fn push<const AROUND: bool, const N: usize, const M: usize>(
         &self,
@@ -210,31 +212,33 @@ impl Ring {
     ) -> bool {
         let from = head.get(&self.head);
         let needed = more.iter().fold(N, |needed, part| needed + part.len()) as u64;
-        // Acquire pairs with the Release of `Consumer::take`: the consumer has read a word before we overwrite it.
+        // Acquire pairs with the Release of `Consumer::drain`: the consumer has read a word before it is overwritten.
         let limit = limit.load(Ordering::Acquire);
-        // Signed: spans may have gone past the samples' limit.
+        // Signed: spans may have gone past the sample limit.
         let room =
             if planted(Bug::NoWrap) { limit.saturating_sub(from) } else { limit.wrapping_sub(from) } as i64;
         if room + i64::from(planted(Bug::RoomOffByOne)) < (needed + reserve) as i64 {
             return false;
         }
-        let straight = self.straight::<N>(from, needed);
-        if !AROUND && straight.is_none() {
+        let contiguous = self.contiguous::<N>(from, needed);
+        if !AROUND && contiguous.is_none() {
             return false;
         }
         let to = from.wrapping_add(needed);
+        // Counted before it is published: the ledger must never show more aggregated than recorded.
+        // Counted before it is published: the ledger must never show more aggregated than recorded.
         let mut count = Some(count);
         if !planted(Bug::CountAfterPublish)
             && let Some(count) = count.take()
         {
             count();
         }
-        // Release pairs with the Acquire of `Consumer::take`: the words are there before the head that covers them.
+        // Release pairs with the Acquire of `Consumer::drain`: the words are stored before the head that covers them.
         let publish = if planted(Bug::RelaxedPublish) { Ordering::Relaxed } else { Ordering::Release };
         if planted(Bug::EarlyPublish) {
             self.head.store(to, publish);
         }
-        match straight {
+        match contiguous {
             // Relaxed: ordered by the head's Release.
             Some((own, mut rest)) => {
                 own.iter().enumerate().for_each(|(at, slot)| slot.store(words()[at], Ordering::Relaxed));
@@ -243,7 +247,7 @@ impl Ring {
                     rest = rest.get(part.len()..).unwrap_or_default();
                 }
             }
-            None => self.put_around(from, &words(), more),
+            None => self.write_wrapped(from, &words(), more),
         }
         self.head.store(to, publish);
         head.set(to);
@@ -254,39 +258,40 @@ impl Ring {
     }
 }
 
-/// Up to where a producer may write spans, and samples, in a ring that was read up to `tail`.
+/// The cursors up to which a producer may write spans and samples, in a ring that was read up to `tail`.
 fn limits(tail: u64, capacity: usize) -> (u64, u64) {
     (tail.wrapping_add(capacity as u64), tail.wrapping_add((capacity as u64).div_ceil(2)))
 }
 
-/// The reader writes one word in so many, so that each line that it has read is its own. A producer waits far longer for
-/// a line that both cores have read than for one that the other has written, and its stores wait in a queue behind that:
-/// up to four times as many spans flat out (PERF.md, "What was tried").
+/// Words of a cache line. After copying, the consumer stores to one word per cache line, so that the line is exclusive
+/// in its cache and not shared. A store to a line that both cores hold stalls the producer far longer than a store to a
+/// line that the other core has written, and later stores queue behind it. With the stores, a producer records up to
+/// four times as many spans flat out (PERF.md, "What was tried").
 const LINE: usize = 8;
 
-/// The reading end. The aggregator has one for each lane.
+/// The reading end of a ring. The aggregator has one for each lane.
 #[derive(Debug)]
 pub(crate) struct Consumer {
-    /// First word not read yet.
+    /// Cursor of the first word that is not read yet.
     tail: u64,
 }
 
 impl Consumer {
-    /// The consumer of a ring nobody has read from yet.
+    /// Creates the consumer of a ring that has not been read yet.
     pub(crate) fn new(ring: &Ring) -> Self {
-        // Relaxed: the limit is the consumer's own to write, and nobody has written it since the ring was made.
+        // Relaxed: only the consumer writes the limit, and no consumer existed before this one.
         Self { tail: ring.consumer_line.limit.load(Ordering::Relaxed).wrapping_sub(ring.words.len() as u64) }
     }
 
-    /// Words published and not read.
+    /// Number of words that are published and not read yet.
     pub(crate) fn waiting(&self, ring: &Ring) -> u64 {
-        // Acquire as in `take`; a caller may go on to read what it was told of.
+        // Acquire as in `drain`: a caller may go on to read these words.
         ring.head.load(Ordering::Acquire).wrapping_sub(self.tail)
     }
 
-    /// Appends what the producer has published, at most `most` words, and grants credit for it. The copy costs less
-    /// than reading in place would: the producer gets its room back before the records are folded, not after.
-    pub(crate) fn take(&mut self, ring: &Ring, most: usize, into: &mut Vec<u64>) -> usize {
+    /// Appends the published words to `into`, at most `most`, and grants credit for them. The copy costs less than
+    /// reading in place: the producer gets the space back before the records are folded, not after.
+    pub(crate) fn drain(&mut self, ring: &Ring, most: usize, into: &mut Vec<u64>) -> usize {
         // Acquire pairs with the Release of `Ring::push`.
         let seen = if planted(Bug::RelaxedTake) { Ordering::Relaxed } else { Ordering::Acquire };
         let waiting = ring.head.load(seen).wrapping_sub(self.tail);
@@ -295,19 +300,22 @@ impl Consumer {
             return 0;
         }
         let start = self.tail as usize & (ring.words.len() - 1);
-        let (wrapped, straight) = ring.words.split_at(start);
-        let straight = &straight[..count.min(straight.len())];
-        let wrapped = &wrapped[..count - straight.len()];
-        into.extend(straight.iter().chain(wrapped).map(|word| word.load(Ordering::Relaxed)));
+        let (wrapped, contiguous) = ring.words.split_at(start);
+        let contiguous = &contiguous[..count.min(contiguous.len())];
+        let wrapped = &wrapped[..count - contiguous.len()];
+        into.extend(contiguous.iter().chain(wrapped).map(|word| word.load(Ordering::Relaxed)));
+        // Takes the cache lines over from the producer: see `LINE`. It must happen before the grant, or the zeros would
+        // overwrite new records.
         let claim = || {
-            let first_words = straight.iter().step_by(LINE).chain(wrapped.iter().step_by(LINE));
-            first_words.for_each(|word| word.store(0, Ordering::Relaxed)); // ordered by the limit's Release, like our reads
+            let first_words = contiguous.iter().step_by(LINE).chain(wrapped.iter().step_by(LINE));
+            // Relaxed: ordered by the limit's Release, like the loads above.
+            first_words.for_each(|word| word.store(0, Ordering::Relaxed));
         };
         if !planted(Bug::LateClaim) {
             claim();
         }
         self.tail = self.tail.wrapping_add(count as u64);
-        // Release pairs with the Acquire of `push`: our reads are done before the words are overwritten.
+        // Release pairs with the Acquire of `push`: the loads above are done before the words are overwritten.
         let grant = if planted(Bug::RelaxedGrant) { Ordering::Relaxed } else { Ordering::Release };
         let (limit, sample_limit) = limits(self.tail, ring.words.len());
         ring.consumer_line.limit.store(limit, grant);
@@ -326,29 +334,30 @@ mod tests {
     use std::cell::Cell;
     use std::collections::VecDeque;
 
-    /// What may happen to a ring. `fuzz/targets/ring_vs_vecdeque.rs` goes by the same rules, for longer.
+    /// One step of a test. `fuzz/targets/ring_vs_vecdeque.rs` runs the same steps for longer.
     #[derive(Clone, Debug)]
-    enum Act {
+    enum RingStep {
         Sample,
         WideSample,
-        /// With so many words beside its head; at once, if it does not lie across the end.
+        /// A span with so many words of items; `true` for the call that refuses to wrap.
         Span(usize, bool),
-        Take(usize),
-        /// The producer's end goes to another thread.
+        Drain(usize),
+        /// Another thread takes over the producing end.
         HandOver,
     }
 
-    fn act() -> impl Strategy<Value = Act> {
+    fn step() -> impl Strategy<Value = RingStep> {
         prop_oneof![
-            4 => Just(Act::Sample),
-            2 => Just(Act::WideSample),
-            2 => (0..40_usize, any::<bool>()).prop_map(|(beside, at_once)| Act::Span(beside, at_once)),
-            2 => (0..80_usize).prop_map(Act::Take),
-            1 => Just(Act::HandOver),
+            4 => Just(RingStep::Sample),
+            2 => Just(RingStep::WideSample),
+            2 => (0..40_usize, any::<bool>()).prop_map(|(beside, at_once)| RingStep::Span(beside, at_once)),
+            2 => (0..80_usize).prop_map(RingStep::Drain),
+            1 => Just(RingStep::HandOver),
         ]
     }
 
-    /// A little before what a comparison of cursors can go wrong at, the wrap and the sign bit; and somewhere else.
+    /// A start cursor a little before the values at which comparisons of cursors go wrong (the wrap and the sign bit),
+    /// or before an ordinary value.
     fn cursor() -> impl Strategy<Value = u64> {
         let edge = prop_oneof![Just(0), Just(1 << 63), Just(u64::MAX / 3)];
         (edge, 0..200_u64).prop_map(|(edge, before)| u64::wrapping_sub(edge, before))
@@ -356,22 +365,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_gives_back_what_a_queue_gives_back(
+        fn a_ring_returns_the_same_words_as_a_queue(
             capacity in (0..=7_u32).prop_map(|bits| 1_usize << bits),
             cursor in cursor(),
-            acts in prop::collection::vec(act(), 0..300),
+            steps in prop::collection::vec(step(), 0..300),
         ) {
             let ring = Ring::starting_at(cursor, capacity, Mode::On);
             let (mut consumer, head) = (Consumer::new(&ring), OwnCopy::of(ring.published()));
-            // Every word is another: one that is lost, doubled or late shows.
+            // All words differ, so that a lost, doubled or late word shows.
             let (mut queue, mut next) = (VecDeque::new(), 0_u64);
             let (mut spans, counted) = (0, Cell::new(0));
-            for act in acts.into_iter().chain([Act::Take(usize::MAX)]) {
+            for step in steps.into_iter().chain([RingStep::Drain(usize::MAX)]) {
                 let fresh = |count: usize| (next + 1..).take(count);
                 let fits = |count: usize, room: usize| queue.len() + count <= room;
-                match act {
-                    Act::Sample | Act::WideSample => {
-                        let words: Vec<u64> = fresh(if matches!(act, Act::Sample) { 1 } else { 2 }).collect();
+                match step {
+                    RingStep::Sample | RingStep::WideSample => {
+                        let words: Vec<u64> = fresh(if matches!(step, RingStep::Sample) { 1 } else { 2 }).collect();
                         let pushed = match words[..] {
                             [word] => ring.push_sample(&head, [word]),
                             [first, second] => ring.push_sample(&head, [first, second]),
@@ -383,17 +392,17 @@ mod tests {
                             queue.extend(words);
                         }
                     }
-                    Act::Span(beside, at_once) => {
+                    RingStep::Span(beside, at_once) => {
                         let words: Vec<u64> = fresh(3 + beside).collect();
                         let (first, items) = words.split_first_chunk::<3>().expect("there are three");
                         let count = || counted.set(counted.get() + 1);
-                        let straight = (ring.published() as usize % capacity) + words.len() <= capacity;
+                        let contiguous = (ring.published() as usize % capacity) + words.len() <= capacity;
                         let pushed = if at_once {
                             ring.push_span::<false, _, _>(&head, || *first, [items], count)
                         } else {
                             ring.push_span::<true, _, _>(&head, || *first, [items], count)
                         };
-                        let may = fits(words.len(), capacity) && (straight || !at_once);
+                        let may = fits(words.len(), capacity) && (contiguous || !at_once);
                         prop_assert_eq!(pushed, may, "whole, or not at all");
                         if pushed {
                             spans += 1;
@@ -401,14 +410,14 @@ mod tests {
                             queue.extend(words);
                         }
                     }
-                    Act::Take(most) => {
-                        let mut taken = vec![u64::MAX]; // what was there stays
-                        let count = consumer.take(&ring, most, &mut taken);
+                    RingStep::Drain(most) => {
+                        let mut taken = vec![u64::MAX]; // words already in the vector stay
+                        let count = consumer.drain(&ring, most, &mut taken);
                         prop_assert_eq!(count, queue.len().min(most));
                         let expected: Vec<u64> = [u64::MAX].into_iter().chain(queue.drain(..count)).collect();
                         prop_assert_eq!(taken, expected);
                     }
-                    Act::HandOver => head.set(ring.published()),
+                    RingStep::HandOver => head.set(ring.published()),
                 }
                 prop_assert_eq!(consumer.waiting(&ring), queue.len() as u64);
                 prop_assert_eq!(counted.get(), spans, "spans are counted as they go in");

@@ -1,15 +1,16 @@
-//! Where samples go that find no room in the ring: bucket counts in the lane itself. Hot: [`SlotCache::find`] and what
-//! follows; the rest is for a series' first samples.
+//! Spill: bucket counts in the lane itself, for samples that find the ring full. Hot: [`SlotCache::get`] and the
+//! functions that count through its result. The other functions run for a series' first spilled samples only.
 //!
-//! A series too hot for the ring is so aggregated where it is produced, and stays so on this lane as long as
-//! it is near ([`SlotCache`]): counting here costs less than the way through the ring and the aggregator together.
-//! The lane carves slots out of one block that was set aside when it was made, without allocating; when the
-//! block is used up, samples fall back to their series' [`SharedHistogram`], which keeps count, sum, minimum and
-//! maximum exact and of the bucket only the power of two, and the side of each declared bound.
+//! So a series too hot for the ring is aggregated on the thread that records it, and it stays in the spill while its
+//! slot is cached ([`SlotCache`]): counting here costs less than the ring and the aggregator together. The lane carves
+//! slots out of one block that was allocated with it, without further allocation. When the block is used up, samples
+//! fall back to their series' [`SharedHistogram`]. It keeps count, sum, minimum and maximum exact, but of the bucket
+//! only the power of two and the side of each declared bound.
 //!
-//! A slot has one writer, and its counts only grow: the aggregator takes the difference to what it saw last. Nothing
-//! counts the samples but the buckets, so a count that differs from their sum cannot be. The word of a bucket that a
-//! declared bound divides is a mark, which leads to its parts (`stats::splits`).
+//! A slot has one writer, and its counts only grow: the aggregator adds the difference from the counts that it saw
+//! last. Only the buckets count samples, so a slot has no separate count that could differ from their sum. A bucket
+//! that a declared bound divides holds a mark instead of a count; the mark leads to the counts of the bucket's parts
+//! (`stats::splits`).
 
 mod slot_cache;
 
@@ -21,53 +22,50 @@ use crate::stats::is_mark;
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{Arc, AtomicU32, AtomicU64, AtomicUsize, Ordering, own, zeroed_words};
 
-/// Entries of the table from series to slot, a power of two; more series than half of that spill to the commons.
+/// Entries of the table from series to slot, a power of two. It is filled to one half at most; further series spill to
+/// their shared histogram.
 #[cfg(not(tellane_loom))]
 const TABLE: usize = 512;
 #[cfg(tellane_loom)]
 const TABLE: usize = 4;
 
-/// Words of a slot before its buckets; a cache line.
+/// Words of a slot's head, which lies before its buckets: one cache line.
 const HEAD: usize = 8;
 const KEY: usize = 0;
 const LEN: usize = 1;
-/// Of the even values, and of the odd ones behind it: each addition waits for the one before it to the same word, some
-/// 8 cycles, which is as long as all the rest of a sample takes. 2.07 ns with one sum, 1.78 with two.
+/// Offset of the sum of even values; the sum of odd values follows it. An addition waits for the previous addition to
+/// the same word, some 8 cycles, which is as long as the rest of a sample takes. 2.07 ns with one sum, 1.78 with two.
 const SUMS: usize = 2;
-/// Twice the times that a sum ran over; odd while it is changed together with a sum.
+/// Offset of the carry: twice the number of times that a sum overflowed; odd while the carry and a sum are updated.
 const CARRY: usize = 4;
 const MIN: usize = 5;
 const MAX: usize = 6;
-/// `MAX - MIN`, so that one comparison asks for both. Read by the owner only.
+/// Offset of `MAX - MIN`, so that one comparison checks both. Read by the owner only.
 const SPREAD: usize = 7;
 
 /// One lane's spill.
 #[derive(Debug)]
 pub(crate) struct Spill {
     words: Box<[AtomicU64]>,
-    /// What the owner finds at one look.
+    /// Cache of slots for the owner's fast path.
     pub(crate) slot_cache: SlotCache,
-    /// Series index, hashed by its low bits and probed linearly, to the slot's first word + 1; 0 is vacant.
+    /// Hash table from series index to the slot's first word + 1; 0 marks an empty entry. Hashed by the low bits,
+    /// probed linearly.
     table: Box<[AtomicU32]>,
-    /// Words in use, a whole number of slots.
+    /// Words in use. Always a whole number of slots.
     used: AtomicUsize,
 }
 
-/// Counts a value in a bucket that is not divided, if it lies between the extremes so far. All else is `unusual`, in tail
-/// position: no register need be saved on the way here.
+/// Counts a value in an undivided bucket, if it lies between the extremes so far. Otherwise calls `slow` in tail
+/// position, so that no register need be saved on the fast path.
 #[inline(always)]
-fn count_at(
-    head: &[AtomicU64; HEAD],
-    bucket: &AtomicU64,
-    value: u64,
-    unusual: impl FnOnce() -> bool,
-) -> bool {
+fn count_at(head: &[AtomicU64; HEAD], bucket: &AtomicU64, value: u64, slow: impl FnOnce() -> bool) -> bool {
     if value.wrapping_sub(own(&head[MIN])) > own(&head[SPREAD]) {
-        return unusual();
+        return slow();
     }
     let count = own(bucket).wrapping_add(1);
     if is_mark(count) {
-        return unusual();
+        return slow();
     }
     count_within(head, bucket, count, value);
     true
@@ -76,14 +74,14 @@ fn count_at(
 /// Stores a bucket's new count, and adds the value to its sum.
 #[inline(always)]
 fn count_within(head: &[AtomicU64; HEAD], bucket: &AtomicU64, count: u64, value: u64) {
-    // Release pairs with the Acquire of `Slot::counts`: who sees the sample sees the extremes that cover it.
+    // Release pairs with the Acquire of `Slot::counts`: a reader that sees the sample sees the extremes that cover it.
     let store_count = || bucket.store(count, Ordering::Release);
     if !planted(Bug::LateBucket) {
         store_count();
     }
-    // After the bucket, and Release pairs with the Acquire of `Slot::sum`: whoever has seen a sum finds all of its
-    // samples in their buckets. So the aggregator counts every sample of a sum, and takes no slot for unchanged that
-    // has a sample outstanding.
+    // After the bucket. Release pairs with the Acquire of `Slot::sum`: a reader that has seen a sum finds all its
+    // samples in their buckets. So the aggregator counts every sample of a sum, and never mistakes a slot with a
+    // pending sample for an unchanged one.
     let at = SUMS + (value & 1) as usize;
     let sum = own(&head[at]).wrapping_add(value);
     if sum < value {
@@ -96,7 +94,8 @@ fn count_within(head: &[AtomicU64; HEAD], bucket: &AtomicU64, count: u64, value:
     }
 }
 
-/// Stores a sum that ran over. A reader must not take the sum for one without the carry, so the carry is odd meanwhile.
+/// Stores a sum that overflowed, and its carry. A reader must not use the new sum with the old carry, so the carry is
+/// odd until both are stored.
 #[cold]
 #[inline(never)]
 fn carry(head: &[AtomicU64; HEAD], at: usize, sum: u64) {
@@ -104,17 +103,18 @@ fn carry(head: &[AtomicU64; HEAD], at: usize, sum: u64) {
     if planted(Bug::LateCarry) {
         head[at].store(sum, Ordering::Release);
     } else {
-        // The sum's Release orders this store before it: whoever reads the new sum, then finds the carry odd or changed.
-        // Release pairs with the first Acquire in `Slot::sum`, which counts the carries before this one.
+        // The sum's Release orders this store before it: a reader of the new sum then finds the carry odd or changed.
+        // Release pairs with the first Acquire in `Slot::sum`: the samples of all earlier carries are seen with this
+        // one.
         head[CARRY].store(carries.wrapping_add(1), Ordering::Release);
         head[at].store(sum, Ordering::Release);
     }
-    // Release pairs with the first Acquire in `Slot::sum`: whoever reads it even again, then reads the new sum.
+    // Release pairs with the first Acquire in `Slot::sum`: a reader that finds the carry even again reads the new sum.
     head[CARRY].store(carries.wrapping_add(2), Ordering::Release);
 }
 
-/// A value below the least or above the greatest so far, or in a divided bucket; `false` if the slot is not that of `to`.
-/// `slot` is one slot, or begins with it.
+/// Slow path of [`count_at`]: counts any value, also one outside the extremes so far or in a divided bucket. `false` if
+/// the slot does not have the layout of `to`. `slot` is one slot, or begins with it.
 fn count_slow(slot: &[AtomicU64], to: &Distribution, value: u64) -> bool {
     let Some((head, counts)) = slot.split_first_chunk::<HEAD>() else { return false };
     let Some(bucket) = counts.get(to.layout.index(value)) else { return false };
@@ -142,17 +142,19 @@ impl Spill {
 
     /// Words carved out so far. Any thread.
     pub(crate) fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed) // a size; nothing hangs on its order
+        self.used.load(Ordering::Relaxed) // only a size: no other memory is read because of it
     }
 
-    /// Counts a value, at most the layout's highest; `None` if there is no slot to be had. Owner only.
+    /// Counts a value, at most the layout's highest; `None` if the series has no slot and none is left. Owner only.
     pub(crate) fn add(&self, to: &Distribution, value: u64) -> Option<SlotRef<'_>> {
-        let start = self.find(to.key).or_else(|| self.carve(to, value))?;
+        let start = self.slot_start(to.key).or_else(|| self.carve(to, value))?;
         let slot = self.words.get(start..)?;
-        count_slow(slot, to, value).then(|| SlotRef::of(slot))
+        count_slow(slot, to, value).then(|| SlotRef::new(slot))
     }
 
-    fn find(&self, key: Key) -> Option<usize> {
+    /// The position of a series' slot in `words`.
+    /// The position of a series' slot in `words`.
+    fn slot_start(&self, key: Key) -> Option<usize> {
         let mut at = key.index() as usize;
         loop {
             let entry = self.table[at & (TABLE - 1)].load(Ordering::Relaxed); // written by this thread only
@@ -164,7 +166,8 @@ impl Spill {
         }
     }
 
-    /// A slot for a series that has none yet, whose first value this is. The table is never filled: probing must end.
+    /// Carves a slot for a series that has none yet; `first` is its first value. The table is never filled, since an
+    /// empty entry ends a probe.
     #[cold]
     fn carve(&self, to: &Distribution, first: u64) -> Option<usize> {
         let key = to.key;
@@ -176,9 +179,7 @@ impl Spill {
             return None;
         }
         let mark_buckets = || {
-            to.splits
-                .trace_flags()
-                .for_each(|(bucket, mark)| slot[HEAD + bucket].store(mark, Ordering::Relaxed));
+            to.splits.marks().for_each(|(bucket, mark)| slot[HEAD + bucket].store(mark, Ordering::Relaxed));
         };
         slot[KEY].store(key.0, Ordering::Relaxed);
         slot[LEN].store(len as u64, Ordering::Relaxed);
@@ -192,8 +193,8 @@ impl Spill {
             at += 1;
         }
         self.table[at & (TABLE - 1)].store(start as u32 + 1, Ordering::Relaxed);
-        // Release pairs with the Acquire of `slots`: the slot's head and marks are written before it can be walked to. So
-        // no reader takes a mark for a count, or finds a bucket that becomes one.
+        // Release pairs with the Acquire of `slots`: the slot's head and marks are written before a reader can reach
+        // it. So no reader sees a bucket's word change from a count into a mark.
         self.used.store(start + len, Ordering::Release);
         if planted(Bug::LateMark) {
             mark_buckets();
@@ -201,14 +202,14 @@ impl Spill {
         Some(start)
     }
 
-    /// Samples counted here so far. Any thread.
+    /// Samples counted in the spill so far. Any thread.
     pub(crate) fn samples(&self) -> u64 {
         self.slots().map(|slot| slot.counts().filter(|word| !is_mark(*word)).sum::<u64>()).sum()
     }
 
-    /// The slots, oldest first. Aggregator only.
+    /// Iterates over the slots, oldest first. Aggregator only.
     pub(crate) fn slots(&self) -> impl Iterator<Item = Slot<'_>> {
-        let used = self.used.load(Ordering::Acquire);
+        let used = self.used.load(Ordering::Acquire); // pairs with the Release of `carve`
         let mut rest = self.words.get(..used).unwrap_or_default();
         std::iter::from_fn(move || {
             let len = rest.get(LEN)?.load(Ordering::Relaxed) as usize;
@@ -219,15 +220,16 @@ impl Spill {
     }
 }
 
-/// A slot's sum, as another thread than its owner reads it: modulo 2^128, of samples that are all in their buckets.
+/// The sum of a slot, as read by a thread that is not its owner: modulo 2^128, of samples that are all in their
+/// buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sum {
     Exact(u128),
-    /// Sums ran over faster than they could be read. The sum was at least this much, and less than 2^65 more.
+    /// The sums overflowed faster than they could be read. The sum was at least this value, and less than 2^65 more.
     AtLeast(u128),
 }
 
-/// One series' bucket counts in one lane, as the aggregator sees them.
+/// The bucket counts of one series in one lane, as the aggregator reads them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot<'a> {
     words: &'a [AtomicU64],
@@ -238,30 +240,30 @@ impl Slot<'_> {
         Key(self.words[KEY].load(Ordering::Relaxed)).index()
     }
 
-    /// Samples of the value zero so far: they change no sum.
+    /// Number of samples with the value zero so far. They change no sum.
     pub(crate) fn zeros(&self) -> u64 {
-        self.words[HEAD].load(Ordering::Relaxed) // a bucket of one value, which no bound divides
+        self.words[HEAD].load(Ordering::Relaxed) // the bucket of one value, which no bound divides
     }
 
-    /// Least and greatest value so far, the first one that is about to be counted included.
+    /// Least and greatest value so far. Includes the slot's first value even before it is counted.
     pub(crate) fn range(&self) -> (u64, u64) {
         (self.words[MIN].load(Ordering::Relaxed), self.words[MAX].load(Ordering::Relaxed))
     }
 
-    /// The sum. Read before the buckets, it has no sample that they lack.
+    /// The sum. Read before the buckets, it contains no sample that they lack.
     pub(crate) fn sum(&self) -> Sum {
-        /// A sum of usual values runs over once in thousands of samples, so the second try is likely the last. Of values
-        /// near 2^64 nearly every sample makes it run over.
+        /// Attempts to read a consistent sum. A sum of usual values overflows once in thousands of samples, so a second
+        /// try nearly always succeeds. With values near 2^64, nearly every sample overflows it.
         const TRIES: u32 = if cfg!(tellane_loom) { 2 } else { 256 };
         let mut least = 0;
         for _ in 0..TRIES {
-            // Acquire pairs with both stores of `carry`: the sum that ran over is seen with it, and so are the samples of
-            // every carry that is done.
+            // Acquire pairs with both stores of `carry`: the overflowed sum is seen with the carry, and so are the
+            // samples of every completed carry.
             let carries = self.words[CARRY].load(Ordering::Acquire);
-            // Acquire pairs with `count_within`, and keeps the next look at the carry behind it.
+            // Acquire pairs with `count_within`, and keeps the second load of the carry after these loads.
             let sums = [SUMS, SUMS + 1].map(|at| u128::from(self.words[at].load(Ordering::Acquire)));
             let same = carries.is_multiple_of(2) && self.words[CARRY].load(Ordering::Relaxed) == carries;
-            least = u128::from(carries / 2) << 64; // two for each time that a sum ran over; odd is one under way
+            least = u128::from(carries / 2) << 64; // each overflow adds two; an odd carry has one in progress
             if same {
                 return Sum::Exact(least.wrapping_add(sums[0]).wrapping_add(sums[1]));
             }
@@ -269,21 +271,22 @@ impl Slot<'_> {
         Sum::AtLeast(least)
     }
 
-    /// The counts so far, marks included.
+    /// The bucket counts so far, marks included.
     pub(crate) fn counts(&self) -> impl ExactSizeIterator<Item = u64> {
         self.words[HEAD..].iter().map(|count| count.load(Ordering::Acquire)) // pairs with `count_within`
     }
 }
 
-/// Words that a shared sum is kept in. Each adds up sixteen bits of every value, so that it takes 2^48 samples to run
-/// over, and no sum has a carry that could be read too late.
+/// Words of a shared sum. Each word adds up sixteen bits of every value, so that it overflows only after 2^48 samples,
+/// and no carry between words could be read too late.
 const LIMBS: usize = 4;
 const LIMB_BITS: usize = 16;
 
-/// One series' counts from all threads that could not count it in a lane. Exact but for the bucket. Cold, shared.
+/// The counts of one series from all threads that could not count in a lane. Everything but the bucket is exact. Cold,
+/// shared.
 #[derive(Debug)]
 pub(crate) struct SharedHistogram {
-    /// The upper end of each cell, increasing: no power of two and no declared bound lies within one.
+    /// The upper end of each cell, in increasing order. No power of two and no declared bound lies inside a cell.
     cuts: Arc<[u64]>,
     cells: Box<[AtomicU64]>,
     sum: [AtomicU64; LIMBS],
@@ -292,7 +295,7 @@ pub(crate) struct SharedHistogram {
 }
 
 impl SharedHistogram {
-    /// The last cut is the greatest number of all.
+    /// Creates an empty histogram with these cuts, of which the last is `u64::MAX`.
     pub(crate) fn new(cuts: &Arc<[u64]>) -> Self {
         Self {
             cuts: Arc::clone(cuts),
@@ -310,15 +313,15 @@ impl SharedHistogram {
         if planted(Bug::EarlySum) {
             self.add_to_sum(value);
         }
-        // Release pairs with the Acquire of `count`: whoever counts the sample sees its minimum and maximum.
+        // Release pairs with the Acquire of `count`: a reader that sees the sample sees its minimum and maximum.
         self.cells[self.cell_of(value)].fetch_add(1, Ordering::Release);
         if !planted(Bug::EarlySum) {
             self.add_to_sum(value);
         }
     }
 
-    /// After the sample is counted, and Release pairs with the Acquire of [`sum`](Self::sum): whoever has seen a sum finds
-    /// all of its samples counted.
+    /// Adds a value to the sum, after it was counted. Release pairs with the Acquire of [`sum`](Self::sum): a reader
+    /// that has seen a sum finds all its samples counted.
     fn add_to_sum(&self, value: u64) {
         for (at, limb) in self.sum.iter().enumerate() {
             let bits = value >> (at * LIMB_BITS) & ((1 << LIMB_BITS) - 1);
@@ -328,12 +331,12 @@ impl SharedHistogram {
         }
     }
 
-    /// How many cells there are.
+    /// The number of cells.
     pub(crate) fn cells(&self) -> usize {
         self.cells.len()
     }
 
-    /// The cell that a value is counted in.
+    /// The index of the cell that counts a value.
     pub(crate) fn cell_of(&self, value: u64) -> usize {
         self.cuts.partition_point(|cut| *cut < value)
     }
@@ -353,8 +356,8 @@ impl SharedHistogram {
         (self.min.load(Ordering::Relaxed), self.max.load(Ordering::Relaxed))
     }
 
-    /// The sum of samples that are all counted, or of parts of them. Read before the counts, it has no sample that they
-    /// lack.
+    /// The sum of samples that are all counted, or of some words of them. Read before the counts, it contains no sample
+    /// that they lack.
     pub(crate) fn sum(&self) -> u128 {
         let limbs = self.sum.iter().enumerate();
         limbs.fold(0, |sum, (at, limb)| sum + (u128::from(limb.load(Ordering::Acquire)) << (at * LIMB_BITS)))
@@ -363,7 +366,7 @@ impl SharedHistogram {
 
 #[cfg(all(test, not(tellane_loom)))]
 impl Spill {
-    /// Stops the owner in the middle of a carry, in the first slot; a second call lets it go on.
+    /// Makes the first slot look as if its owner had stopped in the middle of a carry; a second call undoes that.
     pub(crate) fn hold_carry(&self) {
         self.words[CARRY].fetch_xor(1, Ordering::Relaxed);
     }
@@ -387,27 +390,27 @@ mod tests {
     fn counts_sums_and_extremes_are_exact() {
         let spill = Spill::new(20_000);
         let values = [0, 1, 5, 5, 1 << 40, u64::MAX, u64::MAX - 1];
-        let (nine, same_place) = (series(9, 2, u64::MAX), series(9 + TABLE as u32, 2, u64::MAX));
-        let slot_cache = |to: &Distribution, value| {
-            spill.slot_cache.find(to.key).is_some_and(|counts| counts.add(to, value))
+        let (nine, colliding) = (series(9, 2, u64::MAX), series(9 + TABLE as u32, 2, u64::MAX));
+        let add_cached = |to: &Distribution, value| {
+            spill.slot_cache.get(to.key).is_some_and(|counts| counts.add(to, value))
         };
-        assert!(!slot_cache(&nine, 5), "nobody has spilled yet");
+        assert!(!add_cached(&nine, 5), "no series has spilled yet");
         for value in values.into_iter().take(3) {
             let slot = spill.add(&nine, value).expect("there is room");
-            spill.slot_cache.keep(&nine, slot);
+            spill.slot_cache.insert(&nine, slot);
         }
-        let quick: Vec<bool> = values.into_iter().skip(3).map(|value| slot_cache(&nine, value)).collect();
+        let quick: Vec<bool> = values.into_iter().skip(3).map(|value| add_cached(&nine, value)).collect();
         assert_eq!(quick, [true, true, false, false], "a double does not hold the last two");
         assert!(values.into_iter().skip(5).all(|value| spill.add(&nine, value).is_some()));
-        let other = spill.add(&same_place, 3).expect("a series in the same place of both tables");
+        let other = spill.add(&colliding, 3).expect("a series with the same entry in both tables");
         assert!(
-            !spill.slot_cache.keep(&same_place, other) && spill.slot_cache.find(nine.key).is_some(),
-            "who is near stays near"
+            !spill.slot_cache.insert(&colliding, other) && spill.slot_cache.get(nine.key).is_some(),
+            "a cached slot stays cached"
         );
-        assert!(!slot_cache(&same_place, 3), "and the other is looked up");
+        assert!(!add_cached(&colliding, 3), "the other series misses the cache");
         spill.slot_cache.clear();
         assert!(
-            !slot_cache(&nine, 5) && spill.slot_cache.keep(&same_place, other) && slot_cache(&same_place, 3)
+            !add_cached(&nine, 5) && spill.slot_cache.insert(&colliding, other) && add_cached(&colliding, 3)
         );
         let slots: Vec<_> = spill.slots().collect();
         assert_eq!(slots.iter().map(Slot::series).collect::<Vec<_>>(), [9, 9 + TABLE as u32]);
@@ -429,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_that_runs_over_all_the_time_is_bounded_from_below() {
+    fn a_sum_that_overflows_all_the_time_is_bounded_from_below() {
         let spill = Spill::new(20_000);
         let to = series(1, 2, u64::MAX);
         let whole = 100 * u128::from(u64::MAX);
@@ -465,10 +468,10 @@ mod tests {
         let spill = Spill::new(20_000);
         let to = bounded(1, 1, 5_000, &[1_000.0, 1_010.0]);
         for value in [992, 1_000, 1_001, 1_010, 1_010, 1_011, 1_023] {
-            let slot_cache = spill.slot_cache.find(to.key).is_some_and(|counts| counts.add(&to, value));
-            if !slot_cache {
+            let cached = spill.slot_cache.get(to.key).is_some_and(|counts| counts.add(&to, value));
+            if !cached {
                 let slot = spill.add(&to, value).expect("there is room");
-                spill.slot_cache.keep(&to, slot);
+                spill.slot_cache.insert(&to, slot);
             }
         }
         let slot = spill.slots().next().expect("one was carved");
@@ -480,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn the_commons_keep_everything_but_the_bucket() {
+    fn a_shared_histogram_keeps_everything_but_the_bucket() {
         let shared_histogram = bounded(1, 2, u64::MAX, &[6.0]).shared_histogram;
         for value in [0, 1, 6, 7, u64::MAX, u64::MAX] {
             shared_histogram.add(value);

@@ -1,6 +1,7 @@
 //! Everything that a thread keeps for its spans and logs, in four parts. Owner thread only.
 //!
-//! Hot. Plain cells of fixed sizes, made at the thread's first touch; memory that only a few spans need lies behind them.
+//! Hot. Plain cells of fixed sizes, allocated at the thread's first touch. Memory that only few spans need is allocated
+//! separately.
 
 mod block_pool;
 mod id_generator;
@@ -17,7 +18,7 @@ use intern_cache::InternCache;
 use span_stack::SpanStack;
 use std::cell::Cell;
 
-/// Epochs of sent exemplars that are kept, a power of two. Two series that share one send fewer.
+/// Entries of the table of exemplar epochs, a power of two. Two series that share an entry send fewer exemplars.
 const EXAMPLES: usize = 512;
 /// 2^64 divided by the golden ratio, made odd (Knuth).
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -39,15 +40,16 @@ pub(crate) struct ThreadState {
 impl ThreadState {
     /// The state of a thread that has no span open and has interned no text.
     ///
-    /// It is built in place: as a value it would pass over the stack, twice its 20 KiB, four times that in a debug build,
-    /// and a first touch would abort on a thread with a small stack.
+    /// It is built in place: as a value it would pass over the stack, twice its 20 KiB, four times that in a debug
+    /// build, and a first touch would abort on a thread with a small stack.
     #[allow(unsafe_code)] // safe Rust builds a value before it moves it into its box
     pub(crate) fn new() -> Box<Self> {
         let mut state = Box::<Self>::new_zeroed();
         let at = state.as_mut_ptr();
-        // SAFETY: `at` points to zeroed memory of the box, for a whole state. `init` writes the stack's fields for which
-        // zeros are no value, and the pool and the generator are written whole. All others are cells of integers and of
-        // one flag, arrays of them, and plain structs of them, for which zeros are a value: no span, no text, no epoch.
+        // SAFETY: `at` points to zeroed memory of the box, for a whole state. `init` writes the stack's fields for
+        // which zeros are no value, and the pool and the generator are written whole. All others are cells of integers
+        // and of one flag, arrays of them, and plain structs of them, for which zeros are a value: no span, no text, no
+        // epoch.
         let state = unsafe {
             SpanStack::init(&raw mut (*at).spans);
             (&raw mut (*at).blocks).write(BlockPool::new());
@@ -59,7 +61,7 @@ impl ThreadState {
         state
     }
 
-    /// Says that a sample goes along as an exemplar: it is the first of its series and power of two in an epoch.
+    /// Returns `true` if a sample becomes an exemplar: it is the first of its series and power of two in an epoch.
     #[inline(always)]
     pub(crate) fn is_example(&self, series: u32, value: u64, epoch: u32) -> bool {
         let octave = 64 - value.leading_zeros();
@@ -74,7 +76,7 @@ mod tests {
     use crate::record::SpanKind;
 
     #[test]
-    fn names_are_known_by_their_address() {
+    fn names_are_cached_by_their_address() {
         let state = ThreadState::new();
         let text: &'static str = "parse and index";
         assert!(state.names.get(text, 0).is_none());

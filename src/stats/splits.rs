@@ -90,7 +90,7 @@ impl Splits {
     }
 
     /// The marks of an array of counts, each with its bucket.
-    pub(crate) fn trace_flags(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+    pub(crate) fn marks(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
         self.divided().enumerate().map(|(before, (bucket, first, _))| {
             // Every bucket has one part more than bounds. Both numbers fit: 2^31 bounds would take 16 GiB.
             let start = self.start + first + before;
@@ -101,7 +101,7 @@ impl Splits {
     /// Counts that are all zero, with the marks in place, in an array of so many words or more.
     pub(crate) fn empty_counts(&self, words: usize) -> Vec<u64> {
         let mut counts = vec![0; words.max(self.words())];
-        self.trace_flags().for_each(|(bucket, mark)| counts[bucket] = mark);
+        self.marks().for_each(|(bucket, mark)| counts[bucket] = mark);
         counts
     }
 

@@ -72,7 +72,7 @@ pub(crate) fn exit_unordered(base: u64, span_id: u64) {
 fn exit_unordered_cold(base: u64, span_id: u64) {
     let attached = find(Key(base).instance()).is_some_and(|instance| local::attach(&instance.lanes).is_ok());
     if !attached || local::with_lane(base, |local| local.exit_unordered(span_id)).is_none() {
-        laneless::leave_span(span_id);
+        laneless::exit_by_id(span_id);
     }
 }
 

@@ -395,8 +395,8 @@ pub(super) fn enter_cold(base: u64, ids: Ids, propagated: Option<&Arc<Propagated
 #[inline(never)]
 fn exit_unattached(inside: StackEntry, how: Exit) {
     let base = inside.base.get();
-    if laneless::is_here(inside.place) {
-        laneless::leave(inside.place, how);
+    if laneless::is_laneless(inside.place) {
+        laneless::exit(inside.place, how);
     } else if let Some(instance) = find(Key(base).instance())
         && local::attach(&instance.lanes).is_ok()
     {

@@ -16,7 +16,7 @@ use std::ptr;
 
 /// The base of no instance.
 pub(super) const NOWHERE: u64 = u64::MAX;
-/// Cold calls that a thread without a lane makes before it asks for one again.
+/// Slow-path calls that a thread without a lane makes before it asks for one again.
 const PATIENCE: u32 = 1_000;
 
 /// This thread's current lane, taken apart so that each hot call loads only the words it needs.
@@ -115,7 +115,7 @@ impl ThreadLocal {
         Self {
             base: Cell::new(NOWHERE),
             sample_base: Cell::new(NOWHERE),
-            slot_cache: Cell::new(SlotCache::nothing()),
+            slot_cache: Cell::new(SlotCache::empty()),
             cells_len: Cell::new(0),
             cells: Cell::new(ptr::null()),
             lane: Cell::new(ptr::null()),
@@ -158,7 +158,7 @@ impl ThreadLocal {
     #[inline(always)]
     pub(super) fn disable_fast_samples(&self) {
         self.sample_base.set(NOWHERE);
-        self.slot_cache.set(SlotCache::nothing());
+        self.slot_cache.set(SlotCache::empty());
     }
 
     /// The lane, if this thread is attached to the instance of this base.
@@ -176,8 +176,8 @@ impl ThreadLocal {
     /// The counter's cell in the current lane; `None` if the lane has none yet, or is another instance's.
     #[inline(always)]
     pub(super) fn cell(&self, key: Key) -> Option<&AtomicU64> {
-        // One comparison for all of: attached, to the right instance, with a row long enough. Another instance's key
-        // is 2^32 or more away, and a row is shorter than that.
+        // One comparison checks three conditions: the thread is attached, to the right instance, and its row is long
+        // enough. Another instance's key is 2^32 or more away, and a row is shorter than that.
         let index = key.0.wrapping_sub(self.base.get());
         if index >= self.cells_len.get() {
             return None;
@@ -202,8 +202,8 @@ pub(super) fn replace_row(local: &ThreadLocal, instance: u32, row: (*const Atomi
 #[inline(always)]
 pub(super) fn slot_cache<'a>() -> &'a SlotCache {
     let slot_cache = LOCAL.with(|local| local.slot_cache.get());
-    // SAFETY: the pointer leads to a static, or into an attachment that this thread owns, and the caller is done with the
-    // reference before anything can drop that.
+    // SAFETY: the pointer leads to a static, or into an attachment that this thread owns, and the caller is done with
+    // the reference before anything can drop that.
     unsafe { &*slot_cache }
 }
 
@@ -211,7 +211,7 @@ pub(super) fn slot_cache<'a>() -> &'a SlotCache {
 #[inline(always)]
 pub(super) fn sample_lane<'a>(base: u64) -> Option<&'a Lane> {
     let (at, lane) = LOCAL.with(|local| (local.sample_base.get() == base, local.lane.get()));
-    // SAFETY: as in `with_lane`; while `sample_base` is an instance's, `base` is that one's too.
+    // SAFETY: as in `with_lane`: while `sample_base` is an instance's base, `base` is the same.
     at.then(|| unsafe { &*lane })
 }
 
@@ -245,8 +245,9 @@ pub(crate) fn with_lane<R>(base: u64, act: impl FnOnce(LocalLane<'_>) -> R) -> O
     if !at {
         return None;
     }
-    // SAFETY: while `base` is an instance's, all three point into one attachment that this thread owns. `act` cannot keep
-    // the references and drops no attachment: only `attach` does, for another instance, and `act` does not call it.
+    // SAFETY: while `base` is an instance's, all three point into one attachment that this thread owns. `act` cannot
+    // keep the references and drops no attachment: only `attach` does, for another instance, and `act` does not call
+    // it.
     let (lane, thread_state, lanes) = unsafe { (&*lane, &*thread_state, &*lanes) };
     Some(act(LocalLane { lane, thread_state, lanes }))
 }
@@ -313,10 +314,11 @@ pub(super) fn attach_slow(
     // Drop the attachments of instances that have shut down: this thread may outlive many.
     detach();
     attachments.retain(|attachment| !attachment.lane.ring.is_closed() && !attachment.lanes.is_forked());
-    match lanes.take_lane() {
+    match lanes.acquire_lane() {
         Ok(lane) => {
             let attachment = Attachment::new(lanes, lane);
-            attachments.reserve(1); // before `point_at`: a recording allocator would want this list
+            // Before `point_at`: once that is done, an allocator that records would use this list, which is borrowed.
+            attachments.reserve(1);
             local.point_at(&attachment);
             attachments.push(attachment);
             Ok(())

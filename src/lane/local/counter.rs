@@ -17,8 +17,8 @@ pub(crate) fn add(key: Key, amount: u64) -> bool {
     })
 }
 
-/// Adds to a counter that has no cell on this thread yet, or no lane to have one in. The amount is lost only in a forked
-/// child.
+/// Adds to a counter that has no cell on this thread yet, or no lane to have one in. The amount is lost only in a
+/// forked child.
 #[cold]
 #[inline(never)]
 pub(crate) fn add_cold(lanes: &Arc<LaneRegistry>, key: Key, amount: u64) {
@@ -26,7 +26,7 @@ pub(crate) fn add_cold(lanes: &Arc<LaneRegistry>, key: Key, amount: u64) {
         Ok(()) => {
             let cells = lanes.shared_cells.count();
             if key.index() as usize >= cells {
-                return; // no counter: a span's errors when no number was left for them
+                return; // no such counter: the error count of a span name that came when no cell was left
             }
             LOCAL.with(|local| {
                 if let Some(lane) = local.lane(key.base()) {

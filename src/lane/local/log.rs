@@ -7,7 +7,7 @@ use crate::record::layout;
 use crate::stats::{Kind, Reason};
 
 impl LocalLane<'_> {
-    /// Writes a log record; `false` if there is no room. The lower its level, the more of the ring it leaves free.
+    /// Writes a log record; `false` if it does not fit. The lower its level, the more of the ring it leaves free.
     #[inline(always)]
     pub(crate) fn push_log<const N: usize, const M: usize>(
         &self,
@@ -29,8 +29,8 @@ impl LocalLane<'_> {
         pushed
     }
 
-    /// Words of the ring that a log record of this level leaves free: half of them for TRACE, a quarter for DEBUG, and so
-    /// on; none for ERROR.
+    /// Words of the ring that a log record of this level leaves free: half of them for TRACE, a quarter for DEBUG, and
+    /// so on; none for ERROR.
     #[inline(always)]
     fn reserve(capacity: usize, level: Level) -> u64 {
         if level == Level::Error { 0 } else { capacity as u64 >> level as u32 }

@@ -1,6 +1,6 @@
 //! Samples of histograms. [`sample`] is hot.
 //!
-//! A sample takes one of four ways: into its series' slot in the lane's spill, found through the slot cache; into the
+//! A sample takes one of four paths: into its series' slot in the lane's spill, found through the slot cache; into the
 //! ring; into a new slot of the spill, if the ring is full; into the shared histogram, if the spill is full too.
 
 use super::attach::{LOCAL, LocalLane, attach, own_head, sample_lane, slot_cache, with_lane};
@@ -10,16 +10,16 @@ use crate::record::{exemplar_words, layout};
 use crate::stats::{Kind, Reason};
 use crate::sync::{Arc, Ordering};
 
-/// Spilled samples between two looks at the aggregator's heartbeat: a look costs a clock reading.
+/// Spilled samples between two checks of the aggregator's heartbeat: a check costs a clock reading.
 const LOOK_EVERY: u32 = 1 << 12;
 
 /// Records a value.
 #[inline(always)]
 pub(crate) fn sample(histogram: &HistogramHandle, value: u64) {
     let to = &*histogram.to;
-    if let Some(slot) = slot_cache().find(to.key) {
-        // One look for all of: attached, to the right instance, not inside a span that wants exemplars, let through by
-        // the switch, counted in the spill.
+    if let Some(slot) = slot_cache().get(to.key) {
+        // One comparison has checked all of: attached, to the right instance, not inside a span that wants exemplars,
+        // let through by the switch, counted in the spill.
         if !slot.add(to, value) {
             sample_slow(histogram, value);
         }
@@ -34,7 +34,8 @@ pub(crate) fn sample(histogram: &HistogramHandle, value: u64) {
     }
 }
 
-/// Slow path of [`sample`]: inside a span that wants exemplars, with an odd value, or on a thread that is not attached.
+/// Slow path of [`sample`]: inside a span that wants exemplars, for a value that the fast path refuses, or on a thread
+/// that is not attached.
 #[inline(never)]
 pub(crate) fn sample_slow(histogram: &HistogramHandle, value: u64) {
     if !sample_attached(histogram, value) {
@@ -58,10 +59,11 @@ fn sample_attached(histogram: &HistogramHandle, value: u64) -> bool {
     recorded.is_some()
 }
 
-/// Sends the value and its span as an exemplar, if the span wants that and the epoch has none of its kind yet.
+/// Sends the value and its span as an exemplar, if the span wants exemplars and this epoch has none of this series and
+/// power of two yet.
 #[inline(always)]
 fn exemplify(local: &LocalLane<'_>, to: &Distribution, value: u64) {
-    // The span first: a sample in an unsampled span must not use up the epoch's place.
+    // The span is checked first: a sample in an unsampled span must not use up the epoch's exemplar.
     if let Some(ids) =
         local.thread_state.spans.current().filter(|ids| ids.trace_flags.has(TraceFlags::EXAMPLES))
     {
@@ -79,7 +81,7 @@ fn send_exemplar(local: &LocalLane<'_>, ids: Ids, to: &Distribution, value: u64)
     let body = [value.min(to.layout.highest()), local.lanes.clock.ticks(), high, low, ids.span_id];
     let tally = &local.lane.tally;
     let words = exemplar_words(to.series(), body);
-    // Spans are worth more: exemplars leave them half of the ring.
+    // Spans matter more than exemplars, so exemplars leave them half of the ring.
     let reserve = local.lane.ring.capacity() as u64 / 2;
     let sent = || tally.exemplar_sent();
     if local.lane.ring.push_leaving(reserve, own_head(), words, [], sent) {
@@ -91,7 +93,7 @@ fn send_exemplar(local: &LocalLane<'_>, ids: Ids, to: &Distribution, value: u64)
 
 /// Counts a sample in the spill if its slot is cached, and otherwise sends it by the ring.
 fn count_or_send(lane: &Lane, histogram: &HistogramHandle, value: u64) {
-    let slot = lane.spill.slot_cache.find(histogram.to.key);
+    let slot = lane.spill.slot_cache.get(histogram.to.key);
     if !slot.is_some_and(|slot| slot.add(&histogram.to, value)) {
         send(lane, histogram, value);
     }
@@ -172,7 +174,7 @@ fn sample_unattached(histogram: &HistogramHandle, value: u64) {
     }
 }
 
-/// Counts a value that is no number of its histogram as dropped.
+/// Counts a value that a histogram cannot record, such as NaN, as dropped.
 #[cold]
 pub(crate) fn reject_sample(lanes: &Arc<LaneRegistry>, reason: Reason) {
     let attached = attach(lanes).is_ok();

@@ -8,7 +8,7 @@ use crate::record::layout;
 use crate::stats::{Kind, Reason};
 
 impl LocalLane<'_> {
-    /// Writes a span's record; `false` if there is no room. With `AROUND = false` it also returns `false` for a record
+    /// Writes a span's record; `false` if it does not fit. With `AROUND = false` it also returns `false` for a record
     /// that would wrap around the ring's end; see [`Ring::push_span`](crate::lane::Ring::push_span).
     #[inline(always)]
     pub(crate) fn push_span<const AROUND: bool, const N: usize, const M: usize>(
@@ -31,8 +31,8 @@ impl LocalLane<'_> {
         enter_span(self.thread_state, ids)
     }
 
-    /// Like [`enter`](Self::enter), but copies the ids from where they are. Passed by value they would be copied in
-    /// pieces, since one of their fields is looked at: six instructions more for a poll of a future in a span.
+    /// Like [`enter`](Self::enter), but copies the ids from a reference. Passed by value they would be copied field by
+    /// field, since one of their fields is tested: six instructions more for a poll of a future in a span.
     #[inline(always)]
     pub(crate) fn enter_from(&self, ids: &Ids) -> StackIndex {
         if ids.trace_flags.has(TraceFlags::EXAMPLES) {
@@ -43,19 +43,19 @@ impl LocalLane<'_> {
 
     /// Exits the entry that [`enter`](Self::enter) made, and those inside it as `how` says.
     #[inline(always)]
-    pub(crate) fn exit(&self, place: StackIndex, span_id: u64, how: Exit) {
-        let popped = self.thread_state.spans.pop(place, span_id);
-        self.after_pop(popped, |thread_state| thread_state.spans.exit(place, span_id, how));
+    pub(crate) fn exit(&self, index: StackIndex, span_id: u64, how: Exit) {
+        let popped = self.thread_state.spans.pop(index, span_id);
+        self.after_pop(popped, |thread_state| thread_state.spans.exit(index, span_id, how));
     }
 
     /// Fast path of [`exit`](Self::exit) for a span's guard, and for a span that is on no stack. `false` if the exit
     /// needs the slow path; nothing is done then.
     #[inline(always)]
-    pub(crate) fn exit_fast(&self, place: StackIndex, span_id: u64) -> bool {
-        if place > self.thread_state.spans.top() {
+    pub(crate) fn exit_fast(&self, index: StackIndex, span_id: u64) -> bool {
+        if index > self.thread_state.spans.top() {
             return true; // on no stack, or exited already
         }
-        let popped = self.thread_state.spans.pop(place, span_id);
+        let popped = self.thread_state.spans.pop(index, span_id);
         if popped == Some(true) {
             LOCAL.with(|local| local.enable_fast_samples(self.lane));
         }
@@ -79,8 +79,8 @@ impl LocalLane<'_> {
         }
     }
 
-    /// Counts a span of so many words that found no room. `now` is its end, in ticks: the look at the heartbeat costs no
-    /// clock reading here.
+    /// Counts a span of `words` words that did not fit as dropped. `now` is its end, in ticks, so the check of the
+    /// heartbeat needs no clock reading here.
     #[inline(never)]
     pub(crate) fn shed_span(&self, words: usize, now: u64) {
         let oversize = words > self.lane.ring.capacity();
@@ -95,7 +95,7 @@ impl LocalLane<'_> {
         if nanos > layout::SAMPLE_MAX {
             lane.tally.clamped();
         }
-        let nanos = nanos.min(layout::SAMPLE_MAX); // the highest value of all duration histograms of spans
+        let nanos = nanos.min(layout::SAMPLE_MAX); // the highest value of every span-duration histogram
         let word = layout::sample(series, nanos);
         if !LOCAL.with(|local| lane.ring.push_sample(&local.head, [word])) {
             count_duration(lane, self.lanes, series, nanos);
@@ -120,11 +120,11 @@ pub(crate) fn enter_span(thread_state: &ThreadState, ids: Ids) -> StackIndex {
 
 /// Makes a span the innermost one of this thread, at the index that [`ThreadState::next`] has just returned.
 #[inline(always)]
-pub(crate) fn enter_span_at(thread_state: &ThreadState, place: StackIndex, ids: Ids) {
+pub(crate) fn enter_span_at(thread_state: &ThreadState, index: StackIndex, ids: Ids) {
     if ids.trace_flags.has(TraceFlags::EXAMPLES) {
         LOCAL.with(ThreadLocal::disable_fast_samples);
     }
-    thread_state.spans.enter_at(place, ids);
+    thread_state.spans.enter_at(index, ids);
 }
 
 /// Counts a span's duration for which the ring has no room. Takes no [`LocalLane`], which would have to be stored to
@@ -136,7 +136,7 @@ fn count_duration(lane: &Lane, lanes: &LaneRegistry, series: u32, nanos: u64) {
         lane.tally.dropped(Kind::Sample, Reason::Corrupt); // as the aggregator counts it
         return;
     };
-    let slot = lane.spill.slot_cache.find(to.key);
+    let slot = lane.spill.slot_cache.get(to.key);
     if !slot.is_some_and(|slot| slot.add(to, nanos)) {
         super::sample::spill(lane, to, lanes, nanos);
     }

@@ -1,6 +1,6 @@
-//! How a sample finds the counts of its series with one look. Hot.
+//! Cache of spill slots: a sample finds the counts of its series by one load and one comparison. Hot.
 //!
-//! The looks are a thread's at its own lane; anybody may clear what is near, and then the thread looks further.
+//! Only the lane's owner reads it and adds entries. Any thread may clear it; the owner then takes the slow path.
 
 #![allow(unsafe_code)] // a slot's checks would be ten more instructions a sample, of some forty
 
@@ -9,118 +9,121 @@ use crate::lane::{Distribution, Key};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, own};
 use std::marker::PhantomData;
 
-/// Series that are near, at most; a power of two.
+/// Entries of a cache, a power of two.
 #[cfg(not(tellane_loom))]
-const PLACES: usize = 256;
+const ENTRIES: usize = 256;
 #[cfg(tellane_loom)]
-const PLACES: usize = 1;
+const ENTRIES: usize = 1;
 
-/// The slots of some series, by the low bits of their keys; nobody's where there is none. It stands beside the words
-/// that the slots are in, and holds no others.
+/// Direct-mapped cache from the low bits of a key to the slot of its series. Empty entries point at a sentinel slot.
+/// All other pointers lead into the words of the same lane's spill, which live as long as the cache.
 #[derive(Debug)]
-pub(crate) struct SlotCache([AtomicPtr<AtomicU64>; PLACES]);
+pub(crate) struct SlotCache([AtomicPtr<AtomicU64>; ENTRIES]);
 
-/// The head of a slot that is no series'.
+/// Head of the sentinel slot, which belongs to no series.
 #[cfg(not(tellane_loom))]
-static NOBODYS: [AtomicU64; HEAD] = [const { AtomicU64::new(u64::MAX) }; HEAD];
-/// What is near to a thread that is at no instance.
+static SENTINEL: [AtomicU64; HEAD] = [const { AtomicU64::new(u64::MAX) }; HEAD];
+/// The cache of a thread that is attached to no instance: every lookup misses.
 #[cfg(not(tellane_loom))]
-static NOTHING: SlotCache = SlotCache([const { AtomicPtr::new(nobodys()) }; PLACES]);
+static EMPTY: SlotCache = SlotCache([const { AtomicPtr::new(sentinel()) }; ENTRIES]);
 
 #[cfg(not(tellane_loom))]
-const fn nobodys() -> *mut AtomicU64 {
-    (&raw const NOBODYS).cast::<AtomicU64>().cast_mut()
+const fn sentinel() -> *mut AtomicU64 {
+    (&raw const SENTINEL).cast::<AtomicU64>().cast_mut()
 }
 
-/// Loom's atomics stand in no static.
+/// Loom's atomics cannot be statics.
 #[cfg(tellane_loom)]
-const fn nobodys() -> *mut AtomicU64 {
+const fn sentinel() -> *mut AtomicU64 {
     std::ptr::null_mut()
 }
 
 impl SlotCache {
     pub(super) fn new() -> Self {
-        Self(std::array::from_fn(|_| AtomicPtr::new(nobodys())))
+        Self(std::array::from_fn(|_| AtomicPtr::new(sentinel())))
     }
 
-    /// Nothing, for ever.
-    pub(crate) const fn nothing() -> *const Self {
+    /// A cache that stays empty.
+    pub(crate) const fn empty() -> *const Self {
         #[cfg(tellane_loom)]
         return std::ptr::null();
         #[cfg(not(tellane_loom))]
-        &raw const NOTHING
+        &raw const EMPTY
     }
 
-    /// The counts of a series, if it is near. Owner only.
+    /// The slot of a series, if it is cached. Owner only.
     #[inline(always)]
-    pub(crate) fn find(&self, key: Key) -> Option<SlotRef<'_>> {
-        let first = self.0[key.0 as usize & (PLACES - 1)].load(Ordering::Relaxed);
-        if cfg!(tellane_loom) && first == nobodys() {
+    pub(crate) fn get(&self, key: Key) -> Option<SlotRef<'_>> {
+        let first = self.0[key.0 as usize & (ENTRIES - 1)].load(Ordering::Relaxed);
+        if cfg!(tellane_loom) && first == sentinel() {
             return None;
         }
         let counts = SlotRef { first, of: PhantomData };
         (own(&counts.head()[KEY]) == key.0).then_some(counts)
     }
 
-    /// Has a series be near, if its place is free; says whether that is new. Owner only, with a slot of the spill that
-    /// this stands in.
-    pub(in crate::lane) fn keep(&self, to: &Distribution, slot: SlotRef<'_>) -> bool {
-        let place = &self.0[to.key.0 as usize & (PLACES - 1)];
-        let free = place.load(Ordering::Relaxed) == nobodys();
+    /// Caches a slot if its entry is empty; returns `true` if it did. Owner only. The slot must belong to the spill
+    /// that owns this cache.
+    pub(in crate::lane) fn insert(&self, to: &Distribution, slot: SlotRef<'_>) -> bool {
+        let entry = &self.0[to.key.0 as usize & (ENTRIES - 1)];
+        let free = entry.load(Ordering::Relaxed) == sentinel();
         if free {
-            place.store(slot.first.cast_mut(), Ordering::Relaxed); // the owner reads what it wrote itself
+            entry.store(slot.first.cast_mut(), Ordering::Relaxed); // only the owner, the same thread, follows it
         }
         free
     }
 
-    /// Nothing is near any more. Any thread.
+    /// Empties the cache. Any thread.
     pub(in crate::lane) fn clear(&self) {
-        self.0.iter().for_each(|place| place.store(nobodys(), Ordering::Relaxed));
+        self.0.iter().for_each(|entry| entry.store(sentinel(), Ordering::Relaxed));
     }
 }
 
-/// A series' counts in a lane's spill: the slot's first word.
+/// Reference to the slot of a series in a lane's spill.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlotRef<'a> {
+    /// The slot's first word.
+    /// The slot's first word.
     first: *const AtomicU64,
     of: PhantomData<&'a [AtomicU64]>,
 }
 
 impl<'a> SlotRef<'a> {
-    /// `slot` begins with a slot that `Spill::carve` made.
-    pub(super) fn of(slot: &'a [AtomicU64]) -> Self {
+    /// A reference to the slot that `slot` begins with. `Spill::carve` must have made it.
+    pub(super) fn new(slot: &'a [AtomicU64]) -> Self {
         Self { first: slot.as_ptr(), of: PhantomData }
     }
 
     #[inline(always)]
     fn head(&self) -> &'a [AtomicU64; HEAD] {
-        // SAFETY: every slot begins with HEAD words, nobody's too; `'a` is that of the words it is in.
+        // SAFETY: every slot begins with HEAD words, the sentinel too; `'a` is the lifetime of the words it lies in.
         unsafe { &*self.first.cast::<[AtomicU64; HEAD]>() }
     }
 
-    /// Counts a value if its bucket can be told quickly. Owner only; the slot is that of `to`.
+    /// Counts a value; `false` if its bucket cannot be computed by the fast path. Owner only; the slot must be that of
+    /// `to`.
     #[inline(always)]
     pub(crate) fn add(self, to: &Distribution, value: u64) -> bool {
         let Some(index) = to.layout.quick_index(value) else { return false };
         debug_assert_eq!(self.head()[KEY].load(Ordering::Relaxed), to.key.0);
         debug_assert!(HEAD + index < self.head()[LEN].load(Ordering::Relaxed) as usize);
-        // SAFETY: `carve` made the slot of HEAD words and one for each bucket of the series' layout, and `quick_index`
-        // gives buckets of the layout only.
+        // SAFETY: `carve` made the slot of HEAD words and one word for each bucket of the series' layout, and
+        // `quick_index` returns only buckets of the layout.
         let bucket = unsafe { &*self.first.add(HEAD + index) };
         count_at(self.head(), bucket, value, || {
-            self.add_slowly(to, value);
-            true // known here: the caller need not save what it would need after a failure, four registers
+            self.add_slow(to, value);
+            true // a constant: the caller need not save the four registers that it would need after a failure
         })
     }
 
-    /// A value that [`count_at`] does not count.
+    /// Slow path of [`add`](Self::add): counts a value that [`count_at`] does not.
     #[cold]
     #[inline(never)]
-    fn add_slowly(self, to: &Distribution, value: u64) {
+    fn add_slow(self, to: &Distribution, value: u64) {
         let len = self.head()[LEN].load(Ordering::Relaxed) as usize; // written by this thread
-        // SAFETY: `carve` wrote the slot's length into its head, and `'a` is the lifetime of the words it is in.
+        // SAFETY: `carve` wrote the slot's length into its head, and `'a` is the lifetime of the words it lies in.
         let slot: &'a [AtomicU64] = unsafe { std::slice::from_raw_parts(self.first, len) };
         let counted = count_slow(slot, to, value);
-        debug_assert!(counted, "the slot has a place for every value of its layout");
+        debug_assert!(counted, "the slot has a word for every bucket of its layout");
     }
 }

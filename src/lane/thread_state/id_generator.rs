@@ -15,14 +15,14 @@ pub(crate) struct IdGenerator {
 
 impl IdGenerator {
     pub(super) fn seeded() -> Self {
-        // std seeds a `RandomState` from the operating system, once a thread, and varies it each time. The process id tells
-        // a forked child apart.
+        // std seeds a `RandomState` from the operating system, once a thread, and varies it each time. The process id
+        // tells a forked child apart.
         let random = || Cell::new(RandomState::new().hash_one(std::process::id()));
         Self { seed: random(), last_span: random() }
     }
 
-    /// A new trace id, never 0. Its low half is random, as sampling and W3C's random flag want it. Its high half is the
-    /// state that the low half was mixed from, so no two of a thread's are the same.
+    /// Generates a trace id, never 0. Its low half is random, as sampling and W3C's random flag require. Its high half
+    /// is the state that the low half was mixed from, so no two trace ids of a thread are the same.
     #[inline(always)]
     pub(crate) fn trace_id(&self) -> u128 {
         let seed = self.seed.get().wrapping_add(0xA076_1D64_78BD_642F);
@@ -32,8 +32,9 @@ impl IdGenerator {
         (u128::from(seed) << 64) | u128::from(if low == 0 { 1 } else { low })
     }
 
-    /// A new span id, never 0. No two of a thread's are the same: they go round 2^64 in steps of [`GOLDEN`] from a random
-    /// start. Sampling reads only the trace id, so span ids need no better mixing; this saves six instructions.
+    /// Generates a span id, never 0. No two span ids of a thread are the same: they step through 2^64 by [`GOLDEN`]
+    /// from a random start. Sampling reads only the trace id, so span ids need no better mixing; this saves six
+    /// instructions.
     #[inline(always)]
     pub(crate) fn span_id(&self) -> u64 {
         let id = self.last_span.get().wrapping_add(GOLDEN);

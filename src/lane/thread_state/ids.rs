@@ -12,20 +12,20 @@ pub(crate) struct Ids {
 }
 
 impl Ids {
-    /// An entry of a thread's stack that is no span: spans begun in it are roots.
+    /// The ids of a stack entry that is no span: spans started under it are roots.
     pub(crate) const NOBODY: Self =
         Self { trace_id: 0, span_id: 0, trace_flags: TraceFlags(TraceFlags::UNCOMMON) };
 
-    /// Says that these ids are a span's. A context without a span has only baggage.
+    /// Returns `true` if these ids are a span's. A context without a span has only baggage.
     #[inline(always)]
     pub(crate) fn is_span(&self) -> bool {
         self.span_id != 0
     }
 }
 
-/// Trace flags, in the low 16 bits, and the [`Handle`] of the trace's trace state and baggage in the others. The two
-/// lowest bits are those of W3C's `traceparent`; three of them stand in the flags of a span's record as they stand here,
-/// moved up ([`span_flags`](Self::span_flags)).
+/// Trace flags, in the low 16 bits, and the [`Handle`] of the trace's trace state and baggage, in the other bits. The
+/// two lowest bits are those of W3C's `traceparent`. Three of the flags are copied into the flags of a span's record,
+/// shifted ([`span_flags`](Self::span_flags)).
 ///
 /// One word, so that a child copies it with one load, one mask and one store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,23 +35,23 @@ impl TraceFlags {
     pub(crate) const SAMPLED: u64 = 1;
     /// The maker of the trace id says that the id is random.
     pub(crate) const RANDOM: u64 = 2;
-    /// On a thread's stack only: an attached context or an entered span. It stays until its own guard goes.
+    /// On a thread's stack only: an attached context or an entered span. It stays until its own guard is dropped.
     pub(crate) const ENTERED: u64 = 4;
     /// No span, or one with trace state or baggage: spans that may leave the thread take the slow path below it.
     pub(crate) const UNCOMMON: u64 = 8;
-    /// Samples recorded in it may become exemplars.
+    /// Samples recorded in this span may become exemplars.
     pub(crate) const EXAMPLES: u64 = 16;
     /// These are the ids of a span in another process. A span opened under it is the first of this process.
     pub(crate) const REMOTE: u64 = 32;
-    /// Not sampled; the trace's outcome decides whether it is kept.
+    /// Not sampled by the head decision; tail sampling decides later.
     pub(crate) const HELD: u64 = 64;
-    /// On a thread's stack only, a tombstone: the span in this place was exited out of order, and the place mirrors the
+    /// On a thread's stack only. A tombstone: the span in this stack slot was exited out of order; the slot mirrors the
     /// one below until it is popped.
     pub(super) const EXITED: u64 = 128;
     /// This span owns a hold on the entry that its handle names.
     pub(crate) const HOLDS: u64 = 256;
-    /// Of a remote parent: it came as sampled, whatever is decided here. Goes into the headers while no span of this
-    /// process stands between.
+    /// Of a remote parent: its `traceparent` said sampled, independent of the decision made here. Passed on in headers
+    /// until a span of this process is in between.
     pub(crate) const CAME_SAMPLED: u64 = 512;
     /// The bits of the handle: not 0 if trace state or baggage came along.
     pub(crate) const PROPAGATES: u64 = !0xFFFF;
@@ -75,7 +75,7 @@ impl TraceFlags {
         Self(self.0 & !(Self::REMOTE | Self::EXITED | Self::ENTERED | Self::HOLDS | Self::CAME_SAMPLED))
     }
 
-    /// The flags that hold outside of a thread's stack: not those of a stack entry or an owner.
+    /// The flags that are valid outside of a thread's stack: without those of a stack entry or an owner.
     pub(crate) fn off_stack(self) -> Self {
         const ANYWHERE: u64 = TraceFlags::SAMPLED
             | TraceFlags::RANDOM
@@ -127,7 +127,8 @@ pub(crate) struct SpanNameMeta {
 }
 
 impl SpanNameMeta {
-    /// A name's number, 0 being none's; the histogram of its durations; the counter cell of its errors.
+    /// Metadata of a name's number (0 means no name), the histogram of its durations and the counter cell of its
+    /// errors.
     pub(crate) const fn new(name: u32, kind: SpanKind, durations: u32, errors: u32) -> Self {
         let red_metrics = RedMetrics(((errors as u64) << 32) | durations as u64);
         Self { header: span_header(name, kind as u64), red_metrics }
@@ -157,13 +158,13 @@ impl RedMetrics {
         Self(word)
     }
 
-    /// The histogram of their durations.
+    /// The series index of the duration histogram.
     #[inline(always)]
     pub(crate) const fn durations(self) -> u32 {
         self.0 as u32
     }
 
-    /// The counter cell of their errors.
+    /// The index of the error counter's cell.
     #[inline(always)]
     pub(crate) const fn errors(self) -> u32 {
         (self.0 >> 32) as u32

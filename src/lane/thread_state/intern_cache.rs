@@ -1,4 +1,5 @@
-//! Names and keys that a thread has used, by their addresses. Hot, but for inserting.
+//! Intern cache of a thread: names and keys that it has used, by address. Hot, except for
+//! [`insert`](InternCache::insert).
 
 use super::GOLDEN;
 use std::cell::Cell;
@@ -9,11 +10,11 @@ const NAMES: usize = 256;
 /// Per-thread intern cache keyed by the address and length of a `&'static str`. A hit compares two numbers and never
 /// touches the text.
 ///
-/// Open addressing without removal. Three quarters of the entries stay for good. A text beyond them replaces another one,
-/// and the two ask the instance's tables in turn.
+/// Open addressing without removal. The first texts, up to three quarters of the entries, stay for good. A later text
+/// may replace another one; the two then evict each other and take the slow path, through the instance's tables.
 #[derive(Debug)]
 pub(crate) struct InternCache<V: Copy> {
-    places: [CacheEntry<V>; NAMES],
+    entries: [CacheEntry<V>; NAMES],
     filled: Cell<usize>,
 }
 
@@ -25,13 +26,14 @@ struct CacheEntry<V: Copy> {
     value: Cell<V>,
 }
 
-/// Shift of the tag that tells apart the uses of one text, such as the span kinds of a name. It stands above the length.
+/// Shift of the tag, which lies above the length. The tag distinguishes the uses of one text, such as the span kinds of
+/// a name.
 const TAG_SHIFT: u32 = 56;
 
 impl<V: Copy + Default> InternCache<V> {
     #[cfg(all(test, not(tellane_loom)))]
     fn new() -> Self {
-        Self { places: std::array::from_fn(|_| CacheEntry::default()), filled: Cell::new(0) }
+        Self { entries: std::array::from_fn(|_| CacheEntry::default()), filled: Cell::new(0) }
     }
 
     /// The home slot of a text. The multiplication spreads neighbouring literals.
@@ -52,7 +54,7 @@ impl<V: Copy + Default> InternCache<V> {
     /// Probes the home slot only; a collision counts as a miss.
     #[inline(always)]
     fn home_entry(&self, text: &'static str, tag: u8) -> Option<&CacheEntry<V>> {
-        let there = &self.places[Self::home(text)];
+        let there = &self.entries[Self::home(text)];
         let found = there.address.get() == text.as_ptr() as usize
             && there.len_and_one.get() == Self::len_and_one(text, tag);
         found.then_some(there)
@@ -68,14 +70,14 @@ impl<V: Copy + Default> InternCache<V> {
     #[inline(never)]
     fn probe(&self, mut at: usize, text: &'static str, len_and_one: usize) -> Option<&CacheEntry<V>> {
         loop {
-            let there = &self.places[at];
+            let there = &self.entries[at];
             if there.address.get() == text.as_ptr() as usize && there.len_and_one.get() == len_and_one {
                 return Some(there);
             }
             if there.len_and_one.get() == 0 {
                 return None;
             }
-            at = (at + 1) & (NAMES - 1); // there are vacant places: it ends
+            at = (at + 1) & (NAMES - 1); // ends, since one entry is always vacant
         }
     }
 
@@ -88,18 +90,18 @@ impl<V: Copy + Default> InternCache<V> {
     #[cold]
     pub(crate) fn insert(&self, text: &'static str, tag: u8, value: V) {
         let mut at = Self::home(text);
-        let is_vacant = |at: usize| self.places[at].len_and_one.get() == 0;
+        let is_vacant = |at: usize| self.entries[at].len_and_one.get() == 0;
         let crowded = self.filled.get() >= NAMES / 4 * 3;
         while !crowded && !is_vacant(at) {
             at = (at + 1) & (NAMES - 1);
         }
         if is_vacant(at) {
             if self.filled.get() == NAMES - 1 {
-                return; // the last vacant place is what ends a search
+                return; // the last vacant entry stays vacant, since it ends a probe
             }
             self.filled.set(self.filled.get() + 1);
         }
-        let there = &self.places[at];
+        let there = &self.entries[at];
         there.address.set(text.as_ptr() as usize);
         there.len_and_one.set(Self::len_and_one(text, tag));
         there.value.set(value);
@@ -111,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_texts_as_are_promised_stay_known() {
+    fn the_promised_number_of_texts_stays_cached() {
         static LETTERS: [u8; 1_000] = [b'x'; 1_000];
         let texts = std::str::from_utf8(&LETTERS).unwrap();
         let cache = InternCache::new();

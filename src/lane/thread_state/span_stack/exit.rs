@@ -1,32 +1,32 @@
 //! The slow paths of a thread's stack: entries that are exited out of order, and those too deep to be kept. Cold.
 //!
-//! Guards know their places, so an entry in the middle is not taken out. It becomes a tombstone, which mirrors the entry
-//! below until it is the innermost and is popped. While a tombstone is on the stack, `top` is raised by [`DISORDER`]: no
-//! fast path then takes an entry for the innermost, and none has to look for tombstones.
+//! Guards store their stack index, so an entry in the middle cannot be removed. It becomes a tombstone, which mirrors
+//! the entry below until it is the innermost and is popped. While a tombstone is on the stack, `top` is raised by
+//! [`DISORDER`]: every fast path then fails its comparison with the top, and none has to check for tombstones.
 //!
-//! A thread that always enters the next context before it leaves the last one never pops its tombstones. When they leave
-//! no room they are taken out, and the other entries move down. From then on, until the stack is empty, places are mere
-//! numbers in ascending order, and guards look theirs up.
+//! A thread that always enters the next context before it exits the last one never pops its tombstones. When they fill
+//! the stack they are removed, and the other entries move down. From then on, until the stack is empty, the indices
+//! that guards store are mere numbers in ascending order, and an exit has to search for its entry.
 
 use super::{DEPTH, Ids, SpanStack, StackIndex, TraceFlags};
 use crate::context::{Handle, Hold};
 use crate::lane::laneless;
 use std::cell::Cell;
 
-/// Added to `top` while a tombstone is on the stack. More than any place, and less than that of a span on no stack.
+/// Offset added to `top` while a tombstone is on the stack. Above any index, and below that of a span on no stack.
 pub(super) const DISORDER: StackIndex = 1 << 30;
-/// The place of an entry that is too deep to be kept, on a stack whose entries have moved.
+/// The index of an entry that is too deep to be kept, on a stack whose entries have moved.
 const DEEP: StackIndex = DISORDER - 1;
 
 /// The rule by which an entry is exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// A span's guard. Spans opened inside that are still open go with it, since they may have been leaked; a context
-    /// attached inside, or a span entered there, stays, and so does everything from there on.
+    /// A span's guard. Spans that were opened inside and are still open are exited with it, since they may have been
+    /// leaked. A context attached inside, or a span entered there, stays, and so does every entry after it.
     Span,
-    /// The guard of an attached context or an entered span. Whatever was opened inside stays.
+    /// The guard of an attached context or an entered span. Entries inside stay.
     Entered,
-    /// The end of a future's poll. Everything opened inside goes with it.
+    /// The end of a future's poll. All entries inside are exited with it.
     Poll,
 }
 
@@ -41,42 +41,43 @@ impl SpanStack {
         &self.open[..((self.real_top() + 1) as usize).min(DEPTH)]
     }
 
-    /// Whether nothing is open here.
+    /// Returns `true` if the stack has no entry.
     pub(crate) fn is_empty(&self) -> bool {
         self.top.get() < 0
     }
 
-    /// Makes a span the innermost of a stack that has tombstones, or no room for it.
+    /// Slow path of [`enter`](Self::enter): pushes a span onto a stack that has tombstones or is full.
     #[cold]
     #[inline(never)]
     pub(super) fn enter_slow(&self, span: Ids) -> StackIndex {
-        let mut place = self.real_top() + 1;
-        if place as usize == DEPTH && self.top.get() >= DISORDER {
-            place = self.compact();
+        let mut index = self.real_top() + 1;
+        if index as usize == DEPTH && self.top.get() >= DISORDER {
+            index = self.compact();
         }
-        let mut known_as = place;
-        if let Some(entry) = self.open[..DEPTH].get(place as usize) {
+        let mut guard_index = index;
+        if let Some(entry) = self.open[..DEPTH].get(index as usize) {
             entry.set(span);
-            let last = place.checked_sub(1).and_then(|last| self.places.get(last as usize));
-            known_as = match last {
+            let last = index.checked_sub(1).and_then(|last| self.guard_indices.get(last as usize));
+            guard_index = match last {
                 Some(last) if self.moved.get() => (last.get() + 1) % DEEP,
-                _ => place,
+                _ => index,
             };
-            self.places[place as usize].set(known_as);
+            self.guard_indices[index as usize].set(guard_index);
         } else if self.moved.get() {
-            known_as = DEEP;
+            guard_index = DEEP;
         }
-        self.settle(place);
-        known_as
+        self.settle(index);
+        guard_index
     }
 
-    /// Takes the tombstones out of a full stack; returns the first free place.
+    /// Takes the tombstones out of a full stack; returns the first free index.
     fn compact(&self) -> StackIndex {
         let mut free = 0;
         for (at, entry) in self.open[..DEPTH].iter().enumerate() {
             if !entry.get().trace_flags.has(TraceFlags::EXITED) {
-                let known_as = if self.moved.get() { self.places[at].get() } else { at as StackIndex };
-                self.places[free].set(known_as);
+                let guard_index =
+                    if self.moved.get() { self.guard_indices[at].get() } else { at as StackIndex };
+                self.guard_indices[free].set(guard_index);
                 self.open[free].set(entry.get());
                 free += 1;
             }
@@ -85,35 +86,37 @@ impl SpanStack {
         free as StackIndex
     }
 
-    /// Where the entry of a guard is; `None` if it has been exited.
-    fn find(&self, known_as: StackIndex, span_id: u64) -> Option<StackIndex> {
+    /// The position of a guard's entry; `None` if it has been exited.
+    fn position(&self, guard_index: StackIndex, span_id: u64) -> Option<StackIndex> {
         let entries = self.kept_entries();
-        let place = match self.moved.get() {
-            false => known_as as usize,
-            true => self.places[..entries.len()].iter().position(|place| place.get() == known_as)?,
+        let index = match self.moved.get() {
+            false => guard_index as usize,
+            true => {
+                self.guard_indices[..entries.len()].iter().position(|index| index.get() == guard_index)?
+            }
         };
-        let entry = entries.get(place)?.get();
+        let entry = entries.get(index)?.get();
         (entry.span_id == span_id && !entry.trace_flags.has(TraceFlags::EXITED))
-            .then_some(place as StackIndex)
+            .then_some(index as StackIndex)
     }
 
-    /// Exits the entry of this place and id. One that is gone already changes nothing. Says whether the stack is empty
-    /// then. Allocates.
+    /// Exits the entry of this index and id; returns `true` if the stack is empty then. Does nothing if the entry has
+    /// been exited already. May allocate.
     #[cold]
     #[inline(never)]
-    pub(crate) fn exit(&self, place: StackIndex, span_id: u64, how: Exit) -> bool {
-        let is_deep = if self.moved.get() { place == DEEP } else { place >= DEPTH as StackIndex };
-        if laneless::is_here(place) {
-            laneless::leave(place, how); // the thread had no lane when it was entered
+    pub(crate) fn exit(&self, index: StackIndex, span_id: u64, how: Exit) -> bool {
+        let is_deep = if self.moved.get() { index == DEEP } else { index >= DEPTH as StackIndex };
+        if laneless::is_laneless(index) {
+            laneless::exit(index, how); // the thread had no lane when it was entered
         } else if is_deep {
             self.exit_deep();
-        } else if let Some(place) = self.find(place, span_id) {
-            self.exit_at(place, how);
+        } else if let Some(index) = self.position(index, span_id) {
+            self.exit_at(index, how);
         }
         self.is_empty()
     }
 
-    /// Of entries that are too deep to be kept only the number is known.
+    /// Exits an entry that is too deep to be kept. Only the number of such entries is known.
     fn exit_deep(&self) {
         let top = self.real_top();
         if top >= DEPTH as StackIndex {
@@ -121,31 +124,31 @@ impl SpanStack {
         }
     }
 
-    fn exit_at(&self, place: StackIndex, how: Exit) {
+    fn exit_at(&self, index: StackIndex, how: Exit) {
         let top = self.real_top();
-        let handle = self.open[place as usize].get().trace_flags.handle();
-        let inside = &self.kept_entries()[place as usize + 1..];
+        let handle = self.open[index as usize].get().trace_flags.handle();
+        let inside = &self.kept_entries()[index as usize + 1..];
         let stays = match how {
             Exit::Poll => None,
-            Exit::Entered if place < top => Some(place + 1),
+            Exit::Entered if index < top => Some(index + 1),
             Exit::Entered => None,
             Exit::Span => inside
                 .iter()
                 .position(|open| open.get().trace_flags.has(TraceFlags::ENTERED))
-                .map(|first| place + 1 + first as StackIndex),
+                .map(|first| index + 1 + first as StackIndex),
         };
         match stays {
-            None => self.settle(place - 1),
+            None => self.settle(index - 1),
             Some(stays) => {
-                self.bury(place, stays);
-                self.keep(handle);
+                self.bury(index, stays);
+                self.retain(handle);
                 self.settle(top);
             }
         }
     }
 
-    /// Keeps what the entries that stay have inherited from one that goes.
-    fn keep(&self, handle: Handle) {
+    /// Keeps the trace state and baggage of an exited entry alive, if entries that stay have inherited them.
+    fn retain(&self, handle: Handle) {
         let mut kept = self.kept.borrow_mut();
         if self.inherits(handle)
             && kept.iter().all(|hold| hold.handle() != handle)
@@ -155,13 +158,14 @@ impl SpanStack {
         }
     }
 
+    /// Returns `true` if an open entry has this trace state and baggage.
     fn inherits(&self, handle: Handle) -> bool {
         let has_it =
             |trace_flags: TraceFlags| trace_flags.handle() == handle && !trace_flags.has(TraceFlags::EXITED);
         self.kept_entries().iter().any(|open| has_it(open.get().trace_flags))
     }
 
-    /// Exits the innermost span of this id, and nothing else.
+    /// Exits the innermost span of this id, and no other; returns `true` if the stack is empty then.
     #[cfg(feature = "tracing")]
     #[cold]
     #[inline(never)]
@@ -170,10 +174,10 @@ impl SpanStack {
             open.get().span_id == span_id && !open.get().trace_flags.has(TraceFlags::EXITED)
         };
         match self.kept_entries().iter().rposition(is_it) {
-            Some(place) => self.exit_at(place as StackIndex, Exit::Entered),
+            Some(index) => self.exit_at(index as StackIndex, Exit::Entered),
             None => {
-                laneless::leave_span(span_id); // the thread had no lane when it was entered
-                self.exit_deep(); // too deep to be kept, or not here
+                laneless::exit_by_id(span_id); // the thread had no lane when it was entered
+                self.exit_deep(); // too deep to be kept, or not on this stack
             }
         }
         self.is_empty()
@@ -194,18 +198,19 @@ impl SpanStack {
         tombstones.for_each(|open| open.set(around));
     }
 
-    /// Ends every slow path: pops the tombstones from the top, and sets the mode and the copy of the innermost entry.
+    /// Restores the invariants at the end of every slow path: pops the tombstones from the top, and updates `top`'s
+    /// offset and the copy of the innermost entry.
     fn settle(&self, top: StackIndex) {
-        let is_tombstone = |place: StackIndex| {
-            let kept = usize::try_from(place).ok().filter(|place| *place < DEPTH);
-            kept.is_some_and(|place| self.open[place].get().trace_flags.has(TraceFlags::EXITED))
+        let is_tombstone = |index: StackIndex| {
+            let kept = usize::try_from(index).ok().filter(|index| *index < DEPTH);
+            kept.is_some_and(|index| self.open[index].get().trace_flags.has(TraceFlags::EXITED))
         };
         let mut top = top;
         while is_tombstone(top) {
             top -= 1;
         }
         let deepest = top.min(DEPTH as StackIndex - 1);
-        // Without the look at the mode a stack of a million spans would be searched at every one of them.
+        // The offset is tested first: otherwise each exit from a stack of a million spans would search it.
         let moved = self.moved.get() && top >= 0;
         let disorder = self.top.get() >= DISORDER && (moved || (0..=deepest).any(is_tombstone));
         self.moved.set(moved);

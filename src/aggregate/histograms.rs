@@ -232,7 +232,7 @@ impl Histogram {
         }
         let range = (self.min, self.max);
         let view = match last {
-            Some(last) => last.renewed(&self.counts, self.count, sum, range),
+            Some(last) => last.refreshed(&self.counts, self.count, sum, range),
             None => HistogramView::new(self.layout, scale, &self.to.splits, &self.counts, sum, range),
         };
         debug_assert_eq!(view.count, self.count, "a bucket outside of the extremes");

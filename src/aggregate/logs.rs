@@ -131,7 +131,7 @@ impl LogReorderBuffer {
         let post = |batch: &mut LogBatch| {
             let full = std::mem::replace(batch, LogBatch { words: Vec::new(), records: 0, anchor });
             let records = full.records;
-            if let Err(reason) = sender.post(full) {
+            if let Err(reason) = sender.send(full) {
                 instance.lanes.shared.shared_lost(Kind::Log, reason, records);
             }
         };

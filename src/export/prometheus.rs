@@ -38,7 +38,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn render(snapshot: &Snapshot) -> String {
-    let pieces = snapshot.catalogue.pieces(pieces::pieces);
+    let pieces = snapshot.catalogue.text_template(pieces::pieces);
     let mut text =
         TextBuffer(String::with_capacity(pieces.text_len() + DIGITS_MAX * pieces.count() + PIPELINE));
     text.series(snapshot, pieces);

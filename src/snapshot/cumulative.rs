@@ -1,16 +1,16 @@
-//! How many samples do not exceed a bound. Cold, but run for each bound of each histogram with every scrape: what depends
-//! on the bound alone is worked out once for all histograms of a metric.
+//! Cumulative counts: the samples at or below a bound. Cold, but runs for each bound of each histogram in every scrape,
+//! so each bound's bucket is looked up once for all histograms of a metric.
 
 use super::HistogramView;
 use crate::stats::{Layout, Splits, recorded};
 use crate::sync::Arc;
 
-/// The samples that lie within a bound: those of some whole buckets, and of a part of the next one.
+/// A bound as bucket positions: the samples at or below it are those of some whole buckets, and a part of the next one.
 #[derive(Clone, Copy, Debug)]
 struct BucketBound {
-    /// The first bucket that does not lie within it whole.
+    /// The first bucket that is not entirely at or below the bound.
     end: u32,
-    /// The bound's number among those that divide a bucket, if it does.
+    /// The bound's index in the histogram's splits, if it divides a bucket.
     part: Option<u32>,
 }
 
@@ -28,23 +28,23 @@ impl BucketBound {
     }
 }
 
-/// Increasing bounds for histograms of one precision.
+/// Precomputed increasing bounds, for all histograms of one precision and one set of splits.
 #[derive(Debug)]
 pub(crate) struct BucketBounds {
     layout: Layout,
     scale: f64,
     splits: Arc<Splits>,
-    cuts: Vec<BucketBound>,
+    bounds: Vec<BucketBound>,
 }
 
 impl BucketBounds {
     pub(crate) fn new(view: &HistogramView, bounds: &[f64]) -> Self {
-        let cut = |bound: &f64| BucketBound::new(view.layout, view.scale, &view.splits, *bound);
-        let cuts = bounds.iter().map(cut).collect();
-        Self { layout: view.layout, scale: view.scale, splits: Arc::clone(&view.splits), cuts }
+        let locate = |bound: &f64| BucketBound::new(view.layout, view.scale, &view.splits, *bound);
+        let bounds = bounds.iter().map(locate).collect();
+        Self { layout: view.layout, scale: view.scale, splits: Arc::clone(&view.splits), bounds }
     }
 
-    /// Whether they hold for this histogram.
+    /// Returns `true` if the bounds were computed for this histogram's precision and splits.
     pub(crate) fn fit(&self, view: &HistogramView) -> bool {
         (self.layout, self.scale.to_bits()) == (view.layout, view.scale.to_bits())
             && (Arc::ptr_eq(&self.splits, &view.splits) || self.splits == view.splits)
@@ -52,9 +52,10 @@ impl BucketBounds {
 }
 
 impl HistogramView {
-    /// The samples that do not exceed each of the increasing `bounds`, which are given in the unit shown. A sample on a
-    /// bound is within it. Exact for the bounds that the histogram was registered with. Of another bound that divides a
-    /// bucket, the samples of that bucket count as above it, so the error is at most one bucket.
+    /// Counts the samples at or below each of the increasing `bounds`, in the metric's unit. A sample that equals a
+    /// bound is at or below it. The counts are exact for the bounds that the histogram was registered with. At any
+    /// other bound inside a bucket, the samples of that bucket count as above the bound, so the error is at most one
+    /// bucket.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -65,26 +66,31 @@ impl HistogramView {
     /// assert_eq!(view.cumulative(&[2.0, 5.0, 20.0]).collect::<Vec<_>>(), [2, 3, 4]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "bucket_counts")]
+    #[doc(alias = "le")]
     pub fn cumulative<'a>(&'a self, bounds: &'a [f64]) -> impl Iterator<Item = u64> + 'a {
-        self.below(bounds.iter().map(|bound| BucketBound::new(self.layout, self.scale, &self.splits, *bound)))
+        self.counts_at(bounds.iter().map(|bound| BucketBound::new(self.layout, self.scale, &self.splits, *bound)))
     }
 
-    /// The same for bounds made ready, which fit.
-    pub(crate) fn cumulative_at<'a>(&'a self, cuts: &'a BucketBounds) -> impl Iterator<Item = u64> + 'a {
-        self.below(cuts.cuts.iter().copied())
+    /// Like [`cumulative`](Self::cumulative), for precomputed bounds, which must [`fit`](BucketBounds::fit).
+    pub(crate) fn cumulative_at<'a>(&'a self, bounds: &'a BucketBounds) -> impl Iterator<Item = u64> + 'a {
+        self.counts_at(bounds.bounds.iter().copied())
     }
 
-    fn below<'a>(&'a self, cuts: impl Iterator<Item = BucketBound> + 'a) -> impl Iterator<Item = u64> + 'a {
+    fn counts_at<'a>(
+        &'a self,
+        bounds: impl Iterator<Item = BucketBound> + 'a,
+    ) -> impl Iterator<Item = u64> + 'a {
         let mut buckets = &self.filled[..];
         let mut below = 0_u64;
-        cuts.map(move |cut| {
+        bounds.map(move |bound| {
             while let Some(((index, count), rest)) = buckets.split_first()
-                && *index < cut.end
+                && *index < bound.end
             {
                 below = below.saturating_add(*count);
                 buckets = rest;
             }
-            let part = cut.part.and_then(|part| self.within.get(part as usize));
+            let part = bound.part.and_then(|part| self.within.get(part as usize));
             below.saturating_add(part.copied().unwrap_or_default())
         })
     }
@@ -141,10 +147,10 @@ mod tests {
             let view = view(digits, scale, &declared, &values);
             let wanted: Vec<u64> = declared.iter().map(|bound| one_by_one(*bound)).collect();
             prop_assert_eq!(view.cumulative(&declared).collect::<Vec<_>>(), wanted.clone());
-            let cuts = BucketBounds::new(&view, &declared);
-            prop_assert!(cuts.fit(&view));
-            prop_assert_eq!(view.cumulative_at(&cuts).collect::<Vec<_>>(), wanted);
-            // What is surely below: a bucket of one digit is a sixteenth wide.
+            let bounds = BucketBounds::new(&view, &declared);
+            prop_assert!(bounds.fit(&view));
+            prop_assert_eq!(view.cumulative_at(&bounds).collect::<Vec<_>>(), wanted);
+            // A bucket of one digit is a sixteenth wide, so samples further below the bound than that must be counted.
             for (bound, counted) in others.iter().zip(view.cumulative(&others)) {
                 prop_assert!(one_by_one(bound * 15.0 / 16.0) <= counted && counted <= one_by_one(*bound));
             }
@@ -152,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bound_is_below_no_sample_and_the_infinite_one_above_all() {
+    fn infinite_bounds_count_no_sample_and_every_sample() {
         let some = view(2, 1.0, &[], &[0, 7, u64::MAX / 2]);
         let bounds = [f64::NEG_INFINITY, 0.0, f64::INFINITY];
         assert_eq!(some.cumulative(&bounds).collect::<Vec<_>>(), [0, 1, 3]);
@@ -160,10 +166,10 @@ mod tests {
     }
 
     #[test]
-    fn cuts_fit_no_other_precision_and_no_other_bounds() {
-        let cuts = BucketBounds::new(&view(2, 1.0, &[1_000.0], &[]), &[1_000.0]);
-        assert!(cuts.fit(&view(2, 1.0, &[1_000.0], &[5])));
-        assert!(!cuts.fit(&view(3, 1.0, &[1_000.0], &[])) && !cuts.fit(&view(2, 1e9, &[1e-6], &[])));
-        assert!(!cuts.fit(&view(2, 1.0, &[1_001.0], &[])));
+    fn bounds_fit_no_other_precision_and_no_other_splits() {
+        let bounds = BucketBounds::new(&view(2, 1.0, &[1_000.0], &[]), &[1_000.0]);
+        assert!(bounds.fit(&view(2, 1.0, &[1_000.0], &[5])));
+        assert!(!bounds.fit(&view(3, 1.0, &[1_000.0], &[])) && !bounds.fit(&view(2, 1e9, &[1e-6], &[])));
+        assert!(!bounds.fit(&view(2, 1.0, &[1_001.0], &[])));
     }
 }

@@ -1,4 +1,4 @@
-//! A histogram at rest.
+//! The immutable distribution of one histogram in a snapshot. Cold.
 
 #[cfg(all(test, not(tellane_loom)))]
 mod tests;
@@ -7,14 +7,14 @@ use super::{Exemplar, hdr_v2};
 use crate::stats::{Layout, Splits};
 use std::sync::Arc;
 
-/// A histogram's state at the time of the snapshot. Numbers are in the unit shown: seconds, bytes, or plain.
+/// A histogram's distribution at the time of the snapshot. Numbers are in the metric's unit: seconds, bytes, or plain.
 ///
-/// Count, sum, minimum and maximum are exact, as are the [`cumulative`](Self::cumulative) counts of the bounds that the
-/// histogram was registered with; quantiles and buckets are as precise as the histogram's significant digits.
+/// Count, sum, minimum and maximum are exact, and so are the [`cumulative`](Self::cumulative) counts at the bounds that
+/// the histogram was registered with. Quantiles and buckets are as precise as the histogram's significant digits.
 ///
-/// A sample that another thread records while the snapshot is taken may be counted or not. If it is counted, the sum may
-/// lack it until the next snapshot; the sum never has a sample that the count lacks, and the mean lies between minimum
-/// and maximum.
+/// A sample that another thread records while the snapshot is made may or may not be counted. If it is counted, the sum
+/// may lack it until the next snapshot. The sum never includes a sample that the count lacks, and the mean lies between
+/// minimum and maximum.
 ///
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -26,31 +26,32 @@ use std::sync::Arc;
 /// assert_eq!((view.min(), view.quantile(0.99), view.max()), (Some(1.0), Some(99.0), Some(100.0)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "distribution")]
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistogramView {
     pub(crate) layout: Layout,
     pub(crate) scale: f64,
-    /// The buckets that are not empty, by index, with their counts.
+    /// Index and count of each bucket that is not empty, in the order of the index.
     pub(crate) filled: Box<[(u32, u64)]>,
-    /// The bounds that divide a bucket and are exact all the same.
+    /// The bounds that divide a bucket, and whose cumulative counts are exact nevertheless.
     pub(crate) splits: Arc<Splits>,
-    /// For each of them the samples of its bucket that do not exceed it.
+    /// For each bound in `splits`, the samples of its bucket at or below the bound.
     pub(crate) within: Box<[u64]>,
     pub(crate) count: u64,
     pub(crate) sum: u128,
-    /// Exact; meaningless while the count is 0.
+    /// The least sample, exact; meaningless while the count is 0, like `max`.
     pub(crate) min: u64,
     pub(crate) max: u64,
-    /// Not saved with a snapshot: the spans they speak of are of this process.
+    /// Not saved with a snapshot: the spans they refer to are those of this process.
     pub(crate) exemplars: Vec<Exemplar>,
 }
 
-/// Buckets looked at together.
+/// Buckets that are tested for samples together.
 const CHUNK: usize = 8;
 
 impl HistogramView {
-    /// The state of these counts, marks included, all of which lie between the extremes. The count is their sum, whatever
-    /// else was being written.
+    /// Creates the view of these counts, marks included. All samples must lie between the extremes. The view's count is
+    /// the sum of the counts, so the two agree even while other threads record.
     pub(crate) fn new(
         layout: Layout,
         scale: f64,
@@ -63,7 +64,7 @@ impl HistogramView {
         let start = layout.index(min).min(end);
         let mut filled = Vec::with_capacity(64);
         for (number, some) in counts[start..end].chunks(CHUNK).enumerate() {
-            // Most are empty, and eight are soon looked at together.
+            // Most buckets are empty, and one comparison skips eight of them.
             if some.iter().fold(0, |any, count| any | count) > 0 {
                 let first = (start + number * CHUNK) as u32;
                 let some = some.iter().map(|word| splits.count(counts, *word));
@@ -77,17 +78,18 @@ impl HistogramView {
         Self { layout, scale, filled, splits, within, count, sum, min, max, exemplars: Vec::new() }
     }
 
-    /// The same as [`Self::new`] where so many samples are known to be counted, quicker if this earlier state has a
-    /// count for each bucket that is not empty by now.
-    pub(crate) fn renewed(&self, counts: &[u64], count: u64, sum: u128, (min, max): (u64, u64)) -> Self {
+    /// Creates the view that [`new`](Self::new) creates, from an earlier view of the same series. `count` is the number
+    /// of samples. Faster than `new` if no bucket has got its first sample since: then only the buckets of the earlier
+    /// view are read, and their sum, which equals `count`, proves that none is missing.
+    pub(crate) fn refreshed(&self, counts: &[u64], count: u64, sum: u128, (min, max): (u64, u64)) -> Self {
         let mut found = 0;
-        let again = self.filled.iter().map(|(index, _)| {
+        let reread = self.filled.iter().map(|(index, _)| {
             let word = counts.get(*index as usize).copied().unwrap_or_default();
             let now = self.splits.count(counts, word);
             found += now;
             (*index, now)
         });
-        let filled: Box<[_]> = again.collect();
+        let filled: Box<[_]> = reread.collect();
         let (layout, scale) = (self.layout, self.scale);
         if found != count {
             return Self::new(layout, scale, &self.splits, counts, sum, (min, max));
@@ -100,8 +102,8 @@ impl HistogramView {
         Self { exemplars, ..self }
     }
 
-    /// Samples that were recorded in sampled spans, with the spans' ids: the two latest of each power of two, the
-    /// greatest first. After each snapshot a thread sends the next one of each power of two.
+    /// Samples that were recorded in sampled spans, with the spans' ids: the latest two of each power of two, the
+    /// greatest values first. Between two snapshots each thread offers the first such sample of each power of two.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -119,11 +121,12 @@ impl HistogramView {
         &self.exemplars
     }
 
-    fn shown(&self, value: u64) -> f64 {
+    /// Converts a recorded integer to the metric's unit.
+    fn in_unit(&self, value: u64) -> f64 {
         value as f64 / self.scale
     }
 
-    /// Number of samples: the sum of all buckets.
+    /// The number of samples: the sum of all buckets.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -138,7 +141,7 @@ impl HistogramView {
         self.count
     }
 
-    /// Sum of all samples, in the unit shown.
+    /// The sum of all samples, in the metric's unit.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -153,7 +156,7 @@ impl HistogramView {
         self.sum as f64 / self.scale
     }
 
-    /// Sum of all samples as recorded integers, exact.
+    /// The exact sum of all samples as recorded integers.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -168,7 +171,7 @@ impl HistogramView {
         self.sum
     }
 
-    /// Least sample; `None` if there is none.
+    /// The least sample; `None` if there is none.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -180,10 +183,10 @@ impl HistogramView {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn min(&self) -> Option<f64> {
-        (self.count > 0).then(|| self.shown(self.min))
+        (self.count > 0).then(|| self.in_unit(self.min))
     }
 
-    /// Greatest sample; `None` if there is none.
+    /// The greatest sample; `None` if there is none.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -195,10 +198,10 @@ impl HistogramView {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn max(&self) -> Option<f64> {
-        (self.count > 0).then(|| self.shown(self.max))
+        (self.count > 0).then(|| self.in_unit(self.max))
     }
 
-    /// Mean of all samples; `None` if there is none.
+    /// The mean of all samples; `None` if there is none.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -209,12 +212,14 @@ impl HistogramView {
     /// assert_eq!(view.mean(), Some(4.0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "average")]
     pub fn mean(&self) -> Option<f64> {
         (self.count > 0).then(|| self.sum() / self.count as f64)
     }
 
-    /// The value that a share `q` of the samples does not exceed: 0.5 is the median. `None` if there is no sample or
-    /// `q` is not between 0 and 1. Never outside the minimum and maximum.
+    /// The `q`-quantile: a share `q` of the samples is at or below this value, so 0.5 gives the median and 0.99 the
+    /// 99th percentile. `None` if there is no sample, or if `q` is not between 0 and 1. Never below the minimum or
+    /// above the maximum.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -226,11 +231,15 @@ impl HistogramView {
     /// assert_eq!(view.quantile(1.5), None);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "percentile")]
+    #[doc(alias = "histogram_quantile")]
+    #[doc(alias = "value_at_quantile")]
+    #[doc(alias = "median")]
     pub fn quantile(&self, q: f64) -> Option<f64> {
-        self.quantile_recorded(q).map(|value| self.shown(value))
+        self.quantile_recorded(q).map(|value| self.in_unit(value))
     }
 
-    /// [`quantile`](Self::quantile) as a recorded integer: the greatest value of its bucket, as HdrHistogram has it.
+    /// The [`quantile`](Self::quantile) as a recorded integer: the greatest value of its bucket, as in HdrHistogram.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -254,7 +263,7 @@ impl HistogramView {
         bucket.map(|(index, _)| self.layout.highest_in(*index as usize).min(self.max).max(self.min))
     }
 
-    /// The buckets that are not empty: least and greatest value, in the unit shown, and count.
+    /// The buckets that are not empty: least and greatest value, in the metric's unit, and count.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -269,11 +278,11 @@ impl HistogramView {
     pub fn buckets(&self) -> impl ExactSizeIterator<Item = (f64, f64, u64)> + '_ {
         self.filled.iter().map(|(index, count)| {
             let index = *index as usize;
-            (self.shown(self.layout.lowest_in(index)), self.shown(self.layout.highest_in(index)), *count)
+            (self.in_unit(self.layout.lowest_in(index)), self.in_unit(self.layout.highest_in(index)), *count)
         })
     }
 
-    /// The same distribution as a histogram of the `hdrhistogram` crate, in recorded integers.
+    /// Converts the distribution to a histogram of the `hdrhistogram` crate, in recorded integers.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -295,7 +304,8 @@ impl HistogramView {
         hdr
     }
 
-    /// The distribution in HdrHistogram's V2 encoding, uncompressed: what its readers in a dozen languages take.
+    /// Encodes the distribution in HdrHistogram's V2 format, uncompressed, which its libraries in a dozen languages
+    /// read.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -312,9 +322,9 @@ impl HistogramView {
         hdr_v2::encode(self)
     }
 
-    /// All samples of some histograms together, as far as their precision is the first one's. Linear in their buckets:
-    /// absorbed one by one, each would copy all buckets of those before.
-    pub(crate) fn together(views: &[&Arc<Self>]) -> Option<Arc<Self>> {
+    /// Merges all views that have the precision of the first one; `None` if there is no view. Takes time in proportion
+    /// to all buckets: merged one by one, each view would copy the buckets of all those before it.
+    pub(crate) fn merge_all(views: &[&Arc<Self>]) -> Option<Arc<Self>> {
         let (first, others) = views.split_first()?;
         if others.is_empty() {
             return Some(Arc::clone(first));
@@ -328,7 +338,7 @@ impl HistogramView {
             filled.extend(&other.filled);
             all.add_totals(other);
         }
-        all.filled = add_up(filled);
+        all.filled = merge_buckets(filled);
         Some(Arc::new(all))
     }
 
@@ -336,41 +346,43 @@ impl HistogramView {
         (self.layout, self.scale.to_bits()) == (other.layout, other.scale.to_bits())
     }
 
-    /// Adds the samples of another histogram; `false`, and nothing is added, if its precision differs. Bounds that only
-    /// one of them is exact at are exact no more, but a histogram without samples takes over those of the other.
+    /// Adds the samples of another histogram. Returns `false` and adds nothing if its precision differs. A bound that
+    /// is exact in only one of the two is not exact afterwards, but a histogram without samples takes over the other's
+    /// bounds.
     pub(crate) fn absorb(&mut self, other: &Self) -> bool {
         if !self.is_as_precise_as(other) {
             return false;
         }
         if other.count > 0 {
             self.add_totals(other);
-            self.filled = add_up([&*self.filled, &*other.filled].concat());
+            self.filled = merge_buckets([&*self.filled, &*other.filled].concat());
         }
         true
     }
 
-    /// Adds all but the buckets.
+    /// Adds everything except the buckets.
     fn add_totals(&mut self, other: &Self) {
         if other.count == 0 {
-            return; // its extremes mean nothing
+            return; // the extremes of an empty histogram are meaningless
         }
         if self.count == 0 {
             (self.min, self.max) = (u64::MAX, 0);
-            self.split_by(&other.splits);
+            self.take_over_splits(&other.splits);
         }
-        self.absorb_within(other);
+        self.add_split_counts(other);
         self.count = self.count.saturating_add(other.count);
         self.sum = self.sum.saturating_add(other.sum);
         (self.min, self.max) = (self.min.min(other.min), self.max.max(other.max));
     }
 
-    /// Is exact at these bounds, as a histogram without samples is at any.
-    fn split_by(&mut self, splits: &Arc<Splits>) {
+    /// Takes over the bounds of another histogram. The histogram must be empty, so its count at any bound is exactly 0.
+    fn take_over_splits(&mut self, splits: &Arc<Splits>) {
         self.within = vec![0; splits.len()].into();
         self.splits = Arc::clone(splits);
     }
 
-    fn absorb_within(&mut self, other: &Self) {
+    /// Adds the counts at the bounds that both histograms have, and drops the other bounds.
+    fn add_split_counts(&mut self, other: &Self) {
         if Arc::ptr_eq(&self.splits, &other.splits) || self.splits == other.splits {
             let both = self.within.iter().zip(&other.within);
             self.within = both.map(|(mine, theirs)| mine.saturating_add(*theirs)).collect();
@@ -384,14 +396,14 @@ impl HistogramView {
         self.splits = Arc::new(common);
     }
 
-    /// Is exact at these bounds and no others. It must have been before, unless it has no samples.
-    pub(crate) fn narrow(&mut self, splits: &Arc<Splits>) {
+    /// Restricts the exact bounds to these, which must be exact already unless the histogram is empty.
+    pub(crate) fn restrict_splits(&mut self, splits: &Arc<Splits>) {
         let at = |bound| self.splits.position(bound).and_then(|at| self.within.get(at).copied());
         self.within = splits.bounds().map(|bound| at(bound).unwrap_or_default()).collect();
         self.splits = Arc::clone(splits);
     }
 
-    /// Whether the count of samples up to a bound, a recorded integer, is exact.
+    /// Returns `true` if the cumulative count at a bound, given as a recorded integer, is exact.
     pub(crate) fn is_exact_at(&self, bound: u64) -> bool {
         let ends_bucket = || self.layout.highest_in(self.layout.index(bound)) == bound;
         self.count == 0
@@ -400,9 +412,9 @@ impl HistogramView {
             || self.splits.position(bound).is_some()
     }
 
-    /// Whether samples may be spread so: within its bucket, no bound has fewer than the one before it, or more than there
-    /// are.
-    pub(crate) fn is_possible(&self) -> bool {
+    /// Returns `true` if some samples could have made these counts: inside each bucket the counts at the bounds do not
+    /// decrease, and do not exceed the bucket's count.
+    pub(crate) fn is_consistent(&self) -> bool {
         let of_bucket = |bucket: u32| {
             let at = self.filled.binary_search_by_key(&bucket, |(index, _)| *index);
             at.map_or(0, |at| self.filled[at].1)
@@ -415,9 +427,9 @@ impl HistogramView {
     }
 }
 
-/// The buckets by index, those of one index as one. The sort finds runs that are in order: merging the buckets of two
-/// histograms compares each bucket once.
-pub(crate) fn add_up(mut filled: Vec<(u32, u64)>) -> Box<[(u32, u64)]> {
+/// Sorts buckets by index and adds up those of the same index. The sort detects runs that are in order, so merging the
+/// buckets of two histograms compares each bucket once.
+pub(crate) fn merge_buckets(mut filled: Vec<(u32, u64)>) -> Box<[(u32, u64)]> {
     filled.sort_by_key(|(index, _)| *index);
     filled.dedup_by(|(index, count), (kept, sum)| {
         let same = index == kept;

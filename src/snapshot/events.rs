@@ -1,9 +1,9 @@
-//! What a finished span carries beside its attributes.
+//! Span events, span links and exemplars, as snapshots show them. Cold.
 
 use crate::record::Value;
 use std::sync::Arc;
 
-/// Something that happened in a span.
+/// A timestamped event of a span.
 ///
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -13,20 +13,21 @@ use std::sync::Arc;
 /// assert_eq!((&*event.name, event.attributes_dropped), ("retry", 0));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "add_event")]
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SpanEvent {
-    /// Its name.
+    /// The event's name.
     pub name: Arc<str>,
-    /// When, in nanoseconds since 1970.
+    /// The time of the event, in nanoseconds since 1970.
     pub unix_nanos: u64,
-    /// What was set on it, in that order; of a key that was set again, the last value.
+    /// The event's attributes, in the order in which they were set. A key that was set again has its last value.
     pub attributes: Vec<(Arc<str>, Value)>,
-    /// Attributes that did not fit.
+    /// The number of attributes that were dropped because they did not fit.
     pub attributes_dropped: u16,
 }
 
-/// Another span that a span has to do with.
+/// A link from a span to another span.
 ///
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -38,22 +39,24 @@ pub struct SpanEvent {
 /// assert_eq!((link.trace_id, link.sampled), (request.trace_id, true));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "add_link")]
+#[doc(alias = "follows_from")]
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SpanLink {
-    /// Its trace id.
+    /// The linked span's trace id.
     pub trace_id: u128,
-    /// Its span id.
+    /// The linked span's id.
     pub span_id: u64,
-    /// Whether its trace is sampled.
+    /// `true` if the linked span's trace is sampled.
     pub sampled: bool,
-    /// What was set on the link, in that order; of a key that was set again, the last value.
+    /// The link's attributes, in the order in which they were set. A key that was set again has its last value.
     pub attributes: Vec<(Arc<str>, Value)>,
-    /// Attributes that did not fit.
+    /// The number of attributes that were dropped because they did not fit.
     pub attributes_dropped: u16,
 }
 
-/// A sample of a histogram that was recorded in a sampled span.
+/// A histogram sample that was recorded in a sampled span, with the span's ids.
 ///
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -68,13 +71,13 @@ pub struct SpanLink {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Exemplar {
-    /// The value, in the unit shown.
+    /// The sample's value, in the metric's unit.
     pub value: f64,
-    /// When it was recorded, in nanoseconds since 1970.
+    /// The time at which the sample was recorded, in nanoseconds since 1970.
     pub unix_nanos: u64,
-    /// The span's trace.
+    /// The span's trace id.
     pub trace_id: u128,
-    /// The span.
+    /// The span's id.
     pub span_id: u64,
 }
 

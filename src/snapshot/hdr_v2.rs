@@ -1,20 +1,22 @@
-//! HdrHistogram's V2 encoding, as its specification has it (HdrHistogram's `encodeIntoByteBuffer`, cookie 0x1c849303).
+//! A writer of HdrHistogram's V2 encoding, as HdrHistogram specifies it (`encodeIntoByteBuffer`, cookie 0x1c849303).
+//! Cold.
 //!
-//! The `hdrhistogram` crate would bring a compressor and a parser along for it; this is one writer, tested against
-//! that crate's reader.
+//! The `hdrhistogram` crate's own writer would add a compressor and a parser to the dependencies. This writer is tested
+//! against that crate's reader.
 
 use super::HistogramView;
 
-/// V2, with counts in ZigZag LEB128 ("word size" 1 in the cookie's middle byte).
+/// The cookie of V2, with counts in ZigZag LEB128 ("word size" 1 in the cookie's middle byte).
 const COOKIE: u32 = 0x1c84_9303 | 0x10;
 
+/// Encodes a view.
 pub(super) fn encode(view: &HistogramView) -> Vec<u8> {
     let mut counts = Vec::new();
     let mut next = 0;
     for (index, count) in &view.filled {
         let empty = i64::from(*index) - next;
         if empty > 0 {
-            push_zigzag(-empty, &mut counts); // a run of empty buckets
+            push_zigzag(-empty, &mut counts); // a negative number stands for a run of empty buckets
         }
         push_zigzag(i64::try_from(*count).unwrap_or(i64::MAX), &mut counts);
         next = i64::from(*index) + 1;
@@ -31,7 +33,7 @@ pub(super) fn encode(view: &HistogramView) -> Vec<u8> {
     bytes
 }
 
-/// LEB128 of at most nine bytes; the ninth has eight bits of payload.
+/// Appends a number in ZigZag LEB128 of at most nine bytes; the ninth has eight bits of payload.
 fn push_zigzag(number: i64, into: &mut Vec<u8>) {
     let mut rest = ((number << 1) ^ (number >> 63)) as u64;
     for _ in 0..8 {

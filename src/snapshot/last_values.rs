@@ -1,36 +1,36 @@
-//! Attributes as their readers see them: each key once. Cold, but linear: a saved snapshot from elsewhere may hold spans
-//! of 4,000 attributes, and keys of any length.
+//! Removes replaced values from attributes, so that readers see each key once. Cold, but must take linear time: a saved
+//! snapshot from another machine may hold spans of 4,000 attributes with keys of any length.
 
 use crate::record::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Up to so many attributes are compared with each other; more of them are hashed.
+/// The largest number of attributes that are compared with each other; more of them are hashed.
 const FEW: usize = 16;
 
-/// Attributes with their names. Of a key that was set again, the last value stands where the first one stood. A key
-/// without a name is left out.
+/// Looks up the attributes' keys and keeps the last value of each key, at the position of its first value. Attributes
+/// whose key is unknown are left out.
 ///
-/// Keys are the same if they lie at the same address: an instance interns them, and so does the reader of a snapshot.
-/// To compare or hash the texts would take time in proportion to attributes times bytes.
+/// Keys are compared by address: an instance interns them, and so does the reader of a saved snapshot. Comparing or
+/// hashing the texts would take time in proportion to attributes times bytes.
 pub(super) fn last_values<'n>(
     attributes: Vec<(u32, Value)>,
     name: impl Fn(u32) -> Option<&'n Arc<str>>,
 ) -> Vec<(Arc<str>, Value)> {
     let mut kept: Vec<(Arc<str>, Value)> = Vec::with_capacity(attributes.len());
-    let mut places: HashMap<*const u8, usize> = HashMap::new();
+    let mut positions: HashMap<*const u8, usize> = HashMap::new();
     let are_few = attributes.len() <= FEW;
     for (key, value) in attributes {
         let Some(key) = name(key) else { continue };
-        let there = if are_few {
-            kept.iter().position(|(there, _)| Arc::ptr_eq(there, key))
+        let position = if are_few {
+            kept.iter().position(|(other, _)| Arc::ptr_eq(other, key))
         } else {
-            let there = places.get(&key.as_ptr()).copied();
-            places.entry(key.as_ptr()).or_insert(kept.len());
-            there
+            let position = positions.get(&key.as_ptr()).copied();
+            positions.entry(key.as_ptr()).or_insert(kept.len());
+            position
         };
-        match there.and_then(|at| kept.get_mut(at)) {
-            Some((_, there)) => *there = value,
+        match position.and_then(|at| kept.get_mut(at)) {
+            Some((_, earlier)) => *earlier = value,
             None => kept.push((Arc::clone(key), value)),
         }
     }
@@ -48,11 +48,11 @@ mod tests {
             for sets in [0, 1, 5, 16, 17, 500] {
                 let sets: Vec<_> =
                     (0..sets).map(|number: u32| (number * 7 % keys, Value::U64(number.into()))).collect();
-                // A list, gone through from the start for each attribute.
+                // The naive way: a list that is searched from its start for each attribute.
                 let mut expected: Vec<(Arc<str>, Value)> = Vec::new();
                 for (key, value) in &sets {
                     let key = &names[*key as usize];
-                    match expected.iter().position(|(there, _)| there == key) {
+                    match expected.iter().position(|(other, _)| other == key) {
                         Some(at) => expected[at].1 = value.clone(),
                         None => expected.push((Arc::clone(key), value.clone())),
                     }

@@ -1,7 +1,7 @@
-//! Log records on their way out: encoded in a batch, then in full. Cold.
+//! Log records between the aggregator and the sinks: encoded batches, their queue, and decoded records. Cold.
 //!
-//! A batch is made by the aggregator and read by whoever writes the sinks; between the two there is an [`BatchSender`], which
-//! never makes the aggregator wait.
+//! The aggregator makes the batches and hands them to a [`BatchSender`], which never blocks. The thread that writes the
+//! sinks takes them from the [`BatchReceiver`] and decodes them.
 
 #[cfg(all(test, tellane_loom))]
 mod loom;
@@ -17,7 +17,7 @@ use crate::sync::queue::{Receiver, Sender, unbounded};
 use crate::sync::{Arc, AtomicU64, Ordering};
 use crate::targets::Callsite;
 
-/// A log record, as sinks get it.
+/// A decoded log record, as sinks receive it.
 ///
 /// ```
 /// use tellane::{Level, Sink, Telemetry, Value};
@@ -33,44 +33,45 @@ use crate::targets::Callsite;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LogRecord {
-    /// When, in nanoseconds since 1970.
+    /// The time of the record, in nanoseconds since 1970.
     pub unix_nanos: u64,
-    /// How much it matters.
+    /// The record's level.
     pub level: Level,
     /// The name of the logger.
     pub target: Arc<str>,
-    /// What it says.
+    /// The message, without the fields.
     pub message: Arc<str>,
-    /// Trace and span that were open on the thread.
+    /// Trace id and span id of the span that was open on the thread; `None` if there was none.
     pub span: Option<(u128, u64)>,
-    /// Keys and values, in the order in which they were given; of a key that was given again, the last value.
+    /// Keys and values, in the order in which they were set. A key that was set again has its last value.
     pub fields: Vec<(Arc<str>, Value)>,
-    /// Fields that did not fit.
+    /// The number of fields that were dropped because they did not fit.
     pub fields_dropped: u16,
-    /// Where it was made, if it was made by a macro.
+    /// The module of the log statement; `None` if the record was not made by a macro.
     pub module: Option<&'static str>,
-    /// File and line, if it was made by a macro.
+    /// File and line of the log statement; `None` if the record was not made by a macro.
     pub location: Option<(&'static str, u32)>,
 }
 
-/// Log records of one pass, encoded one after the other and in the order of their times.
+/// Encoded log records of one pass, in the order of their times.
 #[derive(Debug)]
 pub(crate) struct LogBatch {
     pub(crate) words: Vec<u64>,
     pub(crate) records: u64,
-    /// What their ticks mean.
+    /// Converts the records' ticks to wall time.
     pub(crate) anchor: Anchor,
 }
 
 impl LogBatch {
-    /// What the queue counts it as.
+    /// The words that the batch counts for in the queue's bound; 32 stand for the batch itself.
     fn weight(&self) -> u64 {
         self.words.len() as u64 + 32
     }
 }
 
 impl LogRecord {
-    pub(crate) fn of(log: Log, anchor: &Anchor, scale: Scale, instance: &Instance) -> Option<Self> {
+    /// Decodes a record; `None` if it refers to a target, log statement or key that does not exist.
+    pub(crate) fn decode(log: Log, anchor: &Anchor, scale: Scale, instance: &Instance) -> Option<Self> {
         let target = Arc::clone(&instance.logs.target_of(log.target)?.text);
         let (message, module, location) = match log.message {
             Message::Text(text) => (text.into(), None, None),
@@ -95,7 +96,7 @@ impl LogRecord {
     }
 }
 
-/// Reads a batch: `None` for each record that cannot be read.
+/// Decodes the records of a batch: `None` for each record that cannot be decoded. Ends early if the framing is broken.
 pub(crate) fn read_logs<'a>(
     batch: &'a LogBatch,
     instance: &'a Instance,
@@ -106,50 +107,54 @@ pub(crate) fn read_logs<'a>(
         let next: Result<_, DecodeError> = frame(rest);
         let next = next.ok()?;
         rest = &rest[next.words.len()..];
-        Some(next.log().ok().and_then(|log| LogRecord::of(log, &batch.anchor, scale, instance)))
+        Some(next.log().ok().and_then(|log| LogRecord::decode(log, &batch.anchor, scale, instance)))
     })
 }
 
-/// What may wait for the sinks, in words: 16 MiB.
+/// The most words that may be queued for the sinks: 16 MiB.
 #[cfg(not(tellane_loom))]
-const WAITING_MAX: u64 = 1 << 21;
+const QUEUED_MAX: u64 = 1 << 21;
 #[cfg(tellane_loom)]
-const WAITING_MAX: u64 = 40;
+const QUEUED_MAX: u64 = 40;
 
-/// What both ends of the way to the sinks know. Records, and words that wait.
+/// Counts of the queue to the sinks, shared by both of its ends.
 #[derive(Debug, Default)]
 pub(crate) struct QueueStats {
-    handed: AtomicU64,
+    /// Records sent so far.
+    sent: AtomicU64,
+    /// Records of `sent` that have been written, or counted as lost.
     settled: AtomicU64,
-    waiting: AtomicU64,
+    /// Words of the batches that are in the queue or being written.
+    queued_words: AtomicU64,
 }
 
 impl QueueStats {
-    /// Records handed over so far.
-    pub(crate) fn handed(&self) -> u64 {
-        self.handed.load(Ordering::Acquire)
+    /// The number of records sent so far.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Acquire)
     }
 
-    /// Whether so many have been written, or given up.
+    /// Returns `true` if this many records have been written, or counted as lost.
     pub(crate) fn has_settled(&self, records: u64) -> bool {
-        // Acquire pairs with the Release of `QueuedBatch`'s drop: who sees it sees the account.
+        // Acquire pairs with the Release of `QueuedBatch`'s drop: a thread that sees the count also sees the ledger's
+        // figures that were written before it.
         self.settled.load(Ordering::Acquire) >= records
     }
 
-    /// Bytes that wait.
+    /// Bytes of the batches that are in the queue or being written.
     pub(crate) fn bytes(&self) -> usize {
-        8 * self.waiting.load(Ordering::Relaxed) as usize
+        8 * self.queued_words.load(Ordering::Relaxed) as usize
     }
 }
 
-/// A batch on its way. Whoever drops it books it: what was not written by then is lost, also when the writer has gone and
-/// the batch with it.
+/// A batch in the queue, or in the hands of the writer. Its drop counts its records in the ledger: those that were not
+/// written by then are lost. So they are counted even if the writer's thread dies and its batches with it.
 #[derive(Debug)]
 pub(crate) struct QueuedBatch {
     pub(crate) batch: LogBatch,
-    /// Records that every sink has taken.
+    /// Records that every sink has accepted.
     pub(crate) written: u64,
-    /// Records that cannot be read.
+    /// Records that cannot be decoded.
     pub(crate) corrupt: u64,
     queue_stats: Arc<QueueStats>,
     instance: Arc<Instance>,
@@ -170,15 +175,16 @@ impl Drop for QueuedBatch {
             }
         }
         lanes.aggregated[Kind::Log as usize].fetch_add(*written, Ordering::Release);
-        queue_stats.waiting.fetch_sub(batch.weight(), Ordering::Relaxed);
+        queue_stats.queued_words.fetch_sub(batch.weight(), Ordering::Relaxed);
         if planted(Bug::EarlySettle) || (planted(Bug::UnsettledLoss) && failed > 0) {
             return;
         }
+        // Last, so that a thread that waits for these records finds them in the ledger.
         settle(if planted(Bug::RelaxedSettle) { Ordering::Relaxed } else { Ordering::Release });
     }
 }
 
-/// The aggregator's end. Its drop is the writer's end.
+/// The aggregator's end of the queue. When it is dropped, the writer ends after the last batch.
 #[derive(Debug)]
 pub(crate) struct BatchSender {
     batches: Sender<QueuedBatch>,
@@ -186,15 +192,15 @@ pub(crate) struct BatchSender {
     instance: Arc<Instance>,
 }
 
-/// The writer's end.
+/// The writer's end of the queue.
 #[derive(Debug)]
 pub(crate) struct BatchReceiver {
     batches: Receiver<QueuedBatch>,
 }
 
-/// The way to the sinks. The channel has no bound of its own: what waits is bounded by its words, so that neither many
-/// small batches nor few great ones take more memory than that.
-pub(crate) fn sender(instance: &Arc<Instance>) -> (BatchSender, BatchReceiver) {
+/// Creates the queue to the sinks. The channel itself is unbounded; [`BatchSender::send`] bounds the queue by words, so
+/// that neither many small batches nor few large ones take more memory than that.
+pub(crate) fn log_queue(instance: &Arc<Instance>) -> (BatchSender, BatchReceiver) {
     let (batches, receiver) = unbounded();
     (
         BatchSender { batches, queue_stats: Arc::default(), instance: Arc::clone(instance) },
@@ -203,25 +209,28 @@ pub(crate) fn sender(instance: &Arc<Instance>) -> (BatchSender, BatchReceiver) {
 }
 
 impl BatchSender {
-    /// Hands a batch over; if it is not taken, why: then the caller books it.
-    pub(crate) fn post(&self, batch: LogBatch) -> Result<(), Reason> {
+    /// Queues a batch, and never blocks. On an error the batch is gone, and the caller must count its records as lost
+    /// for the reason given.
+    pub(crate) fn send(&self, batch: LogBatch) -> Result<(), Reason> {
         let (records, weight) = (batch.records, batch.weight());
-        let waiting = self.queue_stats.waiting.load(Ordering::Relaxed);
-        if waiting > 0 && waiting + weight > WAITING_MAX {
+        // Relaxed: there is one sender, and a `fetch_sub` of the writer that is seen late can only refuse a batch
+        // early.
+        let queued = self.queue_stats.queued_words.load(Ordering::Relaxed);
+        if queued > 0 && queued + weight > QUEUED_MAX {
             return Err(Reason::SinkFull);
         }
-        self.queue_stats.waiting.fetch_add(weight, Ordering::Relaxed);
-        self.queue_stats.handed.fetch_add(records, Ordering::Release);
+        self.queue_stats.queued_words.fetch_add(weight, Ordering::Relaxed);
+        self.queue_stats.sent.fetch_add(records, Ordering::Release);
         let (queue_stats, instance) = (Arc::clone(&self.queue_stats), Arc::clone(&self.instance));
         let queued = QueuedBatch { batch, written: 0, corrupt: 0, queue_stats, instance };
-        drop(self.batches.send(queued)); // without a writer it comes back, and books itself
+        drop(self.batches.send(queued)); // without a writer the batch comes back, and its drop counts its records
         Ok(())
     }
 }
 
 impl BatchReceiver {
-    /// The next batch; `None` when there will be none.
-    pub(crate) fn next(&self) -> Option<QueuedBatch> {
+    /// Waits for the next batch; `None` if the sender is gone and the queue is empty.
+    pub(crate) fn recv(&self) -> Option<QueuedBatch> {
         self.batches.recv().ok()
     }
 }

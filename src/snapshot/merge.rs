@@ -1,4 +1,4 @@
-//! Two snapshots into one: of several instances, or of several machines.
+//! Merges two snapshots into one: those of several instances, or of several machines. Cold.
 
 use super::{PointValue, Snapshot, bounds};
 use crate::error::MergeError;
@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 impl Snapshot {
-    /// Adds another snapshot to this one: counters and histograms add up exactly, of a gauge the later snapshot's
-    /// value stays, spans and ledgers are joined. If both declare other bounds for a histogram, the merged one shows those
-    /// that are exact in both.
+    /// Merges another snapshot with this one into a new snapshot. Counters and histograms are added up exactly. A gauge
+    /// has the value of the later snapshot. Spans and ledgers are joined. The pipeline's figures are those of this
+    /// snapshot. If the two declare different bounds for a histogram, the merged histogram has those bounds that are
+    /// exact in both.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -24,27 +25,27 @@ impl Snapshot {
     /// ```
     ///
     /// # Errors
-    /// [`MergeError::Mismatch`] if a metric has another type, unit or precision there.
+    /// [`MergeError::Mismatch`] if a metric has another type, unit or precision in the other snapshot.
     pub fn merge(&self, other: &Self) -> Result<Self, MergeError> {
         let mut points: Vec<_> = self.catalogue.iter().cloned().zip(self.values.iter().cloned()).collect();
         let mut first = 0;
         let mut sets = LabelSets::default();
         for (theirs, value) in other.catalogue.iter().zip(&other.values) {
-            // Both are sorted by name, so each is gone through once.
+            // Both catalogues are sorted by name, so one pass over each is enough.
             let name = &theirs.metric.name;
             while self.catalogue.get(first).is_some_and(|mine| mine.metric.name < *name) {
                 first += 1;
             }
             let same_name = self.catalogue.get(first).filter(|mine| mine.metric.name == *name);
-            // One kind, unit and precision a name, whatever the labels: the first series speaks for all.
+            // All series of a name have the same kind, unit and precision, so the first one stands for all.
             if same_name.is_some_and(|mine| !mine.metric.is_like(&theirs.metric)) {
                 return Err(MergeError::Mismatch { name: name.to_string() });
             }
             let aligned = same_name.and_then(|_| sets.aligned(&self.catalogue[first..], theirs));
             points.push((aligned.unwrap_or_else(|| Arc::clone(theirs)), value.clone()));
         }
-        // The sort is stable and finds the two runs, so it compares each series about once. Of equal series, mine come
-        // first.
+        // The sort detects the two sorted runs, so it compares each series about once. It is stable, so of two equal
+        // series, the one of `self` comes first.
         points.sort_by(|(one, _), (other, _)| one.key().cmp(&other.key()));
         let theirs_is_later = other.unix_nanos > self.unix_nanos;
         points.dedup_by(|(theirs, value), (mine, sum)| {
@@ -54,7 +55,7 @@ impl Snapshot {
             }
             same
         });
-        bounds::narrow(&mut points);
+        bounds::reconcile(&mut points);
         let (catalogue, values): (Vec<_>, Vec<_>) = points.into_iter().unzip();
         Ok(Self {
             service: Arc::clone(&self.service),
@@ -70,24 +71,24 @@ impl Snapshot {
     }
 }
 
-/// The sets of label names under one metric name, each in the order that it has here.
+/// The label sets of one metric name in this snapshot: for each set of label names, the order in which they stand here.
 #[derive(Default)]
 struct LabelSets<'a> {
-    /// The name that they are of.
+    /// The metric name of the sets in `known`.
     name: Option<&'a str>,
-    /// By label names, sorted.
+    /// A descriptor for each set of label names; the key is the sorted names.
     known: HashMap<Vec<&'a str>, &'a Arc<Descriptor>>,
 }
 
 impl<'a> LabelSets<'a> {
-    /// The same series with its labels in the order that they have in `mine`, if that is another one. The name of
-    /// `theirs` begins there.
+    /// Returns `theirs` with its labels in the order of `mine`, or `None` if the order is the same. The slice `mine`
+    /// must begin at the first series with the name of `theirs`.
     fn aligned(&mut self, mine: &'a [Arc<Identity>], theirs: &'a Identity) -> Option<Arc<Identity>> {
         if theirs.metric.labels.len() < 2 {
-            return None; // there is one order only
+            return None; // there is only one order
         }
         if self.name != Some(&*theirs.metric.name) {
-            self.meet(mine, &theirs.metric.name);
+            self.load(mine, &theirs.metric.name);
         }
         let metric = *self.known.get(&sorted(&theirs.metric))?;
         if metric.labels == theirs.metric.labels {
@@ -99,13 +100,13 @@ impl<'a> LabelSets<'a> {
         Some(Arc::new(Identity { metric: Arc::clone(metric), labels: labels.collect() }))
     }
 
-    /// Collects the sets of a name, of which the first one with the same labels counts.
-    fn meet(&mut self, mine: &'a [Arc<Identity>], name: &'a str) {
+    /// Collects the label sets of a name. If two have the same names in different orders, the first one counts.
+    fn load(&mut self, mine: &'a [Arc<Identity>], name: &'a str) {
         self.name = Some(name);
         self.known.clear();
         let mut last: Option<&Arc<Descriptor>> = None;
         for identity in mine.iter().take_while(|mine| *mine.metric.name == *name) {
-            // Most series of a name have one set of labels.
+            // Most names have one label set, so most series need no look-up.
             if last.is_none_or(|last| last.labels != identity.metric.labels) {
                 self.known.entry(sorted(&identity.metric)).or_insert(&identity.metric);
             }
@@ -120,7 +121,7 @@ fn sorted(metric: &Descriptor) -> Vec<&str> {
     labels
 }
 
-/// The caller has seen to it that both are of one kind.
+/// Adds a series' value to another of the same kind; the caller has compared the kinds.
 fn add(mine: &mut PointValue, theirs: &PointValue, theirs_is_later: bool) {
     match (mine, theirs) {
         (PointValue::Counter(mine), PointValue::Counter(theirs)) => *mine = mine.wrapping_add(*theirs),

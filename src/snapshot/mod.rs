@@ -1,7 +1,7 @@
-//! Immutable results: what exporters, reports and tests read. Cold.
+//! Immutable results, read by exporters, reports and tests. Cold.
 //!
-//! A [`Snapshot`] is taken by the aggregator, never torn (a histogram's count is the sum of its buckets, by
-//! construction), shared by reference count, and costs nothing more however many read it.
+//! The aggregator makes each [`Snapshot`]. A snapshot is consistent (a histogram's count is the sum of its buckets, by
+//! construction) and shared by reference count, so any number of readers cost no more than one.
 
 mod bounds;
 mod catalogue;
@@ -24,7 +24,7 @@ pub(crate) use cumulative::BucketBounds;
 pub use distribution::HistogramView;
 pub use events::{Exemplar, SpanEvent, SpanLink};
 pub use log::LogRecord;
-pub(crate) use log::{BatchReceiver, BatchSender, LogBatch, QueueStats, QueuedBatch, read_logs, sender};
+pub(crate) use log::{BatchReceiver, BatchSender, LogBatch, QueueStats, QueuedBatch, log_queue, read_logs};
 pub use saved::ReadError;
 pub use snapshot::{Pipeline, Point, PointValue, Snapshot};
 pub use span::FinishedSpan;

@@ -16,8 +16,8 @@
 //! | 10 logs shed | 0 | log records dropped for want of room, by level from trace to error; left out if there are none, so that an older reader sees no figure that it does not know |
 //!
 //! Bounds of a histogram's definition that divide a bucket are numbered, and have figures (9) that follow those of the
-//! buckets. A histogram without such figures is exact at no bound that divides a bucket, and these bounds are left out of
-//! what is read.
+//! buckets. A histogram without such figures is exact at no bound that divides a bucket, and these bounds are left out
+//! of what is read.
 //!
 //! A series' definition is its text form below: fields set apart by the unit separator, each escaped.
 //!
@@ -316,7 +316,7 @@ impl Reading {
             };
             points.push((identity, value));
         }
-        bounds::narrow(&mut points);
+        bounds::reconcile(&mut points);
         let (identities, values): (Vec<_>, Vec<_>) = points.into_iter().unzip();
         let catalogue = Arc::new(identities.into_iter().collect());
         self.snapshot.pipeline = Pipeline::default();

@@ -1,4 +1,4 @@
-//! A snapshot and how to read it.
+//! The [`Snapshot`] type and the accessors that read it. Cold.
 
 use super::{Catalogue, FinishedSpan, HistogramView, SpanBatch, TailSamplingStats};
 use crate::instance::RegistrationFault;
@@ -8,7 +8,7 @@ use crate::switch::State;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Everything an instance knew at one moment. Immutable; clone it freely.
+/// The metrics, spans and ledger of an instance at one moment. Immutable; a clone copies no distributions and no spans.
 ///
 /// ```
 /// let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -20,14 +20,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// assert_eq!(snapshot.counter("orders_total", &[]), Some(2));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "gather")]
+#[doc(alias = "scrape")]
+#[doc(alias = "collect")]
+#[doc(alias = "registry")]
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub(crate) service: Arc<str>,
     pub(crate) unix_nanos: u64,
     pub(crate) uptime: Duration,
-    /// Sorted by name and labels. Shared with the snapshots before while no series is added.
+    /// All series, sorted by name and labels. Snapshots share one catalogue until a series is added.
     pub(crate) catalogue: Arc<Catalogue>,
-    /// One for each of the catalogue.
+    /// One value for each series of the catalogue, in its order.
     pub(crate) values: Vec<PointValue>,
     pub(crate) spans: Vec<SpanBatch>,
     pub(crate) ledger: Ledger,
@@ -35,7 +39,7 @@ pub struct Snapshot {
     pub(crate) pipeline: Pipeline,
 }
 
-/// A series' value.
+/// The value of a series.
 ///
 /// ```
 /// use tellane::PointValue;
@@ -54,11 +58,11 @@ pub enum PointValue {
     UpDownCounter(i64),
     /// A gauge's value.
     Gauge(f64),
-    /// A histogram's state.
+    /// A histogram's distribution.
     Histogram(Arc<HistogramView>),
 }
 
-/// How the pipeline itself was doing.
+/// Figures of the telemetry pipeline itself: the switch, the aggregator, lanes, memory, refused headers.
 ///
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -71,7 +75,7 @@ pub enum PointValue {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Pipeline {
-    /// The switch, as records see it.
+    /// The state of the switch that records are made under.
     pub state: State,
     /// Changes of the switch so far.
     pub transitions: u64,
@@ -79,31 +83,32 @@ pub struct Pipeline {
     pub steps: u64,
     /// Times the aggregator was restarted after a panic.
     pub restarts: u64,
-    /// Lanes there are.
+    /// Lanes in existence, idle ones included.
     pub lanes: usize,
-    /// Lanes that wait for a new thread.
+    /// Idle lanes: their thread has ended, and the next thread takes one over.
     pub idle_lanes: usize,
-    /// Bytes that the instance takes: lanes, histograms and kept spans, names, keys, log targets and series, what waits
-    /// for the sinks, what is held for sampling by outcome, and what families and bridges keep to find their series. What
-    /// a snapshot holds is not among them. Above [`Config::memory_cap`](crate::Config::memory_cap) recording goes off.
+    /// Bytes that the instance has allocated: lanes, histograms and kept spans, names, keys, log targets and series,
+    /// log records queued for the sinks, spans held for tail sampling, and the lookup tables of families and bridges.
+    /// Memory that a snapshot holds is not included. Above [`Config::memory_cap`](crate::Config::memory_cap) recording
+    /// is switched off.
     pub bytes: usize,
-    /// Finished spans that were let go to make room for later ones. They were aggregated.
+    /// Finished spans that were evicted to make room for later ones. They were aggregated before.
     pub spans_evicted: u64,
-    /// Label combinations that met an overflow series.
+    /// Label combinations above the cap, whose records count in an overflow series.
     pub overflowed: u64,
     /// New traces that [`Config::traces_per_second`](crate::Config::traces_per_second) kept from being sampled.
     pub traces_limited: u64,
-    /// Requests whose `traceparent` was refused ([`HeaderFaults`](crate::HeaderFaults)). What came with a request is
-    /// counted when its [`Context`](crate::Context) is first attached, or given to a span as its parent.
+    /// Requests whose `traceparent` was refused ([`HeaderFaults`](crate::HeaderFaults)). A request's faults are counted
+    /// when its [`Context`](crate::Context) is first attached, or given to a span as its parent.
     pub traceparents_refused: u64,
-    /// Requests whose `tracestate` was refused, also for want of a valid `traceparent`.
+    /// Requests whose `tracestate` was refused, for example because the `traceparent` beside it was not valid.
     pub tracestates_refused: u64,
-    /// Members of the baggage of requests that were refused.
+    /// Members of requests' `baggage` headers that were refused.
     pub baggage_members_refused: u64,
-    /// Writes to a log file that was full, or no longer where its path leads, since the rotation failed. No line is lost
-    /// by that, but the file grows above its bound. See to the directory's rights and to what stands in the way.
+    /// Writes to a log file that was full, or had been moved from its path, because the rotation failed. No line is lost,
+    /// but the file grows above its bound. Check the directory's permissions, and for files that are in the way.
     pub log_rotations_failed: u64,
-    /// Statics that could not be registered, by reason.
+    /// Static metrics that could not be registered; [`Snapshot::faults`] lists them.
     pub faults: usize,
 }
 
@@ -150,7 +155,7 @@ pub struct Point<'a> {
 }
 
 impl<'a> Point<'a> {
-    /// The metric's full name.
+    /// The metric's full name, with its unit and `_total`.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -164,7 +169,7 @@ impl<'a> Point<'a> {
         &self.identity.metric.name
     }
 
-    /// What the metric says.
+    /// The metric's help text.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -174,6 +179,7 @@ impl<'a> Point<'a> {
     /// assert_eq!(point.help(), "Share of time at work.");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "description")]
     pub fn help(&self) -> &'a str {
         &self.identity.metric.help
     }
@@ -206,7 +212,7 @@ impl<'a> Point<'a> {
         self.identity.metric.unit
     }
 
-    /// Label names and values.
+    /// The label names and values, in the order of registration.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -216,12 +222,14 @@ impl<'a> Point<'a> {
     /// assert_eq!(point.labels().collect::<Vec<_>>(), [("by", "web")]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "tags")]
+    #[doc(alias = "attributes")]
     pub fn labels(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         self.identity.labels()
     }
 
-    /// Upper bounds of the buckets that text expositions show, for a histogram, in the unit shown. The counts of samples
-    /// up to them are exact ([`HistogramView::cumulative`]).
+    /// Upper bounds of the buckets in text expositions, in the metric's unit; empty if the metric is not a histogram.
+    /// The cumulative counts at these bounds are exact ([`HistogramView::cumulative`]).
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -235,7 +243,7 @@ impl<'a> Point<'a> {
         self.identity.metric.shape.as_ref().map_or(&[], |shape| &shape.bounds)
     }
 
-    /// The value.
+    /// The series' value.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -251,7 +259,7 @@ impl<'a> Point<'a> {
 }
 
 impl Snapshot {
-    /// A snapshot of nothing: what there is before the first.
+    /// Creates a snapshot without series. It stands in until the first one is made.
     pub(crate) fn empty(service: Arc<str>) -> Self {
         Self {
             service,
@@ -278,7 +286,7 @@ impl Snapshot {
         &self.service
     }
 
-    /// When it was taken.
+    /// The time at which the snapshot was made.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -290,7 +298,7 @@ impl Snapshot {
         UNIX_EPOCH + Duration::from_nanos(self.unix_nanos)
     }
 
-    /// How long the instance had run.
+    /// The time for which the instance had run.
     ///
     /// ```
     /// use std::time::Duration;
@@ -305,7 +313,7 @@ impl Snapshot {
         self.uptime
     }
 
-    /// Every series, sorted by name and label values.
+    /// All series, sorted by name and label values.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -315,11 +323,15 @@ impl Snapshot {
     /// assert_eq!(snapshot.points().map(|point| point.name()).collect::<Vec<_>>(), ["load", "orders_total"]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "series")]
+    #[doc(alias = "metrics")]
+    #[doc(alias = "gather")]
     pub fn points(&self) -> impl ExactSizeIterator<Item = Point<'_>> {
         self.catalogue.iter().zip(&self.values).map(|(identity, value)| Point { identity, value })
     }
 
-    /// The value of a series. `name` is the full one, with unit and `_total`; labels may come in any order.
+    /// The value of a series, or `None` if there is no such series. `name` is the full name, with unit and `_total`;
+    /// the labels may be given in any order.
     ///
     /// ```
     /// use tellane::PointValue;
@@ -327,12 +339,12 @@ impl Snapshot {
     /// telemetry.counter("orders_total").label("by", "web").register()?.add(2);
     /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.value("orders_total", &[("by", "web")]), Some(&PointValue::Counter(2)));
-    /// assert_eq!(snapshot.value("orders_total", &[]), None); // another series, which there is not
+    /// assert_eq!(snapshot.value("orders_total", &[]), None); // without the label: no such series
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<&PointValue> {
         let (names, values) = (labels.iter().map(|label| label.0), labels.iter().map(|label| label.1));
-        // Labels in the order of registration are found by halving, so that a reader may look up every series.
+        // Labels in the order of registration take a binary search, so looking up every series stays cheap.
         let in_order = self.catalogue.binary_search_by(|identity| {
             let (own_names, own_values) = (identity.metric.labels.iter(), identity.labels.iter());
             (*identity.metric.name)
@@ -401,7 +413,7 @@ impl Snapshot {
         }
     }
 
-    /// A histogram's state.
+    /// A histogram's distribution.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -418,8 +430,8 @@ impl Snapshot {
         }
     }
 
-    /// The durations of the spans of a name and of any kind: all of them, sampled or not. By kind they are the series
-    /// of `traces_span_metrics_duration_seconds`.
+    /// The durations of all spans of a name, of every kind, sampled or not. The series of
+    /// `traces_span_metrics_duration_seconds` have them by kind.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -438,13 +450,14 @@ impl Snapshot {
                 _ => None,
             })
             .collect();
-        HistogramView::together(&views)
+        HistogramView::merge_all(&views)
     }
 
-    /// The latest finished spans, in the order in which the aggregator took them: those of one thread as they ended,
-    /// those of several threads ring by ring, whatever the time ([`FinishedSpan::start_unix_nanos`] sorts them), and
-    /// those that were held for their trace's outcome when it was decided.
-    /// [`Config::kept_spans`](crate::Config::kept_spans) says how many words of them are kept.
+    /// The latest finished spans, in the order in which the aggregator read them. The spans of one thread are in the
+    /// order in which they ended. The aggregator reads ring by ring, so the spans of several threads are not in the
+    /// order of time; sort them by [`FinishedSpan::start_unix_nanos`] if you need that. Spans that tail sampling held
+    /// stand where their trace was decided. [`Config::kept_spans`](crate::Config::kept_spans) sets how many words of
+    /// them are kept.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -460,7 +473,7 @@ impl Snapshot {
         self.spans.iter().flat_map(|batch| batch.read(&batch.latest))
     }
 
-    /// The slowest finished spans since the start, slowest first.
+    /// The slowest finished spans since the start, slowest first; 16 at most for each instance.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -481,7 +494,7 @@ impl Snapshot {
         slowest
     }
 
-    /// Where the records went.
+    /// The account of all records: recorded, aggregated, dropped, in flight.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -490,11 +503,12 @@ impl Snapshot {
     /// assert_eq!(snapshot.ledger().total().aggregated, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "dropped")]
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
-    /// What became of traces, if they are sampled by outcome; all zero if they are not.
+    /// The counts of tail sampling by decision and reason; all zero if tail sampling is off.
     ///
     /// ```
     /// use tellane::{Config, TailSampling, Telemetry};
@@ -509,7 +523,7 @@ impl Snapshot {
         &self.tail_sampling
     }
 
-    /// How the pipeline itself was doing.
+    /// The figures of the telemetry pipeline itself.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -521,7 +535,7 @@ impl Snapshot {
         &self.pipeline
     }
 
-    /// Statics that could not be registered, of all the instances in this snapshot.
+    /// Static metrics that could not be registered, of all the instances of this process in this snapshot.
     ///
     /// ```
     /// static ORDERS: tellane::LazyCounter = tellane::counter!("orders-total", "Orders placed.");

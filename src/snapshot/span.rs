@@ -1,4 +1,4 @@
-//! Finished spans at rest: kept encoded, decoded when read.
+//! Finished spans of a snapshot: kept encoded, decoded when they are read. Cold.
 
 use super::events::{SpanEvent, SpanLink};
 use super::last_values::last_values;
@@ -27,49 +27,49 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct FinishedSpan {
-    /// Its name.
+    /// The span's name.
     pub name: Arc<str>,
     /// The 128-bit trace id.
     pub trace_id: u128,
     /// The span's own id.
     pub span_id: u64,
-    /// The parent's id; `None` for a root.
+    /// The parent span's id; `None` for the root of a trace.
     pub parent_id: Option<u64>,
-    /// Start in wall time, in nanoseconds since 1970.
+    /// The start of the span, in nanoseconds since 1970.
     pub start_unix_nanos: u64,
-    /// How long it took.
+    /// The time from the span's start to its end.
     pub duration: Duration,
-    /// How it ended.
+    /// The status that was set on the span.
     pub status: Status,
-    /// What its status says, if anything.
+    /// The message given with the status, if any.
     pub status_message: Option<String>,
-    /// Whether a panic ended it.
+    /// `true` if a panic ended the span.
     pub panicked: bool,
-    /// Whether its future was dropped before it was done.
+    /// `true` if the span's future was dropped before it completed.
     pub cancelled: bool,
-    /// Its part in the exchange of messages.
+    /// The span's kind: internal, server, client, producer or consumer.
     pub kind: SpanKind,
-    /// Whether it has no parent in this process.
+    /// `true` if the span has no parent in this process.
     pub local_root: bool,
-    /// Whether its trace was sampled; if not, its outcome kept it.
+    /// `true` if head sampling took the trace; if `false`, tail sampling kept it.
     pub sampled: bool,
-    /// W3C trace state that came with its parent, as it is written in the header.
+    /// The W3C trace state that came with the parent, as a `tracestate` header's value.
     pub trace_state: Option<String>,
-    /// What was set on it, in that order; of a key that was set again, the last value.
+    /// The span's attributes, in the order in which they were set. A key that was set again has its last value.
     pub attributes: Vec<(Arc<str>, Value)>,
-    /// Attributes that did not fit.
+    /// The number of attributes that were dropped because they did not fit.
     pub attributes_dropped: u16,
-    /// What happened in it, in that order.
+    /// The span's events, in the order in which they were added.
     pub events: Vec<SpanEvent>,
-    /// Events that did not fit.
+    /// The number of events that were dropped because they did not fit.
     pub events_dropped: u16,
-    /// Other spans that it has to do with.
+    /// The span's links to other spans.
     pub links: Vec<SpanLink>,
-    /// Links that did not fit.
+    /// The number of links that were dropped because they did not fit.
     pub links_dropped: u16,
 }
 
-/// What the numbers in encoded spans stand for.
+/// The names that the numbers in encoded spans stand for.
 #[derive(Clone, Debug)]
 pub(crate) enum Names {
     /// The names of an instance of this process.
@@ -78,6 +78,7 @@ pub(crate) enum Names {
     Read(Arc<ReadNames>),
 }
 
+/// Names read from a saved snapshot, by number.
 #[derive(Debug, Default)]
 pub(crate) struct ReadNames {
     pub(super) spans: HashMap<u32, Arc<str>>,
@@ -105,25 +106,27 @@ impl Names {
 pub(crate) struct EncodedTrace {
     pub(crate) root: Box<[u64]>,
     pub(crate) spans: Box<[u64]>,
-    /// Spans that there was no room for.
+    /// Spans of the trace that were left out because the words of a trace are limited.
     pub(crate) more: usize,
 }
 
-/// Encoded spans of one instance, and what it takes to read them.
+/// Encoded spans of one instance, with the names, anchor and scale needed to decode them.
 #[derive(Clone, Debug)]
 pub(crate) struct SpanBatch {
     pub(crate) names: Names,
     pub(crate) anchor: Anchor,
     pub(crate) scale: Scale,
-    /// The latest, oldest first. A vector, since they are moved here: a slice would be a copy of up to `kept_spans` words.
+    /// The latest spans, oldest first. A vector, since the aggregator's own is moved here: turning it into a slice
+    /// would copy up to `kept_spans` words.
     pub(crate) latest: Arc<Vec<u64>>,
-    /// The slowest, slowest first.
+    /// The slowest spans, slowest first.
     pub(crate) slowest: Arc<[u64]>,
     /// The slowest traces, slowest first.
     pub(crate) traces: Arc<[EncodedTrace]>,
 }
 
 impl SpanBatch {
+    /// Decodes the spans of some words of this batch; those that cannot be decoded are left out.
     pub(crate) fn read<'a>(&'a self, words: &'a [u64]) -> impl Iterator<Item = FinishedSpan> + 'a {
         let mut rest = words;
         std::iter::from_fn(move || {
@@ -131,25 +134,25 @@ impl SpanBatch {
             rest = &rest[next.words.len()..];
             Some(next)
         })
-        .filter_map(|frame| self.finish(&frame))
+        .filter_map(|frame| self.decode(&frame))
     }
 
-    fn finish(&self, frame: &Frame<'_>) -> Option<FinishedSpan> {
+    fn decode(&self, frame: &Frame<'_>) -> Option<FinishedSpan> {
         let span = frame.span().ok()?;
-        let mut finished = self.bare(&span)?;
+        let mut finished = self.without_items(&span)?;
         let mut attributes = Vec::new();
         for item in span.items {
             match item {
                 Item::Attribute(key, value) => attributes.push((key, value)),
-                other => self.add(other, &mut finished),
+                other => self.add_item(other, &mut finished),
             }
         }
-        finished.attributes = self.named(attributes);
+        finished.attributes = self.resolve(attributes);
         Some(finished)
     }
 
-    /// A span without its items.
-    fn bare(&self, span: &Span) -> Option<FinishedSpan> {
+    /// Converts a span's fixed fields; its items are added by the caller.
+    fn without_items(&self, span: &Span) -> Option<FinishedSpan> {
         Some(FinishedSpan {
             name: Arc::clone(self.names.span(span.name)?),
             trace_id: span.trace_id,
@@ -174,20 +177,20 @@ impl SpanBatch {
         })
     }
 
-    fn add(&self, item: Item, to: &mut FinishedSpan) {
+    fn add_item(&self, item: Item, to: &mut FinishedSpan) {
         match item {
-            Item::Attribute(..) => {} // all of them together, by the caller
+            Item::Attribute(..) => {} // the caller adds all attributes together
             Item::Event { name, at, attributes, attributes_dropped } => {
                 let Some(name) = self.names.key(name) else { return };
                 to.events.push(SpanEvent {
                     name: Arc::clone(name),
                     unix_nanos: self.anchor.unix_nanos(at, self.scale),
-                    attributes: self.named(attributes),
+                    attributes: self.resolve(attributes),
                     attributes_dropped,
                 });
             }
             Item::Link { trace_id, span_id, sampled, attributes, attributes_dropped } => {
-                let attributes = self.named(attributes);
+                let attributes = self.resolve(attributes);
                 to.links.push(SpanLink { trace_id, span_id, sampled, attributes, attributes_dropped });
             }
             Item::Message(text) => to.status_message = Some(text),
@@ -196,7 +199,8 @@ impl SpanBatch {
         }
     }
 
-    fn named(&self, attributes: Vec<(u32, Value)>) -> Vec<(Arc<str>, Value)> {
+    /// Looks up the attributes' keys and removes replaced values.
+    fn resolve(&self, attributes: Vec<(u32, Value)>) -> Vec<(Arc<str>, Value)> {
         last_values(attributes, |key| self.names.key(key))
     }
 }

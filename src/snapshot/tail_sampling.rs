@@ -1,15 +1,16 @@
-//! What sampling by outcome came to, by reason. Cold.
+//! Counts of tail sampling: traces by decision and reason, and spans. Cold.
 
-/// What became of the traces and spans of an instance that samples by [`TailSampling`](crate::TailSampling). Of one that does not,
-/// all is zero.
+/// Counts of the traces and spans that [`TailSampling`](crate::TailSampling) kept, dropped or holds. All are zero if
+/// tail sampling is off.
 ///
-/// Every trace is counted once, when it is decided: sampled ones when the first of their spans comes in. Spans that come
-/// after their trace was kept are kept. Spans that come after it was dropped are held again, until a local root of
-/// theirs ends: the service was called a second time in one trace. If they are kept, the trace counts as kept, too, and as
-/// [`reconsidered`](Self::reconsidered); if they are dropped, it is not counted again.
+/// Each trace is counted once, when it is decided. A trace that head sampling took is decided when its first span is
+/// read. Spans that come after their trace was kept are kept. Spans that come after their trace was dropped are held
+/// again until a local root of theirs ends, since the service may have been called a second time in one trace. If they
+/// are then kept, the trace also counts as kept and as [`reconsidered`](Self::reconsidered); if they are dropped, the
+/// trace is not counted again.
 ///
-/// The decisions remembered are four times [`TailSampling::traces`](crate::TailSampling::traces); a trace that was forgotten
-/// counts as another one. The counts are not part of a saved snapshot.
+/// The sampler remembers four times as many decisions as [`TailSampling::traces`](crate::TailSampling::traces). A trace
+/// whose decision was forgotten counts as a new one. The counts are not part of a saved snapshot.
 ///
 /// ```
 /// use tellane::{Config, TailSampling, Telemetry};
@@ -30,41 +31,43 @@ pub struct TailSamplingStats {
     pub ratio: u64,
     /// Traces kept because a span failed.
     pub error: u64,
-    /// Traces kept because their local root took longer than the fixed bound.
+    /// Traces kept because their local root took longer than
+    /// [`TailSampling::slower_than`](crate::TailSampling::slower_than).
     pub slow: u64,
     /// Traces kept because their local root took longer than the 99th percentile of its name and kind.
     pub slow_p99: u64,
-    /// Traces kept for an attribute.
+    /// Traces kept because a span had one of the attributes asked for.
     pub attribute: u64,
-    /// Traces kept as the share that is kept whatever happens.
+    /// Traces kept because they belong to the share that is kept in any case
+    /// ([`TailSampling::ratio`](crate::TailSampling::ratio)).
     pub share: u64,
-    /// Traces dropped because their local root ended and no rule kept them.
+    /// Traces dropped after their local root ended, because no rule kept them.
     pub uninteresting: u64,
-    /// Traces dropped early, because a cap was reached and no rule kept them as far as they were known.
+    /// Traces dropped before their local root ended, because a cap was reached and no rule kept the spans held so far.
     pub evicted: u64,
-    /// Traces dropped because their local root did not end in time, or before the shutdown.
+    /// Traces dropped because their local root did not end within the longest wait, or before the shutdown.
     pub timed_out: u64,
-    /// Traces that were dropped and kept afterwards, for a later part of them. They are among the traces dropped and among
-    /// the traces kept, so the traces decided are the sum of both less these.
+    /// Traces that were dropped at first and kept afterwards because of a later part of them. They are among both the
+    /// traces dropped and the traces kept, so the number of traces decided is kept plus dropped less reconsidered.
     pub reconsidered: u64,
-    /// Spans kept: shown by snapshots as long as there is room.
+    /// Spans kept. Snapshots show them until newer spans evict them.
     pub spans_kept: u64,
-    /// Spans dropped. Their durations and errors are counted all the same.
+    /// Spans dropped. Their durations and errors are counted nevertheless.
     pub spans_dropped: u64,
-    /// Of the spans dropped, those above the cap of a trace.
+    /// Spans dropped because their trace had reached its cap of spans; included in `spans_dropped`.
     pub spans_above_cap: u64,
-    /// Spans that came after their held trace was decided, and were kept.
+    /// Spans that came after tail sampling had decided their trace, and were kept.
     pub late_kept: u64,
-    /// Spans that came after their trace was dropped, and were dropped.
+    /// Spans that came after their trace was dropped, and were dropped too.
     pub late_dropped: u64,
-    /// Traces held at this moment.
+    /// Traces that await their decision at the time of the snapshot.
     pub traces_held: u64,
-    /// Spans held at this moment.
+    /// Spans held for those traces.
     pub spans_held: u64,
 }
 
 impl TailSamplingStats {
-    /// Traces decided, by decision and reason, in a fixed order.
+    /// Decision, reason and number of traces, in a fixed order.
     ///
     /// ```
     /// let tail_sampling = tellane::TailSamplingStats::default();
@@ -85,7 +88,7 @@ impl TailSamplingStats {
         .into_iter()
     }
 
-    /// Traces kept, for whatever reason.
+    /// The number of traces kept, for any reason.
     ///
     /// ```
     /// assert_eq!(tellane::TailSamplingStats::default().traces_kept(), 0);
@@ -94,7 +97,7 @@ impl TailSamplingStats {
         self.count("kept")
     }
 
-    /// Traces dropped, for whatever reason.
+    /// The number of traces dropped, for any reason.
     ///
     /// ```
     /// assert_eq!(tellane::TailSamplingStats::default().traces_dropped(), 0);
@@ -107,7 +110,7 @@ impl TailSamplingStats {
         self.traces().filter(|(made, ..)| *made == decision).map(|(.., count)| count).sum()
     }
 
-    /// Those of two instances together.
+    /// Adds up the counts of two instances.
     pub(crate) fn plus(&self, other: &Self) -> Self {
         Self {
             ratio: self.ratio.saturating_add(other.ratio),

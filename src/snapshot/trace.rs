@@ -1,4 +1,4 @@
-//! Whole traces: a local root and what belongs to it, as a tree. Cold.
+//! Whole traces: a local root and the spans of its trace, shown as a tree. Cold.
 
 use super::span::EncodedTrace;
 use super::{FinishedSpan, Snapshot, SpanBatch};
@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-/// A trace as far as this process recorded it, by one of its local roots. Its `Display` is an indented tree, one span
-/// a line: name, duration, status, attributes.
+/// The part of a trace that this process recorded under one of its local roots. `Display` shows an indented tree with
+/// one span on each line: name, duration, status, attributes.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -29,11 +29,11 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Trace {
-    /// The local root: it has no parent in this process.
+    /// The local root: a span without a parent in this process.
     pub root: FinishedSpan,
     /// The other spans of its trace, in the order of [`Snapshot::spans`](crate::Snapshot::spans).
     pub spans: Vec<FinishedSpan>,
-    /// Spans of it that there was no room for.
+    /// The number of spans of the trace that were left out, because a trace keeps 4 KiB of spans.
     pub more: usize,
 }
 
@@ -46,24 +46,24 @@ impl Trace {
 
 impl Display for Trace {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let there: HashSet<u64> =
+        let present: HashSet<u64> =
             self.spans.iter().map(|span| span.span_id).chain([self.root.span_id]).collect();
         let mut children = HashMap::<u64, Vec<&FinishedSpan>>::new();
         for span in &self.spans {
-            // Whose parent is not there stands below the root: the parent was lost, or is in another process.
-            let parent = span.parent_id.filter(|parent| there.contains(parent));
+            // A span whose parent is missing goes below the root: the parent was dropped, or is in another process.
+            let parent = span.parent_id.filter(|parent| present.contains(parent));
             children.entry(parent.unwrap_or(self.root.span_id)).or_default().push(span);
         }
         for siblings in children.values_mut() {
             siblings.sort_by_key(|span| std::cmp::Reverse(span.start_unix_nanos));
         }
-        // Not by recursion: traces may be as deep as they like. Children are taken out, so that ids that go round in
-        // a circle end.
+        // Not recursive, since the depth of a trace has no limit. Children are removed from the map when they are
+        // shown, so that ids that form a cycle end, too.
         let mut open = vec![(0, &self.root)];
         while let Some((depth, span)) = open.pop() {
-            line(f, depth, span)?;
-            let below = children.remove(&span.span_id).unwrap_or_default();
-            open.extend(below.into_iter().map(|child| (depth + 1, child)));
+            write_span(f, depth, span)?;
+            let children = children.remove(&span.span_id).unwrap_or_default();
+            open.extend(children.into_iter().map(|child| (depth + 1, child)));
         }
         if self.more > 0 {
             writeln!(f, "  and {} more", self.more)?;
@@ -72,7 +72,7 @@ impl Display for Trace {
     }
 }
 
-fn line(f: &mut Formatter<'_>, depth: usize, span: &FinishedSpan) -> fmt::Result {
+fn write_span(f: &mut Formatter<'_>, depth: usize, span: &FinishedSpan) -> fmt::Result {
     write!(f, "{:width$}{} {}", "", Escaped(&span.name), rounded(span.duration), width = 2 * depth)?;
     match (span.status, &span.status_message) {
         (Status::Error, Some(message)) => write!(f, " error: {}", Escaped(message))?,
@@ -85,7 +85,7 @@ fn line(f: &mut Formatter<'_>, depth: usize, span: &FinishedSpan) -> fmt::Result
     writeln!(f)
 }
 
-/// To four digits: what is beyond is noise.
+/// Shows a duration to four digits; more would be noise.
 fn rounded(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     let step = 10_u128.pow(nanos.checked_ilog10().unwrap_or(0).saturating_sub(3));
@@ -93,7 +93,7 @@ fn rounded(duration: Duration) -> String {
     format!("{:?}", Duration::from_nanos(nanos))
 }
 
-/// Text from elsewhere on one line: control characters cannot forge another.
+/// Shows text on one line: control characters are escaped, so that text from outside cannot forge a line.
 struct Escaped<'a>(&'a str);
 
 impl Display for Escaped<'_> {
@@ -105,8 +105,9 @@ impl Display for Escaped<'_> {
 }
 
 impl Snapshot {
-    /// The traces of the slowest local roots since the start, slowest first: eight of them, each with the spans of its
-    /// trace that were kept when it was met, as far as 4 KiB of them go. They are not part of a saved snapshot.
+    /// The traces of the slowest local roots since the start, slowest first. There are eight at most for each instance,
+    /// each with up to 4 KiB of the spans of its trace that were still kept one pass after the root was read. They are
+    /// not part of a saved snapshot.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;

@@ -13,7 +13,7 @@ use crate::lane::{LaneRegistry, Limits, watch_forks};
 use crate::level::Level;
 use crate::sampling::{HeadersRefused, RateLimit, Sampling};
 use crate::series::Caps;
-use crate::snapshot::{Snapshot, sender};
+use crate::snapshot::{Snapshot, log_queue};
 use crate::sync::{Mutex, fixed};
 use crate::targets::LogSettings;
 use arc_swap::ArcSwap;
@@ -145,7 +145,7 @@ impl Builder {
         watch_forks();
         let (instance, mut step) = self.parts();
         let receiver = (!self.sinks.is_empty()).then(|| {
-            let (sender, receiver) = sender(&instance);
+            let (sender, receiver) = log_queue(&instance);
             let queue_stats = Arc::clone(&sender.queue_stats);
             step.log_to(sender);
             (receiver, queue_stats)

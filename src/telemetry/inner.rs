@@ -78,8 +78,8 @@ impl Inner {
     /// would stay in its queue for ever, and more with each call.
     pub(super) fn wait_for_sinks(&self, until: std::time::Instant) {
         let Some(queue_stats) = &self.queue_stats else { return };
-        let handed = queue_stats.handed();
-        while !queue_stats.has_settled(handed) && !has_passed(until) {
+        let sent = queue_stats.sent();
+        while !queue_stats.has_settled(sent) && !has_passed(until) {
             std::thread::sleep(Duration::from_micros(100));
         }
     }

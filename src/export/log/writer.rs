@@ -18,7 +18,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Runs until the other end is gone and everything is written.
     pub(crate) fn run(mut self) {
-        while let Some(mut queued) = self.receiver.next() {
+        while let Some(mut queued) = self.receiver.recv() {
             // A fault costs this batch, which counts its records as lost when it is dropped, and not the thread.
             let _written = caught(|| self.write(&mut queued));
         }

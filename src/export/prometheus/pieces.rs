@@ -43,7 +43,7 @@ pub(super) fn pieces(series: &[Arc<Identity>]) -> TextTemplate {
             plain(&mut pieces, &metric.name, "", &labels);
         }
     }
-    pieces.done()
+    pieces.shrunk()
 }
 
 fn le(bound: f64) -> String {

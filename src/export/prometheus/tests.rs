@@ -138,8 +138,8 @@ fn what_stands_between_the_numbers_is_made_once() {
     let text = render(&first);
     orders.inc();
     let second = telemetry.snapshot(PATIENCE).unwrap();
-    let made = second.catalogue.pieces(|_| unreachable!("made for the first"));
-    assert!(std::ptr::eq(made, first.catalogue.pieces(|_| unreachable!("made before"))));
+    let made = second.catalogue.text_template(|_| unreachable!("made for the first"));
+    assert!(std::ptr::eq(made, first.catalogue.text_template(|_| unreachable!("made before"))));
     assert!(text.contains("\norders_total 0\n") && render(&second).contains("\norders_total 1\n"));
     telemetry.gauge("load").register().unwrap().set(0.5);
     let third = render(&telemetry.snapshot(PATIENCE).unwrap());

@@ -1,4 +1,4 @@
-//! Histograms at rest, against the `hdrhistogram` crate and against counting one by one.
+//! Compares views with the `hdrhistogram` crate and with counting samples one by one.
 
 use super::*;
 use crate::stats::{Bounds, is_mark};
@@ -66,20 +66,20 @@ proptest! {
     }
 
     #[test]
-    fn a_state_renewed_is_a_state_read_anew(before in values(), more in values(), same: bool) {
-        // Either new samples in any bucket, or in those that have some.
+    fn a_refreshed_view_equals_a_new_one(before in values(), more in values(), same: bool) {
+        // The new samples fall into any bucket, or into buckets that have samples already.
         let more = if same { &before[..before.len().min(more.len())] } else { &more[..] };
         let (earlier, all) = (view(2, &before), [&before[..], more].concat());
         let now = view(2, &all);
         let counts = counts(now.layout, &now.splits, &all);
-        prop_assert_eq!(earlier.renewed(&counts, now.count, now.sum, (now.min, now.max)), now);
+        prop_assert_eq!(earlier.refreshed(&counts, now.count, now.sum, (now.min, now.max)), now);
     }
 
     #[test]
-    fn two_of_other_bounds_are_exact_at_what_they_share(a in values(), b in values()) {
+    fn merged_views_are_exact_at_the_bounds_they_share(a in values(), b in values()) {
         let mut merged = bounded(2, &[1_000.0, 10_000.0, 1e6], &a);
         prop_assert!(merged.absorb(&bounded(2, &[1_000.0, 1e6, 1e9], &b)));
-        prop_assert!(merged.is_possible());
+        prop_assert!(merged.is_consistent());
         let both = [&a[..], &b].concat();
         let one_by_one = |bound: f64| both.iter().filter(|value| **value as f64 <= bound).count() as u64;
         let bounds = [1_000.0, 1e6];
@@ -93,11 +93,11 @@ proptest! {
 }
 
 #[test]
-fn spreads_that_no_samples_make_are_not_possible() {
+fn counts_that_no_samples_make_are_not_consistent() {
     // 1,000 and 1,001 divide one bucket of three samples.
     let good = bounded(2, &[1_000.0, 1_001.0], &[1_000, 1_001, 1_002, 5]);
-    assert!(good.is_possible() && *good.within == [1, 2]);
-    let with = |within: &[u64]| HistogramView { within: within.into(), ..good.clone() }.is_possible();
+    assert!(good.is_consistent() && *good.within == [1, 2]);
+    let with = |within: &[u64]| HistogramView { within: within.into(), ..good.clone() }.is_consistent();
     assert!(with(&[0, 3]) && with(&[3, 3]));
     assert!(!with(&[2, 1]) && !with(&[0, 4]) && !with(&[1]) && !with(&[1, 2, 2]) && !with(&[]));
 }
@@ -114,7 +114,7 @@ fn an_empty_histogram_has_no_values() {
 }
 
 #[test]
-fn another_precision_is_not_taken_over() {
+fn a_view_of_another_precision_is_not_added() {
     let mut two = view(2, &[5]);
     assert!(!two.absorb(&view(3, &[5])));
     assert_eq!(two.count(), 1);
@@ -122,12 +122,12 @@ fn another_precision_is_not_taken_over() {
 
 proptest! {
     #[test]
-    fn together_is_one_by_one(samples in prop::collection::vec(values(), 1..8)) {
+    fn merging_all_equals_merging_one_by_one(samples in prop::collection::vec(values(), 1..8)) {
         let mut views: Vec<Arc<HistogramView>> = samples.iter().map(|values| Arc::new(view(2, values))).collect();
         let all = view(2, &samples.concat());
         views.insert(1, Arc::new(view(3, &[7]))); // of another precision: left out
         let views: Vec<_> = views.iter().collect();
-        prop_assert_eq!(&*HistogramView::together(&views).unwrap(), &all);
+        prop_assert_eq!(&*HistogramView::merge_all(&views).unwrap(), &all);
         let mut absorbed = (**views[0]).clone();
         for (number, other) in views.iter().enumerate().skip(1) {
             prop_assert_eq!(absorbed.absorb(other), number != 1);
@@ -137,6 +137,6 @@ proptest! {
 }
 
 #[test]
-fn nothing_together_is_nothing() {
-    assert!(HistogramView::together(&[]).is_none());
+fn merging_no_views_gives_none() {
+    assert!(HistogramView::merge_all(&[]).is_none());
 }

@@ -3,7 +3,7 @@
 
 use crate::series::Shape;
 use crate::snapshot::HistogramView;
-use crate::snapshot::distribution::add_up;
+use crate::snapshot::distribution::merge_buckets;
 use crate::stats::{Layout, Splits};
 use std::sync::Arc;
 
@@ -58,8 +58,8 @@ impl PartialHistogram {
         Some(())
     }
 
-    /// Adds figures of the bounds that divide a bucket, from the bound with the number `first`. `None` if that is not the
-    /// next one, or if there are more figures than bounds.
+    /// Adds figures of the bounds that divide a bucket, from the bound with the number `first`. `None` if that is not
+    /// the next one, or if there are more figures than bounds.
     pub(super) fn add_within(&mut self, first: u64, within: &[u64]) -> Option<()> {
         let read = self.within.len();
         let more = first == read as u64 && !within.is_empty() && within.len() <= self.splits.len() - read;
@@ -72,8 +72,8 @@ impl PartialHistogram {
         let Self { layout, scale, filled, count, sum, splits, within, .. } = self;
         // Without any figures no bound that divides a bucket is exact.
         let splits = if within.is_empty() { Arc::default() } else { splits };
-        let (filled, within, exemplars) = (add_up(filled), within.into(), Vec::new());
+        let (filled, within, exemplars) = (merge_buckets(filled), within.into(), Vec::new());
         let view = HistogramView { layout, scale, filled, splits, within, count, sum, min, max, exemplars };
-        view.is_possible().then_some(view)
+        view.is_consistent().then_some(view)
     }
 }

@@ -1,7 +1,7 @@
-//! A record that is given its fields one by one, and errors with what caused them. Encoded as it is made; allocates
-//! nothing but a block for what does not fit 32 words.
+//! Builds a log record field by field, and records errors with their causes. Each field is encoded when it is set. The
+//! only allocation is a block for records that do not fit 32 words.
 
-use super::logger::{LoggerInner, Message};
+use super::logger::{LoggerInner, MessageSource};
 use crate::instance::{key_number, push};
 use crate::lane::local;
 use crate::level::Level;
@@ -11,82 +11,86 @@ use arrayvec::ArrayString;
 use std::error::Error;
 use std::fmt::{self, Display, Write};
 
-/// Bytes of an error's text.
+/// The most bytes of an error's text.
 const ERROR_MAX: usize = 1_024;
-/// Errors of a chain, behind the first.
+/// The keys of an error's causes, the direct cause first.
 pub(crate) const CAUSES: [&str; 4] = ["error.cause", "error.cause.2", "error.cause.3", "error.cause.4"];
 
-/// A log record that is being made; see [`Logger::at`](crate::Logger::at). It is made by [`emit`](Self::emit), and
-/// forgotten without.
+/// A log record under construction, created by [`Logger::at`](crate::Logger::at). [`emit`](Self::emit) records it; if
+/// the builder is dropped without that, nothing is recorded.
 ///
 /// ```
 /// use tellane::Level;
 /// let (sink, kept) = tellane::Sink::memory(10);
 /// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).start()?;
 /// let log = telemetry.logger("shop");
-/// let mut draft = log.at(Level::Info);
+/// let mut record = log.at(Level::Info);
 /// for (key, count) in [("apples", 3), ("pears", 4)] {
-///     draft.set(key, count);
+///     record.set(key, count);
 /// }
-/// draft.emit("sold");
+/// record.emit("sold");
 /// telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// assert_eq!(kept.records()[0].fields.len(), 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-#[must_use = "nothing is recorded before `say`"]
+#[must_use = "nothing is recorded until `emit` is called"]
 pub struct LogRecordBuilder<'a> {
-    /// `None` if the level is off.
-    source: Option<&'a LoggerInner>,
+    /// The logger; `None` if the level is off.
+    logger: Option<&'a LoggerInner>,
     level: Level,
     fields: Items,
     dropped: u16,
-    /// Causes among the fields: those of an error that is set again go with it.
+    /// The number of causes among the fields; setting another error removes those that it does not replace.
     causes: usize,
 }
 
 impl<'a> LogRecordBuilder<'a> {
-    pub(super) fn new(source: Option<&'a LoggerInner>, level: Level) -> Self {
-        Self { source, level, fields: Items::default(), dropped: 0, causes: 0 }
+    pub(super) fn new(logger: Option<&'a LoggerInner>, level: Level) -> Self {
+        Self { logger, level, fields: Items::default(), dropped: 0, causes: 0 }
     }
 
-    /// Whether it will be recorded if said: the level is on.
+    /// Returns `true` if the level is on, so that [`emit`](Self::emit) makes a record.
     ///
     /// ```
     /// use tellane::{Level, Logger};
     /// assert!(!Logger::noop().at(Level::Error).is_on());
     /// ```
     pub fn is_on(&self) -> bool {
-        self.source.is_some()
+        self.logger.is_some()
     }
 
-    /// Adds a field. A key that is set again keeps its place and has the last value.
+    /// Adds a field. A key that is set again keeps its position and gets the new value.
     ///
     /// ```
     /// let log = tellane::Logger::noop();
-    /// let mut draft = log.at(tellane::Level::Info);
-    /// draft.set("left", 3);
+    /// let mut record = log.at(tellane::Level::Info);
+    /// record.set("left", 3);
     /// ```
+    #[doc(alias = "field")]
+    #[doc(alias = "set_attribute")]
+    #[doc(alias = "kv")]
     pub fn set<'v>(&mut self, key: &'static str, value: impl Into<Attribute<'v>>) {
-        let Some(source) = self.source else { return };
+        let Some(logger) = self.logger else { return };
         let value = value.into();
-        let most = source.instance.logs.settings.value;
-        let kept = key_number(source.target.base, key).is_some_and(|key| {
-            push(&mut self.fields, key, value, most).is_ok() || self.put(source, key, value)
+        let most = logger.instance.logs.settings.value;
+        let kept = key_number(logger.target.base, key).is_some_and(|key| {
+            push(&mut self.fields, key, value, most).is_ok() || self.set_slow(logger, key, value)
         });
         if !kept {
             self.dropped = self.dropped.saturating_add(1);
         }
     }
 
+    /// Slow path of [`set`](Self::set): the fields have outgrown the frame.
     #[cold]
-    fn put(&mut self, source: &LoggerInner, key: u32, value: Attribute<'_>) -> bool {
+    fn set_slow(&mut self, logger: &LoggerInner, key: u32, value: Attribute<'_>) -> bool {
         let Self { level, fields, .. } = self;
-        let put = |local: local::LocalLane<'_>| source.put(&local, *level, fields, key, value, true);
-        local::with_lane(source.target.base, put).unwrap_or(false)
+        let put = |local: local::LocalLane<'_>| logger.put_slow(&local, *level, fields, key, value, true);
+        local::with_lane(logger.target.base, put).unwrap_or(false)
     }
 
-    /// Adds a field, and hands the draft on.
+    /// Adds a field and returns the builder, for chaining.
     ///
     /// ```
     /// tellane::Logger::noop().at(tellane::Level::Info).with("left", 3).emit("stock is low");
@@ -96,29 +100,32 @@ impl<'a> LogRecordBuilder<'a> {
         self
     }
 
-    /// Adds an error and what caused it, as the fields `error`, `error.cause`, `error.cause.2` and so on. Another error
-    /// takes its place.
+    /// Adds an error and its causes, as the fields `error`, `error.cause`, `error.cause.2` and so on. Setting another
+    /// error replaces them.
     ///
     /// ```
     /// use tellane::Level;
     /// let (sink, kept) = tellane::Sink::memory(10);
     /// let telemetry = tellane::Telemetry::builder("shop").log_to(sink).start()?;
     /// let log = telemetry.logger("shop");
-    /// let mut draft = log.at(Level::Warn);
-    /// draft.set_error(&std::io::Error::other("no paper"));
-    /// draft.emit("the receipt was not printed");
+    /// let mut record = log.at(Level::Warn);
+    /// record.set_error(&std::io::Error::other("no paper"));
+    /// record.emit("the receipt was not printed");
     /// telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(&*kept.records()[0].fields[0].0, "error");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "record_error")]
+    #[doc(alias = "record_exception")]
     pub fn set_error(&mut self, error: &dyn Error) {
         if self.is_on() {
             with_text_of(error, |text| self.set("error", text));
-            self.causes(error);
+            self.set_causes(error);
         }
     }
 
-    pub(super) fn causes(&mut self, error: &dyn Error) {
+    /// Adds the causes of an error, and removes those of an error that was set before.
+    pub(super) fn set_causes(&mut self, error: &dyn Error) {
         let mut cause = error.source();
         let mut causes = 0;
         while let (Some(present), Some(key)) = (cause, CAUSES.get(causes)) {
@@ -129,46 +136,50 @@ impl<'a> LogRecordBuilder<'a> {
         if cause.is_some() {
             self.dropped = self.dropped.saturating_add(1);
         }
-        let of_another = CAUSES.get(causes..self.causes).unwrap_or_default();
-        of_another.iter().for_each(|key| self.remove(key));
+        let of_earlier = CAUSES.get(causes..self.causes).unwrap_or_default();
+        of_earlier.iter().for_each(|key| self.remove(key));
         self.causes = causes;
     }
 
     #[cold]
     fn remove(&mut self, key: &'static str) {
-        let number = self.source.and_then(|source| key_number(source.target.base, key));
+        let number = self.logger.and_then(|logger| key_number(logger.target.base, key));
         if let Some(number) = number {
             self.fields.remove(number);
         }
     }
 
-    /// Makes the record.
+    /// Records the message with the fields set so far.
     ///
     /// ```
     /// tellane::Logger::noop().at(tellane::Level::Info).emit("open");
     /// ```
+    #[doc(alias = "log")]
+    #[doc(alias = "send")]
+    #[doc(alias = "msg")]
     pub fn emit(self, message: &str) {
-        let Some(source) = self.source else { return };
+        let Some(logger) = self.logger else { return };
         let Self { level, fields, dropped, .. } = self;
-        source.enter_and(|local| {
-            let mut said = Items::default();
+        logger.attach_and(|local| {
+            let mut text = Items::default();
             let for_fields = || fields.len();
-            if let Some(now) = source.begin(local, level, Message::Text(message), &mut said, for_fields) {
-                source.send_long(local, (level, now), said, fields, dropped);
+            if let Some(now) = logger.begin(local, level, MessageSource::Text(message), &mut text, for_fields) {
+                logger.send_long(local, (level, now), text, fields, dropped);
             }
         });
     }
 }
 
-/// What something says, written into a buffer of this frame: an error's text must not allocate, and its `Display` may
-/// be somebody else's. What is longer gets cut when it is set.
-pub(crate) fn with_text_of<R>(what: &(impl Display + ?Sized), act: impl FnOnce(&str) -> R) -> R {
+/// Formats a value into a buffer on the stack and passes the text to `act`: formatting an error must not allocate,
+/// though its `Display` may be the program's own code. A text that does not fit the buffer ends in `…`.
+pub(crate) fn with_text_of<R>(value: &(impl Display + ?Sized), act: impl FnOnce(&str) -> R) -> R {
     let mut buffer = Buffer(ArrayString::new());
-    // Neither a full buffer nor a `Display` that fails is worth more than what came before.
-    let _cut = write!(buffer, "{what}");
+    // If the buffer is full or the `Display` fails, the text written so far is used.
+    let _cut = write!(buffer, "{value}");
     act(&buffer.0)
 }
 
+/// A text buffer on the stack. A write that does not fit is cut, marked with `…`, and fails.
 struct Buffer(ArrayString<ERROR_MAX>);
 
 impl Write for Buffer {

@@ -1,4 +1,5 @@
-//! The handle, and a record's way into the lane.
+//! The [`Logger`] handle, and the path of a log record into the thread's lane. Hot: `wants` and `write`; functions
+//! marked `#[cold]` are the slow paths.
 
 use super::builder::LogRecordBuilder;
 use crate::instance::{Instance, entry, global, more_room, push};
@@ -11,8 +12,8 @@ use crate::sync::Arc;
 use crate::targets::{Callsite, LogTarget};
 use std::error::Error;
 
-/// Makes log records under one name, its target. Cheap to clone, and to keep. Getting one takes a lock the first time
-/// that a name is used.
+/// A handle that makes log records under one name, its target. Cheap to clone and to keep. Creating the first logger of
+/// a name takes a lock.
 ///
 /// ```
 /// let telemetry = tellane::Telemetry::builder("shop").log_to(tellane::Sink::stderr(Default::default())).start()?;
@@ -30,15 +31,15 @@ pub(super) struct LoggerInner {
     pub(super) instance: Arc<Instance>,
 }
 
-/// What a record says.
+/// The source of a record's message: a log statement, whose text is not copied, or a text.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Message<'a> {
+pub(super) enum MessageSource<'a> {
     Statement(&'static Callsite),
     Text(&'a str),
 }
 
 impl Logger {
-    /// A logger whose records go nowhere.
+    /// Creates a logger that discards all records.
     ///
     /// ```
     /// use tellane::{Level, Logger};
@@ -50,13 +51,13 @@ impl Logger {
 
     pub(crate) fn new(instance: &Arc<Instance>, target: &str) -> Self {
         if instance.lanes.is_forked() {
-            return Self(None); // the lock that gives out targets may be held by a thread that is not there
+            return Self(None); // the lock of the targets may be held by a thread that the fork did not copy
         }
         let target = Arc::clone(instance.logs.target(target));
         Self(Some(LoggerInner { target, instance: Arc::clone(instance) }))
     }
 
-    /// Whether records of this level are made now: by the target's level, not by the switch.
+    /// Returns `true` if the target's level lets records of this level through. The switch is not considered.
     ///
     /// ```
     /// use tellane::Level;
@@ -67,15 +68,17 @@ impl Logger {
     /// assert!(log.enabled(Level::Debug));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "is_enabled")]
+    #[doc(alias = "log_enabled")]
     #[inline(always)]
     pub fn enabled(&self, level: Level) -> bool {
         match &self.0 {
-            Some(source) => source.target.lets(level),
+            Some(inner) => inner.target.lets(level),
             None => false,
         }
     }
 
-    /// The name it was made with.
+    /// The name that the logger was created with; empty for a no-op logger.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -83,10 +86,10 @@ impl Logger {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn target(&self) -> &str {
-        self.0.as_ref().map_or("", |source| &source.target.text)
+        self.0.as_ref().map_or("", |inner| &inner.target.text)
     }
 
-    /// Says something step by step.
+    /// Logs a message at TRACE level, for following the program step by step.
     ///
     /// ```
     /// tellane::Logger::noop().trace("one more item");
@@ -96,7 +99,7 @@ impl Logger {
         self.emit(Level::Trace, message);
     }
 
-    /// Says something to who is looking for a fault.
+    /// Logs a message at DEBUG level, for debugging.
     ///
     /// ```
     /// tellane::Logger::noop().debug("the cart is empty");
@@ -106,7 +109,7 @@ impl Logger {
         self.emit(Level::Debug, message);
     }
 
-    /// Says what happens in the normal run.
+    /// Logs a message at INFO level, for normal operation.
     ///
     /// ```
     /// let (sink, kept) = tellane::Sink::memory(10);
@@ -121,7 +124,7 @@ impl Logger {
         self.emit(Level::Info, message);
     }
 
-    /// Says that something is not as it was meant.
+    /// Logs a message at WARN level, for problems that the program can go on with.
     ///
     /// ```
     /// tellane::Logger::noop().warn("stock is low");
@@ -131,7 +134,7 @@ impl Logger {
         self.emit(Level::Warn, message);
     }
 
-    /// Says that something failed. See [`exception`](Self::exception) for an error at hand.
+    /// Logs a message at ERROR level, for failures. To log an error value, see [`exception`](Self::exception).
     ///
     /// ```
     /// tellane::Logger::noop().error("the till is on fire");
@@ -141,12 +144,14 @@ impl Logger {
         self.emit(Level::Error, message);
     }
 
-    /// Says something at a level that is known only when the program runs. All that a target says in this way at one
-    /// level counts as one statement for [`Config::logs_per_second`](crate::Config::logs_per_second).
+    /// Logs a message at a level that is only known at run time. For the rate limit
+    /// [`Config::logs_per_second`](crate::Config::logs_per_second), all messages that a target emits in this way at one
+    /// level count as one statement.
     ///
     /// ```
     /// tellane::Logger::noop().emit(tellane::Level::Info, "open");
     /// ```
+    #[doc(alias = "log")]
     #[inline]
     pub fn emit(&self, level: Level, message: &str) {
         if self.enabled(level) {
@@ -154,7 +159,7 @@ impl Logger {
         }
     }
 
-    /// Begins a record that is given its fields one by one. For what the macros cannot say.
+    /// Begins a record whose fields are set one by one, for cases that the macros do not cover.
     ///
     /// ```
     /// use tellane::Level;
@@ -165,11 +170,13 @@ impl Logger {
     /// assert_eq!(&*kept.records()[0].fields[0].0, "left");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "builder")]
+    #[doc(alias = "record")]
     pub fn at(&self, level: Level) -> LogRecordBuilder<'_> {
-        LogRecordBuilder::new(self.0.as_ref().filter(|source| source.target.lets(level)), level)
+        LogRecordBuilder::new(self.0.as_ref().filter(|inner| inner.target.lets(level)), level)
     }
 
-    /// Records an error: what it says is the message, what caused it stands in the fields `error.cause`,
+    /// Logs an error at ERROR level. The message is the error's text; its causes become the fields `error.cause`,
     /// `error.cause.2` and so on, four at most. Texts are cut at 1,024 bytes.
     ///
     /// ```
@@ -180,16 +187,18 @@ impl Logger {
     /// assert_eq!(&*kept.records()[0].message, "the till is on fire");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "record_error")]
+    #[doc(alias = "record_exception")]
     pub fn exception(&self, error: &dyn Error) {
-        let mut draft = self.at(Level::Error);
-        if draft.is_on() {
-            draft.causes(error);
-            super::builder::with_text_of(&error, |text| draft.emit(text));
+        let mut record = self.at(Level::Error);
+        if record.is_on() {
+            record.set_causes(error);
+            super::builder::with_text_of(&error, |text| record.emit(text));
         }
     }
 
-    /// Records an error together with what it means here: the error stands in the field `error`, what caused it as in
-    /// [`exception`](Self::exception).
+    /// Logs a message together with an error, at ERROR level. The error's text becomes the field `error`; its causes
+    /// become fields as in [`exception`](Self::exception).
     ///
     /// ```
     /// let (sink, kept) = tellane::Sink::memory(10);
@@ -201,16 +210,16 @@ impl Logger {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn error_with(&self, error: &dyn Error, message: &str) {
-        let mut draft = self.at(Level::Error);
-        if draft.is_on() {
-            draft.set_error(error);
-            draft.emit(message);
+        let mut record = self.at(Level::Error);
+        if record.is_on() {
+            record.set_error(error);
+            record.emit(message);
         }
     }
 }
 
-/// A logger of the installed instance; before [`install`](crate::Builder::install) one whose records go nowhere. Keep
-/// it where you can.
+/// Creates a logger of the installed instance. Before [`install`](crate::Builder::install) it returns a no-op logger.
+/// Keep the logger rather than creating one for each record.
 ///
 /// ```
 /// tellane::logger("early").info("nobody hears this");
@@ -221,41 +230,42 @@ impl Logger {
 /// assert_eq!(kept.records().len(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "get_logger")]
 pub fn logger(target: &str) -> Logger {
     global().map_or(Logger::noop(), |instance| Logger::new(instance, target))
 }
 
-/// Whether a record should be made now: its level is on, and the switch lets it through. One that the switch keeps out
-/// is counted. The macros' way; what is off so makes no call and no fields.
+/// Returns `true` if the macros should make a record: its level is on, and the switch lets it through. A record that
+/// the switch suppresses is counted. Inlined, so that a disabled statement makes no call and builds no fields.
 #[doc(hidden)]
 #[inline(always)]
 pub fn wants(logger: &Logger, level: Level) -> bool {
-    let Some(source) = logger.0.as_ref().filter(|source| source.target.lets(level)) else { return false };
-    // A thread that is not at the instance yet: `write` sees to it.
-    local::lets_through(source.target.base, Kind::Log).unwrap_or(true)
+    let Some(inner) = logger.0.as_ref().filter(|inner| inner.target.lets(level)) else { return false };
+    // `None`: the thread is not attached yet. `write` attaches it and looks at the switch then.
+    local::lets_through(inner.target.base, Kind::Log).unwrap_or(true)
 }
 
-/// Makes a record of a level that is on: of a statement, or of a text. The macros' way.
+/// Makes a record of a level that is on, for the macros. The message is that of a statement, or a text.
 #[doc(hidden)]
 #[inline(never)]
 pub fn write(
     logger: &Logger,
     level: Level,
-    said: Result<&'static Callsite, &str>,
+    message: Result<&'static Callsite, &str>,
     fields: &[(&'static str, Attribute<'_>)],
 ) {
-    let Some(source) = &logger.0 else { return };
-    let said = said.map_or_else(Message::Text, Message::Statement);
-    let written = local::with_lane(source.target.base, |local| source.write(&local, level, said, fields));
+    let Some(inner) = &logger.0 else { return };
+    let message = message.map_or_else(MessageSource::Text, MessageSource::Statement);
+    let written = local::with_lane(inner.target.base, |local| inner.write(&local, level, message, fields));
     if written.is_none() {
-        source.enter_and(|local| source.write(local, level, said, fields));
+        inner.attach_and(|local| inner.write(local, level, message, fields));
     }
 }
 
-/// Words of a record before its items, at most.
+/// The most words of a record before its items: header, time and the ids of the open span.
 const HEAD_WORDS: usize = layout::LOG_WORDS + 3;
 
-/// Words of a field, if its text is kept whole.
+/// The number of words of a field whose text is kept whole.
 fn words_of(value: &Attribute<'_>) -> usize {
     match value {
         Attribute::Str(text) => 1 + text.len().div_ceil(8),
@@ -270,21 +280,21 @@ impl LoggerInner {
         &self,
         local: &local::LocalLane<'_>,
         level: Level,
-        said: Message<'_>,
+        message: MessageSource<'_>,
         fields: &[(&'static str, Attribute<'_>)],
     ) {
         let mut items = Items::default();
         let for_fields = || fields.iter().map(|(_, value)| words_of(value)).sum();
-        let Some(now) = self.begin(local, level, said, &mut items, for_fields) else { return };
+        let Some(now) = self.begin(local, level, message, &mut items, for_fields) else { return };
         let mut dropped = 0;
         for (key, value) in fields {
-            let Some(key) = self.key(local, key) else {
+            let Some(key) = self.intern_key(local, key) else {
                 dropped += 1;
                 continue;
             };
             let most = self.instance.logs.settings.value;
             if push(&mut items, key, *value, most).is_err()
-                && !self.put(local, level, &mut items, key, *value, false)
+                && !self.put_slow(local, level, &mut items, key, *value, false)
             {
                 dropped += 1;
             }
@@ -296,14 +306,15 @@ impl LoggerInner {
         }
     }
 
-    /// The time of a record, if it is to be made, and its message: into the caller's items, which are too large to be
-    /// handed back. A message that does not fit leaves room for as many words of fields as `for_fields` says.
+    /// Begins a record: returns its time, or `None` if the switch or a rate limit suppresses it. The message goes into
+    /// the caller's `items`, which are too large to be returned. A message that does not fit leaves room for as many
+    /// words of fields as `for_fields` returns.
     #[inline(always)]
     pub(super) fn begin(
         &self,
         local: &local::LocalLane<'_>,
         level: Level,
-        said: Message<'_>,
+        message: MessageSource<'_>,
         items: &mut Items,
         for_fields: impl FnOnce() -> usize,
     ) -> Option<u64> {
@@ -316,11 +327,12 @@ impl LoggerInner {
             lane.tally.dropped(Kind::Log, Reason::Degraded);
             return None;
         }
-        let callsite = match said {
-            Message::Statement(callsite) => {
-                callsite.number().filter(|callsite| logs.knows(*callsite)).or_else(|| self.meet(callsite))
+        let callsite = match message {
+            MessageSource::Statement(callsite) => {
+                let known = callsite.number().filter(|callsite| logs.knows(*callsite));
+                known.or_else(|| self.register_callsite(callsite))
             }
-            Message::Text(_) => None,
+            MessageSource::Text(_) => None,
         };
         let now = local.lanes.clock.ticks();
         if !logs.admits(&self.target, level, callsite, now) {
@@ -328,12 +340,13 @@ impl LoggerInner {
             return None;
         }
         if let Some(callsite) = callsite {
-            let there = items.push_site(callsite);
-            debug_assert_eq!(there, Ok(()), "the frame is empty");
+            let pushed = items.push_site(callsite);
+            debug_assert_eq!(pushed, Ok(()), "the frame is empty");
         } else {
-            let text = match said {
-                Message::Statement(callsite) => callsite.message,
-                Message::Text(text) => text,
+            // A statement without a number (no callsite could be registered) sends its text.
+            let text = match message {
+                MessageSource::Statement(callsite) => callsite.message,
+                MessageSource::Text(text) => text,
             };
             if items.push_said(text, usize::from(logs.settings.value)).is_err() {
                 self.begin_long(local, level, text, items, for_fields());
@@ -342,10 +355,10 @@ impl LoggerInner {
         Some(now)
     }
 
-    /// A statement that nobody has met, or nobody at this instance.
+    /// Registers a statement with the process, if it is new, and with this instance. `None` if that is not possible.
     #[cold]
     #[inline(never)]
-    fn meet(&self, callsite: &'static Callsite) -> Option<u32> {
+    fn register_callsite(&self, callsite: &'static Callsite) -> Option<u32> {
         local::without_recording(|| {
             let number = callsite.number().or_else(|| callsite.meet())?;
             self.instance.logs.meet(number);
@@ -353,22 +366,23 @@ impl LoggerInner {
         })
     }
 
-    /// The number of a key, if it has one.
+    /// The number of a key, from the thread's intern cache; `None` above the cap of keys.
     #[inline(always)]
-    fn key(&self, local: &local::LocalLane<'_>, key: &'static str) -> Option<u32> {
-        local.thread_state.keys.get(key, 0).or_else(|| self.meet_key(local, key))
+    fn intern_key(&self, local: &local::LocalLane<'_>, key: &'static str) -> Option<u32> {
+        local.thread_state.keys.get(key, 0).or_else(|| self.intern_key_slow(local, key))
     }
 
+    /// Slow path of [`intern_key`](Self::intern_key): looks the key up in the instance and caches it.
     #[cold]
     #[inline(never)]
-    fn meet_key(&self, local: &local::LocalLane<'_>, key: &'static str) -> Option<u32> {
+    fn intern_key_slow(&self, local: &local::LocalLane<'_>, key: &'static str) -> Option<u32> {
         let number = Some(self.instance.names.key(key)).filter(|number| *number != OVERFLOW_KEY)?;
         local.thread_state.keys.insert(key, 0, number);
         Some(number)
     }
 
-    /// A message that the frame has no room for. Its beginning is kept, as much of it as the fields leave room for, and
-    /// an eighth of the room at least.
+    /// Adds a message that does not fit the frame. Its beginning is kept: as much as the fields leave room for, but at
+    /// least an eighth of the room.
     #[cold]
     #[inline(never)]
     fn begin_long(
@@ -379,18 +393,19 @@ impl LoggerInner {
         items: &mut Items,
         for_fields: usize,
     ) {
-        self.grow(local, level, items, false);
+        self.give_block(local, level, items, false);
         let room = items.room();
         let room = room.saturating_sub(for_fields).max(room / 8);
-        let said = items.push_said_cut(text, usize::from(self.instance.logs.settings.value), room);
-        debug_assert_eq!(said, Ok(()), "the smallest ring has room for some words");
+        let pushed = items.push_said_cut(text, usize::from(self.instance.logs.settings.value), room);
+        debug_assert_eq!(pushed, Ok(()), "the smallest ring has room for some words");
     }
 
-    /// A field that finds no room: takes the place of an earlier value of its key, or of what earlier values leave, or
-    /// goes into a block. The block leaves room to a message if that lies elsewhere.
+    /// Adds a field that does not fit the frame. It replaces an earlier value of its key, or uses room that replaced
+    /// values free, or goes into a block. If the message is not in `items` yet, the block leaves room for it. Returns
+    /// `false` if the field does not fit.
     #[cold]
     #[inline(never)]
-    pub(super) fn put(
+    pub(super) fn put_slow(
         &self,
         local: &local::LocalLane<'_>,
         level: Level,
@@ -403,21 +418,30 @@ impl LoggerInner {
         let mut left = u16::MAX / 2; // fields are bounded by their words alone
         let mut put = items.put(0, entry, &mut left);
         if put == Err(Refused::NoRoom) && !items.has_block() {
-            self.grow(local, level, items, message_elsewhere);
+            self.give_block(local, level, items, message_elsewhere);
             put = items.put(0, entry, &mut left);
         }
         put.is_ok()
     }
 
+    /// Moves the items into a block, no longer than the longest record that the ring accepts at this level.
     #[cold]
-    fn grow(&self, local: &local::LocalLane<'_>, level: Level, items: &mut Items, message_elsewhere: bool) {
+    fn give_block(
+        &self,
+        local: &local::LocalLane<'_>,
+        level: Level,
+        items: &mut Items,
+        message_elsewhere: bool,
+    ) {
         let room = local.longest_log(level).saturating_sub(HEAD_WORDS);
-        // A message of up to a frame's words is not measured against what the fields left.
+        // A message that fits the frame is pushed without looking at the room that the fields left, so leave it that
+        // much.
         let for_message = if message_elsewhere { (room / 8).max(Items::FRAME) } else { 0 };
         let longest = room.saturating_sub(for_message);
         items.give_block(more_room(self.target.base), longest);
     }
 
+    /// Publishes the record, with the ids of the open span if there is one.
     #[inline(always)]
     fn send<const M: usize>(
         &self,
@@ -438,37 +462,39 @@ impl LoggerInner {
             None => local.push_log(level, [header(layout::LOG_WORDS), now], items),
         };
         if !sent {
+            // The ring is full: check that the aggregator is alive.
             local.lanes.suspect_stall(local.lane, now);
         }
     }
 
-    /// A record with more than the usual few words, in up to two parts.
+    /// Slow path of [`send`](Self::send): publishes a record whose items may be in blocks, and gives the blocks back.
     #[cold]
     #[inline(never)]
     pub(super) fn send_long(
         &self,
         local: &local::LocalLane<'_>,
-        made: (Level, u64),
-        mut said: Items,
+        begun: (Level, u64),
+        mut message: Items,
         mut fields: Items,
         dropped: u16,
     ) {
         let spanned = local.thread_state.spans.current().map_or(0, |_| 3);
-        if layout::LOG_WORDS + spanned + said.len() + fields.len() > layout::WORDS_MAX {
+        if layout::LOG_WORDS + spanned + message.len() + fields.len() > layout::WORDS_MAX {
             local.lane.tally.dropped(Kind::Log, Reason::Oversize);
         } else {
-            self.send(local, made, [said.words(), fields.words()], dropped);
+            self.send(local, begun, [message.words(), fields.words()], dropped);
         }
-        for block in [said.take_block(), fields.take_block()].into_iter().flatten() {
+        for block in [message.take_block(), fields.take_block()].into_iter().flatten() {
             let surplus = local.thread_state.blocks.give(block);
             local::without_recording(|| drop(surplus));
         }
     }
 
-    /// Brings this thread to the instance first; if that cannot be, the record is counted as lost.
+    /// Attaches the thread to the instance, then makes the record. If the thread cannot be attached, the record is
+    /// counted as dropped.
     #[cold]
     #[inline(never)]
-    pub(super) fn enter_and(&self, act: impl FnOnce(&local::LocalLane<'_>)) {
+    pub(super) fn attach_and(&self, act: impl FnOnce(&local::LocalLane<'_>)) {
         let lanes = &self.instance.lanes;
         let reason = match local::attach(lanes) {
             Ok(()) => match local::with_lane(self.target.base, |local| act(&local)) {
@@ -478,7 +504,7 @@ impl LoggerInner {
             Err(reason) => reason,
         };
         if lanes.admits_unattached(Kind::Log, reason) {
-            lanes.shared.shared_dropped(Kind::Log, reason); // there are no shared counts for texts
+            lanes.shared.shared_dropped(Kind::Log, reason); // only metrics have shared storage to fall back on
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The macros: one static for each statement, and a comparison before anything else is looked at.
+//! The log macros. Each statement has one static callsite, and compares the level before it evaluates anything.
 
-/// Records something step by step; otherwise like [`info!`](crate::info).
+/// Logs at TRACE level, for following the program step by step. Syntax as in [`info!`](crate::info).
 ///
 /// ```
 /// tellane::trace!(tellane::Logger::noop(), "one more item", "item.number" = 3);
@@ -10,7 +10,7 @@ macro_rules! trace {
     ($($statement:tt)*) => { $crate::__log!(Trace, $($statement)*) };
 }
 
-/// Records something for who is looking for a fault; otherwise like [`info!`](crate::info).
+/// Logs at DEBUG level, for debugging. Syntax as in [`info!`](crate::info).
 ///
 /// ```
 /// tellane::debug!(tellane::Logger::noop(), "the cart is empty");
@@ -20,9 +20,9 @@ macro_rules! debug {
     ($($statement:tt)*) => { $crate::__log!(Debug, $($statement)*) };
 }
 
-/// Records what happens in the normal run: a logger, a message, fields. Values are what
-/// [`Attribute`](crate::Attribute) is made from; they are not looked at if the level is off. A message that is a
-/// literal costs nothing to carry. A key is a name or a literal; `r#type` is the key `type`.
+/// Logs at INFO level, for normal operation: a logger, a message and fields. Field values are anything that converts to
+/// an [`Attribute`](crate::Attribute); they are not evaluated if the level is off. A message that is a literal is not
+/// copied into the record. A key is an identifier or a literal; `r#type` is the key `type`.
 ///
 /// ```
 /// let (sink, kept) = tellane::Sink::memory(10);
@@ -39,7 +39,7 @@ macro_rules! info {
     ($($statement:tt)*) => { $crate::__log!(Info, $($statement)*) };
 }
 
-/// Records what was not meant, but goes on; otherwise like [`info!`](crate::info).
+/// Logs at WARN level, for problems that the program can go on with. Syntax as in [`info!`](crate::info).
 ///
 /// ```
 /// tellane::warn!(tellane::Logger::noop(), "stock is low", left = 3);
@@ -49,7 +49,7 @@ macro_rules! warn {
     ($($statement:tt)*) => { $crate::__log!(Warn, $($statement)*) };
 }
 
-/// Records that something failed; otherwise like [`info!`](crate::info). For an error at hand see
+/// Logs at ERROR level, for failures. Syntax as in [`info!`](crate::info). To log an error value, see
 /// [`Logger::error_with`](crate::Logger::error_with).
 ///
 /// ```

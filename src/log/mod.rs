@@ -1,8 +1,8 @@
-//! Log records. Hot: [`Logger::enabled`], a load and a comparison, and what is behind it when a level is on: one clock
-//! reading and one ring record. Rendering is done elsewhere, by the thread of the sinks.
+//! Log records. Hot: [`Logger::enabled`], a load and a comparison; if the level is on, one clock reading and one ring
+//! record follow. The thread of the sinks formats the records.
 //!
-//! Calls never block, allocate nothing for records of up to 32 words, and carry the ids of the span that is open on
-//! the thread.
+//! Calls never block, and allocate nothing for records of up to 32 words. A record carries the ids of the span that is
+//! open on the thread.
 
 mod builder;
 mod logger;
@@ -13,14 +13,14 @@ pub use builder::LogRecordBuilder;
 pub(crate) use builder::{CAUSES, with_text_of};
 pub use logger::{Logger, logger};
 
-/// What the macros need; no promises are made about it.
+/// Support for the macros' expansions. Not part of the stable API.
 #[doc(hidden)]
 pub mod macro_support {
     pub use super::logger::{wants, write};
     pub use crate::names::Attribute;
     pub use crate::targets::Callsite;
 
-    /// The name of an identifier, which may be a raw one: `type` of `r#type`.
+    /// Returns an identifier's name without the `r#` of a raw identifier: `type` for `r#type`.
     pub const fn unraw(ident: &'static str) -> &'static str {
         match ident.as_bytes() {
             [b'r', b'#', ..] => ident.split_at(2).1,

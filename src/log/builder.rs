@@ -163,7 +163,8 @@ impl<'a> LogRecordBuilder<'a> {
         logger.attach_and(|local| {
             let mut text = Items::default();
             let for_fields = || fields.len();
-            if let Some(now) = logger.begin(local, level, MessageSource::Text(message), &mut text, for_fields) {
+            if let Some(now) = logger.begin(local, level, MessageSource::Text(message), &mut text, for_fields)
+            {
                 logger.send_long(local, (level, now), text, fields, dropped);
             }
         });

@@ -69,7 +69,9 @@ impl HistogramView {
     #[doc(alias = "bucket_counts")]
     #[doc(alias = "le")]
     pub fn cumulative<'a>(&'a self, bounds: &'a [f64]) -> impl Iterator<Item = u64> + 'a {
-        self.counts_at(bounds.iter().map(|bound| BucketBound::new(self.layout, self.scale, &self.splits, *bound)))
+        self.counts_at(
+            bounds.iter().map(|bound| BucketBound::new(self.layout, self.scale, &self.splits, *bound)),
+        )
     }
 
     /// Like [`cumulative`](Self::cumulative), for precomputed bounds, which must [`fit`](BucketBounds::fit).

@@ -1,10 +1,10 @@
-//! A telemetry core for programs that cannot afford telemetry: counters, gauges, histograms and spans that cost
-//! nanoseconds, never block, and account for every record.
+//! A telemetry core for hot paths where ordinary instrumentation is too slow: counters, gauges, histograms, spans and
+//! logs that cost nanoseconds, never block, and account for every record.
 //!
-//! Every thread tells its story in a lane of its own: counter cells that only it writes, and a ring of words that a
-//! background aggregator drains into HDR histograms and finished spans. What does not fit is counted by reason in
-//! the [`Ledger`]; metrics are exact at any load; when the pipeline is unwell, the [`Switch`] turns recording into
-//! something cheaper still.
+//! Every thread records into its own lane: counter cells that no other thread writes, and a ring of words that a
+//! background aggregator drains into HDR histograms and finished spans. Records that do not fit are counted by reason
+//! in the [`Ledger`]; metrics are exact at any load. When the pipeline stalls or is overloaded, the [`Switch`] reduces
+//! recording or turns it off.
 //!
 //! ```
 //! use std::time::Duration;
@@ -29,19 +29,19 @@
 //!
 //! # In a library or a large program
 //!
-//! Statics need nobody to hand them round: see [`counter!`], [`gauge!`], [`histogram!`], [`timer!`]. They record into
-//! the instance that [`Builder::install`] made global, and do nothing before.
+//! Metrics can be statics, which needn't be passed around: see [`counter!`], [`gauge!`], [`histogram!`] and [`timer!`].
+//! They record into the instance that [`Builder::install`] made global, and do nothing before that.
 //!
-//! # What is promised
+//! # Guarantees
 //!
-//! After a thread's first touch (of the instance, of a name, of a label combination) recording takes no lock, makes no
-//! allocation and no system call, never blocks and never panics. (A thread keeps 192 span names and as many attribute
-//! keys; one that uses more, or that got no lane, may take a short lock.) For every kind of record, recorded =
-//! aggregated + dropped by reason + suppressed, to the last record. It is not safe to record from a signal handler
-//! that interrupts recording on the same thread. A global allocator may record, through handles made beforehand; what
-//! it records while tellane itself allocates goes to shared counts.
+//! After a thread's first use (of the instance, of a name, of a label combination) recording takes no lock, makes no
+//! allocation and no system call, never blocks and never panics. (A thread caches 192 span names and as many attribute
+//! keys; a thread that uses more, or that got no lane, may take a short lock.) For every kind of record, recorded =
+//! aggregated + dropped by reason + suppressed, to the last record. It is not safe to record from a signal handler that
+//! interrupts recording on the same thread. A global allocator may record, through handles made beforehand; records
+//! that it makes while tellane itself allocates go to shared counts.
 
-// The data's path, from the thread to the reader.
+// The modules in alphabetical order, the public names in the order of the data's path: from the thread to the reader.
 mod aggregate;
 #[cfg(any(feature = "log", feature = "metrics", feature = "tracing"))]
 pub mod bridge;
@@ -117,7 +117,7 @@ pub use aggregate::FailPoint;
 #[doc(hidden)]
 pub use log::macro_support;
 
-/// The README's example, as a test.
+/// The README's examples, as doctests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

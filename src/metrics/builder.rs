@@ -1,4 +1,4 @@
-//! From a name to a handle. Cold.
+//! Builders that register a metric by name and return its handle. Cold.
 
 use super::family::{Family, Handle, handle_of};
 use super::fixed::FixedFamily;
@@ -13,9 +13,9 @@ use crate::sync::Arc;
 use std::panic::Location;
 use std::time::Duration;
 
-/// What all builders collect.
+/// Everything that all builders collect before the registration.
 #[derive(Clone, Debug)]
-struct Draft<'a> {
+struct MetricDraft<'a> {
     instance: &'a Arc<Instance>,
     name: &'a str,
     help: &'a str,
@@ -25,7 +25,7 @@ struct Draft<'a> {
     at: &'static Location<'static>,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> MetricDraft<'a> {
     fn handle<H: Handle>(self, kind: MetricKind, shape: Option<Shape>) -> Result<H, RegisterError> {
         let (names, values): (Vec<_>, Vec<_>) = self.labels.iter().copied().unzip();
         check_bounds(shape.as_ref())?;
@@ -41,7 +41,7 @@ impl<'a> Draft<'a> {
         shape: Option<Shape>,
         labels: [&str; N],
     ) -> Result<Family<H, N>, RegisterError> {
-        self.members(kind, shape, &labels).map(Family::of)
+        self.members(kind, shape, &labels).map(Family::from_inner)
     }
 
     fn fixed_family<H: Handle, L: LabelSet>(
@@ -82,7 +82,7 @@ macro_rules! builder {
         #[derive(Clone, Debug)]
         #[must_use = "nothing is registered before `register` or `family`"]
         pub struct $builder<'a> {
-            draft: Draft<'a>,
+            draft: MetricDraft<'a>,
             shape: Option<Shape>,
         }
 
@@ -90,17 +90,17 @@ macro_rules! builder {
             #[track_caller]
             pub(crate) fn new(instance: &'a Arc<Instance>, name: &'a str) -> Self {
                 let at = Location::caller();
-                let draft = Draft { instance, name, help: "", unit: Unit::None, labels: Vec::new(), cap: None, at };
+                let draft = MetricDraft { instance, name, help: "", unit: Unit::None, labels: Vec::new(), cap: None, at };
                 Self { draft, shape: None }.start()
             }
 
-            /// Where a static was written, which is not where it is registered.
+            /// Sets the source location of a static's declaration; its registration happens elsewhere.
             pub(super) fn at(mut self, at: &'static Location<'static>) -> Self {
                 self.draft.at = at;
                 self
             }
 
-            /// What the metric says, for people. Without it the name stands in.
+            /// Sets the help text, one line that explains the metric. Defaults to the metric's name.
             ///
             /// ```
             /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -109,12 +109,14 @@ macro_rules! builder {
             /// assert_eq!(snapshot.points().next().map(|point| point.help()), Some("Orders placed."));
             /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
+            #[doc(alias = "description")]
+            #[doc(alias = "with_description")]
             pub fn help(mut self, help: &'a str) -> Self {
                 self.draft.help = help;
                 self
             }
 
-            /// A label with a fixed value.
+            /// Adds a label with a fixed value.
             ///
             /// ```
             /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -123,13 +125,17 @@ macro_rules! builder {
             /// assert_eq!(snapshot.counter("orders_total", &[("by", "web")]), Some(1));
             /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
+            #[doc(alias = "const_label")]
+            #[doc(alias = "attribute")]
+            #[doc(alias = "tag")]
             pub fn label(mut self, name: &'a str, value: &'a str) -> Self {
                 self.draft.labels.push((name, value));
                 self
             }
 
-            /// The most series this metric may have, the overflow series not counted; by default
-            /// [`Config::series_cap`](crate::Config::series_cap). The first registration's word counts.
+            /// Sets the cap on the metric's series, not counting the overflow series. Defaults to
+            /// [`Config::series_cap`](crate::Config::series_cap). If a metric is registered twice, the first cap
+            /// applies.
             ///
             /// ```
             /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -140,12 +146,14 @@ macro_rules! builder {
             /// assert_eq!(snapshot.counter("orders_total", &[("town", "__overflow__")]), Some(2));
             /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
+            #[doc(alias = "cardinality_limit")]
             pub fn series_cap(mut self, series: usize) -> Self {
                 self.draft.cap = Some(series);
                 self
             }
 
-            /// Registers the metric and gives its handle, or another handle of the same series.
+            /// Registers the metric and returns its handle. A second registration returns another handle of the same
+            /// series.
             ///
             /// ```
             /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -161,11 +169,13 @@ macro_rules! builder {
             ///
             /// # Errors
             /// [`RegisterError`] if a name is not allowed, or taken by another kind of metric.
+            #[doc(alias = "build")]
+            #[doc(alias = "init")]
             pub fn register(self) -> Result<$handle, RegisterError> {
                 self.draft.handle($kind, self.shape)
             }
 
-            /// Registers the metric with labels whose values are given when recording, beside those fixed already.
+            /// Registers the metric with labels whose values are given at each record, in addition to fixed labels.
             ///
             /// ```
             /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -178,11 +188,13 @@ macro_rules! builder {
             ///
             /// # Errors
             /// [`RegisterError`] if a name is not allowed, or taken by another kind of metric.
+            #[doc(alias = "vec")]
+            #[doc(alias = "labels")]
             pub fn family<const N: usize>(self, labels: [&str; N]) -> Result<Family<$handle, N>, RegisterError> {
                 self.draft.family($kind, self.shape, labels)
             }
 
-            /// Registers the metric with labels that are enums, beside those fixed already: faster than
+            /// Registers the metric with labels that are enums, in addition to fixed labels. Faster than
             /// [`family`](Self::family), since nothing is hashed or compared.
             ///
             /// ```
@@ -195,8 +207,8 @@ macro_rules! builder {
             /// ```
             ///
             /// # Errors
-            /// [`RegisterError`] if a name is not allowed, or taken by another kind of metric, or if the labels have more
-            /// than 2^20 combinations.
+            /// [`RegisterError`] if a name is not allowed, or taken by another kind of metric, or if the labels have
+            /// more than 2^20 combinations.
             pub fn fixed_family<L: LabelSet>(
                 self,
                 labels: L::Names<'_>,
@@ -208,7 +220,7 @@ macro_rules! builder {
 }
 
 builder!(
-    /// Makes a [`Counter`].
+    /// Builder of a [`Counter`].
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -221,7 +233,7 @@ builder!(
     CounterBuilder, Counter, MetricKind::Counter
 );
 builder!(
-    /// Makes an [`UpDownCounter`].
+    /// Builder of an [`UpDownCounter`].
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -234,7 +246,7 @@ builder!(
     UpDownCounterBuilder, UpDownCounter, MetricKind::UpDownCounter
 );
 builder!(
-    /// Makes a [`Gauge`].
+    /// Builder of a [`Gauge`].
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -247,7 +259,7 @@ builder!(
     GaugeBuilder, Gauge, MetricKind::Gauge
 );
 builder!(
-    /// Makes a [`Histogram`].
+    /// Builder of a [`Histogram`].
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -260,7 +272,7 @@ builder!(
     HistogramBuilder, Histogram, MetricKind::Histogram
 );
 builder!(
-    /// Makes a [`Timer`].
+    /// Builder of a [`Timer`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -281,7 +293,7 @@ macro_rules! plain {
                 self
             }
 
-            /// Counts bytes: `_bytes` becomes part of the name.
+            /// Sets the unit to bytes: `_bytes` becomes part of the name.
             ///
             /// ```
             /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -297,7 +309,7 @@ macro_rules! plain {
                 self
             }
 
-            /// Counts seconds: `_seconds` becomes part of the name.
+            /// Sets the unit to seconds: `_seconds` becomes part of the name.
             ///
             /// ```
             /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -318,9 +330,9 @@ macro_rules! plain {
 
 plain!(CounterBuilder UpDownCounterBuilder GaugeBuilder);
 
-/// Two digits: errors below 0.8 %, 35 kB.
+/// Default precision in significant digits: relative errors below 0.8 %, 35 kB a histogram.
 pub(crate) const DIGITS: u8 = 2;
-/// Highest value by default, in recorded integers: 18 minutes, 1 TiB, 10^12. What fits one word.
+/// Default highest value, in recorded integers: 18 minutes, 1 TiB, 10^12. The greatest value that fits one word.
 const HIGHEST: u64 = (1 << 40) - 1;
 
 pub(crate) fn bounds_of(unit: Unit) -> Box<[f64]> {
@@ -360,7 +372,7 @@ macro_rules! shaped {
             /// [2_002, 2_004].map(|millis| packing.record(Duration::from_millis(millis)));
             /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
             /// let packing = snapshot.histogram("packing_seconds", &[]).expect("registered");
-            /// assert_eq!(packing.buckets().len(), 2); // two digits would not tell them apart
+            /// assert_eq!(packing.buckets().len(), 2); // with two digits both would be in one bucket
             /// assert!(telemetry.timer("other").digits(6).register().is_err());
             /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
@@ -371,9 +383,9 @@ macro_rules! shaped {
                 self
             }
 
-            /// Upper bounds of the buckets that text expositions show, in the unit shown, increasing. A sample on a bound
-            /// is within it, and every count is exact. At most [`BOUNDS_MAX`](crate::BOUNDS_MAX). Set them after the unit,
-            /// which brings its own. The first registration's bounds stay.
+            /// Sets the upper bounds of the buckets in text expositions, in the exported unit, in increasing order.
+            /// Bounds are inclusive, and every count is exact. At most [`BOUNDS_MAX`](crate::BOUNDS_MAX) bounds. Call
+            /// this after the unit, which sets default bounds. If a metric is registered twice, the first bounds apply.
             ///
             /// ```
             /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -382,6 +394,8 @@ macro_rules! shaped {
             /// assert!(text.contains("packing_seconds_bucket{le=\"0.5\"} 0\npacking_seconds_bucket{le=\"2\"} 1\n"));
             /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
+            #[doc(alias = "buckets")]
+            #[doc(alias = "with_boundaries")]
             pub fn bounds(mut self, bounds: &[f64]) -> Self {
                 if let Some(shape) = &mut self.shape {
                     shape.bounds = bounds.into();
@@ -398,7 +412,8 @@ shaped! {
 }
 
 impl HistogramBuilder<'_> {
-    /// Records durations: integers are nanoseconds, numbers shown are seconds, `_seconds` becomes part of the name.
+    /// Sets the unit to durations: recorded integers are nanoseconds, exported numbers are seconds, and `_seconds`
+    /// becomes part of the name.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -411,7 +426,7 @@ impl HistogramBuilder<'_> {
         self.unit(Unit::Seconds)
     }
 
-    /// Records sizes: `_bytes` becomes part of the name.
+    /// Sets the unit to bytes: `_bytes` becomes part of the name.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -424,8 +439,9 @@ impl HistogramBuilder<'_> {
         self.unit(Unit::Bytes)
     }
 
-    /// The greatest value that is counted as itself, as a recorded integer (nanoseconds, bytes, plain times scale);
-    /// by default 2^40 - 1. Values above take a second word on their way; memory grows with the logarithm.
+    /// Sets the highest trackable value, as a recorded integer (nanoseconds, bytes, or number times scale). Defaults to
+    /// 2^40 - 1. Greater values are clamped to it. Values above the default take two words of the ring instead of one;
+    /// memory grows with the logarithm of the highest value.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -443,8 +459,8 @@ impl HistogramBuilder<'_> {
         self
     }
 
-    /// Recorded integers in one shown number, for values with fractions: with a scale of 1,000,
-    /// [`record_f64`](Histogram::record_f64) keeps three decimals. Set it after the unit.
+    /// Sets the scale, for values with fractions: an exported 1 is this many recorded integers. With a scale of 1,000,
+    /// [`record_f64`](Histogram::record_f64) keeps three decimals. Call this after the unit.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -464,14 +480,14 @@ impl HistogramBuilder<'_> {
 
 impl TimerBuilder<'_> {
     pub(super) fn seconds(self) -> Self {
-        self // a timer always does
+        self // a timer's unit is seconds already
     }
 
     pub(super) fn bytes(self) -> Self {
-        self // a timer never does
+        self // a timer's unit is always seconds
     }
 
-    /// The longest duration that is counted as itself; by default 18 minutes.
+    /// Sets the longest trackable duration; longer ones are clamped to it. Defaults to 18 minutes.
     ///
     /// ```
     /// use std::time::Duration;

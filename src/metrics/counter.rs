@@ -1,13 +1,13 @@
-//! Counts. Hot: one load, one addition, one store in the thread's own cell.
+//! Counters and up-down-counters. Hot: one load, one addition, one store in the thread's own cell.
 
 use crate::lane::{Key, LaneRegistry, local};
 use crate::sync::Arc;
 
-/// Which cell, and whose.
+/// A counter's cell and the instance it belongs to.
 #[derive(Clone, Debug)]
 pub(super) struct CounterInner {
     key: Key,
-    /// `None` in a handle that does nothing; its key is no instance's.
+    /// `None` in a no-op handle; its key belongs to no instance.
     lanes: Option<Arc<LaneRegistry>>,
 }
 
@@ -38,7 +38,7 @@ impl CounterInner {
     }
 }
 
-/// A count that only grows, exact at any load and in every state of the switch. It wraps at 2^64.
+/// A metric that only grows, exact at any load and in every state of the switch. It wraps at 2^64.
 ///
 /// ```
 /// let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -49,11 +49,12 @@ impl CounterInner {
 /// assert_eq!(snapshot.counter("orders_total", &[]), Some(3));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "IntCounter")]
 #[derive(Clone, Debug)]
 pub struct Counter(pub(super) CounterInner);
 
 impl Counter {
-    /// A counter that counts nothing.
+    /// Creates a counter that does nothing.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -77,6 +78,7 @@ impl Counter {
     /// assert_eq!(snapshot.counter("orders_total", &[]), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "increment")]
     #[inline]
     pub fn inc(&self) {
         self.0.add(1);
@@ -92,14 +94,16 @@ impl Counter {
     /// assert_eq!(snapshot.counter("orders_total", &[]), Some(3));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "increment")]
+    #[doc(alias = "inc_by")]
     #[inline]
     pub fn add(&self, amount: u64) {
         self.0.add(amount);
     }
 }
 
-/// A count that goes up and down by differences: requests in flight, items in a queue. The sum over all threads is
-/// exact; it wraps at the ends of an `i64`. Shown as a gauge.
+/// A metric that goes up and down by differences, such as requests in flight or items in a queue. The sum over all
+/// threads is exact; it wraps at the ends of an `i64`. Exported as a gauge.
 ///
 /// ```
 /// let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -114,7 +118,7 @@ impl Counter {
 pub struct UpDownCounter(pub(super) CounterInner);
 
 impl UpDownCounter {
-    /// A counter that counts nothing.
+    /// Creates an up-down-counter that does nothing.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -140,7 +144,7 @@ impl UpDownCounter {
     /// ```
     #[inline]
     pub fn add(&self, difference: i64) {
-        self.0.add(difference as u64); // two's complement: differences add up modulo 2^64
+        self.0.add(difference as u64); // two's complement: differences are added modulo 2^64
     }
 
     /// Adds one.
@@ -153,12 +157,13 @@ impl UpDownCounter {
     /// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "increment")]
     #[inline]
     pub fn inc(&self) {
         self.add(1);
     }
 
-    /// Takes one away.
+    /// Subtracts one.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -168,6 +173,7 @@ impl UpDownCounter {
     /// assert_eq!(snapshot.up_down_counter("waiting", &[]), Some(-1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "decrement")]
     #[inline]
     pub fn dec(&self) {
         self.add(-1);

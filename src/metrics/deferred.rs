@@ -1,7 +1,7 @@
 //! Records of statics that cannot be registered now. The program's global allocator records through a static for the
-//! first time while tellane, on the same thread, allocates under a lock that the registration needs. The record waits in a
-//! table of the process until the thread is outside of tellane again; then the static's metric is registered and the
-//! record counts. Cold. Keeping a record allocates nothing and takes no lock.
+//! first time while tellane, on the same thread, allocates under a lock that the registration needs. The record waits
+//! in a table of the process until the thread is outside of tellane again; then the static's metric is registered and
+//! the record counts. Cold. Keeping a record allocates nothing and takes no lock.
 //!
 //! The table starts with a fixed part and grows outside of tellane, so that there is always room for what the growth
 //! itself makes an allocator record. What finds no room is counted as lost: see [`lost`].
@@ -111,8 +111,8 @@ struct Place {
     level: Level,
 }
 
-/// What waits for a gauge. Its thread and whoever settles it take turns; who has it allocates nothing and calls nobody, so
-/// the other's turn comes after a few instructions.
+/// What waits for a gauge. Its thread and whoever settles it take turns; who has it allocates nothing and calls nobody,
+/// so the other's turn comes after a few instructions.
 struct Level {
     state: AtomicU32,
     /// A value or a difference, by `state`. Relaxed: `state` orders it.
@@ -166,8 +166,8 @@ impl Table {
             .filter_map(|number| Some((number, self.at(number)?)))
     }
 
-    /// The place of a static, which takes one if it has none. Two threads at once may take two for the same static: both
-    /// lead to the same metric.
+    /// The place of a static, which takes one if it has none. Two threads at once may take two for the same static:
+    /// both lead to the same metric.
     fn place(&self, definition: &Definition, make: Make) -> Option<(usize, &Place)> {
         let is_its = |(_, place): &(usize, &Place)| place.of.get().is_some_and(|(of, _)| of == definition);
         if let Some(there) = self.places().find(is_its) {

@@ -1,4 +1,4 @@
-//! One metric, labels that are enums. Hot: [`FixedFamily::with`], a look into an array.
+//! Fixed families: metrics whose labels are enums. Hot: [`FixedFamily::with`], one array access.
 
 use super::family::Handle;
 use super::label::LabelSet;
@@ -10,10 +10,10 @@ use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-/// A metric whose labels have fixed sets of values: `requests.with((Method::Get, Class::Fine)).inc()`. Nothing is hashed,
-/// nothing compared.
+/// A metric whose labels have fixed sets of values: `requests.with((Method::Get, Class::Fine)).inc()`. Nothing is
+/// hashed or compared.
 ///
-/// A combination becomes a series when it is first used. Combinations above the metric's cap on series meet in one
+/// A combination becomes a series when it is first used. Combinations above the metric's cap on series share one
 /// overflow series labelled `__overflow__`, so that totals stay exact.
 ///
 /// ```
@@ -42,7 +42,7 @@ use std::sync::OnceLock;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct FixedFamily<H, L>(Option<Arc<Inner<H>>>, PhantomData<fn(L)>);
+pub struct FixedFamily<H, L>(Option<Arc<ArrayFamily<H>>>, PhantomData<fn(L)>);
 
 impl<H, L> Clone for FixedFamily<H, L> {
     fn clone(&self) -> Self {
@@ -50,15 +50,16 @@ impl<H, L> Clone for FixedFamily<H, L> {
     }
 }
 
+/// The shared state of a fixed family: the array of handles and the registration.
 #[derive(Debug)]
-struct Inner<H> {
-    /// By the combination's index; filled as they are met.
+struct ArrayFamily<H> {
+    /// The handles by combination index, each created at its first use.
     handles: Box<[OnceLock<H>]>,
     members: FamilyInner<H>,
 }
 
 impl<H: Handle, L: LabelSet> FixedFamily<H, L> {
-    /// A family whose handles do nothing.
+    /// Creates a family whose handles do nothing.
     ///
     /// ```
     /// let hits: tellane::FixedFamily<tellane::Counter, (bool,)> = tellane::FixedFamily::noop();
@@ -68,7 +69,8 @@ impl<H: Handle, L: LabelSet> FixedFamily<H, L> {
         Self(None, PhantomData)
     }
 
-    /// `members` registers the metric, and is not asked if there are more combinations than numbers.
+    /// Registers a family. `members` registers the metric; it is not called if there are more combinations than series
+    /// numbers.
     pub(super) fn register(
         members: impl FnOnce() -> Result<FamilyInner<H>, RegisterError>,
     ) -> Result<Self, RegisterError> {
@@ -76,12 +78,12 @@ impl<H: Handle, L: LabelSet> FixedFamily<H, L> {
             return Err(RegisterError::Exhausted);
         }
         let members = members()?;
-        members.takes(size_of::<Inner<H>>() + L::CARDINALITY * size_of::<OnceLock<H>>());
-        let inner = Inner { handles: (0..L::CARDINALITY).map(|_| OnceLock::new()).collect(), members };
+        members.update_bytes(size_of::<ArrayFamily<H>>() + L::CARDINALITY * size_of::<OnceLock<H>>());
+        let inner = ArrayFamily { handles: (0..L::CARDINALITY).map(|_| OnceLock::new()).collect(), members };
         Ok(Self(Some(Arc::new(inner)), PhantomData))
     }
 
-    /// The handle for these labels. It may be cloned and kept.
+    /// Returns the handle for these labels. It may be cloned and stored.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -91,53 +93,55 @@ impl<H: Handle, L: LabelSet> FixedFamily<H, L> {
     /// assert_eq!(snapshot.counter("lookups_total", &[("cached", "true")]), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "with_label_values")]
     #[inline]
     pub fn with(&self, labels: L) -> &H {
         let Some(inner) = &self.0 else { return H::noop_ref() };
         let index = labels.index();
         match inner.handles.get(index).and_then(OnceLock::get) {
             Some(handle) => handle,
-            None => inner.meet(index, L::values),
+            None => inner.register(index, L::values),
         }
     }
 }
 
-impl<H: Handle> Inner<H> {
-    /// A combination that was not met before, or is none.
+impl<H: Handle> ArrayFamily<H> {
+    /// Slow path of [`FixedFamily::with`]: a combination used for the first time, or an index that is no combination.
     #[cold]
     #[inline(never)]
-    fn meet<V: AsRef<[&'static str]>>(&self, index: usize, values: fn(usize) -> V) -> &H {
-        self.members.meet(values(index).as_ref(), &FixedSlot { handles: &self.handles, index, values })
+    fn register<V: AsRef<[&'static str]>>(&self, index: usize, values: fn(usize) -> V) -> &H {
+        self.members
+            .get_or_register(values(index).as_ref(), &FixedSlot { handles: &self.handles, index, values })
     }
 }
 
-/// The place of one combination among the handles of all.
+/// The array element of one combination.
 struct FixedSlot<'a, H, V> {
     handles: &'a [OnceLock<H>],
     index: usize,
-    /// The values of a combination's index.
+    /// Returns the label values of a combination's index.
     values: fn(usize) -> V,
 }
 
 impl<'a, H: Handle, V: AsRef<[&'static str]>> Handles<'a, H> for FixedSlot<'a, H, V> {
-    fn find(&self, _values: &[&str]) -> Option<&'a H> {
+    fn lookup(&self, _values: &[&str]) -> Option<&'a H> {
         self.handles.get(self.index)?.get()
     }
 
-    fn keep(&self, _values: &[&str], handle: H) {
-        if let Some(place) = self.handles.get(self.index) {
-            place.get_or_init(|| handle);
+    fn store(&self, _values: &[&str], handle: H) {
+        if let Some(element) = self.handles.get(self.index) {
+            element.get_or_init(|| handle);
         }
     }
 
-    /// Goes through the combinations once, however many series there are.
-    fn keep_all<'b>(&self, all: impl Iterator<Item = (Vec<&'b str>, H)>) {
+    /// Iterates over the combinations once, however many series there are.
+    fn store_all<'b>(&self, all: impl Iterator<Item = (Vec<&'b str>, H)>) {
         let width = (self.values)(0).as_ref().len();
         let all: HashMap<Vec<&str>, H> =
             all.map(|(values, handle)| (values.into_iter().take(width).collect(), handle)).collect();
-        for (index, place) in self.handles.iter().enumerate() {
+        for (index, element) in self.handles.iter().enumerate() {
             if let Some(handle) = all.get((self.values)(index).as_ref()) {
-                place.get_or_init(|| handle.clone());
+                element.get_or_init(|| handle.clone());
             }
         }
     }

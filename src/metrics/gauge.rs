@@ -1,8 +1,8 @@
-//! Values that are set. One shared atomic each: the last writer wins, and there is one place to win.
+//! Gauges. Each is one shared atomic; the last writer wins.
 
 use crate::sync::{Arc, AtomicU64, Ordering};
 
-/// A value that goes where it is set. Works in every state of the switch. NaN and the infinities are kept as they are.
+/// A metric whose value can be set to anything. Works in every state of the switch. NaN and the infinities are kept.
 ///
 /// ```
 /// let telemetry = tellane::Telemetry::builder("oven").start()?;
@@ -18,7 +18,7 @@ use crate::sync::{Arc, AtomicU64, Ordering};
 pub struct Gauge(Option<Arc<AtomicU64>>);
 
 impl Gauge {
-    /// A gauge that shows nothing.
+    /// Creates a gauge that does nothing.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -49,11 +49,11 @@ impl Gauge {
     #[inline]
     pub fn set(&self, value: f64) {
         if let Some(cell) = &self.0 {
-            cell.store(value.to_bits(), Ordering::Relaxed); // a value stands for itself
+            cell.store(value.to_bits(), Ordering::Relaxed); // the value publishes no other memory
         }
     }
 
-    /// Adds to the value; no addition of another thread is lost.
+    /// Adds to the value. Concurrent additions are not lost.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -63,11 +63,12 @@ impl Gauge {
     /// assert_eq!(snapshot.gauge("load", &[]), Some(1.5));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "increment")]
     #[inline]
     pub fn add(&self, difference: f64) {
         if let Some(cell) = &self.0 {
             let add = |bits| Some((f64::from_bits(bits) + difference).to_bits());
-            // Always `Ok`: the closure never declines.
+            // Always `Ok`: the closure never returns `None`.
             let _previous = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
         }
     }
@@ -82,6 +83,7 @@ impl Gauge {
     /// assert_eq!(snapshot.gauge("load", &[]), Some(-1.5));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "decrement")]
     #[inline]
     pub fn sub(&self, difference: f64) {
         self.add(-difference);

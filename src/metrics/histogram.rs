@@ -1,4 +1,4 @@
-//! Distributions of values. Hot: one word into the thread's ring, or one count into its spill.
+//! Histograms. Hot: one word into the thread's ring, or one count into its spill.
 
 use crate::clock::nanos;
 use crate::lane::{Distribution, HistogramHandle, LaneRegistry, local};
@@ -6,14 +6,14 @@ use crate::stats::Reason;
 use crate::sync::Arc;
 use std::time::Duration;
 
-/// Values that one call of [`Histogram::record_corrected`] makes up, at most.
+/// The most values that one call of [`Histogram::record_corrected`] adds.
 const CORRECTIONS_MAX: u64 = 10_000;
 
 /// A distribution of values with a bounded relative error, exact in count, sum, minimum and maximum at any load.
 ///
-/// Values are integers inside: nanoseconds where the unit is seconds, bytes, or plain numbers, times the scale if one
-/// was set. A value above the highest trackable one is counted there (sum and maximum too) and noted in the ledger as
-/// clamped.
+/// Values are stored as integers: nanoseconds if the unit is seconds, bytes, or plain numbers, times the scale if one
+/// was set. A value above the highest trackable value is counted as that value (in sum and maximum, too), and the
+/// ledger counts it as clamped.
 ///
 /// ```
 /// use std::time::Duration;
@@ -28,40 +28,44 @@ const CORRECTIONS_MAX: u64 = 10_000;
 /// assert_eq!(snapshot.ledger().kind(tellane::Kind::Sample).dropped.by(tellane::Reason::Invalid), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "summary")]
+#[doc(alias = "distribution")]
 #[derive(Clone, Debug)]
 pub struct Histogram(pub(super) Option<HistogramInner>);
 
+/// Handle and scale of a registered histogram.
 #[derive(Clone, Debug)]
 pub(super) struct HistogramInner {
-    pub(super) recorder: HistogramHandle,
-    /// Recorded integers in one shown unit.
+    pub(super) handle: HistogramHandle,
+    /// Recorded integers in one exported unit.
     scale: f64,
 }
 
 impl HistogramInner {
     pub(super) fn new(to: &Arc<Distribution>, lanes: &Arc<LaneRegistry>, scale: f64) -> Self {
-        Self { recorder: HistogramHandle { to: Arc::clone(to), lanes: Arc::clone(lanes) }, scale }
+        Self { handle: HistogramHandle { to: Arc::clone(to), lanes: Arc::clone(lanes) }, scale }
     }
 
     #[inline(always)]
     pub(super) fn record(&self, value: u64) {
-        local::sample(&self.recorder, value);
+        local::sample(&self.handle, value);
     }
 
     fn record_f64(&self, value: f64) {
         let scaled = value * self.scale;
         if scaled.is_finite() && scaled >= 0.0 {
-            // Rounded by hand: `round` is a library call on the x86-64 baseline, and took twice as long as all
-            // the rest (12.4 ns in all where the bare record took 3.8). The cast saturates, far above any highest value.
+            // Rounded by hand: `round` is a library call on the x86-64 baseline, and took twice as long as the rest of
+            // the call (12.4 ns in total, where the bare record took 3.8). The cast saturates, far above any highest
+            // value.
             self.record((scaled + 0.5) as u64);
         } else {
-            local::reject_sample(&self.recorder.lanes, Reason::Invalid);
+            local::reject_sample(&self.handle.lanes, Reason::Invalid);
         }
     }
 }
 
 impl Histogram {
-    /// A histogram that records nothing.
+    /// Creates a histogram that does nothing.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -75,7 +79,7 @@ impl Histogram {
         Self(None)
     }
 
-    /// Records an integer as it is: nanoseconds, bytes, or plain numbers (times the scale, if there is one).
+    /// Records an integer without conversion: nanoseconds, bytes, or plain numbers (times the scale, if there is one).
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -85,6 +89,7 @@ impl Histogram {
     /// assert_eq!(snapshot.histogram("wait_seconds", &[]).and_then(|wait| wait.max()), Some(0.25));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "observe")]
     #[inline]
     pub fn record(&self, value: u64) {
         if let Some(inner) = &self.0 {
@@ -107,8 +112,8 @@ impl Histogram {
         self.record(nanos(duration));
     }
 
-    /// Records a number in the unit shown: seconds, bytes, or plain, rounded to the histogram's resolution. NaN, the
-    /// infinities and negative numbers are rejected and counted as [`Reason::Invalid`].
+    /// Records a number in the exported unit (seconds, bytes, or plain), rounded to the histogram's resolution. NaN,
+    /// the infinities and negative numbers are rejected and counted as [`Reason::Invalid`].
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -119,6 +124,7 @@ impl Histogram {
     /// assert_eq!(snapshot.ledger().total().dropped.by(tellane::Reason::Invalid), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "observe")]
     #[inline]
     pub fn record_f64(&self, value: f64) {
         if let Some(inner) = &self.0 {
@@ -126,10 +132,10 @@ impl Histogram {
         }
     }
 
-    /// Records a value that was measured by a loop meant to start one every `interval`, and the values that the loop
-    /// would have seen had it not been held up: `value - interval`, `value - 2 * interval` and so on (Gil Tene's
-    /// correction of coordinated omission). Returns how many values that makes, the measured one included; made up are
-    /// at most 10,000 a call, the greatest. Never correct values that were corrected already.
+    /// Records a value with correction for coordinated omission (Gil Tene): for a loop that should start one operation
+    /// every `interval`, also records the values that the loop would have measured without the delay, `value -
+    /// interval`, `value - 2 * interval` and so on. Returns the number of recorded values, including the measured one.
+    /// A call adds at most 10,000 values, the greatest ones. Never correct values that are corrected already.
     ///
     /// ```
     /// let telemetry = tellane::Telemetry::builder("load").start()?;
@@ -142,15 +148,15 @@ impl Histogram {
     }
 }
 
-/// Hands a value and those that are made up for it to `record`; returns how many they are.
+/// Calls `record` with a value and with the values that the correction adds; returns the number of calls.
 pub(super) fn corrected(value: u64, interval: u64, record: impl Fn(u64)) -> u64 {
     record(value);
-    let mut made_up = 0;
+    let mut added = 0;
     let mut missing = value;
-    while interval > 0 && missing >= 2 * interval.min(u64::MAX / 2) && made_up < CORRECTIONS_MAX {
+    while interval > 0 && missing >= 2 * interval.min(u64::MAX / 2) && added < CORRECTIONS_MAX {
         missing -= interval;
         record(missing);
-        made_up += 1;
+        added += 1;
     }
-    1 + made_up
+    1 + added
 }

@@ -1,9 +1,9 @@
-//! Labels whose values are known beforehand: enums. Hot: [`LabelSet::index`], which is arithmetic on numbers.
+//! Labels whose values are known at compile time: enums. Hot: [`LabelSet::index`], which is arithmetic on integers.
 
 use crate::names::OVERFLOW;
 
-/// A label that has one of a fixed number of values, such as an enum's variants. With the feature `macros` it can be
-/// derived; by hand it is two lines.
+/// A label with a fixed set of values, such as an enum's variants. With the feature `macros` it can be derived; a
+/// manual implementation takes two lines.
 ///
 /// ```
 /// use tellane::Label;
@@ -27,7 +27,8 @@ pub trait Label: Copy + Send + Sync + 'static {
     /// The texts of all values.
     const VALUES: &'static [&'static str];
 
-    /// Which of them this is. A number that is none of theirs is counted in the metric's overflow series.
+    /// The index of this value in [`VALUES`](Self::VALUES). Records with an index out of range are counted in the
+    /// metric's overflow series.
     fn index(self) -> usize;
 }
 
@@ -44,7 +45,7 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// One to four [`Label`]s together: what [`FixedFamily::with`](crate::FixedFamily::with) takes.
+/// A tuple of one to four [`Label`]s, the argument of [`FixedFamily::with`](crate::FixedFamily::with).
 ///
 /// ```
 /// use tellane::LabelSet;
@@ -52,15 +53,15 @@ mod sealed {
 /// assert_eq!((true, false).index(), 2);
 /// ```
 pub trait LabelSet: Copy + Send + Sync + sealed::Sealed + 'static {
-    /// How many combinations there are.
+    /// The number of combinations of values.
     const CARDINALITY: usize;
-    /// The names of so many labels.
+    /// An array of label names, one for each label.
     type Names<'a>: AsRef<[&'a str]>;
 
-    /// Which combination this is, below [`CARDINALITY`](Self::CARDINALITY).
+    /// The index of this combination, below [`CARDINALITY`](Self::CARDINALITY).
     fn index(self) -> usize;
 
-    /// The texts of a combination, in the order of the labels; the overflow's for an index that is none.
+    /// The texts of a combination, in the order of the labels; those of the overflow series for an index out of range.
     #[doc(hidden)]
     fn values(index: usize) -> Self::Names<'static>;
 }
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_no_values_is_no_combination() {
+    fn an_index_out_of_range_is_no_combination() {
         assert_eq!((Number(3), true).index(), usize::MAX);
         assert_eq!((true, Number(usize::MAX)).index(), usize::MAX);
         assert_eq!(<(Number, bool)>::values(usize::MAX), [OVERFLOW; 2]);

@@ -165,8 +165,8 @@ impl<H: Handle> Lazy<H> {
         })
     }
 
-    /// The handle, which is registered if it is not there; `None` from within tellane, where the registration's locks may
-    /// be held further up this stack: a global allocator records.
+    /// The handle, which is registered if it is not there; `None` from within tellane, where the registration's locks
+    /// may be held further up this stack: a global allocator records.
     fn try_use(&self) -> Option<&H> {
         if let Some(there) = self.handle.get() {
             return Some(there);

@@ -1,5 +1,5 @@
-//! The part of both kinds of family for label values that they have not met: a series is registered, or the overflow
-//! series stands in. Cold, but for what is above the cap: that takes no lock.
+//! Shared slow path of both kinds of family, for new label values: registers a series, or returns the overflow series.
+//! Cold, except above the cap: then a call takes no lock.
 
 use super::family::{Handle, handle_of};
 use crate::error::RegisterError;
@@ -9,24 +9,25 @@ use crate::names::{Closed, Look};
 use crate::series::{Descriptor, Metric};
 use crate::sync::{Arc, AtomicUsize, Ordering};
 
+/// The registration of a family: its metric, its fixed labels and its overflow series.
 #[derive(Debug)]
 pub(super) struct FamilyInner<H> {
     instance: Arc<Instance>,
     metric: Arc<Metric>,
-    /// Values of the labels that are the same for all.
+    /// Values of the fixed labels, which are the same for all series of the family.
     fixed: Box<[Box<str>]>,
-    /// Closed once the metric is at its cap and the family knows every series of it.
+    /// Closed once the metric is at its cap and the family has a handle for each of its series.
     closed: Closed,
-    /// The handle of the overflow series; one that does nothing if there are no labels.
+    /// The handle of the overflow series; a no-op handle if there are no labels.
     overflow: H,
-    /// Bytes that the family takes, as the registry was told. Relaxed: a figure that stands for itself.
+    /// Bytes that the family takes, as last added to the instance's sum. Relaxed: the number publishes no other memory.
     bytes: AtomicUsize,
 }
 
 impl<H> FamilyInner<H> {
-    /// Tells the registry how many bytes the family takes by now.
-    pub(super) fn takes(&self, bytes: usize) {
-        // It only grows. Of two threads at once, each tells what it adds to the greatest so far.
+    /// Updates the instance's sum of bytes with the family's current size.
+    pub(super) fn update_bytes(&self, bytes: usize) {
+        // The size only grows. Of two concurrent threads, each adds its difference from the greatest size so far.
         let before = self.bytes.fetch_max(bytes, Ordering::Relaxed);
         self.instance.metrics.add_bytes(bytes.saturating_sub(before));
     }
@@ -40,14 +41,16 @@ impl<H> Drop for FamilyInner<H> {
 
 /// The handles of a family, by label values. Nothing is ever removed.
 pub(super) trait Handles<'a, H: 'a> {
-    fn find(&self, values: &[&str]) -> Option<&'a H>;
+    /// The handle for these values, if it is stored.
+    fn lookup(&self, values: &[&str]) -> Option<&'a H>;
 
-    /// Keeps a handle; the first one for these values stays.
-    fn keep(&self, values: &[&str], handle: H);
+    /// Stores a handle, unless there is one for these values.
+    fn store(&self, values: &[&str], handle: H);
 
-    /// Keeps the handles of whatever the family can be asked for. The last values of each are the fixed ones.
-    fn keep_all<'b>(&self, all: impl Iterator<Item = (Vec<&'b str>, H)>) {
-        all.for_each(|(values, handle)| self.keep(&values, handle));
+    /// Stores the handles of all values that the family may be called with. The last values of each are the fixed
+    /// labels'.
+    fn store_all<'b>(&self, all: impl Iterator<Item = (Vec<&'b str>, H)>) {
+        all.for_each(|(values, handle)| self.store(&values, handle));
     }
 }
 
@@ -75,13 +78,14 @@ impl<H: Handle> FamilyInner<H> {
         })
     }
 
-    /// The handle for label values that the family has not met. From within tellane (a global allocator that records) it
-    /// is that of the overflow series: the lock that a new series needs may be held further up this stack.
-    pub(super) fn meet<'a>(&'a self, values: &[&str], handles: &impl Handles<'a, H>) -> &'a H {
+    /// Returns the handle for label values that the family has no handle for yet. If a global allocator that records
+    /// calls this from within tellane, it gets the handle of the overflow series: the lock that a new series needs may
+    /// be held by a caller further up this stack.
+    pub(super) fn get_or_register<'a>(&'a self, values: &[&str], handles: &impl Handles<'a, H>) -> &'a H {
         if self.instance.metrics.is_overflow(values) {
             return self.overflow();
         }
-        match self.closed.look(|| handles.find(values)) {
+        match self.closed.look(|| handles.lookup(values)) {
             Look::Found(handle) => handle,
             Look::Absent => self.overflow(),
             Look::Open => {
@@ -91,7 +95,7 @@ impl<H: Handle> FamilyInner<H> {
         }
     }
 
-    /// One more record that meets the overflow series.
+    /// Counts one more record of the overflow series, and returns its handle.
     fn overflow(&self) -> &H {
         self.metric.count_overflow();
         self.instance.metrics.show_overflow(&self.metric);
@@ -103,18 +107,19 @@ impl<H: Handle> FamilyInner<H> {
         let series = match self.instance.metrics.series(&self.metric, &all) {
             Ok(series) => series,
             Err(RegisterError::Reentrant) => return self.overflow(),
-            Err(_) => return H::noop_ref(), // the child of a fork, or no number left
+            Err(_) => return H::noop_ref(), // a forked child, or no series number left
         };
         if series.identity.labels.iter().zip(&all).any(|(given, wanted)| **given != **wanted) {
             self.close(handles);
-            return &self.overflow; // counted when it was looked up
+            return &self.overflow; // `Instance::series` has counted the overflow
         }
-        handles.keep(values, handle_of(&series, &self.instance));
-        handles.find(values).unwrap_or_else(|| H::noop_ref())
+        handles.store(values, handle_of(&series, &self.instance));
+        handles.lookup(values).unwrap_or_else(|| H::noop_ref())
     }
 
-    /// The metric is at its cap, so it has every series that it will ever have. The family takes those over that it has
-    /// not met: another family of the metric may have made them. From then on nothing is asked under a lock.
+    /// Closes the family. The metric is at its cap, so it has every series that it will ever have. The family stores
+    /// the handles of the series that it lacks, which another family of the metric may have made. After that no call
+    /// takes a lock.
     fn close<'a>(&'a self, handles: &impl Handles<'a, H>) {
         let all = self.instance.metrics.series_of(&self.metric);
         let is_own = |values: &[&str]| {
@@ -125,7 +130,7 @@ impl<H: Handle> FamilyInner<H> {
             let values: Vec<&str> = series.identity.labels.iter().map(|value| &**value).collect();
             is_own(&values).then(|| (values, handle_of(series, &self.instance)))
         });
-        handles.keep_all(known);
+        handles.store_all(known);
         self.closed.close();
     }
 }

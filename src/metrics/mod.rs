@@ -1,5 +1,5 @@
-//! The handles a program records with: [`Counter`], [`UpDownCounter`], [`Gauge`], [`Histogram`], [`Timer`], and
-//! [`Family`]s of them by label. Hot.
+//! Handles for metrics: [`Counter`], [`UpDownCounter`], [`Gauge`], [`Histogram`], [`Timer`], and [`Family`]s of them by
+//! label. Hot.
 //!
 //! A handle is a few words, `Clone + Send + Sync`, and works from any thread; it keeps its instance's memory alive but
 //! not its aggregator. A handle made by `noop()`, or a static's before `install`, does nothing.

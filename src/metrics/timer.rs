@@ -1,4 +1,4 @@
-//! Durations of pieces of code. Hot: two clock readings and a sample.
+//! Timers of pieces of code. Hot: two clock readings and a sample.
 
 use super::histogram::{Histogram, HistogramInner};
 use crate::lane::local;
@@ -23,7 +23,7 @@ use std::time::Duration;
 pub struct Timer(pub(super) Histogram);
 
 impl Timer {
-    /// A timer that records nothing and reads no clock.
+    /// Creates a timer that records nothing and reads no clock.
     ///
     /// ```
     /// let nothing = tellane::Timer::noop();
@@ -46,13 +46,14 @@ impl Timer {
     /// assert_eq!(watch.stop(), Some(Duration::from_millis(3)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline(always)] // what a timer costs that is off; the compiler's guess came and went between builds
+    #[doc(alias = "start_timer")]
+    #[inline(always)] // for the cost of a timer that is off; without it, the compiler's choice changed between builds
     pub fn start(&self) -> Stopwatch<'_> {
-        let inner = self.0.0.as_ref().filter(|inner| local::wants_sample(&inner.recorder));
-        Stopwatch { start: inner.map_or(0, |inner| inner.recorder.lanes.clock.ticks()), inner }
+        let inner = self.0.0.as_ref().filter(|inner| local::wants_sample(&inner.handle));
+        Stopwatch { start: inner.map_or(0, |inner| inner.handle.lanes.clock.ticks()), inner }
     }
 
-    /// Runs a closure and records how long it took. If it panics, that is recorded too.
+    /// Runs a closure and records its duration, even if it panics.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -62,6 +63,7 @@ impl Timer {
     /// assert_eq!(snapshot.histogram("packing_seconds", &[]).map(|packing| packing.count()), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "observe_closure_duration")]
     #[inline]
     pub fn time<R>(&self, act: impl FnOnce() -> R) -> R {
         let _running = self.start();
@@ -78,6 +80,7 @@ impl Timer {
     /// assert_eq!(snapshot.histogram("packing_seconds", &[]).and_then(|packing| packing.max()), Some(0.25));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "observe")]
     #[inline]
     pub fn record(&self, duration: Duration) {
         self.0.record_duration(duration);
@@ -95,6 +98,7 @@ impl Timer {
 /// assert_eq!(snapshot.histogram("packing_seconds", &[]).map(|packing| packing.count()), Some(1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "HistogramTimer")]
 #[derive(Debug)]
 #[must_use = "a stopwatch that is dropped at once records no time"]
 pub struct Stopwatch<'a> {
@@ -105,7 +109,7 @@ pub struct Stopwatch<'a> {
 }
 
 impl Stopwatch<'_> {
-    /// Records and returns the time; `None` if the switch was off at the start, or there is nothing to record into.
+    /// Records and returns the elapsed time; `None` if the switch was off at the start, or if the timer is a no-op.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -115,12 +119,14 @@ impl Stopwatch<'_> {
     /// assert_eq!(packing.start().stop(), None);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "observe_duration")]
+    #[doc(alias = "stop_and_record")]
     #[inline]
     pub fn stop(mut self) -> Option<Duration> {
         self.record().map(Duration::from_nanos)
     }
 
-    /// Ends it without a record.
+    /// Ends the stopwatch without a record.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -130,14 +136,15 @@ impl Stopwatch<'_> {
     /// assert_eq!(snapshot.histogram("packing_seconds", &[]).map(|packing| packing.count()), Some(0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "stop_and_discard")]
     pub fn discard(mut self) {
         self.inner = None;
     }
 
-    #[inline(never)] // a timer that is off should not carry what one does that is on
+    #[inline(never)] // keeps the code out of call sites whose timer is off
     fn record(&mut self) -> Option<u64> {
         let inner = self.inner.take()?;
-        let clock = &inner.recorder.lanes.clock;
+        let clock = &inner.handle.lanes.clock;
         let nanos = clock.nanos_between(self.start, clock.ticks());
         inner.record(nanos);
         Some(nanos)

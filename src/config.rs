@@ -1,4 +1,4 @@
-//! What can be set, and whether it makes sense. Cold.
+//! The settings of an instance and their checks. Cold.
 
 mod env;
 mod tail_sampling;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 pub use tail_sampling::TailSampling;
 
-/// An instance's settings. Every buffer, map and queue has its cap here.
+/// The settings of one instance. Every buffer, map and queue has its cap here.
 ///
 /// ```
 /// use tellane::{Config, Telemetry};
@@ -20,92 +20,97 @@ pub use tail_sampling::TailSampling;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Words (of 8 bytes) of each thread's ring: a power of two from 64 to 2^24. A sample takes one, a span seven
-    /// and its attributes. Default 32,768.
+    /// Size of each thread's ring in words of 8 bytes: a power of two from 64 to 2^24. A sample takes one word, a span
+    /// seven words plus its attributes. Default 32,768.
     pub ring_words: usize,
-    /// Bytes of each thread's spill, where samples are counted that find the ring full; about 35 kB for each hot
-    /// histogram of two digits. Untouched pages cost nothing. Default 512 KiB.
+    /// Size of each thread's spill in bytes. Samples that find the ring full are counted in the spill; each hot
+    /// histogram of two digits takes about 35 kB there. Untouched pages cost nothing. Default 512 KiB.
     pub spill_bytes: usize,
-    /// Threads that can have a lane at a time. Metrics of further threads go to shared counts, exact but slower;
-    /// their spans are dropped as [`TooManyThreads`](crate::Reason::TooManyThreads). Default 2,048: with rings of the
-    /// default size they stay below the default memory cap.
+    /// Most threads that can have a lane at the same time. Metrics of further threads go to shared counts, which are
+    /// exact but slower; their spans are dropped as [`TooManyThreads`](crate::Reason::TooManyThreads). Default 2,048:
+    /// that many lanes with rings of the default size stay below the default memory cap.
     pub lane_cap: usize,
-    /// Lanes of finished threads that are kept for new ones. Default 64.
+    /// Most lanes of finished threads that are kept for reuse by new threads. Default 64.
     pub idle_lanes: usize,
-    /// How full the aggregator wants to find the fullest ring, between 0 and 1: fuller, and it sleeps less.
-    /// Default 0.25.
+    /// Target fill of the fullest ring when the aggregator wakes up, above 0 and at most 1. If the ring is fuller, the
+    /// aggregator sleeps less. Default 0.25.
     pub batch: f64,
-    /// The aggregator's shortest sleep. If even 10 µs are too long, and this is no more than twice that, it does not sleep
-    /// at all. Default 20 µs.
+    /// Shortest sleep of the aggregator. If this is at most 20 µs and even a sleep of 10 µs would be too long, the
+    /// aggregator does not sleep at all. Default 20 µs.
     pub shortest_sleep: Duration,
-    /// The aggregator's longest sleep. Default 10 ms.
+    /// Longest sleep of the aggregator. Default 10 ms.
     pub longest_sleep: Duration,
-    /// How often a snapshot is published without being asked for. Default 10 s.
+    /// Time between two snapshots that are published without a request. Default 10 s.
     pub flush_interval: Duration,
-    /// Series of a metric, unless it names its own cap. Default 2,000.
+    /// Most series of a metric that does not set its own cap. Default 2,000.
     pub series_cap: usize,
-    /// Span names, attribute keys, and metric names up to which a bridge may add more. Spans of further names count as
-    /// `__overflow__`; attributes and log fields of further keys are left out, and counted in the span or record. Default
-    /// 10,000.
+    /// Most span names, most attribute keys, and the number of metric names up to which a bridge may add more. Spans of
+    /// further names count as `__overflow__`; attributes and log fields of further keys are left out, and counted in the
+    /// span or record. Default 10,000.
     pub names_cap: usize,
-    /// Bytes of a label value, of a span name and of a log target. Longer label values meet the overflow series; longer
-    /// names and targets count as `__overflow__`. Default 1,024.
+    /// Longest label value, span name and log target, in bytes. Samples with a longer label value go to the overflow
+    /// series; longer names and targets become `__overflow__`. Default 1,024.
     pub label_value_max: usize,
-    /// Words of the latest finished spans that are kept for snapshots. Default 65,536: 9,000 spans without
-    /// attributes.
+    /// Size of the buffer of finished spans for snapshots, in words of 8 bytes; new spans evict the oldest. Default
+    /// 65,536: 9,000 spans without attributes.
     pub kept_spans: usize,
-    /// Share of new traces whose spans are kept, from 0 to 1, by their ids. Durations are counted for all. Default 1.
+    /// Share of new traces whose spans are kept, from 0 to 1, chosen by trace id. Durations are counted for all spans,
+    /// sampled or not. Default 1.
     pub sampling: f64,
-    /// Whether a trace that began in another process is sampled as it was there, rather than by [`sampling`](Self::sampling)
-    /// anew. Default true.
+    /// Follow the sampling decision of the caller for a trace that began in another process, rather than applying
+    /// [`sampling`](Self::sampling) to it again. Default true.
     pub parent_based: bool,
-    /// New traces that are sampled in a second, at most; further ones are not. Default no limit.
+    /// Most new traces that are sampled per second; further traces are not sampled. Default no limit.
     pub traces_per_second: Option<u32>,
-    /// Holds the traces that are not sampled until their outcome is known, and keeps some of them. Default none: what
-    /// is not sampled is not recorded.
+    /// Tail sampling: holds the traces that head sampling left out until their local root has ended, and keeps those
+    /// that match its rules. Default none: spans of unsampled traces are not recorded.
     pub tail_sampling: Option<TailSampling>,
-    /// How much a span may carry.
+    /// Limits on the attributes, events, links and texts of one span.
     pub span_limits: SpanLimits,
-    /// The level that targets start with; `None` records no logs. See
-    /// [`Telemetry::set_levels`](crate::Telemetry::set_levels) for other targets and later times. Default info.
+    /// Lowest level that is recorded, for every log target; `None` records no logs. To set levels for single targets or
+    /// at run time, see [`Telemetry::set_levels`](crate::Telemetry::set_levels). Default info.
     pub log_level: Option<Level>,
-    /// Records of one log statement in a second, at most; further ones are held back, and a record that says how many
-    /// follows when the second is over. Default 1,000; `None` is no limit.
+    /// Most records per second of one log statement. Further records are suppressed; after that second a record with
+    /// their number follows. Default 1,000; `None` is no limit.
     pub logs_per_second: Option<u32>,
-    /// Characters of a text in a log record, at least 16; of a longer one the beginning is kept, and also of one that a
-    /// record has no room for: it holds 32 KiB at most, and less if the rings are smaller. Default 4,096.
+    /// Longest text in a log record, in characters, at least 16. Longer texts are truncated, and so are texts that do
+    /// not fit into the record, which holds at most 32 KiB, and less if the rings are smaller. Default 4,096.
     pub log_value: u16,
-    /// Whether histograms keep exemplars: of each bucket shown, samples recorded in a sampled span, with its ids.
-    /// Default true.
+    /// Keep exemplars in histograms: for each bucket shown, samples that were recorded in a sampled span, with the ids
+    /// of that span. Default true.
     pub exemplars: bool,
-    /// After this long without a beat the aggregator counts as stalled, and the switch goes off. Default 1 s.
+    /// Time without a heartbeat after which the aggregator counts as stalled and the switch goes off. Default 1 s.
     pub stall_after: Duration,
-    /// Share of the spans that may be shed between two looks of the aggregator, a millisecond apart or, if it sleeps or is
-    /// busy for longer, so long; from 0 to 1. Default 0.1.
+    /// Largest share of spans that may be shed between two checks by the aggregator, from 0 to 1. Checks are a
+    /// millisecond apart, or further if the aggregator sleeps or is busy for longer. Default 0.1.
     pub shed_share: f64,
-    /// How long in a row it may be exceeded before the switch degrades; a probe lasts as long, at least. Default 100 ms.
+    /// Time for which [`shed_share`](Self::shed_share) may be exceeded without a break before the switch degrades. A
+    /// probe lasts at least as long. Default 100 ms.
     pub shed_after: Duration,
-    /// Bytes set aside for lanes, histograms and kept spans, above which the switch goes off. Default 1 GiB.
+    /// Cap on the memory for lanes, histograms and kept spans, in bytes; above it the switch goes off. Default 1 GiB.
     pub memory_cap: usize,
-    /// First wait before a probe; doubled after each that fails. Default 1 s.
+    /// First wait before a probe; it doubles after each probe that fails. Default 1 s.
     pub retry: Duration,
     /// Longest wait before a probe. Default 60 s.
     pub retry_max: Duration,
-    /// How long a probe may take before it counts as failed; longer than `shed_after`, since a probe lasts as long. Default 5 s.
+    /// Time after which an unfinished probe counts as failed. Must be longer than [`shed_after`](Self::shed_after),
+    /// since a probe lasts at least that long. Default 5 s.
     pub probe_lease: Duration,
-    /// Restarts of the aggregator in a row before it counts as dead. Panics in passes are in a row if no pass goes through
-    /// in between; panics between passes, which end the aggregator when it is dead, if less than `retry_max` lies between
-    /// them. Default 5.
+    /// Most span names, most attribute keys, and the number of metric names up to which a bridge may add more. Spans of
+    /// further names count as `__overflow__`; attributes and log fields of further keys are left out, and counted in the
+    /// span or record. Default 10,000.
     pub restarts_max: u32,
-    /// How long dropping the last handle may wait for the last records; of the installed instance, for its flush.
-    /// Default 1 s.
+    /// Longest time that dropping the last handle waits until the last records are processed; for the installed
+    /// instance, the longest time that its flush takes. Default 1 s.
     pub drop_deadline: Duration,
 }
 
-/// How much a span may carry. What is over is left out, and counted in the finished span; of a longer text the
-/// beginning is kept. An attribute that is set again counts once. All of it together is at most 4,095 words of 8 bytes,
-/// and less if the rings are smaller: then a text is cut to what is left. The defaults are OpenTelemetry's, but for texts,
-/// which have no limit there.
+/// Limits on the contents of one span. Attributes, events and links above a limit are left out, and the finished span
+/// carries their number; longer texts are truncated. An attribute that is set again counts once.
+///
+/// All items of a span together take at most 4,095 words of 8 bytes, and less if the rings are smaller; a text that
+/// does not fit is cut to the space that is left. The defaults are those of OpenTelemetry, except that OpenTelemetry
+/// does not limit texts.
 ///
 /// ```
 /// use tellane::{Config, SpanLimits, Telemetry};
@@ -122,17 +127,17 @@ pub struct Config {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpanLimits {
-    /// Attributes. Default 128.
+    /// Most attributes of the span. Default 128.
     pub attributes: u16,
-    /// Events. Default 128.
+    /// Most events of the span. Default 128.
     pub events: u16,
-    /// Links. Default 128.
+    /// Most links of the span. Default 128.
     pub links: u16,
-    /// Attributes of an event. Default 128.
+    /// Most attributes of one event. Default 128.
     pub event_attributes: u16,
-    /// Attributes of a link. Default 128.
+    /// Most attributes of one link. Default 128.
     pub link_attributes: u16,
-    /// Characters of a text. Default 4,096.
+    /// Longest text, in characters. Default 4,096.
     pub value: u16,
 }
 
@@ -187,13 +192,15 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Every setting that cannot be used; empty if it is all right.
+    /// Checks all settings and returns each one that is not allowed, with the rule that it breaks. Empty if all are
+    /// valid.
     ///
     /// ```
     /// let config = tellane::Config { ring_words: 100, sampling: 2.0, ..Default::default() };
     /// let settings: Vec<_> = config.faults().into_iter().map(|fault| fault.setting).collect();
     /// assert_eq!(settings, ["ring_words", "sampling"]);
     /// ```
+    #[doc(alias = "validate")]
     pub fn faults(&self) -> Vec<ConfigFault> {
         let share = |share: f64| (0.0..=1.0).contains(&share);
         let tail_sampling = |rule: fn(&TailSampling) -> bool| self.tail_sampling.as_ref().is_none_or(rule);

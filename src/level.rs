@@ -1,6 +1,6 @@
-//! Log levels. Hot where they are compared, as plain numbers.
+//! Log levels. Comparing them is hot, so they are plain numbers.
 
-/// The severity of a log record, and the least severity that is recorded.
+/// The severity of a log record, or the lowest severity that is recorded.
 ///
 /// ```
 /// use tellane::Level;
@@ -10,6 +10,7 @@
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
+#[doc(alias = "severity")]
 pub enum Level {
     /// Single steps of the program.
     Trace = 1,
@@ -20,7 +21,7 @@ pub enum Level {
     Info = 3,
     /// Something unexpected that the program copes with.
     Warn = 4,
-    /// Something failed.
+    /// A failure that somebody should look at.
     Error = 5,
 }
 
@@ -55,10 +56,10 @@ impl std::fmt::Display for Level {
     }
 }
 
-/// An error: the text is no level's name.
+/// An error: the text is not the name of a level.
 ///
 /// ```
-/// let error = "loud".parse::<tellane::Level>().expect_err("there is none");
+/// let error = "loud".parse::<tellane::Level>().expect_err("an unknown level");
 /// assert_eq!(error.to_string(), "unknown level: use trace, debug, info, warn or error");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

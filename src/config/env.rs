@@ -1,15 +1,19 @@
-//! What OpenTelemetry's variables say of sampling and limits. Cold: once, at the start.
+//! Settings from OpenTelemetry's environment variables: sampling and span limits. Cold: read once, at the start.
 
 use super::Config;
 use crate::error::ConfigFault;
 
 impl Config {
-    /// Takes over what OpenTelemetry's environment variables say of sampling and limits: `OTEL_TRACES_SAMPLER` with
-    /// `OTEL_TRACES_SAMPLER_ARG` (`always_on`, `always_off`, `traceidratio` and the three with `parentbased_` before
-    /// them), `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT` and `OTEL_ATTRIBUTE_COUNT_LIMIT`, `OTEL_SPAN_EVENT_COUNT_LIMIT`,
-    /// `OTEL_SPAN_LINK_COUNT_LIMIT`, `OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT`, `OTEL_LINK_ATTRIBUTE_COUNT_LIMIT`,
-    /// `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT` and `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`, which count characters. `get`
-    /// looks a variable up; one that is empty counts as not set. What cannot be used is left as it was, and returned.
+    /// Applies OpenTelemetry's environment variables for sampling and span limits. `get` looks a variable up; an empty
+    /// variable counts as not set. A variable that cannot be used changes nothing, and a fault for it is returned.
+    ///
+    /// - Sampling: `OTEL_TRACES_SAMPLER` with `OTEL_TRACES_SAMPLER_ARG` (`always_on`, `always_off`, `traceidratio`, and
+    ///   these three prefixed with `parentbased_`).
+    /// - Counts: `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT` and `OTEL_ATTRIBUTE_COUNT_LIMIT`, `OTEL_SPAN_EVENT_COUNT_LIMIT`,
+    ///   `OTEL_SPAN_LINK_COUNT_LIMIT`, `OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT`, `OTEL_LINK_ATTRIBUTE_COUNT_LIMIT`.
+    /// - Lengths, in characters: `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT` and `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`.
+    ///
+    /// Of two variables for the same limit, the one with `SPAN` in its name takes precedence.
     ///
     /// ```
     /// use tellane::Config;
@@ -31,7 +35,7 @@ impl Config {
     /// assert_eq!((faults.len(), faults[0].setting), (1, "OTEL_SPAN_EVENT_COUNT_LIMIT"));
     /// assert_eq!(config.span_limits.events, 128); // as it was
     /// ```
-    #[must_use = "what cannot be used is left as it was"]
+    #[must_use = "a variable that cannot be used is reported only here"]
     pub fn read_env(&mut self, get: impl Fn(&str) -> Option<String>) -> Vec<ConfigFault> {
         let get =
             |name: &str| get(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
@@ -41,7 +45,7 @@ impl Config {
             faults.extend(self.set_sampler(&name, argument.as_deref()).err());
         }
         let limits = &mut self.span_limits;
-        // The general ones first: those of spans go before them.
+        // General limits first: the limits for spans, read below, take precedence.
         for (name, limit) in [
             ("OTEL_ATTRIBUTE_COUNT_LIMIT", &mut limits.attributes),
             ("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", &mut limits.event_attributes),
@@ -61,8 +65,8 @@ impl Config {
         faults
     }
 
-    /// Sets head sampling by the name that OpenTelemetry gives a sampler, in any case of letters. The argument is the
-    /// share of the two by ratio, from 0 to 1; without it, all traces are sampled.
+    /// Sets head sampling by the name of an OpenTelemetry sampler, ignoring case. The argument is the share of traces
+    /// to sample, from 0 to 1, for the two samplers by ratio; without it they sample all traces.
     ///
     /// ```
     /// let mut config = tellane::Config::default();
@@ -73,8 +77,8 @@ impl Config {
     /// ```
     ///
     /// # Errors
-    /// A [`ConfigFault`] that says what there is, if there is no sampler of this name or the share is none; then all
-    /// stays as it was.
+    /// A [`ConfigFault`] that lists the allowed values, if the name is unknown or the share is not a number from 0 to
+    /// 1; no setting is changed then.
     pub fn set_sampler(&mut self, name: &str, argument: Option<&str>) -> Result<(), ConfigFault> {
         let name = name.to_ascii_lowercase();
         let (base, parent_based) = match name.strip_prefix("parentbased_") {
@@ -100,7 +104,7 @@ impl Config {
     }
 }
 
-/// Sets a limit if its variable is set; greater ones than there is room for mean as much as there is.
+/// Sets a limit if its variable is set. Values above `u16::MAX` become `u16::MAX`.
 fn read_limit(
     name: &'static str,
     limit: &mut u16,
@@ -120,13 +124,12 @@ mod tests {
     use super::*;
 
     fn read(config: &mut Config, given: &[(&str, &str)]) -> Vec<&'static str> {
-        let find =
-            |name: &str| given.iter().find(|(there, _)| *there == name).map(|(_, value)| value.to_string());
-        config.read_env(find).into_iter().map(|fault| fault.setting).collect()
+        let get = |name: &str| given.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string());
+        config.read_env(get).into_iter().map(|fault| fault.setting).collect()
     }
 
     #[test]
-    fn samplers_go_by_their_names() {
+    fn samplers_are_chosen_by_name() {
         for (name, argument, expected) in [
             ("always_on", "", Some((1.0, false))),
             ("Always_Off", "", Some((0.0, false))),
@@ -150,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_spans_go_before_general_ones_and_bad_ones_change_nothing() {
+    fn span_limits_take_precedence_and_invalid_values_change_nothing() {
         let mut config = Config::default();
         let faults = read(
             &mut config,

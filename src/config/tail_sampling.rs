@@ -1,26 +1,25 @@
-//! Sampling by outcome: which of the traces that head sampling leaves out are kept after all. Cold.
+//! Settings of tail sampling: the rules that keep traces which head sampling left out. Cold.
 
 use std::time::Duration;
 
-/// What keeps a trace that head sampling left out. Its spans are held by the aggregator until its local root (the
-/// first of its spans that has no parent in this process) has ended, and then kept or dropped together: kept if any of
-/// these rules says so.
+/// Tail sampling: the rules that keep a trace which head sampling left out. The aggregator holds the spans of such a
+/// trace until its local root (the first span that has no parent in this process) has ended. Then it keeps or drops all
+/// of them together; one matching rule is enough to keep them.
 ///
-/// Sampled traces are kept as they come, so [`Config::sampling`](crate::Config::sampling) is the share that is kept
-/// whatever happens. Metrics of spans are taken before all of this and are exact.
+/// Sampled traces are kept at once, without these rules, so [`Config::sampling`](crate::Config::sampling) is the share
+/// of traces that is always kept. Metrics of spans are recorded before sampling and stay exact.
 ///
-/// A trace that was dropped may come back, as a service is called a second time in one trace. Its further spans are
-/// held again until their own local root ends, and kept or dropped by the same rules. A span that ends after its local
-/// root is held for [`longest_wait`](Self::longest_wait); such traces are the first to go when a cap is reached.
+/// A dropped trace may come back, if this service is called a second time in the same trace. The new spans are held
+/// until their own local root ends, and are kept or dropped by the same rules. A span that ends after its local root is
+/// held for [`longest_wait`](Self::longest_wait); such traces are the first to be decided when a cap is reached.
 ///
-/// It knows of this process only: what other processes recorded of the same trace was decided there, and is not
-/// fetched.
+/// Tail sampling covers this process only: other processes decide for their own spans of the trace.
 ///
 /// ```
 /// use std::time::Duration;
 /// use tellane::{Config, TailSampling, Telemetry};
-/// let outcome = TailSampling { slower_than: Some(Duration::from_secs(1)), ..TailSampling::default() };
-/// let config = Config { sampling: 0.0, tail_sampling: Some(outcome), ..Config::default() };
+/// let rules = TailSampling { slower_than: Some(Duration::from_secs(1)), ..TailSampling::default() };
+/// let config = Config { sampling: 0.0, tail_sampling: Some(rules), ..Config::default() };
 /// let telemetry = Telemetry::builder("shop").config(config).start()?;
 /// let tracer = telemetry.tracer();
 /// drop(tracer.span("went well"));
@@ -35,24 +34,27 @@ use std::time::Duration;
 pub struct TailSampling {
     /// Keep a trace if one of its spans failed. Default true.
     pub errors: bool,
-    /// Keep it if its local root took longer than this. Default none.
+    /// Keep a trace if its local root took longer than this. Default none.
     pub slower_than: Option<Duration>,
-    /// Keep it if its local root took longer than 99 of 100 spans of its name and kind did so far; says nothing before
-    /// there are 100. Default true.
+    /// Keep a trace if its local root took longer than the 99th percentile of all spans of the same name and kind so
+    /// far; inactive until there are 100 such spans. Default true.
+    #[doc(alias = "percentile")]
     pub slower_than_p99: bool,
-    /// Keep it if one of its spans has an attribute with one of these keys and, unless it is `None`, the value whose
-    /// text this is. Default none.
+    /// Keep a trace if one of its spans has an attribute with one of these keys; with `Some` text, only if the value,
+    /// written as text, is equal to it. Default none.
     pub attributes: Vec<(String, Option<String>)>,
-    /// Share of the held traces that are kept whatever happens, from 0 to 1, by their ids. Default 0.
+    /// Share of the held traces that are kept regardless of the other rules, from 0 to 1, chosen by trace id. Default
+    /// 0.
     pub ratio: f64,
-    /// Traces held at a time; above, the oldest is decided early, by what is known of it. Default 10,000.
+    /// Most traces held at the same time; above it the oldest trace is decided early, from its spans so far. Default
+    /// 10,000.
     pub traces: usize,
-    /// Spans held of a trace, its local root beside; further ones are looked at by the rules, and dropped. Default
-    /// 1,000.
+    /// Most spans held of one trace, besides its local root. The rules also look at further spans, which are then
+    /// dropped. Default 1,000.
     pub spans_per_trace: usize,
-    /// Bytes of spans held at a time; above, the oldest trace is decided early. Default 32 MiB.
+    /// Most bytes of spans held at the same time; above it the oldest trace is decided early. Default 32 MiB.
     pub bytes: usize,
-    /// A trace is decided after this long, by what is known of it, if its local root has not ended. Default 30 s.
+    /// Time after which a trace is decided from its spans so far if its local root has not ended. Default 30 s.
     pub longest_wait: Duration,
 }
 

@@ -7,11 +7,11 @@
 //! A key that is set again is simply added again: to look for it would cost each attribute a search. The reader takes the
 //! last value. Only when a limit or the room is reached are the values before it removed ([`Items::put`]).
 
-mod again;
+mod overwrite;
 #[cfg(feature = "tracing")]
 mod parts;
 
-pub(crate) use again::{Entry, Refused};
+pub(crate) use overwrite::{Entry, Refused};
 
 use super::layout;
 use arrayvec::ArrayVec;

@@ -1,9 +1,9 @@
-//! The resilience switch: its states and transitions, nothing of when to make them. Cold; producers never read it,
-//! each lane carries its own mode word.
+//! The resilience switch: its states and transitions. The policy that decides when to make a transition is elsewhere.
+//! Cold: producers never read the switch, since each lane carries its own mode word.
 //!
-//! All of it is one word, changed by compare-and-swap, so that of several threads that see the same fault one makes
-//! the transition. Who decides: the aggregator's policy, the caller by hand, and a producer whose ring is full while
-//! the aggregator's heart has stopped.
+//! The whole state is one word, changed by compare-and-swap, so if several threads see the same fault, exactly one of
+//! them makes the transition. Transitions are made by the aggregator's policy, by the caller, and by a producer whose
+//! ring is full while the aggregator's heartbeat has stopped.
 
 mod changes;
 #[cfg(all(test, tellane_loom))]
@@ -31,11 +31,11 @@ use crate::sync::{AtomicU64, Ordering};
 pub enum State {
     /// Everything is recorded.
     Healthy = 0,
-    /// Whole spans are shed, durations and samples are recorded.
+    /// Spans are shed; their durations and all samples are still recorded.
     Degraded = 1,
-    /// Nothing is recorded but counters and gauges; what is skipped is counted.
+    /// Only counters and gauges are recorded. Skipped records are counted in the ledger.
     Off = 2,
-    /// Everything is recorded on trial, until the lease ends.
+    /// Everything is recorded on trial until the probe succeeds or its lease runs out.
     Probing = 3,
 }
 
@@ -63,7 +63,7 @@ impl State {
     }
 }
 
-/// What made the switch change.
+/// The cause of a change of the switch.
 ///
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -76,23 +76,23 @@ impl State {
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Cause {
-    /// Nothing yet: the state it started in.
+    /// The switch is in its initial state and has not changed yet.
     Start = 0,
-    /// The caller.
+    /// The caller forced the change.
     Manual = 1,
-    /// The aggregator's heart has not beaten for too long.
+    /// The aggregator's last heartbeat is too long ago.
     Stalled = 2,
-    /// The aggregator failed more often than it may be restarted.
+    /// The aggregator failed more often in a row than it may be restarted.
     Dead = 3,
-    /// Spans were shed above the threshold, for longer than is allowed.
+    /// The share of shed spans exceeded its threshold for too long.
     Shedding = 4,
-    /// The instance holds more memory than its cap.
+    /// The instance holds more memory than its cap allows.
     Memory = 5,
-    /// The time to try again has come.
+    /// The wait before a probe is over.
     Probe = 6,
-    /// A probe went well.
+    /// A probe succeeded.
     Recovered = 7,
-    /// A probe's lease ran out before it came back.
+    /// A probe did not finish before its lease ran out.
     LeaseExpired = 8,
 }
 
@@ -116,7 +116,7 @@ impl Cause {
     ];
 
     /// The cause in the low four bits of a word.
-    fn of_bits(bits: u64) -> Self {
+    fn from_bits(bits: u64) -> Self {
         Self::ALL.get((bits & 15) as usize).copied().unwrap_or(Self::Start)
     }
 
@@ -155,17 +155,17 @@ impl Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Transition {
-    /// The state it left.
+    /// The state before the change.
     pub from: State,
-    /// The state it came to.
+    /// The state after the change.
     pub to: State,
-    /// Why.
+    /// The cause of the change.
     pub cause: Cause,
-    /// When, in milliseconds since the instance started.
+    /// Time of the change, in milliseconds since the instance started.
     pub at_millis: u64,
 }
 
-/// What the caller insists on.
+/// The state that the caller forces, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Override {
     None = 0,
@@ -173,23 +173,23 @@ pub(crate) enum Override {
     Off = 2,
 }
 
-/// The switch's word in parts: the state in bits 0..2, the override in 2..4, the cause in 4..8, the low half of the
-/// number of changes in 8..24, and a time in milliseconds in 24..64.
+/// The switch's word, unpacked. The packed form has the state in bits 0..2, the override in 2..4, the cause in 4..8,
+/// the low 16 bits of the number of changes in 8..24, and a time in milliseconds in 24..64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) state: State,
     pub(crate) forced: Override,
     pub(crate) cause: Cause,
-    /// Changes made up to this position, modulo 65,536. A change numbers itself by the word that it replaces, so the log
-    /// cannot have another order than the word had.
+    /// Changes made up to this position, modulo 65,536. A change takes its number from the word that it replaces, so
+    /// the log has the same order as the changes of the word.
     pub(crate) number: u16,
-    /// In a degraded or switched-off state, the time before which no probe begins; in a probe, the end of its lease.
+    /// While degraded or off, the earliest time for a probe; during a probe, the end of its lease.
     pub(crate) until: u64,
 }
 
 impl Position {
     const fn pack(self) -> u64 {
-        // A wait that is longer than the word has room for (34 years) is for ever.
+        // A wait that does not fit into the word (over 34 years) becomes the longest that fits.
         let until = if self.until > MILLIS_MAX { MILLIS_MAX } else { self.until };
         self.state as u64
             | ((self.forced as u64) << 2)
@@ -207,13 +207,13 @@ impl Position {
         Self {
             state: State::ALL[(word & 3) as usize],
             forced,
-            cause: Cause::of_bits(word >> 4),
+            cause: Cause::from_bits(word >> 4),
             number: (word >> 8) as u16,
             until: word >> 24,
         }
     }
 
-    /// The state that records see: the caller's word goes before the switch's own.
+    /// The state that applies to records: the caller's override takes precedence over the switch's own state.
     pub(crate) fn effective(self) -> State {
         match self.forced {
             Override::None => self.state,
@@ -223,7 +223,7 @@ impl Position {
     }
 }
 
-/// Changes that the log remembers.
+/// Number of changes that the log holds.
 #[cfg(not(tellane_loom))]
 pub(crate) const LOG: usize = 64;
 #[cfg(tellane_loom)]
@@ -231,12 +231,12 @@ pub(crate) const LOG: usize = 8;
 
 /// The switch of one instance. Times are milliseconds since the instance started.
 #[derive(Debug)]
-pub(crate) struct Switch {
+pub(crate) struct SharedSwitch {
     word: AtomicU64,
     pub(crate) changes: Changes<LOG>,
 }
 
-impl Default for Switch {
+impl Default for SharedSwitch {
     fn default() -> Self {
         let (state, forced, cause) = (State::Healthy, Override::None, Cause::Start);
         let start = Position { state, forced, cause, number: 0, until: 0 };
@@ -244,14 +244,14 @@ impl Default for Switch {
     }
 }
 
-impl Switch {
+impl SharedSwitch {
     pub(crate) fn position(&self) -> Position {
-        // Acquire pairs with the Release half of `change`: who sees a state sees the reasons for it.
+        // Acquire pairs with the Release half of `change`: a thread that sees a state sees the writes that led to it.
         Position::unpack(self.word.load(Ordering::Acquire))
     }
 
-    /// A fault: to `to` (degraded or off), with a probe not before `retry_at`. Says whether this call made the
-    /// change; a switch that is there already, or further down, stays as it is.
+    /// Changes to `to` (degraded or off) after a fault, with the next probe no earlier than `retry_at`. Returns `true`
+    /// if this call made the change. A switch that is in this state or a worse one stays as it is.
     pub(crate) fn trip(&self, to: State, cause: Cause, now: u64, retry_at: u64) -> bool {
         self.change(now, |at| {
             let worse = match at.state {
@@ -264,19 +264,20 @@ impl Switch {
         .is_some()
     }
 
-    /// Begins a probe if its time has come, with a lease until `lease_end`. One caller wins and gets the position it
-    /// must hand to [`settle`](Self::settle).
+    /// Begins a probe if it is due, with a lease until `lease_end`. Of several callers one wins, and gets the position
+    /// that it must pass to [`settle`](Self::settle).
     pub(crate) fn begin_probe(&self, now: u64, lease_end: u64) -> Option<Position> {
         let probing = |at: Position| {
             let due = matches!(at.state, State::Off | State::Degraded) && at.until <= now;
-            let until = lease_end.min(MILLIS_MAX); // as the word will have it: `settle` compares
+            let until = lease_end.min(MILLIS_MAX); // clamped as in `pack`, since `settle` compares it with the word
             due.then_some(Position { state: State::Probing, cause: Cause::Probe, until, ..at })
         };
+        // Returns the position that `change` made. Reading the word again could return the lease of another probe.
         let begun = self.change(now, probing);
         if planted(Bug::OthersLease) { begun.map(|_| self.position()) } else { begun }
     }
 
-    /// Ends this probe well. Nothing happens if its lease has been taken away meanwhile.
+    /// Ends a probe successfully. Changes nothing and returns `false` if its lease has expired meanwhile.
     pub(crate) fn settle(&self, probe: Position, now: u64) -> bool {
         self.change(now, |at| {
             let mine = at.state == State::Probing && at.until == probe.until;
@@ -285,7 +286,7 @@ impl Switch {
         .is_some()
     }
 
-    /// Takes the lease from a probe that did not come back in time.
+    /// Ends a probe whose lease has run out, and switches off. Returns `true` if this call did so.
     pub(crate) fn expire(&self, now: u64, retry_at: u64) -> bool {
         self.change(now, |at| {
             let expired = at.state == State::Probing && at.until <= now && !planted(Bug::NoLease);
@@ -299,7 +300,7 @@ impl Switch {
         .is_some()
     }
 
-    /// The caller's word. It stays until it is taken back.
+    /// Sets the caller's override, which stays until it is changed. Returns `true` if it was another one before.
     pub(crate) fn force(&self, forced: Override, now: u64) -> bool {
         self.change(now, |at| {
             (at.forced != forced).then_some(Position { forced, cause: Cause::Manual, ..at })
@@ -307,13 +308,15 @@ impl Switch {
         .is_some()
     }
 
-    /// Makes one change, if `next` wants one, and returns the position that it made; that may be gone already.
+    /// Makes one change if `next` returns one. Returns the new position, which may already have been replaced by
+    /// another thread.
     fn change(&self, now: u64, next: impl Fn(Position) -> Option<Position>) -> Option<Position> {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             let from = Position::unpack(word);
             let to = Position { number: from.number.wrapping_add(1), ..next(from)? };
-            // Before the exchange: if that succeeds, the word has stood still, and so has the number that is next.
+            // Computed before the exchange: if the exchange succeeds, the word has not changed since it was read, so
+            // this is still the next number.
             let number = self.changes.number_of(from.number);
             let change =
                 Transition { from: from.effective(), to: to.effective(), cause: to.cause, at_millis: now };
@@ -322,7 +325,7 @@ impl Switch {
                 self.changes.note(number, change);
                 return Some(to);
             }
-            // AcqRel: the thread that makes the next change sees what led to this one.
+            // AcqRel: the thread that makes the next change sees the writes that led to this one.
             match self.word.compare_exchange_weak(word, to.pack(), Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     self.changes.note(number, change);
@@ -339,8 +342,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_a_probe_and_back() {
-        let switch = Switch::default();
+    fn a_probe_after_a_fault_recovers() {
+        let switch = SharedSwitch::default();
         assert!(switch.trip(State::Degraded, Cause::Shedding, 1, 10));
         assert!(!switch.trip(State::Degraded, Cause::Shedding, 2, 10), "it is there already");
         assert!(switch.trip(State::Off, Cause::Stalled, 3, 20));
@@ -366,7 +369,7 @@ mod tests {
 
     #[test]
     fn a_probe_that_never_returns_loses_its_lease() {
-        let switch = Switch::default();
+        let switch = SharedSwitch::default();
         switch.trip(State::Off, Cause::Dead, 0, 5);
         let lost = switch.begin_probe(5, 50).expect("due");
         assert!(!switch.expire(49, 60));
@@ -378,8 +381,8 @@ mod tests {
     }
 
     #[test]
-    fn the_callers_word_goes_first_and_stays() {
-        let switch = Switch::default();
+    fn the_callers_override_takes_precedence_and_stays() {
+        let switch = SharedSwitch::default();
         assert!(switch.force(Override::Off, 1));
         assert!(!switch.force(Override::Off, 1));
         assert_eq!(switch.position().effective(), State::Off);
@@ -391,8 +394,8 @@ mod tests {
     }
 
     #[test]
-    fn an_overwritten_transition_is_not_made_up() {
-        let switch = Switch::default();
+    fn an_overwritten_transition_is_not_returned() {
+        let switch = SharedSwitch::default();
         for time in 0..LOG as u64 + 3 {
             switch.force(if time % 2 == 0 { Override::Off } else { Override::None }, time);
         }
@@ -415,12 +418,12 @@ mod tests {
         }
     }
 
-    /// What the subscription sees after six threads have flipped the switch: the latest changes, in the order in which
-    /// they were made.
+    /// After six threads have flipped the switch, the subscription gets the latest changes in the order in which they
+    /// were made.
     #[test]
     fn a_subscription_is_not_stuck_behind_a_late_writer() {
         for _ in 0..20 {
-            let switch = Switch::default();
+            let switch = SharedSwitch::default();
             let made: u64 = std::thread::scope(|scope| {
                 let flip = || {
                     let words = [Override::Off, Override::None].into_iter().cycle().take(20_000);

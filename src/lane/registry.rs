@@ -12,7 +12,7 @@
 use super::{Distribution, Lane, Mode, SharedHistogram, forks, local};
 use crate::clock::{Clock, Uptime};
 use crate::stats::{KINDS, Kind, Ledger, Reason, Tally};
-use crate::switch::{Cause, State, Switch};
+use crate::switch::{Cause, SharedSwitch, State};
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering};
 use std::cell::Cell;
@@ -42,7 +42,7 @@ pub(crate) struct LaneRegistry {
     forks: u64,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
-    pub(crate) switch: Switch,
+    pub(crate) switch: SharedSwitch,
     /// Tally of threads without a lane, and of retired lanes.
     pub(crate) shared: Tally,
     /// Counter cells of threads without a lane and of retired lanes: one for each allocated cell index.
@@ -118,7 +118,7 @@ impl LaneRegistry {
             instance,
             forks: forks(),
             limits,
-            switch: Switch::default(),
+            switch: SharedSwitch::default(),
             shared: Tally::default(),
             shared_cells: boxcar::Vec::new(),
             distributions: boxcar::Vec::new(),

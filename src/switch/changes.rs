@@ -1,23 +1,23 @@
-//! Log of the switch's latest changes, read by subscriptions. Cold. It takes no lock, because a producer that trips
+//! Log of the switch's latest changes, read by subscriptions. Cold. The log is lock-free, because a producer that trips
 //! the switch writes to it.
 //!
-//! A change has its number from the switch's own word, so the log has the order in which the changes were made, however
-//! late a writer comes. A writer that is so late that its entry is out of date leaves the place to the newer entry.
+//! A change takes its number from the switch's own word, so the log has the order in which the changes were made, even
+//! if a writer is late. A writer whose entry is out of date by then leaves the slot to the newer entry.
 
 use super::{Cause, State, Transition};
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{AtomicU64, Ordering};
 
-/// The greatest time that a word has room for, in milliseconds: 34 years.
+/// The greatest time that fits into a word, in milliseconds: 34 years.
 pub(super) const MILLIS_MAX: u64 = (1 << 40) - 1;
 
 /// The latest `LOG` changes.
 ///
 /// An entry is one word: the state before in bits 0..2, the state after in 2..4, the cause in 4..8, the lap in 8..24,
-/// the time in milliseconds in 24..64. The lap tells an entry from the ones that had its place before.
+/// the time in milliseconds in 24..64. The lap distinguishes an entry from earlier ones in the same slot.
 #[derive(Debug)]
 pub(crate) struct Changes<const LOG: usize> {
-    /// Changes made: no less than the numbers of all entries, from one.
+    /// Changes made so far: at least the number of each entry plus one.
     made: AtomicU64,
     entries: [AtomicU64; LOG],
 }
@@ -34,55 +34,56 @@ impl<const LOG: usize> Changes<LOG> {
         self.made.load(Ordering::Acquire)
     }
 
-    /// Full number of the next change, given its low half from the switch's word. The count lags behind the word by
-    /// one for each thread that has changed the word and has not noted its change yet: far less than a half holds.
+    /// Returns the full number of the next change, given its low 16 bits from the switch's word. The count lags behind
+    /// the word by one for each thread that has changed the word and not yet logged its change: far fewer than 65,536.
     ///
-    /// A writer that sleeps between this call and its exchange, while others make 65,536 changes or a multiple of that and
-    /// leave the very same word, makes its change all the same. The change is right, since the word is all that it goes
-    /// by. But its number is 65,536 too low, so `note` takes its entry for out of date. The log then lacks this one change,
-    /// and a subscription waits at the gap for at most `LOG` further changes. The numbers go on: the next one is taken from
-    /// the count, which every change but this one has raised, and from the word. More bits for the number would only make
-    /// the sleep longer.
+    /// ABA: a writer may sleep between this call and its exchange while others make a multiple of 65,536 changes that
+    /// leave the very same word. Its exchange then succeeds. The change is correct, since it depends on the word alone.
+    /// But its number is 65,536 too low, so `note` takes its entry for out of date. The log then lacks this one change,
+    /// and a subscription waits at the gap for at most `LOG` further changes. Later numbers are right again: they are
+    /// taken from the word and from the count, which every change but this one has raised. More bits for the number
+    /// would only lengthen the sleep that it takes.
     pub(super) fn number_of(&self, low: u16) -> u64 {
         if cfg!(tellane_loom) {
-            return low.into(); // models make few changes; the reading would only multiply their executions
+            return low.into(); // models make few changes, and one more load would multiply their executions
         }
         let made = self.made();
         made + u64::from(low.wrapping_sub(made as u16))
     }
 
-    /// Writes down the change of this number, unless its place belongs to a newer one by now.
+    /// Logs the change of this number, unless its slot already holds a newer one.
     pub(super) fn note(&self, number: u64, change: Transition) {
         let number =
             if planted(Bug::NumberApart) { self.made.fetch_add(1, Ordering::AcqRel) } else { number };
-        let place = self.place(number);
+        let slot = self.slot(number);
         let entry = Self::pack(number, change);
-        // The place is read before the count. So if a newer entry is there, the count shows it (the Acquire pairs with
-        // the Release of that entry), and if one comes after the count was read, the exchange fails. Equal words are
-        // no newer entry in disguise: 4 million changes would have to fall into one millisecond.
-        let mut there = place.load(Ordering::Acquire);
-        // AcqRel: a reader that sees the entry of a change sees it counted, since the count goes first.
+        // The slot is read before the count. So if it holds a newer entry, the count shows that (the Acquire pairs with
+        // the Release of that entry), and if a newer entry is written after the count was read, the exchange fails. A
+        // newer entry cannot be the same word: 4 million changes would have to fall into one millisecond.
+        let mut current = slot.load(Ordering::Acquire);
+        // AcqRel: a reader that sees the entry of a change sees it counted, since the count is raised first.
         let mut made = self.made.fetch_max(number + 1, Ordering::AcqRel);
         if planted(Bug::LateEntry) {
-            return place.store(entry, Ordering::Release);
+            return slot.store(entry, Ordering::Release);
         }
         while made <= number + LOG as u64 {
-            match place.compare_exchange_weak(there, entry, Ordering::Release, Ordering::Acquire) {
+            match slot.compare_exchange_weak(current, entry, Ordering::Release, Ordering::Acquire) {
                 Ok(_) => return,
-                Err(newer) => there = newer,
+                Err(newer) => current = newer,
             }
             made = self.made();
         }
     }
 
-    /// The first change from number `seen` on that is still in the log; moves `seen` behind it. `None` if there is no
-    /// further change, or if the next one is being written at this moment.
+    /// Returns the first change from number `seen` on that is still in the log, and moves `seen` past it. `None` if
+    /// there is no further change, or if the next one is still being written.
     pub(crate) fn next(&self, seen: &mut u64) -> Option<Transition> {
         let made = self.made();
         *seen = (*seen).max(made.saturating_sub(LOG as u64));
         while *seen < made {
             let change = self.get(*seen);
-            // Asked after the entry was read: an entry that was overwritten is found out of date here.
+            // The count is read after the entry, so an entry that was overwritten is recognised as such here. One that
+            // is not overwritten is still being written: return, so that changes are delivered in order.
             if change.is_none() && self.made() <= *seen + LOG as u64 {
                 return None;
             }
@@ -94,23 +95,23 @@ impl<const LOG: usize> Changes<LOG> {
         None
     }
 
-    /// The change of this number; `None` before it is written and after it is overwritten.
+    /// Returns the change of this number; `None` before it is written and after it is overwritten.
     pub(crate) fn get(&self, number: u64) -> Option<Transition> {
         // Acquire pairs with the Release of `note`.
-        let entry = self.place(number).load(Ordering::Acquire);
+        let entry = self.slot(number).load(Ordering::Acquire);
         (((entry >> 8) & 0xFFFF) as u16 == Self::lap(number)).then(|| Transition {
             from: State::ALL[(entry & 3) as usize],
             to: State::ALL[((entry >> 2) & 3) as usize],
-            cause: Cause::of_bits(entry >> 4),
+            cause: Cause::from_bits(entry >> 4),
             at_millis: entry >> 24,
         })
     }
 
-    fn place(&self, number: u64) -> &AtomicU64 {
+    fn slot(&self, number: u64) -> &AtomicU64 {
         &self.entries[(number % LOG as u64) as usize]
     }
 
-    /// Times that the log was gone round before this number, and one: zero is a place that was never written.
+    /// Number of the lap through the log that this change is in, from one: zero is a slot that was never written.
     fn lap(number: u64) -> u16 {
         (number / LOG as u64 + 1) as u16
     }
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_entry_leaves_its_place_to_the_newer_one() {
+    fn a_late_entry_does_not_overwrite_a_newer_one() {
         let changes = Changes::<4>::default();
         (1..=8).for_each(|number| changes.note(number, change(number)));
         changes.note(0, change(0)); // 8 changes late
@@ -153,14 +154,14 @@ mod tests {
         assert_eq!(left, [0, 1]);
     }
 
-    /// The case that is described at `number_of`.
+    /// The ABA case that `number_of` describes.
     #[test]
-    fn a_writer_that_sleeps_for_a_whole_round_of_numbers_leaves_one_gap() {
+    fn a_writer_that_sleeps_for_65536_changes_leaves_one_gap() {
         const ROUND: u64 = 1 << 16;
         let changes = Changes::<4>::default();
         let asleep = changes.number_of(0);
         (0..ROUND).for_each(|number| changes.note(number, change(number)));
-        changes.note(asleep, change(7)); // it is the change of number ROUND
+        changes.note(asleep, change(7)); // this is the change with number ROUND
         assert_eq!((changes.made(), changes.get(ROUND)), (ROUND, None));
         let mut seen = ROUND;
         for number in ROUND + 1..=ROUND + 4 {
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_go_on_beyond_what_the_word_has_room_for() {
+    fn numbers_go_on_beyond_the_sixteen_bits_of_the_word() {
         let changes = Changes::<64>::default();
         for number in 0..200_000_u64 {
             assert_eq!(changes.number_of(number as u16), number);

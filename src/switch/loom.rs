@@ -1,12 +1,12 @@
-//! Loom models of the switch: whoever races for it, every change is made once, none is lost, and it never sticks.
+//! Loom models of the switch: under any race each change is made once, none is lost, and the switch never sticks.
 
 use super::*;
 use crate::model::check;
 use crate::sync::Arc;
 use ::loom::thread;
 
-/// Every change that was made is in the log, once, in the order in which they were made.
-fn all_logged(switch: &Switch, made: u64) -> Vec<Transition> {
+/// Checks that every change is in the log once, in the order in which the changes were made.
+fn all_logged(switch: &SharedSwitch, made: u64) -> Vec<Transition> {
     assert_eq!(switch.changes.made(), made, "changes counted and made");
     let mut seen = 0;
     let logged: Vec<_> = std::iter::from_fn(|| switch.changes.next(&mut seen)).collect();
@@ -18,20 +18,20 @@ fn all_logged(switch: &Switch, made: u64) -> Vec<Transition> {
 }
 
 fn on_thread<T: 'static>(
-    switch: &Arc<Switch>,
-    act: impl FnOnce(&Switch) -> T + 'static,
+    switch: &Arc<SharedSwitch>,
+    act: impl FnOnce(&SharedSwitch) -> T + 'static,
 ) -> thread::JoinHandle<T> {
     let switch = Arc::clone(switch);
     thread::spawn(move || act(&switch))
 }
 
-fn off(retry_at: u64) -> Arc<Switch> {
-    let switch = Arc::new(Switch::default());
+fn off(retry_at: u64) -> Arc<SharedSwitch> {
+    let switch = Arc::new(SharedSwitch::default());
     assert!(switch.trip(State::Off, Cause::Dead, 0, retry_at));
     switch
 }
 
-/// Three want to probe: one may.
+/// Of three threads that begin a probe, one succeeds.
 #[test]
 fn one_probe_owner() {
     check("switch one probe owner", 300, &[Bug::PlainSwitch], || {
@@ -45,15 +45,15 @@ fn one_probe_owner() {
     });
 }
 
-/// Takes a lease that has run out and probes. Says how often each went well.
-fn reclaim(switch: &Switch, lease: u64) -> [u64; 2] {
+/// Expires a lease and begins a probe. Returns 1 or 0 for each of the two calls: success or not.
+fn reclaim(switch: &SharedSwitch, lease: u64) -> [u64; 2] {
     let expired = switch.expire(10, 10);
     let probe = switch.begin_probe(10, lease);
     assert!(probe.is_none_or(|probe| probe.until == lease), "somebody else's lease");
     [expired, probe.is_some()].map(u64::from)
 }
 
-/// A probe whose owner is gone: of two others that notice, one takes the lease, and one probes.
+/// The owner of a probe is gone: of two threads that notice, one expires the lease, and one begins a new probe.
 #[test]
 fn reclaim_lost() {
     check("switch reclaim", 100, &[Bug::NoLease, Bug::PlainSwitch], || {
@@ -68,7 +68,7 @@ fn reclaim_lost() {
     });
 }
 
-/// A probe that comes back when its lease has just run out: it ends well, or another has begun, not both.
+/// A probe finishes just when its lease runs out: either it succeeds or another begins, never both.
 #[test]
 fn late_owner() {
     check("switch late owner", 10, &[Bug::PlainSwitch], || {
@@ -84,7 +84,7 @@ fn late_owner() {
     });
 }
 
-/// An owner that is slow to read what it was given does not get the lease of the next.
+/// The owner of a probe that is slow to read its position does not get the lease of the next probe.
 #[test]
 fn own_lease() {
     check("switch own lease", 20, &[Bug::OthersLease], || {
@@ -97,7 +97,7 @@ fn own_lease() {
     });
 }
 
-/// Two faults and a probe that ends well, all at once: the worse fault stands.
+/// Two faults race with a probe that succeeds: the worse fault stands.
 #[test]
 fn no_lost_trip() {
     check("switch no lost trip", 5_000, &[Bug::PlainSwitch], || {
@@ -115,11 +115,11 @@ fn no_lost_trip() {
     });
 }
 
-/// The caller's word and a fault do not undo each other.
+/// An override by the caller and a fault do not undo each other.
 #[test]
-fn both_words_stand() {
+fn override_and_fault_both_stand() {
     check("switch override and trip", 10, &[Bug::PlainSwitch, Bug::NumberApart], || {
-        let switch = Arc::new(Switch::default());
+        let switch = Arc::new(SharedSwitch::default());
         let caller = on_thread(&switch, |switch| u64::from(switch.force(Override::On, 1)));
         let other = on_thread(&switch, |switch| u64::from(switch.trip(State::Off, Cause::Stalled, 1, 9)));
         let made = caller.join().expect("no failure") + other.join().expect("no failure");
@@ -130,13 +130,13 @@ fn both_words_stand() {
     });
 }
 
-/// A change of the log's models: its time is its number.
+/// Makes a change for the models of the log; its time is its number.
 fn numbered(number: u64) -> Transition {
     Transition { from: State::Healthy, to: State::Off, cause: Cause::Manual, at_millis: number }
 }
 
-/// A writer that is a whole log late does not hide the newer entry, and a subscription that reads all the while gets
-/// the changes in order, up to the last.
+/// A writer that is late by a whole lap does not overwrite the newer entry, and a subscription that reads meanwhile
+/// gets the changes in order, up to the last.
 #[test]
 fn late_writer() {
     check("switch late writer", 25_000, &[Bug::LateEntry], || {

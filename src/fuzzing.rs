@@ -1,11 +1,11 @@
-//! The fuzz targets' way in: a ring without threads, and planted bugs by name. Compiled for fuzzing only, no part of
-//! the public interface, and without a judgement of its own: what a ring should do is the target's business.
+//! Entry points for the fuzz targets: a ring without threads, and planted bugs by name. Compiled for fuzzing only and
+//! not part of the public interface. It checks nothing itself: the fuzz targets know how a ring should behave.
 
 use crate::lane::{Consumer, Mode, Ring};
 use crate::sync::OwnCopy;
 use std::cell::Cell;
 
-/// Both ends of one ring, in one hand.
+/// One ring with both of its ends, producer and consumer.
 #[derive(Debug)]
 pub struct RingUnderTest {
     ring: Ring,
@@ -15,39 +15,40 @@ pub struct RingUnderTest {
 }
 
 impl RingUnderTest {
-    /// A ring of `capacity` words, a power of two, whose cursors start at `cursor`.
+    /// Creates a ring of `capacity` words, a power of two, whose cursors start at `cursor`.
     pub fn starting_at(cursor: u64, capacity: usize) -> Self {
         let ring = Ring::starting_at(cursor, capacity, Mode::On);
         let consumer = Consumer::new(&ring);
         Self { head: OwnCopy::of(ring.published()), counted: Cell::new(0), ring, consumer }
     }
 
-    /// Words it has room for.
+    /// Capacity of the ring in words.
     pub fn capacity(&self) -> usize {
         self.ring.capacity()
     }
 
-    /// Words published and not taken.
+    /// Number of words that are published and not yet drained.
     pub fn waiting(&self) -> u64 {
         self.consumer.waiting(&self.ring)
     }
 
-    /// How many spans have called their counter.
+    /// Number of spans that have called their counter.
     pub fn counted(&self) -> u64 {
         self.counted.get()
     }
 
-    /// Pushes a sample; `false` if there was no room.
+    /// Pushes a sample; `false` if the ring had no room.
     pub fn push_sample<const N: usize>(&self, words: [u64; N]) -> bool {
         self.ring.push_sample(&self.head, words)
     }
 
-    /// Pushes a span: its head, then its items; `false` if there was no room.
+    /// Pushes a span: its head, then its items; `false` if the ring had no room.
     pub fn push_span<const N: usize>(&self, head: [u64; N], items: &[u64]) -> bool {
         self.push::<true, _>(head, items)
     }
 
-    /// The same, but `false`, too, if it would lie across the end of the ring.
+    /// Pushes a span like [`push_span`](Self::push_span), but also returns `false` if the span would wrap around the
+    /// end of the ring.
     pub fn push_span_at_once<const N: usize>(&self, head: [u64; N], items: &[u64]) -> bool {
         self.push::<false, _>(head, items)
     }
@@ -57,23 +58,23 @@ impl RingUnderTest {
         self.ring.push_span::<AROUND, _, _>(&self.head, || head, [items], count)
     }
 
-    /// Words published in all, from where its cursors start.
+    /// Number of words published so far, counted from the cursor that the ring started at.
     pub fn published(&self) -> u64 {
         self.ring.published()
     }
 
-    /// Appends at most `most` words to `into` and says how many.
+    /// Appends at most `most` published words to `into` and returns their number.
     pub fn take(&mut self, most: usize, into: &mut Vec<u64>) -> usize {
         self.consumer.drain(&self.ring, most, into)
     }
 
-    /// Gives the producer's end to another owner, who knows only what was published.
+    /// Hands the producer's end to another owner, which knows only the published head.
     pub fn hand_over(&self) {
         self.head.set(self.ring.published());
     }
 }
 
-/// Plants a bug for the whole process; `false` if there is none of this name in this build.
+/// Plants a bug for the whole process; `false` if this build has no bug of this name.
 #[cfg(tellane_plant)]
 pub fn plant(name: &str) -> bool {
     use crate::sync::plant::{Bug, plant};
@@ -85,7 +86,7 @@ pub fn plant(name: &str) -> bool {
     found.is_some()
 }
 
-/// Plants a bug for the whole process; `false` if there is none of this name in this build.
+/// Plants a bug for the whole process; `false` if this build has no bug of this name.
 #[cfg(not(tellane_plant))]
 pub fn plant(_: &str) -> bool {
     false

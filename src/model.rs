@@ -1,19 +1,19 @@
-//! Runs loom models. Tests only.
+//! Runner of the loom models. Tests only.
 //!
-//! A model that explores nothing passes as well as a right one (tokio-rs/loom#392), so every model says how many
-//! executions it takes at least and which planted bugs it must find, and [`check`] holds it to both.
+//! A model that explores nothing passes, too (tokio-rs/loom#392). So every model declares the least number of
+//! executions that it takes and the planted bugs that it must find, and [`check`] verifies both.
 
 use crate::sync::plant::{Bug, plant};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_hook};
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A bug is planted for the whole process, so models take turns.
-#[allow(clippy::disallowed_types)] // outside loom's world
+/// Serialises the models, since a bug is planted for the whole process.
+#[allow(clippy::disallowed_types)] // not part of any model
 static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
-/// Runs `model` through all its executions, of which there must be `least`; then once for each bug, which must make
-/// it fail. Prints what it took.
+/// Explores all executions of `model`, of which there must be at least `least`. Then explores it with each bug planted,
+/// and each bug must make it fail. Prints the number of executions.
 pub(crate) fn check(name: &str, least: usize, bugs: &[Bug], model: fn()) {
     check_within(None, name, least, bugs, model);
 }
@@ -30,7 +30,7 @@ fn check_within(preemptions: Option<usize>, name: &str, least: usize, bugs: &[Bu
     let executions = explore(preemptions, model);
     print!("model {name}: {executions} executions");
     for bug in bugs {
-        let (after, how) = kills(*bug, preemptions, model);
+        let (after, how) = find_bug(*bug, preemptions, model);
         print!("; killed {bug:?} after {after} ({how})");
     }
     println!();
@@ -38,14 +38,14 @@ fn check_within(preemptions: Option<usize>, name: &str, least: usize, bugs: &[Bu
     assert!(!bugs.is_empty(), "{name} finds no bug: it may be blind");
 }
 
-/// All executions of a model; how many there were. Fails where the model does.
+/// Explores all executions of a model and returns their number. Panics if the model fails.
 fn explore(preemptions: Option<usize>, model: fn()) -> usize {
-    run(preemptions, model, &Counter::new(AtomicUsize::new(0)))
+    run(preemptions, model, &ExecutionCount::new(AtomicUsize::new(0)))
 }
 
-/// Plants a bug and lets the model find it: in which execution, and by which failure.
-fn kills(bug: Bug, preemptions: Option<usize>, model: fn()) -> (usize, String) {
-    let executions = Counter::new(AtomicUsize::new(0));
+/// Plants a bug and runs the model until the bug makes it fail. Returns the number of that execution, and the failure.
+fn find_bug(bug: Bug, preemptions: Option<usize>, model: fn()) -> (usize, String) {
+    let executions = ExecutionCount::new(AtomicUsize::new(0));
     let failure = {
         let _planted = Planted::new(bug);
         catch_unwind(AssertUnwindSafe(|| run(preemptions, model, &executions)))
@@ -58,15 +58,15 @@ fn kills(bug: Bug, preemptions: Option<usize>, model: fn()) -> (usize, String) {
     (executions, text.lines().next().unwrap_or_default().into())
 }
 
-/// Counts executions outside loom's world.
+/// Number of executions, in a plain atomic that is not part of the model.
 #[allow(clippy::disallowed_types)]
-type Counter = std::sync::Arc<AtomicUsize>;
+type ExecutionCount = std::sync::Arc<AtomicUsize>;
 
-fn run(preemptions: Option<usize>, model: fn(), executions: &Counter) -> usize {
+fn run(preemptions: Option<usize>, model: fn(), executions: &ExecutionCount) -> usize {
     let mut loom = loom::model::Builder::new();
     loom.preemption_bound = preemptions;
     loom.max_branches = 20_000;
-    let counter = Counter::clone(executions);
+    let counter = ExecutionCount::clone(executions);
     loom.check(move || {
         counter.fetch_add(1, Ordering::Relaxed);
         spawn(model).join().expect("a model's failure ends the exploration");
@@ -74,17 +74,17 @@ fn run(preemptions: Option<usize>, model: fn(), executions: &Counter) -> usize {
     executions.load(Ordering::Relaxed)
 }
 
-/// A thread of a model, with a stack for code that was not written for coroutines of 32 KiB.
+/// Spawns a thread of a model. Its stack is larger than loom's 32 KiB, for which the crate's code was not written.
 pub(crate) fn spawn<T: Send + 'static>(
     act: impl FnOnce() -> T + Send + 'static,
 ) -> loom::thread::JoinHandle<T> {
-    const STACK_WORDS: usize = 1 << 15; // loom's builder says bytes; its generators count words
+    const STACK_WORDS: usize = 1 << 15; // loom's builder documents bytes, but its generators count words
     let thread = loom::thread::Builder::new().stack_size(STACK_WORDS);
-    thread.spawn(act).expect("loom's threads cost nothing")
+    thread.spawn(act).expect("loom's threads are coroutines")
 }
 
-/// A bug in its ground. Nobody hears it when it makes the model fail; the hook that loom's generators have set is
-/// put aside for so long and not lost, as it keeps the end of every modelled thread quiet.
+/// Guard of a planted bug. While it lives, the panics that the bug causes are not printed. The panic hook that loom's
+/// generators have set is restored afterwards: it silences the end of every modelled thread.
 struct Planted {
     hook: Option<Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send>>,
 }

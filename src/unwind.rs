@@ -1,11 +1,13 @@
-//! Panics of code that is not ours, caught on threads of ours. Cold.
+//! Catches panics of user code on the crate's own threads. Cold.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `act`; `None` if it panics. All that `act` changes must be whole at each step, as under [`sync::Mutex`].
+/// Runs `act`; `None` if it panics. Everything that `act` changes must be consistent after each step, as under
+/// [`sync::Mutex`].
 ///
-/// The payload of a panic is dropped here, since its drop may panic, too: outside, that would end the thread, and std
-/// aborts the process when it drops such a payload for a thread that ended. A payload of the second panic is leaked.
+/// The payload of a panic is dropped here, since its drop may panic, too. Such a panic elsewhere would end the thread,
+/// and std aborts the process when it drops such a payload for a thread that ended. The payload of the second panic is
+/// leaked.
 ///
 /// [`sync::Mutex`]: crate::sync::Mutex
 pub(crate) fn caught<R>(act: impl FnOnce() -> R) -> Option<R> {
@@ -25,7 +27,7 @@ mod tests {
     use super::*;
     use std::panic::resume_unwind;
 
-    /// Panics when it is dropped, and its payload does so again.
+    /// Panics when it is dropped, and so does the payload of that panic.
     struct Bomb(u32);
 
     impl Drop for Bomb {

@@ -1,9 +1,9 @@
-//! Raw ticks and what they mean. Hot: [`Clock::ticks`]; everything else is cold.
+//! Clocks: raw ticks and their conversion to durations and wall time. Hot: [`Clock::ticks`]; all else is cold.
 //!
-//! Ticks are the processor's time stamp counter where the kernel itself trusts it, else nanoseconds of the OS clock,
-//! or a number that a test moves by hand. Nobody else in the crate reads a clock.
+//! Ticks are the processor's time stamp counter if the kernel itself trusts it, else nanoseconds of the OS clock, or a
+//! number that a test sets. No other file of the crate reads a clock.
 
-#![allow(clippy::disallowed_methods)] // the one place that may
+#![allow(clippy::disallowed_methods)] // the one file that may call them
 
 mod uptime;
 
@@ -12,8 +12,8 @@ use crate::sync::{Arc, fixed};
 use arc_swap::ArcSwapOption;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A clock that goes back by more than this has been set back (a suspended machine, a restored one). Less is two cores
-/// that do not quite agree.
+/// Smallest backward step of a clock that counts as a reset (a suspended or restored machine). Smaller steps come from
+/// cores whose counters differ slightly.
 pub(crate) const SET_BACK: Duration = Duration::from_millis(1);
 
 /// A source of time for one telemetry instance.
@@ -34,38 +34,38 @@ enum ClockSource {
     Mock(Arc<Mock>),
 }
 
-/// What a mock clock and its hands share.
+/// State shared by a mock clock and its [`MockClock`] handles.
 #[derive(Debug)]
 struct Mock {
     now: fixed::AtomicU64,
-    /// Wall time minus ticks, in nanoseconds; wraps. 0 unless a test sets the ticks back under a wall clock that runs on.
+    /// Wall time minus ticks, in nanoseconds; wraps. 0 unless a test sets the ticks back while wall time goes on.
     wall_ahead: fixed::AtomicU64,
     reads: fixed::AtomicU64,
 }
 
-/// The end of a wait that begins now, by the OS clock whatever an instance's own; a century stands for longer ones.
+/// Returns the end of a wait that begins now. Uses the OS clock, not the instance's; waits are capped at a century.
 pub(crate) fn deadline_in(wait: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
     Instant::now() + wait.min(CENTURY)
 }
 
-/// What is left of such a wait.
-pub(crate) fn left_until(end: Instant) -> Duration {
+/// Returns the time left until a deadline of [`deadline_in`]; zero if it has passed.
+pub(crate) fn time_left(end: Instant) -> Duration {
     end.saturating_duration_since(Instant::now())
 }
 
-/// Whether such an end has come.
+/// Returns `true` if a deadline of [`deadline_in`] has passed.
 pub(crate) fn has_passed(end: Instant) -> bool {
     Instant::now() >= end
 }
 
-/// A duration in nanoseconds; one of over five centuries is as long as can be.
+/// Converts a duration to nanoseconds; saturates at `u64::MAX`, which is over five centuries.
 #[inline]
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Ticks to nanoseconds as a 32.32 fixed point factor.
+/// Factor from ticks to nanoseconds, as a 32.32 fixed-point number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
     nanos_per_tick: u64,
@@ -74,12 +74,12 @@ pub(crate) struct Scale {
 impl Scale {
     const ONE: Self = Self { nanos_per_tick: 1 << 32 };
 
-    /// The factor as it is saved.
+    /// The factor in its saved form.
     pub(crate) fn factor(self) -> u64 {
         self.nanos_per_tick
     }
 
-    pub(crate) fn of_factor(nanos_per_tick: u64) -> Self {
+    pub(crate) fn from_factor(nanos_per_tick: u64) -> Self {
         Self { nanos_per_tick }
     }
 
@@ -95,16 +95,16 @@ impl Scale {
 }
 
 impl Clock {
-    /// The best clock of this machine: the time stamp counter if the kernel keeps its own time by it, else the OS
-    /// monotonic clock. The first call measures the counter's rate and takes about 10 ms.
+    /// The best clock of this machine: the time stamp counter if the kernel uses it for its own time, else the
+    /// monotonic clock of the OS. The first call measures the rate of the counter, which takes about 10 ms.
     ///
     /// ```
     /// let clock = tellane::Clock::system();
     /// assert!(["tsc", "os"].contains(&clock.source()));
     /// ```
     pub fn system() -> Self {
-        // Not a `OnceLock`: the child of a fork during the measurement would wait for it for ever. Of two threads that
-        // measure at once, the first to end gives both the clock.
+        // Not a `OnceLock`: after a fork during the measurement, the child would wait for it forever. If two threads
+        // measure at once, both use the clock of the first one to finish.
         static SYSTEM: ArcSwapOption<Clock> = ArcSwapOption::const_empty();
         if let Some(known) = SYSTEM.load_full() {
             return Self::clone(&known);
@@ -140,19 +140,20 @@ impl Clock {
         (Self(ClockSource::Mock(Arc::clone(&mock))), MockClock(mock))
     }
 
-    /// Now, in ticks.
+    /// Reads the clock, in ticks.
     #[inline(always)]
     pub(crate) fn ticks(&self) -> u64 {
-        match self.quick() {
-            Some(quick) => quick.ticks(),
+        match self.as_tsc() {
+            Some(tsc) => tsc.ticks(),
             None => self.0.slow_ticks(),
         }
     }
 
-    /// This clock, if a reading is one instruction: whoever leaves the others to another function makes no call.
+    /// This clock if it is the time stamp counter, which is read with one instruction. A fast path that leaves all
+    /// other clocks to its slow path makes no call to read the time.
     #[inline(always)]
-    pub(crate) fn quick(&self) -> Option<Quick> {
-        matches!(self.0, ClockSource::Tsc(_)).then_some(Quick(()))
+    pub(crate) fn as_tsc(&self) -> Option<TscClock> {
+        matches!(self.0, ClockSource::Tsc(_)).then_some(TscClock(()))
     }
 
     pub(crate) fn scale(&self) -> Scale {
@@ -162,7 +163,7 @@ impl Clock {
         }
     }
 
-    /// Nanoseconds between two readings; zero if time seems to have run backwards.
+    /// Nanoseconds between two readings; zero if the later one is smaller.
     #[inline]
     pub(crate) fn nanos_between(&self, earlier: u64, later: u64) -> u64 {
         self.scale().nanos(later.saturating_sub(earlier))
@@ -173,7 +174,7 @@ impl Clock {
         self.scale().ticks(nanos(duration))
     }
 
-    /// What ticks mean in wall time just now.
+    /// Reads the clock and the wall time together.
     pub(crate) fn anchor(&self) -> Anchor {
         let ticks = self.ticks();
         let unix_nanos = match &self.0 {
@@ -186,7 +187,7 @@ impl Clock {
         Anchor { ticks, unix_nanos }
     }
 
-    /// Which source it is, for reports: `tsc`, `os` or `mock`.
+    /// The name of the clock's source, for reports: `tsc`, `os` or `mock`.
     ///
     /// ```
     /// let (clock, _hand) = tellane::Clock::mock();
@@ -201,12 +202,12 @@ impl Clock {
     }
 }
 
-/// The time stamp counter, where it is an instance's clock.
+/// The time stamp counter as an instance's clock. Only [`Clock::as_tsc`] makes one, so its holder need not check again.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Quick(());
+pub(crate) struct TscClock(());
 
-impl Quick {
-    /// Now, in ticks.
+impl TscClock {
+    /// Reads the counter.
     #[inline(always)]
     pub(crate) fn ticks(self) -> u64 {
         tsc::read()
@@ -219,7 +220,7 @@ impl ClockSource {
         match self {
             Self::Tsc(_) => tsc::read(),
             Self::Os(start) => nanos(start.elapsed()),
-            // Two numbers; nothing hangs on their order.
+            // Relaxed: two independent numbers, and no other data depends on them.
             Self::Mock(mock) => {
                 mock.reads.fetch_add(1, fixed::Ordering::Relaxed);
                 mock.now.load(fixed::Ordering::Relaxed)
@@ -228,7 +229,7 @@ impl ClockSource {
     }
 }
 
-/// The hand of a [`Clock::mock`].
+/// Handle that sets the time of a [`Clock::mock`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -244,7 +245,7 @@ impl ClockSource {
 pub struct MockClock(Arc<Mock>);
 
 impl MockClock {
-    /// Moves the clock on.
+    /// Moves the clock forward.
     ///
     /// ```
     /// use std::time::Duration;
@@ -261,7 +262,7 @@ impl MockClock {
         self.0.now.fetch_add(nanos, fixed::Ordering::Relaxed);
     }
 
-    /// Sets the clock, in nanoseconds; it may run backwards.
+    /// Sets the clock to a time in nanoseconds, which may be earlier than its present time.
     ///
     /// ```
     /// use std::time::Duration;
@@ -278,14 +279,14 @@ impl MockClock {
         self.0.now.store(nanos, fixed::Ordering::Relaxed);
     }
 
-    /// Sets the ticks, as a restored machine's counter is, while wall time goes on.
+    /// Sets the ticks while wall time goes on, like the counter of a restored machine.
     #[cfg(all(test, not(tellane_loom)))]
     pub(crate) fn set_counter(&self, ticks: u64) {
         let before = self.0.now.swap(ticks, fixed::Ordering::Relaxed);
         self.0.wall_ahead.fetch_add(before.wrapping_sub(ticks), fixed::Ordering::Relaxed);
     }
 
-    /// How often the clock has been read so far, by any thread, the aggregator's included.
+    /// Number of times the clock has been read so far, by all threads, the aggregator's included.
     ///
     /// ```
     /// use std::time::Duration;
@@ -302,7 +303,7 @@ impl MockClock {
     }
 }
 
-/// One instant in ticks and in wall time.
+/// One moment in ticks and in wall time, from which other readings are dated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Anchor {
     pub(crate) ticks: u64,
@@ -311,7 +312,7 @@ pub(crate) struct Anchor {
 
 impl Anchor {
     /// Wall time of a reading, in nanoseconds since 1970. The distance from the anchor wraps: a time moved by
-    /// [`moved_to`](Self::moved_to) may lie before tick 0.
+    /// [`offset_to`](Self::offset_to) may lie before tick 0.
     pub(crate) fn unix_nanos(&self, ticks: u64, scale: Scale) -> u64 {
         let distance = ticks.wrapping_sub(self.ticks).cast_signed();
         let nanos = scale.nanos(distance.unsigned_abs());
@@ -322,13 +323,13 @@ impl Anchor {
         }
     }
 
-    /// Whether the clock was set back between this anchor and a later reading.
+    /// Returns `true` if the clock was set back between this anchor and a later reading.
     pub(crate) fn is_ahead_of(&self, ticks: u64, clock: &Clock) -> bool {
         self.ticks > ticks.saturating_add(clock.ticks_in(SET_BACK))
     }
 
     /// The ticks to add to a reading dated by this anchor so that `to` gives it the same wall time; wraps.
-    pub(crate) fn moved_to(&self, to: &Self, scale: Scale) -> u64 {
+    pub(crate) fn offset_to(&self, to: &Self, scale: Scale) -> u64 {
         let between = to.unix_nanos.wrapping_sub(self.unix_nanos).cast_signed();
         let ticks = scale.ticks(between.unsigned_abs());
         let passed = if between >= 0 { ticks } else { ticks.wrapping_neg() };
@@ -348,7 +349,8 @@ mod tsc {
         unsafe { core::arch::x86_64::_rdtsc() }
     }
 
-    /// The counter, if the kernel trusts it: it has checked that all cores agree and that it never stops.
+    /// Measures the rate of the counter; `None` if the kernel does not trust it. A kernel that trusts the counter has
+    /// checked that all cores agree and that it never stops.
     pub(super) fn calibrated() -> Option<Clock> {
         let path = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
         let trusted = std::fs::read_to_string(path).is_ok_and(|name| name.trim() == "tsc");
@@ -364,8 +366,8 @@ mod tsc {
         Some(Clock(ClockSource::Tsc(Scale { nanos_per_tick })))
     }
 
-    /// A counter reading and the OS time it belongs to: of several tries the one with the narrowest bracket, since a
-    /// preemption between the two readings would be taken for a wrong rate.
+    /// Reads the counter and the OS clock together. Of several tries it keeps the one with the shortest time between
+    /// the two readings, since a preemption between them would give a wrong rate.
     fn pair() -> (u64, Instant) {
         let mut best = (u64::MAX, 0, Instant::now());
         for _ in 0..16 {
@@ -384,7 +386,7 @@ mod tsc {
 #[cfg(not(target_arch = "x86_64"))]
 mod tsc {
     pub(super) fn read() -> u64 {
-        0 // never called: no clock of this kind is made here
+        0 // never called: `calibrated` makes no such clock here
     }
 
     pub(super) fn calibrated() -> Option<super::Clock> {
@@ -399,7 +401,7 @@ mod tests {
     #[test]
     fn the_system_clock_keeps_pace_with_the_os() {
         let clock = Clock::system();
-        // The processor may be somebody else's between any two of these readings.
+        // The thread may be preempted between any two of these readings.
         let (before, start, after) = (Instant::now(), clock.ticks(), Instant::now());
         while after.elapsed() < Duration::from_millis(20) {
             std::hint::spin_loop();
@@ -412,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn time_that_runs_backwards_is_zero_long() {
+    fn time_that_runs_backwards_counts_as_zero() {
         let (clock, hand) = Clock::mock();
         let start = clock.ticks();
         hand.set(5);
@@ -436,7 +438,7 @@ mod tests {
             [(10, 5_000_000), (10, 6_000_000), (900_000, 4_000_000), (2_000_000, 5_000_000)]
         {
             let after = Anchor { ticks, unix_nanos };
-            let by = before.moved_to(&after, half);
+            let by = before.offset_to(&after, half);
             for reading in [0_u64, 999_998, 1_000_000, 1_000_002] {
                 let moved = reading.wrapping_add(by);
                 assert_eq!(

@@ -19,7 +19,7 @@ impl RingUnderTest {
     pub fn starting_at(cursor: u64, capacity: usize) -> Self {
         let ring = Ring::starting_at(cursor, capacity, Mode::On);
         let consumer = Consumer::new(&ring);
-        Self { head: OwnCopy::of(ring.published()), counted: Cell::new(0), ring, consumer }
+        Self { head: OwnCopy::new(ring.published()), counted: Cell::new(0), ring, consumer }
     }
 
     /// Capacity of the ring in words.

@@ -138,7 +138,7 @@ impl Folded {
     /// set back, counts as of before; a span that was open from before the step until the clock caught up, as of after.
     #[cold]
     pub(super) fn set_back(&mut self, before: &Anchor, after: &Anchor) {
-        let by = before.moved_to(after, self.scale);
+        let by = before.offset_to(after, self.scale);
         self.step_back = StepBack { until: before.ticks, by };
         self.horizon = after.ticks;
         if by != 0 {

@@ -6,7 +6,7 @@
 use crate::lane::{Distribution, LaneRegistry, Slot, Spill, Sum};
 use crate::record::{self, layout};
 use crate::snapshot::{Exemplar, HistogramView};
-use crate::stats::{Layout, Splits, is_mark};
+use crate::stats::{Layout, Splits, is_split};
 use crate::sync::plant::{Bug, planted};
 use std::array;
 use std::collections::BTreeMap;
@@ -96,7 +96,7 @@ impl Histogram {
     fn add_at(&mut self, value: u64, index: usize) {
         if let Some(bucket) = self.counts.get_mut(index) {
             let count = *bucket + 1;
-            if is_mark(count) {
+            if is_split(count) {
                 count_in_part(&self.to.splits, &mut self.counts, index, value);
             } else {
                 *bucket = count;
@@ -124,7 +124,7 @@ impl Histogram {
             let index = layout.index_below_2_53(value);
             if let Some(bucket) = counts.get_mut(index) {
                 let count = *bucket + 1;
-                if DIVIDED && is_mark(count) {
+                if DIVIDED && is_split(count) {
                     count_in_part(splits, counts, index, value);
                 } else {
                     *bucket = count;
@@ -194,7 +194,7 @@ impl Histogram {
                 let middle = least + greatest.saturating_sub(least) / 2;
                 let index = self.layout.index(middle);
                 let word = self.counts.get(index).copied().unwrap_or_default();
-                let at = if is_mark(word) { self.to.splits.part_of(word, middle) } else { index };
+                let at = if is_split(word) { self.to.splits.part_of(word, middle) } else { index };
                 if let Some(count) = self.counts.get_mut(at) {
                     *count += more;
                 }
@@ -309,8 +309,8 @@ impl Histograms {
         let all = &mut self.all[..];
         if let [first, .., last] = block
             && let Some(histogram) = all.get_mut(layout::sample_series(*first))
-            && layout::sample_base_of(first ^ last) == 0 // mostly says already that there are several series
-            && layout::sample_base_of(block.iter().fold(0, |others, word| others | (word ^ first))) == 0
+            && layout::sample_bits(first ^ last) == 0 // mostly says already that there are several series
+            && layout::sample_bits(block.iter().fold(0, |others, word| others | (word ^ first))) == 0
         {
             if histogram.to.splits.is_empty() {
                 histogram.add_all::<false>(block);

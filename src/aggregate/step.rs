@@ -227,7 +227,7 @@ impl Step {
         if at == Lane::NO_READER {
             return None; // never: it joined
         }
-        if !planted(Bug::NoRedrain) && (was_met || !planted(Bug::UnmetLane)) {
+        if !planted(Bug::NoRedrain) && (was_met || !planted(Bug::MissedLane)) {
             self.drain(at);
             self.take_spill(at);
         }

@@ -234,7 +234,7 @@ fn corrupt_words_are_counted_and_skipped() {
     let sizes = HistogramBuilder::new(&bench.instance, "sizes").register().unwrap();
     sizes.record(0); // its series is met
     let lane = bench.lane();
-    let head = OwnCopy::of(0);
+    let head = OwnCopy::new(0);
     let corrupt = |bench: &Bench| {
         let ledger = bench.ledger();
         Kind::ALL.map(|kind| ledger.kind(kind).dropped.by(Reason::Corrupt)).iter().sum::<u64>()
@@ -301,11 +301,11 @@ fn exemplars_that_cannot_be_read_stand_in_their_own_account() {
     let sizes = HistogramBuilder::new(&bench.instance, "sizes").register().unwrap();
     sizes.record(0); // registers the series
     let lane = bench.lane();
-    let head = OwnCopy::of(0);
+    let head = OwnCopy::new(0);
     let send = |words: &[u64]| {
         let count = || lane.tally.exemplar_sent();
         assert!(lane.ring.push_span::<true, _, _>(&head, || [], [words], count));
-        lane.tally.beside(words.len());
+        lane.tally.add_other_words(words.len());
     };
     send(&record::exemplar_words(0, [7, 1, 2, 3, 4]));
     send(&record::exemplar_words(999, [7, 1, 2, 3, 4])); // a series that is not there
@@ -362,7 +362,7 @@ fn a_lane_that_came_and_went_unseen_is_read_before_it_goes() {
     assert_eq!(bench.instance.lanes.counts(), (0, 0), "no idle lane is kept");
     // Between roll call and retirement of one pass: retired without ever having been met.
     let lane = bench.lane();
-    let head = OwnCopy::of(0);
+    let head = OwnCopy::new(0);
     assert!(lane.ring.push_sample(&head, [layout::sample(0, 5)]));
     bench.instance.lanes.hand_back(lane);
     bench.step.retire_surplus();
@@ -407,7 +407,7 @@ fn what_is_recorded_while_the_lanes_close_is_swept() {
     let mut bench = bench(1 << 6, FailPoints::default());
     let sizes = HistogramBuilder::new(&bench.instance, "sizes").register().unwrap();
     sizes.record(1);
-    let (lane, head) = (bench.lane(), OwnCopy::of(0));
+    let (lane, head) = (bench.lane(), OwnCopy::new(0));
     let lanes = Arc::clone(&bench.instance.lanes);
     lanes.close();
     bench.step.run();

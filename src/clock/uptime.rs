@@ -1,21 +1,21 @@
-//! Time since an instance started, for everything that waits: the switch, the policy, flushes, traces that are held. It
-//! never goes back, whatever the clock does. Cold: one read-modify-write each reading.
+//! Time since an instance started, for everything that waits: the switch, the policy, flushes, tail sampling. Uptime
+//! never goes back, even if the clock does. Cold: each reading takes a read-modify-write.
 
 use super::{Clock, SET_BACK};
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{AtomicU64, Ordering};
 
-/// Ticks since a start.
+/// Ticks since an instance started, monotonic.
 ///
 /// The counter of a suspended or restored machine may start again from a lower value. A deadline in plain ticks would
-/// then wait until the counter has caught up. Here a reading that lies before the last one moves the origin instead,
-/// so that time goes on from the last reading.
+/// then wait until the counter has caught up. Here a reading below the last one moves the origin instead, so that time
+/// goes on from the last reading.
 #[derive(Debug)]
 pub(crate) struct Uptime {
     clock: Clock,
-    /// The reading that stands for zero; wraps.
+    /// The reading that counts as zero; wraps.
     origin: AtomicU64,
-    /// The greatest time that was returned so far.
+    /// The greatest time returned so far.
     seen: AtomicU64,
     set_back: u64,
 }
@@ -33,9 +33,10 @@ impl Uptime {
     /// Ticks since the start.
     pub(crate) fn ticks(&self) -> u64 {
         let early = if planted(Bug::EarlyReading) { Some(self.clock.ticks()) } else { None };
-        // Acquire pairs with the Release halves below: a thread that sees an origin sees the time it was made for. The
-        // clock is read last, so while it runs forward, no other thread's time can be ahead of this reading. A reading
-        // taken first would be behind after any pause, and would move the origin for nothing.
+        // Acquire pairs with the Release halves below: a thread that sees an origin sees the time for which it was set.
+        // The clock is read last, so as long as the clock runs forward, no other thread's time can be ahead of this
+        // reading. If the clock were read first, any pause after it would look like a clock that was set back, and
+        // would move the origin by mistake.
         let origin = self.origin.load(Ordering::Acquire);
         let seen = self.seen.load(Ordering::Acquire);
         let now = early.unwrap_or_else(|| self.clock.ticks());
@@ -43,13 +44,13 @@ impl Uptime {
         // Signed: after a step back, the reading may lie before the origin itself.
         let behind = seen.wrapping_sub(elapsed).cast_signed();
         if behind > self.set_back.cast_signed() && !planted(Bug::WaitForClock) {
-            // Of all threads that notice, one moves the origin.
+            // If several threads notice, one of them moves the origin; the others leave it.
             let from_here = now.wrapping_sub(seen);
             let _moved = self.origin.compare_exchange(
                 origin,
                 from_here,
                 Ordering::Release,
-                Ordering::Relaxed, // nothing is done with it
+                Ordering::Relaxed, // the value of a failed exchange is not used
             );
             return seen;
         }
@@ -71,7 +72,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn it_goes_on_where_it_was_when_the_clock_goes_back() {
+    fn uptime_continues_when_the_clock_goes_back() {
         let (clock, hand) = Clock::mock();
         let uptime = Uptime::new(&clock);
         hand.advance(10 * SECOND);
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn cores_that_disagree_a_little_do_not_move_it() {
+    fn small_differences_between_cores_do_not_move_the_origin() {
         let (clock, hand) = Clock::mock();
         let uptime = Uptime::new(&clock);
         for _ in 0..100 {
@@ -112,10 +113,10 @@ mod loom {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A clock that runs forward, read by two threads: the time is the clock's, and no pause between two steps is taken
+    /// Two threads read a clock that runs forward: uptime follows the clock, and a pause between two steps is not taken
     /// for a clock that was set back.
     #[test]
-    fn a_pause_is_no_step_back() {
+    fn a_pause_does_not_count_as_a_step_back() {
         check("uptime pause", 60, &[Bug::EarlyReading], || {
             let (clock, hand) = Clock::mock();
             let uptime = Arc::new(Uptime::new(&clock));
@@ -133,9 +134,9 @@ mod loom {
         });
     }
 
-    /// A clock that is set back under two readers: neither sees time go back, and time goes on at once.
+    /// A clock is set back while two threads read it: neither sees time go back, and uptime goes on at once.
     #[test]
-    fn a_step_back_is_made_good_once() {
+    fn a_step_back_is_compensated_once() {
         check("uptime step back", 70, &[Bug::WaitForClock], || {
             let (clock, hand) = Clock::mock();
             let uptime = Arc::new(Uptime::new(&clock));

@@ -3,7 +3,7 @@
 use super::list::find;
 use crate::lane::{Key, local};
 use crate::names::{Attribute, OVERFLOW_KEY};
-use crate::record::{Block, Entry, Full, Items, layout};
+use crate::record::{Block, Full, Items, KeyedItem, layout};
 
 /// Adds an attribute to what is being encoded; of a text, at most so many characters.
 #[inline(always)]
@@ -19,13 +19,13 @@ pub(crate) fn push(items: &mut Items, key: u32, value: Attribute<'_>, most: u16)
 
 /// An attribute for [`Items::put`]; of a text, at most so many characters.
 #[cold]
-pub(crate) fn entry(key: u32, value: Attribute<'_>, most: u16) -> Entry<'_> {
+pub(crate) fn entry(key: u32, value: Attribute<'_>, most: u16) -> KeyedItem<'_> {
     match value {
-        Attribute::Str(text) => Entry::text(key, text, usize::from(most)),
-        Attribute::I64(number) => Entry::Number { key, kind: layout::TYPE_I64, bits: number as u64 },
-        Attribute::U64(number) => Entry::Number { key, kind: layout::TYPE_U64, bits: number },
-        Attribute::F64(number) => Entry::Number { key, kind: layout::TYPE_F64, bits: number.to_bits() },
-        Attribute::Bool(truth) => Entry::Bool { key, truth },
+        Attribute::Str(text) => KeyedItem::text(key, text, usize::from(most)),
+        Attribute::I64(number) => KeyedItem::Number { key, kind: layout::TYPE_I64, bits: number as u64 },
+        Attribute::U64(number) => KeyedItem::Number { key, kind: layout::TYPE_U64, bits: number },
+        Attribute::F64(number) => KeyedItem::Number { key, kind: layout::TYPE_F64, bits: number.to_bits() },
+        Attribute::Bool(truth) => KeyedItem::Bool { key, truth },
     }
 }
 

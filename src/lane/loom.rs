@@ -46,7 +46,7 @@ fn singles(start: u64, capacity: usize) -> Vec<u64> {
     let mut consumer = Consumer::new(&ring);
     let theirs = Arc::clone(&ring);
     let producer = thread::spawn(move || {
-        let head = OwnCopy::of(start);
+        let head = OwnCopy::new(start);
         (1..=3)
             .filter(|record| theirs.push_span::<true, _, _>(&head, || [*record], [], || ()))
             .collect::<Vec<u64>>()
@@ -72,7 +72,7 @@ fn pieces() {
         let mut consumer = Consumer::new(&ring);
         let theirs = Arc::clone(&ring);
         let producer = thread::spawn(move || {
-            let head = OwnCopy::of(3);
+            let head = OwnCopy::new(3);
             let mut pushed = Vec::new();
             for (first, more) in PIECES {
                 if theirs.push_span::<true, _, _>(&head, || [first], [more], || ()) {
@@ -128,7 +128,7 @@ fn granted(capacity: usize, push: fn(&Ring, &OwnCopy, u64) -> bool) {
     let mut consumer = Consumer::new(&ring);
     let (theirs, mark) = (Arc::clone(&ring), Arc::clone(&read));
     let producer = thread::spawn(move || {
-        let head = OwnCopy::of(0);
+        let head = OwnCopy::new(0);
         for record in 1..=4 {
             let pushed = push(&theirs, &head, record);
             if pushed && record > 2 {
@@ -155,7 +155,7 @@ fn counted() {
         let mut consumer = Consumer::new(&ring);
         let (their_ring, their_tally) = (Arc::clone(&ring), Arc::clone(&tally));
         let producer = thread::spawn(move || {
-            let head = OwnCopy::of(0);
+            let head = OwnCopy::new(0);
             for record in 1..=3 {
                 their_ring.push_span::<true, _, _>(&head, || [record], [], || their_tally.sent(Kind::Span));
             }
@@ -178,7 +178,7 @@ fn exemplar_counted() {
         let mut consumer = Consumer::new(&ring);
         let (their_ring, their_tally) = (Arc::clone(&ring), Arc::clone(&tally));
         let producer = thread::spawn(move || {
-            let head = OwnCopy::of(0);
+            let head = OwnCopy::new(0);
             for _ in 0..3 {
                 // Two words each, and half of the ring is reserved: the third exemplar needs a grant.
                 if !their_ring.push_leaving(4, &head, [1, 2], [], || their_tally.exemplar_sent()) {
@@ -224,7 +224,7 @@ fn retired_while_read() {
 /// A lane joins while another thread reads the ledger: the ledger never shows more aggregated than recorded.
 #[test]
 fn joined_while_read() {
-    check("lane joined while read", 40, &[Bug::EarlyGather, Bug::LateLook], || {
+    check("lane joined while read", 40, &[Bug::EarlyGather, Bug::LateRead], || {
         let lane_registry = instance(Clock::mock().0, 1, 1);
         let theirs = Arc::clone(&lane_registry);
         let producer = thread::spawn(move || {
@@ -295,7 +295,7 @@ fn closed_for_good() {
 /// A lane that refuses samples has an empty slot cache, even if its owner counts a sample while the mode changes.
 #[test]
 fn off_is_not_overlooked() {
-    check("slot cache empty when off", 10, &[Bug::BlindKeep], || {
+    check("slot cache empty when off", 10, &[Bug::UncheckedCache], || {
         let limits = Limits { ring_words: 2, spill_words: 16, first_cells: 0, lanes: 1, idle: 1 };
         let lane = Lane::new(&limits, Mode::On);
         let bounds = Bounds::new(Layout::new(1, 2), &[], 1.0);

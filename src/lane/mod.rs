@@ -77,7 +77,7 @@ impl Lane {
             // Store buffering: the owner stores the slot and then loads the mode; `set_mode` stores the mode and then
             // loads `used`. One of the two SeqCst fences comes first. If ours does, `set_mode` sees that the spill is
             // used and clears the cache after this insert; if theirs does, the load below sees the mode.
-            if !planted(Bug::BlindKeep) {
+            if !planted(Bug::UncheckedCache) {
                 fence(Ordering::SeqCst);
                 if !self.ring.lets_samples_through() {
                     self.spill.slot_cache.clear();

@@ -408,7 +408,7 @@ impl LaneRegistry {
             for lane in list.iter() {
                 ledger.add(&lane.tally, lane.samples());
             }
-            let shown = if planted(Bug::LateLook) { (aggregated(), exemplars()) } else { shown };
+            let shown = if planted(Bug::LateRead) { (aggregated(), exemplars()) } else { shown };
             ledger.balance(shown.0, shown.1);
             ledger
         })

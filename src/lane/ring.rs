@@ -371,7 +371,7 @@ mod tests {
             steps in prop::collection::vec(step(), 0..300),
         ) {
             let ring = Ring::starting_at(cursor, capacity, Mode::On);
-            let (mut consumer, head) = (Consumer::new(&ring), OwnCopy::of(ring.published()));
+            let (mut consumer, head) = (Consumer::new(&ring), OwnCopy::new(ring.published()));
             // All words differ, so that a lost, doubled or late word shows.
             let (mut queue, mut next) = (VecDeque::new(), 0_u64);
             let (mut spans, counted) = (0, Cell::new(0));

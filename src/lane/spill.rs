@@ -18,7 +18,7 @@ pub(crate) use slot_cache::SlotCache;
 use slot_cache::SlotRef;
 
 use super::{Distribution, Key};
-use crate::stats::is_mark;
+use crate::stats::is_split;
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{Arc, AtomicU32, AtomicU64, AtomicUsize, Ordering, own, zeroed_words};
 
@@ -64,7 +64,7 @@ fn count_at(head: &[AtomicU64; HEAD], bucket: &AtomicU64, value: u64, slow: impl
         return slow();
     }
     let count = own(bucket).wrapping_add(1);
-    if is_mark(count) {
+    if is_split(count) {
         return slow();
     }
     count_within(head, bucket, count, value);
@@ -119,7 +119,7 @@ fn count_slow(slot: &[AtomicU64], to: &Distribution, value: u64) -> bool {
     let Some((head, counts)) = slot.split_first_chunk::<HEAD>() else { return false };
     let Some(bucket) = counts.get(to.layout.index(value)) else { return false };
     let word = own(bucket);
-    let part = if is_mark(word) { counts.get(to.splits.part_of(word, value)) } else { Some(bucket) };
+    let part = if is_split(word) { counts.get(to.splits.part_of(word, value)) } else { Some(bucket) };
     let Some(part) = part else { return false };
     let min = own(&head[MIN]).min(value);
     let max = own(&head[MAX]).max(value);
@@ -178,15 +178,17 @@ impl Spill {
         if taken >= TABLE / 2 {
             return None;
         }
-        let mark_buckets = || {
-            to.splits.marks().for_each(|(bucket, mark)| slot[HEAD + bucket].store(mark, Ordering::Relaxed));
+        let split_buckets = || {
+            to.splits
+                .split_words()
+                .for_each(|(bucket, word)| slot[HEAD + bucket].store(word, Ordering::Relaxed));
         };
         slot[KEY].store(key.0, Ordering::Relaxed);
         slot[LEN].store(len as u64, Ordering::Relaxed);
         slot[MIN].store(first, Ordering::Relaxed);
         slot[MAX].store(first, Ordering::Relaxed);
-        if !planted(Bug::LateMark) {
-            mark_buckets();
+        if !planted(Bug::LateSplit) {
+            split_buckets();
         }
         let mut at = key.index() as usize;
         while self.table[at & (TABLE - 1)].load(Ordering::Relaxed) != 0 {
@@ -196,15 +198,15 @@ impl Spill {
         // Release pairs with the Acquire of `slots`: the slot's head and marks are written before a reader can reach
         // it. So no reader sees a bucket's word change from a count into a mark.
         self.used.store(start + len, Ordering::Release);
-        if planted(Bug::LateMark) {
-            mark_buckets();
+        if planted(Bug::LateSplit) {
+            split_buckets();
         }
         Some(start)
     }
 
     /// Samples counted in the spill so far. Any thread.
     pub(crate) fn samples(&self) -> u64 {
-        self.slots().map(|slot| slot.counts().filter(|word| !is_mark(*word)).sum::<u64>()).sum()
+        self.slots().map(|slot| slot.counts().filter(|word| !is_split(*word)).sum::<u64>()).sum()
     }
 
     /// Iterates over the slots, oldest first. Aggregator only.
@@ -477,7 +479,7 @@ mod tests {
         let slot = spill.slots().next().expect("one was carved");
         let counts: Vec<u64> = slot.counts().collect();
         let mark = counts[to.layout.index(1_000)];
-        assert!(is_mark(mark) && counts.iter().filter(|word| is_mark(**word)).count() == 1);
+        assert!(is_split(mark) && counts.iter().filter(|word| is_split(**word)).count() == 1);
         assert_eq!([992, 1_001, 1_011].map(|value| counts[to.splits.part_of(mark, value)]), [2, 3, 2]);
         assert_eq!((spill.samples(), slot.range(), slot.sum()), (7, (992, 1_023), Sum::Exact(7_047)));
     }

@@ -6,7 +6,7 @@ use crate::instance::{Instance, entry, global, more_room, push};
 use crate::lane::{Ids, local};
 use crate::level::Level;
 use crate::names::{Attribute, OVERFLOW_KEY};
-use crate::record::{Items, Refused, layout, log_header};
+use crate::record::{Items, PutError, layout, log_header};
 use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
 use crate::targets::{Callsite, LogTarget};
@@ -340,7 +340,7 @@ impl LoggerInner {
             return None;
         }
         if let Some(callsite) = callsite {
-            let pushed = items.push_site(callsite);
+            let pushed = items.push_callsite(callsite);
             debug_assert_eq!(pushed, Ok(()), "the frame is empty");
         } else {
             // A statement without a number (no callsite could be registered) sends its text.
@@ -348,7 +348,7 @@ impl LoggerInner {
                 MessageSource::Statement(callsite) => callsite.message,
                 MessageSource::Text(text) => text,
             };
-            if items.push_said(text, usize::from(logs.settings.value)).is_err() {
+            if items.push_message(text, usize::from(logs.settings.value)).is_err() {
                 self.begin_long(local, level, text, items, for_fields());
             }
         }
@@ -396,7 +396,7 @@ impl LoggerInner {
         self.give_block(local, level, items, false);
         let room = items.room();
         let room = room.saturating_sub(for_fields).max(room / 8);
-        let pushed = items.push_said_cut(text, usize::from(self.instance.logs.settings.value), room);
+        let pushed = items.push_message_truncated(text, usize::from(self.instance.logs.settings.value), room);
         debug_assert_eq!(pushed, Ok(()), "the smallest ring has room for some words");
     }
 
@@ -417,7 +417,7 @@ impl LoggerInner {
         let entry = entry(key, value, self.instance.logs.settings.value);
         let mut left = u16::MAX / 2; // fields are bounded by their words alone
         let mut put = items.put(0, entry, &mut left);
-        if put == Err(Refused::NoRoom) && !items.has_block() {
+        if put == Err(PutError::NoRoom) && !items.has_block() {
             self.give_block(local, level, items, message_elsewhere);
             put = items.put(0, entry, &mut left);
         }

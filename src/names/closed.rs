@@ -42,7 +42,7 @@ impl Closed {
             return Look::Open;
         }
         // Once more: the last entries may have been made between the first look and the closing.
-        if !planted(Bug::OneLook)
+        if !planted(Bug::SingleCheck)
             && let Some(there) = find()
         {
             return Look::Found(there);

@@ -1,19 +1,20 @@
-//! Words to records. Hot: [`frame`], which the aggregator calls for each record that is not a one-word sample.
+//! Decodes records from words. Hot: [`frame`], which the aggregator calls for each record that is not a one-word
+//! sample.
 //!
-//! Total: every slice of words gives records or an error, and every error says how far it could see.
+//! Decoding is total: every slice of words gives records or an error, and the error says how the words are invalid.
 
 use super::layout;
 use super::{Exemplar, Item, Log, Message, Record, Space, Span, SpanKind, Status, Value};
 use crate::level::Level;
 use crate::sync::plant::{Bug, planted};
 
-/// A record's words, the header checked against what is there.
+/// The words of one record; the length in its header is checked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame<'a> {
     pub(crate) words: &'a [u64],
 }
 
-/// The record that starts a slice of words, framed but not looked into.
+/// Returns the words of the first record in a slice, without decoding its contents.
 #[inline]
 pub(crate) fn frame(words: &[u64]) -> Result<Frame<'_>, DecodeError> {
     let &first = words.first().ok_or(DecodeError::Truncated { missing: 1 })?;
@@ -29,7 +30,7 @@ pub(crate) fn frame(words: &[u64]) -> Result<Frame<'_>, DecodeError> {
     frame_of(first, words, least, most)
 }
 
-/// The same of a span, whose header is known as such: the aggregator does not look it up among all kinds.
+/// Like [`frame`], for a header that is known to be of a span, so the aggregator need not test for all kinds.
 #[inline(always)]
 pub(crate) fn frame_of_span(header: u64, words: &[u64]) -> Result<Frame<'_>, DecodeError> {
     frame_of(header, words, layout::SPAN_WORDS, layout::WORDS_MAX)
@@ -56,19 +57,19 @@ impl Frame<'_> {
         self.words[0] // a frame has at least one word
     }
 
-    /// Of a span: whether it has no parent in this process.
+    /// Returns `true` for a span that has no parent in this process.
     #[inline]
     pub(crate) fn is_local_root(&self) -> bool {
         layout::flags(self.header()) & layout::FLAG_LOCAL_ROOT != 0
     }
 
-    /// Whether it is a definition that goes on in the next record.
-    fn goes_on(&self) -> bool {
+    /// Returns `true` for a definition that continues in the next record.
+    fn continues(&self) -> bool {
         let header = self.header();
         layout::kind(header) == layout::KIND_DEFINITION && layout::flags(header) & layout::FLAG_MORE != 0
     }
 
-    /// The record in full.
+    /// Decodes the record.
     pub(crate) fn record(&self) -> Result<Record, DecodeError> {
         let header = self.header();
         match layout::kind(header) {
@@ -79,7 +80,7 @@ impl Frame<'_> {
                 Err(DecodeError::BadFlags)
             }
             layout::KIND_WIDE_SAMPLE if self.words[1] <= layout::SAMPLE_MAX => {
-                Err(DecodeError::BadLength { words: 2 }) // one word would have done: every record has one encoding
+                Err(DecodeError::BadLength { words: 2 }) // one word is enough, and every record has one encoding
             }
             layout::KIND_WIDE_SAMPLE => {
                 Ok(Record::Sample { series: layout::id(header), value: self.words[1] })
@@ -172,16 +173,18 @@ impl Frame<'_> {
         })
     }
 
-    /// A definition whose text does not go on.
+    /// Decodes a definition whose text does not continue in the next record.
     fn definition(&self) -> Result<Record, DecodeError> {
         match self.part()? {
-            Part { goes_on: true, .. } => Err(DecodeError::Unfinished),
-            Part { space, id, bytes, .. } => Ok(Record::Definition { space, id, text: utf8(bytes) }),
+            DefinitionPart { continues: true, .. } => Err(DecodeError::Unfinished),
+            DefinitionPart { space, id, bytes, .. } => {
+                Ok(Record::Definition { space, id, text: utf8(bytes) })
+            }
         }
     }
 
-    /// One record of a definition.
-    fn part(&self) -> Result<Part, DecodeError> {
+    /// Decodes one record of a definition.
+    fn part(&self) -> Result<DefinitionPart, DecodeError> {
         let header = self.header();
         let flags = layout::flags(header);
         let space = match flags & layout::FLAG_SPACE {
@@ -196,40 +199,42 @@ impl Frame<'_> {
         if flags & !(layout::FLAG_SPACE | layout::FLAG_MORE) != 0 {
             return Err(DecodeError::BadFlags);
         }
-        let goes_on = flags & layout::FLAG_MORE != 0;
+        let continues = flags & layout::FLAG_MORE != 0;
         let length = usize::from(layout::aux(header));
-        if 1 + length.div_ceil(8) != self.words.len() || (goes_on && length != layout::PART_BYTES) {
+        if 1 + length.div_ceil(8) != self.words.len() || (continues && length != layout::PART_BYTES) {
             return Err(DecodeError::BadLength { words: self.words.len() as u16 });
         }
-        Ok(Part { space, id: layout::id(header), goes_on, bytes: text_bytes(&self.words[1..], length)? })
+        let bytes = text_bytes(&self.words[1..], length)?;
+        Ok(DefinitionPart { space, id: layout::id(header), continues, bytes })
     }
 }
 
-/// One record of a definition: all of its text, or a part.
-struct Part {
+/// One record of a definition, with all of its text or a part of it.
+struct DefinitionPart {
     space: Space,
     id: u32,
-    goes_on: bool,
+    continues: bool,
     bytes: Vec<u8>,
 }
 
-/// Items, read one after the other, of a record of so many words.
+/// Reads the items of a record one after the other.
 struct Cursor<'a> {
     items: &'a [u64],
+    /// Number of words of the whole record, for errors.
     record: usize,
 }
 
 impl<'a> Cursor<'a> {
-    /// The first word of the next item; `None` at the end.
+    /// Reads the first word of the next item; `None` at the end.
     fn first(&mut self) -> Result<Option<layout::ItemParts>, DecodeError> {
         let [first, rest @ ..] = self.items else { return Ok(None) };
         self.items = rest;
         layout::item_parts(*first).map(Some).ok_or(DecodeError::BadItem)
     }
 
-    /// The next so many words.
+    /// Reads the next `length` words.
     fn words(&mut self, length: usize) -> Result<&'a [u64], DecodeError> {
-        // Not `Truncated`: more input would not help, the record ends before its item does.
+        // Not `Truncated`: more input would not help, since the item is longer than its record.
         let too_long = DecodeError::BadLength { words: self.record as u16 };
         let (words, rest) = self.items.split_at_checked(length).ok_or(too_long)?;
         self.items = rest;
@@ -255,7 +260,7 @@ impl<'a> Cursor<'a> {
         Ok(all)
     }
 
-    /// The attributes of an event or a link: so many words.
+    /// Reads the attributes of an event or a link, which take `length` words.
     fn attributes(&mut self, length: u16) -> Result<Vec<(u32, Value)>, DecodeError> {
         let items = self.words(usize::from(length))?;
         Cursor { items, record: self.record }.all(attribute)
@@ -293,7 +298,7 @@ fn span_item(first: layout::ItemParts, rest: &mut Cursor<'_>) -> Result<Item, De
 fn message(rest: &mut Cursor<'_>) -> Result<Message, DecodeError> {
     let first = rest.first()?.ok_or(DecodeError::BadItem)?;
     match (first.tag, first.kind, first.key, first.len, first.more) {
-        (layout::TAG_SITE, 0, callsite, 0, 0) => Ok(Message::Callsite(callsite)),
+        (layout::TAG_CALLSITE, 0, callsite, 0, 0) => Ok(Message::Callsite(callsite)),
         (layout::TAG_TEXT, layout::TEXT_MESSAGE, 0, len, 0) => plain_text(len, rest).map(Message::Text),
         _ => Err(DecodeError::BadItem),
     }
@@ -321,7 +326,7 @@ fn plain_text(len: u16, rest: &mut Cursor<'_>) -> Result<String, DecodeError> {
     text(rest.words(length.div_ceil(8))?, length)
 }
 
-/// Text of so many bytes. The caller has seen to it that the words hold them.
+/// Decodes a text of `length` bytes. The caller has checked that the words hold that many.
 fn text(words: &[u64], length: usize) -> Result<String, DecodeError> {
     text_bytes(words, length).map(utf8)
 }
@@ -339,15 +344,15 @@ fn utf8(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|broken| String::from_utf8_lossy(broken.as_bytes()).into_owned())
 }
 
-/// Reads records one after the other. After an error whose record could still be measured it goes on behind it;
-/// after one that lost the thread it ends.
+/// Iterator that decodes records one after the other. After an error in a record whose length is known it continues
+/// with the next record; after an error that leaves the length unknown it ends.
 ///
 /// ```
 /// use tellane::record::{DecodeError, Decoder, Record};
 /// let mut decoder = Decoder::new(&[(1_250 << 24) | (7 << 4) | 1, 8]);
 /// assert_eq!(decoder.next(), Some(Ok(Record::Sample { series: 7, value: 1_250 })));
 /// assert_eq!(decoder.next(), Some(Err(DecodeError::UnknownKind { kind: 8 })));
-/// assert_eq!(decoder.next(), None); // how long that record is, nobody knows
+/// assert_eq!(decoder.next(), None); // the length of a record of unknown kind is unknown
 /// ```
 #[derive(Clone, Debug)]
 pub struct Decoder<'a> {
@@ -355,7 +360,8 @@ pub struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    /// Reads words that carry no magic: a ring's contents, or what [`from_bytes`] gave.
+    /// Creates a decoder of words without [`MAGIC`](super::MAGIC): the contents of a ring, or the result of
+    /// [`from_bytes`].
     ///
     /// ```
     /// use tellane::record::{Decoder, Record};
@@ -367,7 +373,7 @@ impl<'a> Decoder<'a> {
         Self { rest: words }
     }
 
-    /// The words not read yet.
+    /// The words that are not decoded yet.
     ///
     /// ```
     /// # use tellane::record::Decoder;
@@ -381,11 +387,11 @@ impl<'a> Decoder<'a> {
         self.rest
     }
 
-    /// A definition that goes on, with the parts that follow it. Stops in front of a record that is no part of it.
+    /// Decodes a definition of several records. Stops before a record that is not part of it.
     #[cold]
     fn joined(&mut self, first: Frame<'_>) -> Result<Record, DecodeError> {
-        let Part { space, id, mut goes_on, mut bytes } = first.part()?;
-        while goes_on {
+        let DefinitionPart { space, id, mut continues, mut bytes } = first.part()?;
+        while continues {
             let next = match frame(self.rest) {
                 Ok(next) if layout::kind(next.header()) == layout::KIND_DEFINITION => next,
                 Err(DecodeError::Truncated { missing }) => {
@@ -403,7 +409,7 @@ impl<'a> Decoder<'a> {
             }
             self.rest = &self.rest[next.words.len()..];
             bytes.extend(part.bytes);
-            goes_on = part.goes_on;
+            continues = part.continues;
         }
         Ok(Record::Definition { space, id, text: utf8(bytes) })
     }
@@ -419,7 +425,7 @@ impl Iterator for Decoder<'_> {
         match frame(self.rest) {
             Ok(frame) => {
                 self.rest = &self.rest[frame.words.len()..];
-                Some(if frame.goes_on() { self.joined(frame) } else { frame.record() })
+                Some(if frame.continues() { self.joined(frame) } else { frame.record() })
             }
             Err(error) => {
                 self.rest = &[];
@@ -429,7 +435,7 @@ impl Iterator for Decoder<'_> {
     }
 }
 
-/// The words of a saved stream, its magic checked and taken off.
+/// Converts the bytes of a saved stream to words; checks and removes [`MAGIC`](super::MAGIC).
 ///
 /// ```
 /// use tellane::record::{DecodeError, from_bytes, to_bytes};
@@ -438,8 +444,8 @@ impl Iterator for Decoder<'_> {
 /// ```
 ///
 /// # Errors
-/// [`DecodeError::Truncated`] if the bytes are no whole words, [`DecodeError::BadMagic`] if it is no stream of this
-/// version.
+/// [`DecodeError::Truncated`] if the number of bytes is not a multiple of eight or there are none,
+/// [`DecodeError::BadMagic`] if the bytes are not a stream of this version.
 pub fn from_bytes(bytes: &[u8]) -> Result<Vec<u64>, DecodeError> {
     let (words, rest) = bytes.as_chunks::<8>();
     let Some((magic, words)) = words.split_first() else {
@@ -454,7 +460,7 @@ pub fn from_bytes(bytes: &[u8]) -> Result<Vec<u64>, DecodeError> {
     Ok(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
 }
 
-/// Why words are not a record.
+/// Error: words cannot be decoded as a record.
 ///
 /// ```
 /// use tellane::record::{DecodeError, Decoder};
@@ -469,7 +475,7 @@ pub enum DecodeError {
     BadMagic,
     /// The input ends inside a record or a word.
     Truncated {
-        /// Words that are missing, at least.
+        /// Least number of missing words.
         missing: usize,
     },
     /// The first word has a kind that this version does not know.
@@ -477,16 +483,16 @@ pub enum DecodeError {
         /// Bits 0..4 of the word.
         kind: u8,
     },
-    /// The header's word count does not fit its kind or its contents.
+    /// The header's word count does not fit the record's kind or contents.
     BadLength {
-        /// The count.
+        /// The word count.
         words: u16,
     },
-    /// A flag or an aux bit is set that has no meaning here.
+    /// A flag or a bit of the aux field is set that is reserved.
     BadFlags,
-    /// An item has a tag, type or padding that has no meaning.
+    /// An item has an unknown tag or type, or padding that is not zero.
     BadItem,
-    /// The text of a definition goes on, but the next record is not a part of it.
+    /// The text of a definition continues, but the next record is not a part of it.
     Unfinished,
 }
 
@@ -497,9 +503,11 @@ impl std::fmt::Display for DecodeError {
             Self::Truncated { missing } => write!(f, "the input ends {missing} words too early"),
             Self::UnknownKind { kind } => write!(f, "no record has kind {kind}"),
             Self::BadLength { words } => write!(f, "a record of this kind cannot have {words} words"),
-            Self::BadFlags => f.write_str("a flag is set that has no meaning"),
-            Self::BadItem => f.write_str("an item has a tag, type or padding that has no meaning"),
-            Self::Unfinished => f.write_str("the text of a definition goes on, but no part of it follows"),
+            Self::BadFlags => f.write_str("a reserved flag is set"),
+            Self::BadItem => f.write_str("an item has an unknown tag or type, or padding that is not zero"),
+            Self::Unfinished => {
+                f.write_str("the text of a definition continues, but its next part is missing")
+            }
         }
     }
 }

@@ -1,18 +1,18 @@
-//! Records to words. Hot: [`span_head`] and the headers; [`encode`] is for saved streams and tests.
+//! Encodes records as words. Hot: [`span_head`] and the headers; [`encode`] is for saved streams and tests.
 
 use super::items::text_words;
 use super::layout;
 use super::{Exemplar, Item, Log, Message, Record, Span, Value};
 use crate::sync::plant::{Bug, planted};
 
-/// A span's header, before it is known how many items there will be. It is kept up to date while the span is open:
-/// what changes is added to it ([`layout::header_more`]) or replaced ([`layout::with_status`]).
+/// Encodes the header of a span that has no items yet. The header is kept up to date while the span is open: counts and
+/// flags are added to it ([`layout::header_more`]), the status is replaced ([`layout::with_status`]).
 #[inline(always)]
 pub(crate) const fn span_header(name: u32, kind: u64) -> u64 {
     layout::header(layout::KIND_SPAN, name, layout::SPAN_WORDS, kind << layout::FLAG_KIND_SHIFT, 0)
 }
 
-/// The words of a span before its items.
+/// Encodes the words of a span before its items.
 #[inline(always)]
 pub(crate) fn span_head(
     header: u64,
@@ -36,10 +36,10 @@ pub(crate) fn span_head(
 /// ```
 ///
 /// # Errors
-/// [`EncodeError`] if a part does not fit the encoding; the stream is then as it was.
+/// [`EncodeError`] if a part of the record does not fit the encoding; the stream is left unchanged then.
 pub fn encode(record: &Record, into: &mut Vec<u64>) -> Result<(), EncodeError> {
     let start = into.len();
-    let outcome = match record {
+    let result = match record {
         Record::Sample { series, value } => sample(*series, *value, into),
         Record::Span(span) => encode_span(span, into),
         Record::Exemplar(example) => exemplar(example, into),
@@ -47,10 +47,10 @@ pub fn encode(record: &Record, into: &mut Vec<u64>) -> Result<(), EncodeError> {
         Record::Definition { space, id, text } => definition(*space as u64, *id, text, into),
         Record::Figures { what, id, words } => figures(*what, *id, words, into),
     };
-    if outcome.is_err() {
+    if result.is_err() {
         into.truncate(start);
     }
-    outcome
+    result
 }
 
 fn sample(series: u32, value: u64, into: &mut Vec<u64>) -> Result<(), EncodeError> {
@@ -70,7 +70,7 @@ fn exemplar(example: &Exemplar, into: &mut Vec<u64>) -> Result<(), EncodeError> 
     Ok(())
 }
 
-/// An exemplar: value, ticks, trace id (high, low), span id.
+/// Encodes an exemplar: value, time in ticks, trace id (high, low), span id.
 #[inline]
 pub(crate) const fn exemplar_words(series: u32, body: [u64; 5]) -> [u64; layout::EXEMPLAR_WORDS] {
     let [value, at, high, low, span_id] = body;
@@ -126,7 +126,8 @@ fn encode_item(item: &Item, into: &mut Vec<u64>) -> Result<(), EncodeError> {
     Ok(())
 }
 
-/// An event or a link: its own words, whose first is told the length of the attributes that follow.
+/// Encodes an event or a link: its own words, then its attributes. The length of the attributes goes into the first
+/// word.
 fn with_attributes(own: &[u64], attributes: &[(u32, Value)], into: &mut Vec<u64>) -> Result<(), EncodeError> {
     let first = into.len();
     into.extend(own);
@@ -170,7 +171,7 @@ fn encode_log(log: &Log, into: &mut Vec<u64>) -> Result<(), EncodeError> {
     }
     match &log.message {
         Message::Callsite(callsite) => {
-            into.push(layout::item(layout::TAG_SITE, 0, checked_id(*callsite)?, 0, 0))
+            into.push(layout::item(layout::TAG_CALLSITE, 0, checked_id(*callsite)?, 0, 0))
         }
         Message::Text(text) => plain_text(layout::TEXT_MESSAGE, text, into)?,
     }
@@ -181,7 +182,7 @@ fn encode_log(log: &Log, into: &mut Vec<u64>) -> Result<(), EncodeError> {
     Ok(())
 }
 
-/// The first word of a log record.
+/// Encodes the first word of a log record.
 #[inline]
 pub(crate) const fn log_header(
     target: u32,
@@ -194,7 +195,7 @@ pub(crate) const fn log_header(
     layout::header(layout::KIND_LOG, target, words, flags, fields_dropped)
 }
 
-/// A text of any length: what one record cannot hold goes on in the next.
+/// Encodes a definition with a text of any length. A text that does not fit into one record continues in the next.
 fn definition(space: u64, id: u32, text: &str, into: &mut Vec<u64>) -> Result<(), EncodeError> {
     let id = checked_id(id)?;
     let mut words = text_words(text);
@@ -205,7 +206,7 @@ fn definition(space: u64, id: u32, text: &str, into: &mut Vec<u64>) -> Result<()
         let length = bytes.div_ceil(8);
         let flags = space | if rest > 0 { layout::FLAG_MORE } else { 0 };
         into.push(layout::header(layout::KIND_DEFINITION, id, 1 + length, flags, bytes as u16));
-        // A part that goes on ends with a whole word, so the next one begins with one.
+        // A part that continues ends at a word boundary, so the next part begins at one.
         into.extend(words.by_ref().take(length));
         if rest == 0 {
             return Ok(());
@@ -234,7 +235,7 @@ fn checked_id(id: u32) -> Result<u32, EncodeError> {
     if id < layout::ID_LIMIT { Ok(id) } else { Err(EncodeError::IdTooLarge) }
 }
 
-/// A stream of words as bytes, [`MAGIC`](super::MAGIC) first.
+/// Converts a stream of words to bytes, with [`MAGIC`](super::MAGIC) in front.
 ///
 /// ```
 /// use tellane::record::{from_bytes, to_bytes};
@@ -247,34 +248,36 @@ pub fn to_bytes(words: &[u64]) -> Vec<u8> {
     std::iter::once(&layout::MAGIC).chain(words).flat_map(|word| word.to_le_bytes()).collect()
 }
 
-/// Why a record cannot be encoded.
+/// Error: a record cannot be encoded.
 ///
 /// ```
 /// use tellane::record::{EncodeError, Record, encode};
 /// let mut words = Vec::new();
-/// let outcome = encode(&Record::Sample { series: 1 << 20, value: 1 }, &mut words);
-/// assert_eq!(outcome, Err(EncodeError::IdTooLarge));
+/// let result = encode(&Record::Sample { series: 1 << 20, value: 1 }, &mut words);
+/// assert_eq!(result, Err(EncodeError::IdTooLarge));
 /// assert!(words.is_empty());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// A series, name or key id is 2^20 or more, or figures say what is 2^12 or more. Ids that the registry hands out
-    /// never are.
+    /// A series, name or key id is 2^20 or more, or the meaning of figures is 2^12 or more. Ids that an instance hands
+    /// out are always below that.
     IdTooLarge,
-    /// A span, a log record or figures have more than 4,095 words, or one of their texts has more than 65,535 bytes:
-    /// shorten or drop attributes. The text of a definition may have any length.
+    /// A span, a log record or figures have more than 4,095 words, or one of their texts has more than 65,535 bytes.
+    /// Shorten or drop attributes. The text of a definition may have any length.
     TooLong,
-    /// An item says that something did not fit, and counts nothing.
+    /// An [`Item::Lost`] has two counts of zero. Leave it out.
     NothingLost,
 }
 
 impl std::fmt::Display for EncodeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::IdTooLarge => "an id is 2^20 or more, or the figures' meaning 2^12 or more",
-            Self::NothingLost => "an item that counts what did not fit counts nothing",
-            Self::TooLong => "the record has more than 4,095 words or a text of more than 65,535 bytes",
+            Self::IdTooLarge => "an id is 2^20 or more, or the meaning of figures is 2^12 or more: use smaller ones",
+            Self::NothingLost => "both counts of an item for lost events and links are zero: leave the item out",
+            Self::TooLong => {
+                "the record has more than 4,095 words or a text of more than 65,535 bytes: shorten or drop attributes"
+            }
         })
     }
 }

@@ -1,35 +1,38 @@
-//! The items of a record that is being made: a span's attributes, events and links, a log record's fields. Hot:
+//! Items of a record under construction: a span's attributes, events and links, a log record's fields. Hot: items are
 //! encoded as they are set.
 //!
-//! The usual few sit in the record's own frame. When it is full, everything moves into a [`Block`] that the caller takes
-//! from its thread's store. Items never allocate; what does not fit is handed back as an error for the caller to count.
+//! A few items fit into the record's own frame. When the frame is full, all items move into a [`Block`] that the caller
+//! takes from its thread's store. Adding items never allocates; an item that does not fit is an error, and the caller
+//! counts it.
 //!
-//! A key that is set again is simply added again: to look for it would cost each attribute a search. The reader takes the
-//! last value. Only when a limit or the room is reached are the values before it removed ([`Items::put`]).
+//! A key that is set again is simply appended again, since finding the earlier value would cost every attribute a
+//! search. The reader takes the last value. The earlier values are removed only when a limit is reached or there is no
+//! room ([`Items::put`]).
 
 mod overwrite;
 #[cfg(feature = "tracing")]
 mod parts;
 
-pub(crate) use overwrite::{Entry, Refused};
+pub(crate) use overwrite::{KeyedItem, PutError};
 
 use super::layout;
 use arrayvec::ArrayVec;
 
-/// Words of items in the frame: eight numbers and eight texts of up to 16 bytes, say.
+/// Size of the frame in words: enough for eight numbers and five texts of up to 16 bytes, for example.
 const INLINE_WORDS: usize = 32;
-/// Words of a block: with it a span is as long as a record may be, an item for what was lost included.
+/// Size of a block in words: a span with a full block and an item for lost events and links is as long as a record can
+/// be.
 const BLOCK_WORDS: usize = layout::WORDS_MAX - layout::SPAN_WORDS - 1;
 
-/// No room for one more item.
+/// Error: there is no room for one more item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
-/// Room for what does not fit the frame. Made once and used again.
+/// Buffer for items that do not fit into the frame. Allocated once and reused.
 #[derive(Debug)]
 pub(crate) struct Block {
     words: Vec<u64>,
-    /// Words that it may hold, at most [`BLOCK_WORDS`].
+    /// Most words that it may hold now, at most [`BLOCK_WORDS`].
     longest: usize,
 }
 
@@ -67,26 +70,26 @@ impl Block {
     }
 }
 
-/// The items, encoded. All of them are in the frame, or all of them are in a block.
+/// The encoded items of one record. Either all of them are in the frame, or all of them are in a block.
 #[derive(Debug, Default)]
 pub(crate) struct Items {
     inline: ArrayVec<u64, INLINE_WORDS>,
-    /// Holds everything once it is there. The frame is empty then.
+    /// Holds all items if there is one; the frame is empty then.
     block: Option<Box<Block>>,
 }
 
-/// The place of an event or a link, for its attributes to be added. It stays the last item until they are. Two short
-/// numbers, both below 2^12, so that they are handed on in a register.
+/// The position of an event or a link whose attributes are being added. It is the last item until they are complete.
+/// Two short numbers, both below 2^12, so that the position is passed in a register.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct At {
-    /// Index of its first word.
+pub(crate) struct OpenItem {
+    /// Index of the item's first word.
     index: u16,
-    /// Index of its first attribute.
+    /// Index of the item's first attribute.
     attributes: u16,
 }
 
-impl At {
-    /// Index of its first attribute.
+impl OpenItem {
+    /// Index of the item's first attribute.
     pub(crate) fn attributes(self) -> usize {
         usize::from(self.attributes)
     }
@@ -96,14 +99,14 @@ impl At {
         Self { index: index as u16, attributes: (index + own_words) as u16 }
     }
 
-    /// The place after so many words before it were removed.
+    /// The new position after this number of words before it were removed.
     pub(crate) fn moved_down(self, words: usize) -> Self {
         Self { index: self.index - words as u16, attributes: self.attributes - words as u16 }
     }
 }
 
 impl Items {
-    /// Words that the frame has room for.
+    /// Capacity of the frame in words.
     pub(crate) const FRAME: usize = INLINE_WORDS;
 
     /// The words of all items.
@@ -115,13 +118,13 @@ impl Items {
         }
     }
 
-    /// The words in the frame, which are all if there is no block.
+    /// The words in the frame: those of all items if there is no block.
     #[inline(always)]
     pub(crate) fn inline(&self) -> &[u64] {
         &self.inline
     }
 
-    /// Moves everything into a block, for records whose items have at most `longest` words.
+    /// Moves all items into a block, for a record whose items may have at most `longest` words.
     pub(crate) fn give_block(&mut self, mut block: Box<Block>, longest: usize) {
         block.longest = longest.min(BLOCK_WORDS);
         block.words.extend(self.inline.drain(..));
@@ -136,7 +139,7 @@ impl Items {
         self.block.take()
     }
 
-    /// Words that may still be added.
+    /// Number of words that can still be added.
     pub(crate) fn room(&self) -> usize {
         match &self.block {
             None => self.inline.remaining_capacity(),
@@ -144,8 +147,8 @@ impl Items {
         }
     }
 
-    /// Word by word: an array copied as a whole would be read back in larger pieces than it was written in, and wait
-    /// for its own stores.
+    /// Appends words one by one. If the array were copied as a whole, the copy would load larger pieces than were
+    /// stored, so store forwarding would fail and the loads would wait for the stores.
     #[inline(always)]
     fn extend<const N: usize>(&mut self, words: [u64; N]) -> Result<(), Full> {
         if let Some(block) = &mut self.block {
@@ -162,14 +165,15 @@ impl Items {
         self.extend([layout::attribute(kind, key, 0, false), bits])
     }
 
-    /// The same in the frame; `false`, and nothing done, if it has no room, or there is a block.
+    /// Fast path of [`push_number`](Self::push_number): appends to the frame. Returns `false` and does nothing if the
+    /// frame has no room or there is a block.
     #[inline(always)]
     pub(crate) fn push_number_fast(&mut self, key: u32, kind: u64, bits: u64) -> bool {
         self.has_frame_for(2) && self.extend([layout::attribute(kind, key, 0, false), bits]).is_ok()
     }
 
-    /// A text of at most `most` bytes, in the frame; `false`, and nothing done, if it is longer, the frame has no room, or
-    /// there is a block.
+    /// Fast path of [`push_str`](Self::push_str): appends a text of at most `most` bytes to the frame. Returns `false`
+    /// and does nothing if the text is longer, the frame has no room, or there is a block.
     #[inline(always)]
     pub(crate) fn push_str_fast(&mut self, key: u32, text: &str, most: u16) -> bool {
         text.len() <= usize::from(most)
@@ -189,7 +193,7 @@ impl Items {
         self.extend([layout::attribute(layout::TYPE_BOOL, key, 0, truth)])
     }
 
-    /// Of a longer text, the first `most` characters are kept, and marked as cut.
+    /// Appends a text. A text of more than `most` characters is truncated to them and flagged as truncated.
     #[inline]
     pub(crate) fn push_str(&mut self, key: u32, text: &str, most: usize) -> Result<(), Full> {
         if text.len() <= most.min(usize::from(u16::MAX)) {
@@ -199,7 +203,7 @@ impl Items {
         }
     }
 
-    /// A text with more bytes than `most`. It may have fewer characters than that.
+    /// Appends a text of more than `most` bytes, which may still have fewer characters than that.
     #[cold]
     #[inline(never)]
     fn push_cut(&mut self, key: u32, text: &str, most: usize) -> Result<(), Full> {
@@ -209,26 +213,31 @@ impl Items {
         self.push_text(layout::attribute(kind, key, len, false), kept)
     }
 
-    /// A text that is no attribute: see `layout::TEXT_MESSAGE`.
+    /// Appends a text item of type `what`, like `layout::TEXT_MESSAGE`.
     pub(crate) fn push_plain(&mut self, what: u64, text: &str) -> Result<(), Full> {
         let len = u16::try_from(text.len()).map_err(|_| Full)?;
         self.push_text(layout::item(layout::TAG_TEXT, what, 0, len, 0), text)
     }
 
-    /// The message of a log record. Of a longer one the first `most` characters are kept, the last of them an ellipsis:
-    /// such a text has no mark of its own.
-    pub(crate) fn push_said(&mut self, text: &str, most: usize) -> Result<(), Full> {
+    /// Appends the message of a log record. A longer message is truncated to `most` characters, the last of which
+    /// becomes an ellipsis, since a message has no flag for truncation.
+    pub(crate) fn push_message(&mut self, text: &str, most: usize) -> Result<(), Full> {
         if text.len() <= most {
             self.push_plain(layout::TEXT_MESSAGE, text)
         } else {
-            self.push_said_cut(text, most, self.room())
+            self.push_message_truncated(text, most, self.room())
         }
     }
 
-    /// Like [`push_said`](Self::push_said), in at most `room` words. A block takes as much of the text as there is room
-    /// for; the frame takes the text or nothing.
+    /// Like [`push_message`](Self::push_message), but in at most `room` words. In a block a text is truncated to the room;
+    /// the frame takes the whole text or nothing.
     #[cold]
-    pub(crate) fn push_said_cut(&mut self, text: &str, most: usize, room: usize) -> Result<(), Full> {
+    pub(crate) fn push_message_truncated(
+        &mut self,
+        text: &str,
+        most: usize,
+        room: usize,
+    ) -> Result<(), Full> {
         const ELLIPSIS: &str = "…";
         let bytes = room.min(self.room()).saturating_sub(1) * 8;
         let bytes = bytes.min(usize::from(u16::MAX));
@@ -264,35 +273,40 @@ impl Items {
         text_words(text).try_for_each(push)
     }
 
-    /// A log record's statement.
+    /// Appends the id of a log record's statement.
     #[inline]
-    pub(crate) fn push_site(&mut self, callsite: u32) -> Result<(), Full> {
-        self.extend([layout::item(layout::TAG_SITE, 0, callsite, 0, 0)])
+    pub(crate) fn push_callsite(&mut self, callsite: u32) -> Result<(), Full> {
+        self.extend([layout::item(layout::TAG_CALLSITE, 0, callsite, 0, 0)])
     }
 
-    pub(crate) fn begin_event(&mut self, name: u32, ticks: u64) -> Result<At, Full> {
-        let at = At::new(self.len(), layout::EVENT_WORDS);
+    pub(crate) fn begin_event(&mut self, name: u32, ticks: u64) -> Result<OpenItem, Full> {
+        let at = OpenItem::new(self.len(), layout::EVENT_WORDS);
         self.extend([layout::item(layout::TAG_EVENT, 0, name, 0, 0), ticks]).map(|()| at)
     }
 
-    pub(crate) fn begin_link(&mut self, trace_id: u128, span_id: u64, sampled: bool) -> Result<At, Full> {
-        let at = At::new(self.len(), layout::LINK_WORDS);
+    pub(crate) fn begin_link(
+        &mut self,
+        trace_id: u128,
+        span_id: u64,
+        sampled: bool,
+    ) -> Result<OpenItem, Full> {
+        let at = OpenItem::new(self.len(), layout::LINK_WORDS);
         let first = layout::item(layout::TAG_LINK, u64::from(sampled), 0, 0, 0);
         self.extend([first, (trace_id >> 64) as u64, trace_id as u64, span_id]).map(|()| at)
     }
 
-    /// Tells the event or link at `at` how many words of attributes follow it.
+    /// Stores the number of words of attributes in the first word of the event or link at `at`.
     #[inline(always)]
-    pub(crate) fn amend(&mut self, at: At) {
+    pub(crate) fn set_attributes_len(&mut self, at: OpenItem) {
         let words = self.len() - at.attributes();
         if let Some(first) = self.words_mut().get_mut(usize::from(at.index)) {
             *first = layout::with_item_len(*first, words);
         }
     }
 
-    /// Counts an attribute that the event or link at `at` did not keep.
+    /// Counts a dropped attribute in the first word of the event or link at `at`.
     #[cold]
-    pub(crate) fn drop_within(&mut self, at: At) {
+    pub(crate) fn count_dropped_in(&mut self, at: OpenItem) {
         if let Some(first) = self.words_mut().get_mut(usize::from(at.index))
             && let Some(parts) = layout::item_parts(*first)
         {
@@ -309,20 +323,20 @@ impl Items {
         }
     }
 
-    /// Words so far.
+    /// Number of words so far.
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
         self.words().len()
     }
 }
 
-/// The first so many characters of a text.
+/// Returns the first `most` characters of a text.
 fn first_chars(text: &str, most: usize) -> &str {
     let end = text.char_indices().nth(most).map_or(text.len(), |(end, _)| end);
     &text[..end]
 }
 
-/// Text as little-endian words, the last one filled up with zeros.
+/// Iterates over a text as little-endian words, the last one padded with zeros.
 #[inline(always)]
 pub(super) fn text_words(text: &str) -> impl Iterator<Item = u64> + '_ {
     let (whole, rest) = text.as_bytes().as_chunks::<8>();
@@ -330,8 +344,8 @@ pub(super) fn text_words(text: &str) -> impl Iterator<Item = u64> + '_ {
     whole.iter().map(|bytes| u64::from_le_bytes(*bytes)).chain(last)
 }
 
-/// One to seven bytes as a word, put together in a register: copied into an array, they would be read back in a larger
-/// piece than they were written in.
+/// Assembles one to seven bytes to a word in a register. If they were copied into an array, the word would be loaded in
+/// a larger piece than was stored, and store forwarding would fail.
 #[inline(always)]
 fn last_word(rest: &[u8]) -> u64 {
     let len = rest.len();

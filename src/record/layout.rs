@@ -1,6 +1,7 @@
-//! Where the bits are. Hot: [`sample`] and the header readers; called by the encoder, the decoder and the rings.
+//! Bit layout of the encoding. Hot: [`sample`] and the header readers, called by the encoder, the decoder and the
+//! rings.
 //!
-//! The table is in the room's docs; no other file shifts by a number of its own.
+//! The tables are in the docs of the module `record`. No other file has shifts or masks of its own.
 
 /// First word of a saved stream: the bytes `tellane` and the version, 1, little-endian.
 ///
@@ -25,22 +26,22 @@ const WORDS_SHIFT: u32 = 24;
 const FLAGS_SHIFT: u32 = 36;
 const AUX_SHIFT: u32 = 48;
 
-/// Ids are below this.
+/// Upper limit of ids, exclusive.
 pub(crate) const ID_LIMIT: u32 = 1 << 20;
-/// A sample's value sits above this bit.
+/// Shift of a sample's value.
 pub(crate) const SAMPLE_SHIFT: u32 = 24;
 /// The greatest value of a one-word sample.
 pub(crate) const SAMPLE_MAX: u64 = (1 << 40) - 1;
 /// The most words a record may have.
 pub(crate) const WORDS_MAX: usize = (1 << 12) - 1;
-/// Flags are below this.
+/// Upper limit of flags, exclusive.
 pub(crate) const FLAGS_LIMIT: u16 = 1 << 12;
-/// Words of a span before its items.
+/// Number of words of a span before its items.
 pub(crate) const SPAN_WORDS: usize = 7;
 
-/// Words of an exemplar.
+/// Number of words of an exemplar.
 pub(crate) const EXEMPLAR_WORDS: usize = 6;
-/// Words of a log record before the ids of its span, or its items.
+/// Number of words of a log record before the ids of its span or, if there are none, its items.
 pub(crate) const LOG_WORDS: usize = 2;
 
 pub(crate) const FLAG_STATUS: u64 = 0b11;
@@ -55,9 +56,9 @@ pub(crate) const FLAGS_SPAN: u64 = (1 << 10) - 1;
 
 /// The space of a definition.
 pub(crate) const FLAG_SPACE: u64 = 0b111;
-/// The text of a definition goes on in the next record.
+/// Set if the text of a definition continues in the next record.
 pub(crate) const FLAG_MORE: u64 = 1 << 3;
-/// Bytes of text in a definition that goes on: as many as fit, so that a text has one encoding.
+/// Bytes of text in a definition that continues: as many as fit, so that a text has one encoding.
 pub(crate) const PART_BYTES: usize = (WORDS_MAX - 1) * 8;
 
 pub(crate) const FLAG_LEVEL: u64 = 0b111;
@@ -69,8 +70,8 @@ pub(crate) const TAG_EVENT: u64 = 2;
 pub(crate) const TAG_LINK: u64 = 3;
 pub(crate) const TAG_TEXT: u64 = 4;
 pub(crate) const TAG_LOST: u64 = 5;
-pub(crate) const TAG_SITE: u64 = 6;
-/// What a text item is.
+pub(crate) const TAG_CALLSITE: u64 = 6;
+/// Types of text items.
 pub(crate) const TEXT_MESSAGE: u64 = 1;
 pub(crate) const TEXT_TRACE_STATE: u64 = 2;
 pub(crate) const TYPE_STR: u64 = 1;
@@ -78,7 +79,7 @@ pub(crate) const TYPE_I64: u64 = 2;
 pub(crate) const TYPE_U64: u64 = 3;
 pub(crate) const TYPE_F64: u64 = 4;
 pub(crate) const TYPE_BOOL: u64 = 5;
-/// A text of which only the beginning was kept.
+/// Type of a truncated text.
 pub(crate) const TYPE_CUT: u64 = 6;
 
 const ITEM_TYPE_SHIFT: u32 = 4;
@@ -86,27 +87,27 @@ const ITEM_KEY_SHIFT: u32 = 8;
 const ITEM_LEN_SHIFT: u32 = 32;
 const ITEM_MORE_SHIFT: u32 = 48;
 
-/// The low bits that a sample of this series has in common: kind and id.
+/// Returns the low bits that all samples of this series share: kind and id.
 #[inline(always)]
 pub(crate) const fn sample_base(series: u32) -> u64 {
     ((series as u64) << ID_SHIFT) | KIND_SAMPLE
 }
 
-/// The series of a one-word sample; of every other word a number that no series has. So the look whether there is such a
-/// series is the look whether it is a sample as well.
+/// Returns the series of a one-word sample, and for every other word a number that no series has. So the bounds check
+/// of the series also checks that the word is a sample.
 #[inline(always)]
 pub(crate) const fn sample_series(word: u64) -> usize {
-    let base = sample_base_of(word) as u32;
+    let base = sample_bits(word) as u32;
     base.wrapping_sub(KIND_SAMPLE as u32).rotate_right(ID_SHIFT) as usize
 }
 
-/// The same bits of a word.
+/// Returns the bits of [`sample_base`] from any word.
 #[inline(always)]
-pub(crate) const fn sample_base_of(word: u64) -> u64 {
+pub(crate) const fn sample_bits(word: u64) -> u64 {
     word & ((1 << SAMPLE_SHIFT) - 1)
 }
 
-/// A one-word sample. The value is at most [`SAMPLE_MAX`].
+/// Encodes a one-word sample. The value is at most [`SAMPLE_MAX`].
 #[inline(always)]
 pub(crate) const fn sample(series: u32, value: u64) -> u64 {
     (value << SAMPLE_SHIFT) | sample_base(series)
@@ -120,13 +121,13 @@ pub(crate) const fn header(kind: u64, id: u32, words: usize, flags: u64, aux: u1
         | ((aux as u64) << AUX_SHIFT)
 }
 
-/// A header with more words, flags that were not set, more in its last field. What is added must fit.
+/// Adds to a header's word count, its flags and its aux field. The flags must not be set yet, and the sums must fit.
 #[inline(always)]
 pub(crate) const fn header_more(header: u64, words: usize, flags: u64, aux: u16) -> u64 {
     header + self::header(0, 0, words, flags, aux)
 }
 
-/// A span's header with another status.
+/// Replaces the status in a span's header.
 #[inline(always)]
 pub(crate) const fn with_status(header: u64, status: u64) -> u64 {
     (header & !(FLAG_STATUS << FLAGS_SHIFT)) | (status << FLAGS_SHIFT)
@@ -157,7 +158,7 @@ pub(crate) const fn aux(header: u64) -> u16 {
     (header >> AUX_SHIFT) as u16
 }
 
-/// The first word of an item, its fields as the room's table names them.
+/// Encodes the first word of an item, with the fields of the table in the docs of the module `record`.
 #[inline(always)]
 pub(crate) const fn item(tag: u64, kind: u64, key: u32, len: u16, more: u16) -> u64 {
     tag | (kind << ITEM_TYPE_SHIFT)
@@ -166,13 +167,13 @@ pub(crate) const fn item(tag: u64, kind: u64, key: u32, len: u16, more: u16) -> 
         | ((more as u64) << ITEM_MORE_SHIFT)
 }
 
-/// The first word of an attribute.
+/// Encodes the first word of an attribute.
 #[inline(always)]
 pub(crate) const fn attribute(kind: u64, key: u32, text_len: u16, truth: bool) -> u64 {
     item(TAG_ATTRIBUTE, kind, key, text_len, truth as u16)
 }
 
-/// An item's first word taken apart; `None` if a bit is set that no item has.
+/// Decodes an item's first word; `None` if a bit is set that no item has.
 pub(crate) const fn item_parts(word: u64) -> Option<ItemParts> {
     let parts = ItemParts {
         tag: word & KIND_MASK,
@@ -184,15 +185,15 @@ pub(crate) const fn item_parts(word: u64) -> Option<ItemParts> {
     if item(parts.tag, parts.kind, parts.key, parts.len, parts.more) == word { Some(parts) } else { None }
 }
 
-/// The first word of an event or a link, with another number of words of attributes.
+/// Replaces the number of words of attributes in the first word of an event or a link.
 #[inline(always)]
 pub(crate) const fn with_item_len(first: u64, words: usize) -> u64 {
     (first & !(0xFFFF << ITEM_LEN_SHIFT)) | ((words as u64 & 0xFFFF) << ITEM_LEN_SHIFT)
 }
 
-/// Words of an event before its attributes.
+/// Number of words of an event before its attributes.
 pub(crate) const EVENT_WORDS: usize = 2;
-/// Words of a link before its attributes.
+/// Number of words of a link before its attributes.
 pub(crate) const LINK_WORDS: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
@@ -205,7 +206,7 @@ pub(crate) struct ItemParts {
 }
 
 impl ItemParts {
-    /// Words of the whole item, its first word and its attributes included.
+    /// Number of words of the whole item, including its first word and its attributes.
     pub(crate) const fn words(&self) -> usize {
         let len = self.len as usize;
         match (self.tag, self.kind) {

@@ -3,7 +3,7 @@
 use super::Value;
 use crate::level::Level;
 
-/// A log record, as encoded: target, statement and keys are ids, the time is in ticks.
+/// A log record as encoded: target, log statement and keys are ids, the time is in ticks.
 ///
 /// ```
 /// use tellane::record::{Decoder, Log, Message, Record, encode};
@@ -17,21 +17,21 @@ use crate::level::Level;
 pub struct Log {
     /// Id of the target, below 2^20.
     pub target: u32,
-    /// How much it matters.
+    /// Level of the record.
     pub level: Level,
-    /// When, in ticks.
+    /// Time of the record, in ticks.
     pub at: u64,
-    /// Trace and span it was made in.
+    /// Trace id and span id of the span in which the record was made.
     pub span: Option<(u128, u64)>,
-    /// What it says.
+    /// Message of the record.
     pub message: Message,
-    /// Fields that did not fit.
+    /// Number of fields that did not fit.
     pub fields_dropped: u16,
-    /// Key ids and values.
+    /// Fields as key ids and values.
     pub fields: Vec<(u32, Value)>,
 }
 
-/// What a log record says.
+/// The message of a log record.
 ///
 /// ```
 /// use tellane::record::Message;
@@ -40,9 +40,9 @@ pub struct Log {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Message {
-    /// What the log statement of this id says.
+    /// The constant message of a log statement, given by the statement's id.
     Callsite(u32),
-    /// This.
+    /// A text.
     Text(String),
 }
 

@@ -1,4 +1,4 @@
-//! Decoded records: what the encoding says, with ids and ticks as they are. Cold.
+//! Decoded records: the contents of the encoding, with ids and ticks left as they are. Cold.
 
 use super::{Log, SpanKind, Status, Value};
 
@@ -24,31 +24,31 @@ pub enum Record {
     },
     /// One finished span.
     Span(Span),
-    /// A value of a histogram, and the span it was recorded in.
+    /// A value of a histogram, and the span in which it was recorded.
     Exemplar(Exemplar),
     /// One log record.
     Log(Log),
     /// The text of an id.
     Definition {
-        /// Which ids it speaks of.
+        /// The space that the id belongs to.
         space: Space,
         /// The id, below 2^20.
         id: u32,
-        /// Its text, of any length; bytes that are not UTF-8 are replaced when decoded.
+        /// The text of the id, of any length. Invalid UTF-8 is replaced when the record is decoded.
         text: String,
     },
     /// Numbers of a saved snapshot.
     Figures {
-        /// What they say, below 2^12.
+        /// The meaning of the numbers, below 2^12.
         what: u16,
-        /// What they are of, below 2^20.
+        /// The id of the numbers' subject, below 2^20.
         id: u32,
         /// The numbers, at most 4,094.
         words: Vec<u64>,
     },
 }
 
-/// A finished span, as encoded: names and keys are ids, times are ticks.
+/// A finished span as encoded: names and keys are ids, times are ticks.
 ///
 /// ```
 /// use tellane::record::{Decoder, Item, Record, Span, Value, encode};
@@ -74,27 +74,27 @@ pub struct Span {
     pub span_id: u64,
     /// The parent's id; 0 for a root.
     pub parent_id: u64,
-    /// How it ended.
+    /// Status of the span.
     pub status: Status,
-    /// Whether the trace is sampled.
+    /// `true` if the trace is sampled.
     pub sampled: bool,
-    /// Whether a panic ended it.
+    /// `true` if a panic ended the span.
     pub panicked: bool,
-    /// Its part in the exchange of messages.
+    /// Role of the span in a call or an exchange of messages.
     pub kind: SpanKind,
-    /// Whether it has no parent in this process.
+    /// `true` if the span has no parent in this process.
     pub local_root: bool,
-    /// Whether its trace is not sampled, and its outcome decides.
+    /// `true` if the trace is not sampled, and tail sampling decides whether it is kept.
     pub held: bool,
-    /// Whether its future was dropped before it was done.
+    /// `true` if the span's future was dropped before it was done.
     pub cancelled: bool,
-    /// Attributes that did not fit.
+    /// Number of attributes that did not fit.
     pub attributes_dropped: u16,
-    /// What was set on it and happened in it, in that order.
+    /// Attributes, events and links, in the order in which they were added.
     pub items: Vec<Item>,
 }
 
-/// One thing that a span carries.
+/// One item of a span: an attribute, an event, a link, a text, or a count of lost items.
 ///
 /// ```
 /// use tellane::record::{Decoder, Item, Record, Span, Value, encode};
@@ -108,46 +108,46 @@ pub struct Span {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Item {
-    /// A key's id and its value.
+    /// An attribute: the id of its key, and its value.
     Attribute(u32, Value),
-    /// Something that happened.
+    /// An event within the span.
     Event {
-        /// Id of its name, among the keys.
+        /// Id of the event's name, from the space of keys.
         name: u32,
-        /// When, in ticks.
+        /// Time of the event, in ticks.
         at: u64,
-        /// Key ids and values.
+        /// Attributes as key ids and values.
         attributes: Vec<(u32, Value)>,
-        /// Attributes that did not fit.
+        /// Number of attributes that did not fit.
         attributes_dropped: u16,
     },
-    /// Another span that this one has to do with.
+    /// A link to another span.
     Link {
-        /// Its trace id.
+        /// Trace id of the linked span.
         trace_id: u128,
-        /// Its span id.
+        /// Id of the linked span.
         span_id: u64,
-        /// Whether its trace is sampled.
+        /// `true` if the trace of the linked span is sampled.
         sampled: bool,
-        /// Key ids and values.
+        /// Attributes as key ids and values.
         attributes: Vec<(u32, Value)>,
-        /// Attributes that did not fit.
+        /// Number of attributes that did not fit.
         attributes_dropped: u16,
     },
-    /// What the status says; the last one counts.
+    /// The message of the span's status; the last one counts.
     Message(String),
-    /// W3C trace state, as it came.
+    /// W3C trace state, as received.
     TraceState(String),
-    /// What did not fit; never both 0.
+    /// Numbers of items that did not fit; at least one of them is above 0.
     Lost {
-        /// Events.
+        /// Number of events.
         events: u16,
-        /// Links.
+        /// Number of links.
         links: u16,
     },
 }
 
-/// A value of a histogram and the span it was recorded in.
+/// A value of a histogram and the span in which it was recorded.
 ///
 /// ```
 /// use tellane::record::{Decoder, Exemplar, Record, encode};
@@ -163,15 +163,15 @@ pub struct Exemplar {
     pub series: u32,
     /// The value, in the histogram's own unit.
     pub value: u64,
-    /// When it was recorded, in ticks.
+    /// Time at which the value was recorded, in ticks.
     pub at: u64,
-    /// The span's trace.
+    /// Trace id of the span.
     pub trace_id: u128,
-    /// The span.
+    /// Id of the span.
     pub span_id: u64,
 }
 
-/// What the ids of a definition name.
+/// A space of ids, to which the id of a definition belongs.
 ///
 /// ```
 /// use tellane::record::{Decoder, Record, Space, encode};
@@ -189,9 +189,9 @@ pub enum Space {
     SpanName = 1,
     /// Attribute keys.
     Key = 2,
-    /// Series: metric name and labels.
+    /// Series, as metric name and labels.
     Series = 3,
-    /// The service a stream comes from.
+    /// The service that a stream comes from.
     Service = 4,
     /// Log targets.
     Target = 5,

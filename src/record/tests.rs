@@ -1,4 +1,5 @@
-//! Golden vectors, worked out by hand from the room's docs, and every error. What holds for any input is next door.
+//! Golden vectors, derived by hand from the docs of the module `record`, and every error. Tests with random input are
+//! in `properties`.
 
 mod items;
 mod properties;
@@ -12,12 +13,12 @@ fn words_of(record: &Record) -> Vec<u64> {
     words
 }
 
-/// What the first record decodes to.
+/// Decodes the first record.
 fn first(words: &[u64]) -> Result<Record, DecodeError> {
     Decoder::new(words).next().unwrap()
 }
 
-/// Floats by their bits: NaN is not equal to itself, and the two zeros are not the same.
+/// Replaces floats by their bits, for comparison: NaN is not equal to itself, and the two zeros differ.
 fn by_bits(mut record: Record) -> Record {
     for value in values(&mut record) {
         if let Value::F64(number) = value {
@@ -63,7 +64,7 @@ fn span_with_kind(items: Vec<Item>) -> Record {
     Record::Span(Span { name: 5, items, ..Span::default() })
 }
 
-/// A span named 5 with nothing but these items.
+/// Encodes a span of name 5 with just these items.
 fn item_words(items: &[u64]) -> Vec<u64> {
     let header = 0x0000_0000_0000_0053 | ((7 + items.len() as u64) << 24);
     [&[header, 0, 0, 0, 0, 0, 0], items].concat()
@@ -171,7 +172,7 @@ fn golden_definitions() {
 
 /// A text that takes `parts` records, and its words.
 fn long_definition(parts: usize) -> (Record, Vec<u64>) {
-    // Letters of three bytes: the parts are cut inside of one.
+    // Letters of three bytes, so that the text is split within a letter.
     let text = "€".repeat((parts - 1) * 32_752 / 3 + 1);
     let record = Record::Definition { space: Space::Key, id: 7, text };
     let words = words_of(&record);
@@ -179,7 +180,7 @@ fn long_definition(parts: usize) -> (Record, Vec<u64>) {
 }
 
 #[test]
-fn a_long_text_goes_on_in_further_definitions() {
+fn a_long_text_continues_in_further_definitions() {
     let text = format!("{}abc", "x".repeat(32_752));
     let record = Record::Definition { space: Space::Series, id: 5, text };
     let words = words_of(&record);
@@ -213,15 +214,15 @@ fn parts_that_belong_to_nothing_are_refused() {
     assert_eq!(after(&[last[0] ^ (1 << 36), last[1]]), Err(DecodeError::Unfinished), "of another space");
     assert_eq!(after(&[0x0000_0020_0100_0074]), Err(DecodeError::BadLength { words: 1 }), "an empty part");
     let short = [last[0] | (1 << 39), last[1]];
-    assert_eq!(after(&short), Err(DecodeError::BadLength { words: 2 }), "it goes on, but has room left");
+    assert_eq!(after(&short), Err(DecodeError::BadLength { words: 2 }), "it continues, but is not full");
     assert_eq!(first(&short), Err(DecodeError::BadLength { words: 2 }));
     assert_eq!(after(&[]), Err(DecodeError::Truncated { missing: 1 }));
     assert_eq!(after(&others[..4_094]), Err(DecodeError::Truncated { missing: 1 }));
-    // The record behind a text that breaks off is read.
+    // The record after an unfinished text is still decoded.
     let broken = [first_part, &sample].concat();
     let read: Vec<_> = Decoder::new(&broken).skip(1).collect();
     assert_eq!(read, [Ok(Record::Sample { series: 7, value: 1 })]);
-    // A ring's reader frames record by record; a part alone is no record.
+    // `Frame::record` decodes single records, and a part of a definition is not one.
     assert_eq!(frame(first_part).unwrap().record(), Err(DecodeError::Unfinished));
 }
 
@@ -233,7 +234,7 @@ fn golden_figures() {
         &[0x0000_FFF0_03FF_FFF5, 7, 8],
     );
     let words = [0x0001_0030_0100_0015];
-    assert_eq!(Decoder::new(&words).next(), Some(Err(DecodeError::BadFlags)), "aux has no meaning here");
+    assert_eq!(Decoder::new(&words).next(), Some(Err(DecodeError::BadFlags)), "aux is reserved here");
 }
 
 #[test]
@@ -307,7 +308,7 @@ fn items_without_meaning_are_refused() {
     let bad = |items: &[u64]| assert_eq!(first(&item_words(items)), Err(DecodeError::BadItem), "{items:x?}");
     (0..16).filter(|tag| !(1..=5).contains(tag)).for_each(|tag| bad(&[0x0000_0000_0000_0050 | tag]));
     (0..16).filter(|kind| !(1..=6).contains(kind)).for_each(|kind| bad(&[0x01 | (kind << 4), 0]));
-    // Bits 28..32 of any; 32..48 of all but text; 48..64 of all but bool, and of a bool all but the lowest.
+    // Reserved bits: 28..32 of every item, 32..48 of all but texts, 48..64 of all but booleans, 49..64 of booleans.
     for (kind, reserved) in [(1, 48..64), (2, 32..64), (3, 32..64), (4, 32..64), (5, 32..48), (5, 49..64)] {
         for bit in reserved.chain(28..32) {
             bad(&[0x01 | (kind << 4) | (1 << bit), 0]);
@@ -316,13 +317,13 @@ fn items_without_meaning_are_refused() {
     bad(&[0x12, 0]); // an event has no type
     bad(&[0x23, 0, 0, 0]); // a link is sampled or not
     bad(&[0x0000_0103, 0, 0, 0]); // and has no key
-    bad(&[0x34]); // there are two plain texts
-    bad(&[0x0000_0114]); // without a key
-    bad(&[0x0001_0000_0000_0014]); // and nothing more
-    bad(&[0x05]); // nothing is lost
-    bad(&[0x0000_0001_0000_0015]); // what is lost has no type
+    bad(&[0x34]); // a text has type 1 or 2
+    bad(&[0x0000_0114]); // and no key
+    bad(&[0x0001_0000_0000_0014]); // and 0 in the field `more`
+    bad(&[0x05]); // both lost counts are 0
+    bad(&[0x0000_0001_0000_0015]); // a lost item has no type
     bad(&[0x0000_0001_0000_0105]); // and no key
-    bad(&[0x0000_0001_0000_0002, 0, 0x05]); // an event has attributes and nothing else
+    bad(&[0x0000_0001_0000_0002, 0, 0x05]); // an event contains attributes only
     bad(&[0x0003_0000_0000_0051]);
     for bit in 8 * 3..64 {
         bad(&[0x0000_0003_0000_0011, 0x61_6161 | (1 << bit)]);
@@ -370,18 +371,27 @@ fn errors_say_what_is_wrong() {
         (DecodeError::Truncated { missing: 3 }, "the input ends 3 words too early"),
         (DecodeError::UnknownKind { kind: 9 }, "no record has kind 9"),
         (DecodeError::BadLength { words: 6 }, "a record of this kind cannot have 6 words"),
-        (DecodeError::BadFlags, "a flag is set that has no meaning"),
-        (DecodeError::BadItem, "an item has a tag, type or padding that has no meaning"),
-        (DecodeError::Unfinished, "the text of a definition goes on, but no part of it follows"),
+        (DecodeError::BadFlags, "a reserved flag is set"),
+        (DecodeError::BadItem, "an item has an unknown tag or type, or padding that is not zero"),
+        (DecodeError::Unfinished, "the text of a definition continues, but its next part is missing"),
     ];
     for (error, text) in shown {
         let error: Box<dyn std::error::Error> = Box::new(error);
         assert_eq!(error.to_string(), text);
     }
     let shown = [
-        (EncodeError::IdTooLarge, "an id is 2^20 or more, or the figures' meaning 2^12 or more"),
-        (EncodeError::NothingLost, "an item that counts what did not fit counts nothing"),
-        (EncodeError::TooLong, "the record has more than 4,095 words or a text of more than 65,535 bytes"),
+        (
+            EncodeError::IdTooLarge,
+            "an id is 2^20 or more, or the meaning of figures is 2^12 or more: use smaller ones",
+        ),
+        (
+            EncodeError::NothingLost,
+            "both counts of an item for lost events and links are zero: leave the item out",
+        ),
+        (
+            EncodeError::TooLong,
+            "the record has more than 4,095 words or a text of more than 65,535 bytes: shorten or drop attributes",
+        ),
     ];
     for (error, text) in shown {
         let error: Box<dyn std::error::Error> = Box::new(error);
@@ -390,11 +400,11 @@ fn errors_say_what_is_wrong() {
 }
 
 #[test]
-fn what_does_not_fit_is_not_encoded() {
+fn records_that_do_not_fit_are_not_encoded() {
     let refused = |record: Record, error| {
         let mut words = vec![1, 2, 3];
         assert_eq!(encode(&record, &mut words), Err(error));
-        assert_eq!(words, [1, 2, 3], "the stream is as it was");
+        assert_eq!(words, [1, 2, 3], "the stream is unchanged");
     };
     let define = |id, text| Record::Definition { space: Space::Key, id, text };
     let named = |name| Record::Span(Span { name, ..Span::default() });

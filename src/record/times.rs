@@ -1,9 +1,8 @@
-//! The times in encoded spans. Cold: they are moved when the clock was set back, and read where spans are shown.
+//! Changes the times in encoded spans. Cold: only after the clock was set back, and when spans are shown.
 
 use super::layout;
 
-/// Replaces the start of each of these spans, and the times of their events, by what `moved` makes of them. Stops at
-/// words that are no span.
+/// Applies `moved` to the start of each span and to the times of its events. Stops at words that are not a span.
 pub(crate) fn move_times(spans: &mut [u64], moved: impl Fn(u64) -> u64) {
     let mut rest = spans;
     while let Some(&header) = rest.first() {
@@ -69,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_are_no_span_end_it() {
+    fn words_that_are_not_a_span_stop_it() {
         let header = layout::header(layout::KIND_SPAN, 0, 9, 0, 0);
         for words in [vec![], vec![0], vec![header, 1, 2], vec![header; 3], vec![header; 9]] {
             let mut moved = words.clone();

@@ -1,6 +1,6 @@
-//! What spans and log records say of themselves: status, kind, values. Cold, but for being stored.
+//! Status, kind and attribute values of spans and log records. Cold, except that the hot path stores them.
 
-/// How a span ended.
+/// The status of a span.
 ///
 /// ```
 /// use tellane::Status;
@@ -15,16 +15,16 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Status {
-    /// Nothing was said.
+    /// No status was set.
     #[default]
     Unset = 0,
-    /// Said to have gone well.
+    /// The caller marked the operation as successful.
     Ok = 1,
-    /// Failed.
+    /// The operation failed.
     Error = 2,
 }
 
-/// A span's part in the exchange of messages, as OpenTelemetry has it.
+/// The role of a span in a call or an exchange of messages, as OpenTelemetry defines it.
 ///
 /// ```
 /// use tellane::SpanKind;
@@ -38,16 +38,16 @@ pub enum Status {
 #[non_exhaustive]
 #[repr(u8)]
 pub enum SpanKind {
-    /// Within the program.
+    /// An operation within the program.
     #[default]
     Internal = 0,
-    /// Answers a request from elsewhere.
+    /// Handles a request from another process.
     Server = 1,
-    /// Asks somebody else, and waits.
+    /// Sends a request to another process and waits for the answer.
     Client = 2,
-    /// Sends a message that is handled later.
+    /// Sends a message that is processed later.
     Producer = 3,
-    /// Handles a message that was sent earlier.
+    /// Processes a message that was sent earlier.
     Consumer = 4,
 }
 
@@ -55,7 +55,7 @@ impl SpanKind {
     pub(crate) const ALL: [Self; 5] =
         [Self::Internal, Self::Server, Self::Client, Self::Producer, Self::Consumer];
 
-    /// Its name in small letters.
+    /// The kind's name in lower case.
     ///
     /// ```
     /// assert_eq!(tellane::SpanKind::Server.name(), "server");
@@ -70,7 +70,7 @@ impl SpanKind {
         }
     }
 
-    /// Its value of the label `span_kind` in metrics, as OpenTelemetry's collector writes it.
+    /// The kind as a value of the metric label `span_kind`, as OpenTelemetry's collector writes it.
     ///
     /// ```
     /// assert_eq!(tellane::SpanKind::Server.label(), "SPAN_KIND_SERVER");
@@ -86,7 +86,7 @@ impl SpanKind {
     }
 }
 
-/// An attribute's value.
+/// The value of an attribute.
 ///
 /// ```
 /// use tellane::Value;
@@ -103,9 +103,9 @@ impl SpanKind {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
-    /// Text; bytes that are no UTF-8 are replaced when decoded.
+    /// A text. Invalid UTF-8 is replaced when a record is decoded.
     Str(String),
-    /// The beginning of a text that was longer than the limit. Shown with an ellipsis.
+    /// A text that was longer than the limit and was truncated. Displayed with an ellipsis.
     Cut(String),
     /// A signed integer.
     I64(i64),
@@ -113,7 +113,7 @@ pub enum Value {
     U64(u64),
     /// A floating point number; NaN is allowed.
     F64(f64),
-    /// True or false.
+    /// A boolean, `true` or `false`.
     Bool(bool),
 }
 
@@ -124,8 +124,8 @@ impl std::fmt::Display for Value {
             Self::Cut(text) => write!(f, "{text}…"),
             Self::I64(number) => write!(f, "{number}"),
             Self::U64(number) => write!(f, "{number}"),
-            // `Debug` keeps the point of a whole number, so that a reader knows it for a float, and writes great and small
-            // ones by their power of ten.
+            // `Debug` keeps the decimal point of a whole number, so that a reader sees that it is a float, and writes
+            // very large and very small numbers with an exponent.
             Self::F64(number) => write!(f, "{number:?}"),
             Self::Bool(truth) => write!(f, "{truth}"),
         }

@@ -101,7 +101,7 @@ impl HistogramView {
 #[cfg(all(test, not(tellane_loom)))]
 mod tests {
     use super::*;
-    use crate::stats::{Bounds, is_mark};
+    use crate::stats::{Bounds, is_split};
     use proptest::prelude::*;
 
     fn view(digits: u8, scale: f64, bounds: &[f64], values: &[u64]) -> HistogramView {
@@ -111,7 +111,7 @@ mod tests {
         for value in values {
             let index = layout.index(*value);
             let word = counts[index];
-            counts[if is_mark(word) { splits.part_of(word, *value) } else { index }] += 1;
+            counts[if is_split(word) { splits.part_of(word, *value) } else { index }] += 1;
         }
         let range =
             (values.iter().min().map_or(u64::MAX, |min| *min), values.iter().max().map_or(0, |max| *max));

@@ -255,7 +255,7 @@ impl Reading {
                 let account = self.snapshot.ledger.set_kind(id, words);
                 account.ok_or(ReadError::Unexpected)?;
             }
-            (REMARKS, &[clamped, coarse]) => self.snapshot.ledger.set_remarks(clamped, coarse),
+            (REMARKS, &[clamped, coarse]) => self.snapshot.ledger.set_inexact(clamped, coarse),
             (EXEMPLARS, &[offered, kept, replaced, no_room]) => {
                 let exemplars = ExemplarLedger::from_words([offered, kept, replaced, no_room]);
                 self.snapshot.ledger.set_exemplars(exemplars);
@@ -272,7 +272,7 @@ impl Reading {
                 self.names = Some(Batch {
                     slowest: id != 0,
                     anchor: Anchor { ticks, unix_nanos },
-                    scale: Scale::of_factor(factor),
+                    scale: Scale::from_factor(factor),
                     names: ReadNames::default(),
                     spans: Vec::new(),
                 });

@@ -6,45 +6,48 @@
 
 use std::hint::cold_path;
 
-/// Below this, a double holds every integer.
+/// Greatest integer up to which a double holds every integer.
 const DOUBLES: u64 = (1 << 53) - 1;
 
-/// Whether the highest bit of a number is found at once. `bsr`, which x86-64 has without `lzcnt`, takes AMD's Zen 3 eight
-/// steps; there an index made by way of a double is quicker, by 0.7 ns.
+/// `true` if finding the highest set bit of a number is cheap. Without `lzcnt`, x86-64 has only `bsr`, which takes
+/// eight steps on AMD's Zen 3; there it is faster, by 0.7 ns, to compute the index from the bits of a double.
 const BY_INTEGERS: bool = cfg!(any(not(target_arch = "x86_64"), target_feature = "lzcnt"));
 
-/// How values map to buckets. Values below 2^(magnitude+1) have a bucket each; above, every power of two is cut into
-/// 2^magnitude buckets.
+/// Mapping from values to buckets. Values below 2^(magnitude+1) have a bucket each; above, every power of two is
+/// divided into 2^magnitude buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
-    /// 2^(magnitude+1) - 1: what lies below has a bucket for each value.
+    /// 2^(magnitude+1) - 1: every value up to this has a bucket of its own.
     floor: u64,
-    /// The greatest value counted as itself; greater ones are clamped to it.
+    /// The highest trackable value; greater ones are clamped to it.
     highest: u64,
-    /// 2^magnitude, the buckets below the first cut power of two.
+    /// 2^magnitude: the number of buckets below the first divided power of two.
     below: u32,
-    /// Buckets from there on all of whose values are at most the highest, and at most 2^53.
-    quick: u32,
-    /// For [`quick_index`](Self::quick_index): the bits of a double to leave out, and what the rest of 2^magnitude is.
+    /// The number of further buckets that the fast path covers: all their values are at most the highest, and at most
+    /// 2^53.
+    fast: u32,
+    /// For [`fast_index`](Self::fast_index): the number of low bits of a double that are shifted out.
     shift: u8,
+    /// For [`fast_index`](Self::fast_index): the remaining bits of the double 2^magnitude.
     first: u32,
     /// 4, 7, 10, 14 or 17 for one to five significant digits.
     magnitude: u8,
 }
 
 impl Layout {
-    /// Significant digits 1..=5, highest at least 2; the caller has checked both.
+    /// Creates a layout. The caller has checked that there are 1 to 5 significant digits and that the highest value is
+    /// at least 2.
     pub(crate) const fn new(digits: u8, highest: u64) -> Self {
-        // The least power of two that tells 2 * 10^digits values apart, halved.
+        // Half the least power of two that distinguishes 2 * 10^digits values.
         let magnitude = (2 * 10_u64.pow(digits as u32)).next_power_of_two().trailing_zeros() as u8 - 1;
-        // A double's exponent is counted from 1,023.
+        // The exponent of a double has a bias of 1,023.
         let first = (1_023 + magnitude as u32) << magnitude;
         let (below, shift) = (1 << magnitude, 52 - magnitude);
-        let layout = Self { floor: (2 << magnitude) - 1, highest, below, quick: 0, shift, first, magnitude };
+        let layout = Self { floor: (2 << magnitude) - 1, highest, below, fast: 0, shift, first, magnitude };
         let most = if highest < DOUBLES { highest } else { DOUBLES };
         let last = layout.index(most);
         let whole = last + (layout.highest_in(last) <= most) as usize;
-        Self { quick: whole.saturating_sub(below as usize) as u32, ..layout }
+        Self { fast: whole.saturating_sub(below as usize) as u32, ..layout }
     }
 
     pub(crate) const fn highest(self) -> u64 {
@@ -56,7 +59,7 @@ impl Layout {
         self.magnitude
     }
 
-    /// The significant digits it was made for.
+    /// The number of significant digits that the layout was created with.
     pub(crate) const fn digits(self) -> u8 {
         match self.magnitude {
             4 => 1,
@@ -67,40 +70,41 @@ impl Layout {
         }
     }
 
-    /// The bucket of a value.
+    /// Returns the bucket of a value.
     #[inline(always)]
     pub(crate) const fn index(self, value: u64) -> usize {
-        // 63 - n as 63 ^ n: the one instruction that x86 has for it.
+        // 63 - n written as 63 ^ n, which x86 computes with one instruction.
         let octave = (63 ^ (value | self.floor).leading_zeros()) - self.magnitude as u32;
         ((octave as usize) << self.magnitude) + (value >> octave) as usize
     }
 
-    /// The bucket of a value, if it can be told quickly, as nearly all can: not of one that shares its bucket with values
-    /// above the highest. One comparison asks for all: not too small, not
-    /// too great.
+    /// Returns the bucket of a value on the fast path, which covers nearly all values. `None` for a value above the
+    /// highest, and for one whose bucket also holds values above the highest. One comparison checks both ends of the
+    /// range.
     #[inline(always)]
-    pub(crate) const fn quick_index(&self, value: u64) -> Option<usize> {
-        if BY_INTEGERS { self.quick_by_integers(value) } else { self.quick_by_doubles(value) }
+    pub(crate) const fn fast_index(&self, value: u64) -> Option<usize> {
+        if BY_INTEGERS { self.fast_by_integers(value) } else { self.fast_by_doubles(value) }
     }
 
     #[inline(always)]
-    const fn quick_by_integers(&self, value: u64) -> Option<usize> {
+    const fn fast_by_integers(&self, value: u64) -> Option<usize> {
         let index = self.index(value);
-        // Both: a highest below 2^magnitude leaves no bucket to `quick`, and more to `below` than there are.
-        if value <= self.highest && index < (self.quick + self.below) as usize { Some(index) } else { None }
+        // Both checks are needed: with a highest value below 2^magnitude, `fast` is 0 and `below` exceeds the number of
+        // buckets.
+        if value <= self.highest && index < (self.fast + self.below) as usize { Some(index) } else { None }
     }
 
     #[inline(always)]
-    const fn quick_by_doubles(&self, value: u64) -> Option<usize> {
+    const fn fast_by_doubles(&self, value: u64) -> Option<usize> {
         let above = self.above(value);
-        if above < self.quick {
+        if above < self.fast {
             return Some((above + self.below) as usize);
         }
-        cold_path(); // laid out apart, no more: small values are as good as others
+        cold_path(); // for code layout only: small values are as common as others
         if value <= self.floor && value <= self.highest { Some(value as usize) } else { None }
     }
 
-    /// The bucket of a value below 2^53.
+    /// Returns the bucket of a value below 2^53.
     #[inline(always)]
     pub(crate) const fn index_below_2_53(&self, value: u64) -> usize {
         if BY_INTEGERS {
@@ -110,16 +114,16 @@ impl Layout {
         if value <= self.floor { value as usize } else { above }
     }
 
-    /// Of a value from 2^magnitude to 2^53, how many buckets its own is above that of 2^magnitude.
+    /// Returns the number of buckets from that of 2^magnitude to that of a value from 2^magnitude to 2^53.
     ///
-    /// A double has its exponent and the first bits behind it side by side, and that is what an index is made of.
+    /// In a double the exponent and the first bits of the mantissa are adjacent, and together they are the index.
     #[inline(always)]
     const fn above(&self, value: u64) -> u32 {
-        let bits = (value as i64 as f64).to_bits(); // signed: one instruction
+        let bits = (value as i64 as f64).to_bits(); // from a signed integer it takes one instruction
         ((bits >> self.shift) as u32).wrapping_sub(self.first)
     }
 
-    /// Buckets up to the one of the highest value.
+    /// The number of buckets, up to the one of the highest value.
     pub(crate) const fn len(self) -> usize {
         self.index(self.highest) + 1
     }
@@ -159,7 +163,7 @@ mod tests {
         }
 
         #[test]
-        fn the_quick_way_leads_to_the_same_bucket(
+        fn the_fast_path_leads_to_the_same_bucket(
             digits in 1..=5_u8,
             highest in 2..=u64::MAX,
             value: u64,
@@ -170,7 +174,7 @@ mod tests {
             for value in [value, border - 1, border, border + 1, layout.highest, layout.highest.saturating_add(1)] {
                 let may_be = value <= layout.highest;
                 let must_be = may_be && layout.highest_in(layout.index(value)) <= layout.highest.min(DOUBLES);
-                for quick in [layout.quick_by_doubles(value), layout.quick_by_integers(value)] {
+                for quick in [layout.fast_by_doubles(value), layout.fast_by_integers(value)] {
                     let right = quick.is_none_or(|quick| may_be && quick == layout.index(value) && quick < layout.len());
                     prop_assert!(right, "{value}: {quick:?} of {layout:?}");
                     prop_assert!(quick.is_some() || !must_be, "{value} of {layout:?}");

@@ -1,10 +1,10 @@
-//! The account of exemplars, beside the ledger of records. Cold; read from the tallies with the ledger.
+//! The account of exemplars, kept apart from the ledger of records. Cold; read from the tallies with the ledger.
 
-/// Where the exemplars went. An exemplar is no record of its own: its sample is, and was counted by its bucket. So the
-/// counts of records, and among them those of lost records, say nothing of exemplars, which stand here.
+/// The account of all exemplars, apart from the account of records. An exemplar is not a record of its own: its sample
+/// is the record and is counted by its bucket. So the counts of records, lost ones included, do not contain exemplars.
 ///
-/// At every quiescent point `offered = kept + replaced + no_room` holds to the last exemplar. While threads record,
-/// the difference is [`in_flight`](Self::in_flight).
+/// At every quiescent point `offered = kept + replaced + no_room` holds exactly. While threads record, the difference
+/// is [`in_flight`](Self::in_flight).
 ///
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -21,21 +21,22 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExemplarLedger {
-    /// Samples that were chosen as exemplars. Between two snapshots, each thread offers at most one sample per histogram
-    /// and power of two: the first that it records in a sampled span.
+    /// Samples that were chosen as exemplars. Between two snapshots, each thread offers at most one sample per
+    /// histogram and power of two: the first that it records in a sampled span.
     pub offered: u64,
-    /// Exemplars that histograms hold now: the latest two of each power of two. Of a saved or merged snapshot, what the
-    /// instances held when it was taken.
+    /// Exemplars that histograms hold now: the latest two of each power of two. For a saved or merged snapshot, those
+    /// that the instances held when the snapshot was taken.
     pub kept: u64,
-    /// Exemplars that histograms held until newer ones took their places.
+    /// Exemplars that newer ones have evicted from their histograms.
     pub replaced: u64,
-    /// Exemplars that got no place: their thread's ring was more than half full, which is left to spans and log records.
-    /// The few that reached the aggregator unreadable, or after the shutdown, count here, too.
+    /// Exemplars that were dropped because their thread's ring was more than half full; the second half is reserved for
+    /// spans and log records. The few that reach the aggregator unreadable, or after the shutdown, are counted here,
+    /// too.
     pub no_room: u64,
 }
 
 impl ExemplarLedger {
-    /// Exemplars on their way to the aggregator: offered, and not kept, replaced or refused yet.
+    /// Exemplars on their way to the aggregator: offered, but not yet kept, replaced or dropped.
     ///
     /// ```
     /// let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -62,7 +63,7 @@ impl ExemplarLedger {
         [self.offered, self.kept, self.replaced, self.no_room]
     }
 
-    /// The account of its saved form.
+    /// Reads the account from its saved form.
     pub(crate) fn from_words([offered, kept, replaced, no_room]: [u64; 4]) -> Self {
         Self { offered, kept, replaced, no_room }
     }

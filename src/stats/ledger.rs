@@ -1,15 +1,15 @@
-//! The public account: where every record went. Cold; made by adding up tallies.
+//! The public ledger of records. Cold; the sum of all tallies.
 
 use super::exemplars::ExemplarLedger;
 use super::tally::{KINDS, Kind, LEVELS, REASONS, Reason, Tally};
 use crate::level::Level;
 
-/// Where the records went, by kind. At every quiescent point, for every kind,
+/// Accounts for every record, by kind. At every quiescent point, for every kind,
 ///
 /// `recorded = aggregated + dropped + suppressed + in_flight`
 ///
-/// holds to the last record, and after shutdown nothing is in flight. While threads record, the ledger is a moment's
-/// reading in which `in_flight` also covers what was recorded while it was being read.
+/// holds exactly, and after shutdown nothing is in flight. While threads record, `in_flight` also contains the records
+/// that were made while the ledger was being read.
 ///
 /// ```
 /// let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -45,24 +45,25 @@ pub struct Ledger {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KindLedger {
-    /// Calls that made a record.
+    /// Calls that made a record, including those that were dropped or suppressed.
     pub recorded: u64,
-    /// Folded into a histogram or kept as a span.
+    /// Records that were folded into a histogram, kept as a span or written to the log sinks.
     pub aggregated: u64,
-    /// Lost, by reason.
+    /// Records that were lost, by reason.
     pub dropped: Drops,
-    /// Skipped because the switch was off.
+    /// Records that were skipped because the switch was off.
     pub switched_off: u64,
     /// Spans that head sampling left out. Their durations were recorded as samples.
     pub unsampled: u64,
-    /// On the way: in a ring or a spill, or waiting for a sink.
+    /// Records that are still in a ring or a spill, or wait for a sink.
     pub in_flight: u64,
-    /// Log records that the rate limit of their statement held back.
+    /// Log records that the rate limit of their statement suppressed.
+    #[doc(alias = "rate_limited")]
     pub held_back: u64,
 }
 
 impl KindLedger {
-    /// Both together. Saturating: accounts that were read from bytes may say anything.
+    /// The sum of two accounts. Saturating: accounts read from bytes may hold any numbers.
     fn plus(self, other: &Self) -> Self {
         let dropped =
             std::array::from_fn(|reason| self.dropped.0[reason].saturating_add(other.dropped.0[reason]));
@@ -77,7 +78,7 @@ impl KindLedger {
         }
     }
 
-    /// As it is saved: all counts in the order of their declaration, drops last and by reason.
+    /// The saved form: all counts in the order of their declaration, drops last and by reason.
     pub(crate) fn to_words(self) -> Vec<u64> {
         let counts = [
             self.recorded,
@@ -90,7 +91,7 @@ impl KindLedger {
         counts.into_iter().chain(self.dropped.0).collect()
     }
 
-    /// Left out on purpose: switched off, not sampled, or held back.
+    /// Records left out on purpose: switched off, not sampled, or rate-limited.
     ///
     /// ```
     /// let telemetry = tellane::Telemetry::builder("shop").sampling(0.0).start()?;
@@ -206,8 +207,8 @@ impl Ledger {
         self.clamped
     }
 
-    /// Samples that kept their count, sum, minimum and maximum but lost their bucket: they stand in the middle of their
-    /// power of two, on the right side of every declared bound.
+    /// Samples that are exact in the count, sum, minimum and maximum but were counted in an approximate bucket: the
+    /// middle of their power of two, on the correct side of every declared bound.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -220,8 +221,8 @@ impl Ledger {
         self.coarse
     }
 
-    /// Log records of a level that found no room in their ring. The lesser levels are shed first: each may use half
-    /// as much of a ring's last room as the one above it.
+    /// Log records of a level that were shed because their ring had no room. Lower levels are shed first: each level
+    /// may use half as much of a ring's last free words as the level above it.
     ///
     /// ```
     /// use tellane::Level;
@@ -233,7 +234,7 @@ impl Ledger {
         self.logs_shed[level as usize - 1]
     }
 
-    /// The account of exemplars, which are no records: none of the other figures counts one.
+    /// The account of exemplars. Exemplars are not records, so the other figures do not contain them.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -266,13 +267,14 @@ impl Ledger {
         self.exemplars = exemplars;
     }
 
-    /// Sets one kind's account from how it is saved; `None` if that is not how.
+    /// Sets one kind's account from its saved form; `None` if the words are not of that form.
     pub(crate) fn set_kind(&mut self, kind: u32, words: &[u64]) -> Option<()> {
         let &[recorded, aggregated, switched_off, unsampled, in_flight, held_back, ref dropped @ ..] = words
         else {
             return None;
         };
-        // A writer of an earlier version knows fewer reasons; one of a later version knows more than can be told here.
+        // An earlier version saved fewer reasons. A later version may save more, which this one cannot represent:
+        // `None`.
         let mut drops = Drops::default();
         drops.0.get_mut(..dropped.len())?.copy_from_slice(dropped);
         *self.kinds.get_mut(kind as usize)? = KindLedger {
@@ -287,11 +289,12 @@ impl Ledger {
         Some(())
     }
 
-    pub(crate) fn set_remarks(&mut self, clamped: u64, coarse: u64) {
+    /// Sets the counts of clamped and coarse samples, read from a saved snapshot.
+    pub(crate) fn set_inexact(&mut self, clamped: u64, coarse: u64) {
         (self.clamped, self.coarse) = (clamped, coarse);
     }
 
-    /// Adds a tally, and the samples in the ring and the spill beside it.
+    /// Adds a tally, and the number of samples in the ring and the spill of the same lane.
     pub(crate) fn add(&mut self, tally: &Tally, samples: u64) {
         for kind in Kind::ALL {
             let account = &mut self.kinds[kind as usize];
@@ -324,8 +327,9 @@ impl Ledger {
         }
     }
 
-    /// Sets what the aggregator published, `aggregated` and `[kept, replaced]` of exemplars, and what is in flight. Both
-    /// must have been read before the tallies that were added: then all that they count was recorded.
+    /// Sets the counts that the aggregator published, and computes the records in flight. The caller must have read
+    /// `aggregated` and the exemplars' `[kept, replaced]` before the tallies it added: then the tallies contain
+    /// everything that these counts contain.
     pub(crate) fn balance(&mut self, aggregated: [u64; KINDS], [kept, replaced]: [u64; 2]) {
         (self.exemplars.kept, self.exemplars.replaced) = (kept, replaced);
         for kind in Kind::ALL {
@@ -340,7 +344,7 @@ impl Ledger {
 impl std::ops::Add for &Ledger {
     type Output = Ledger;
 
-    /// The account of two instances or machines together.
+    /// The sum of the ledgers of two instances or machines.
     fn add(self, other: Self) -> Ledger {
         Ledger {
             kinds: std::array::from_fn(|kind| self.kinds[kind].plus(&other.kinds[kind])),
@@ -431,13 +435,13 @@ mod tests {
     }
 
     #[test]
-    fn names_are_distinct_and_numbers_are_places() {
-        for (place, reason) in Reason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, place);
+    fn names_are_distinct_and_numbers_are_positions() {
+        for (position, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, position);
             assert_eq!(Reason::ALL.iter().filter(|other| other.name() == reason.name()).count(), 1);
         }
-        for (place, kind) in Kind::ALL.into_iter().enumerate() {
-            assert_eq!(kind as usize, place);
+        for (position, kind) in Kind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, position);
         }
     }
 }

@@ -1,13 +1,13 @@
-//! What one lane counted: records by kind, drops by reason. Hot: [`Tally::sent`] runs with every span.
+//! Counts of one lane: records by kind, drops by reason. Hot: [`Tally::sent`] runs with every span.
 //!
 //! A lane's tally has one writer, its owner thread; the instance's shared tally, for threads without a lane, has many.
-//! The two kinds of write are named apart and never meet on one tally.
+//! The two kinds of write have different names (`shared_...`) and are never mixed on one tally.
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// The kinds of record that travel through a lane. Counter and gauge cells are not among them: they are read in
-/// place, so none can be lost on the way. Nor are exemplars: the sample is the record, and
-/// [`Ledger::exemplars`](crate::Ledger::exemplars) counts what became of its exemplar.
+/// The kinds of record that pass through a lane. Counter and gauge cells are not records: they are read in place, so
+/// nothing can be lost on the way. Exemplars are not records either: the sample is the record, and
+/// [`Ledger::exemplars`](crate::Ledger::exemplars) accounts for its exemplar.
 ///
 /// ```
 /// use tellane::Kind;
@@ -63,7 +63,7 @@ impl Kind {
     }
 }
 
-/// Why a record was not aggregated.
+/// The reason for which a record was dropped.
 ///
 /// ```
 /// use tellane::{Kind, Reason};
@@ -78,27 +78,28 @@ impl Kind {
 pub enum Reason {
     /// The ring had no room. A sample then goes to the spill and is not lost.
     RingFull = 0,
-    /// The switch was degraded: the span's duration was counted, the span itself shed; of logs, those below a warning.
+    /// The switch was degraded: a span was shed, though its duration was counted, or a log record below a warning was.
     Degraded = 1,
     /// The record has more words than the ring.
     Oversize = 2,
-    /// A sample that is no number of its histogram: NaN, infinite or negative.
+    /// The sample is not a valid value: NaN, infinite or negative.
     Invalid = 3,
     /// The thread has no lane: the lane cap is reached.
     TooManyThreads = 4,
-    /// It came after shutdown.
+    /// The record was made after shutdown.
     AfterShutdown = 5,
-    /// It came in the child of a fork.
+    /// The record was made in a forked child process.
     Forked = 6,
-    /// It came from within tellane: its own threads, or an allocator called while a lane was attached.
+    /// The record was made from within tellane: on its own threads, or by an allocator called while a lane was
+    /// attached.
     Reentrant = 7,
-    /// The thread's storage is already gone: a span ended in a late thread-local destructor.
+    /// The thread-local storage is already gone: a span ended in a late thread-local destructor.
     TlsGone = 8,
-    /// The aggregator could not read it, or failed on it.
+    /// The aggregator could not decode the record, or failed on it.
     Corrupt = 9,
-    /// The sinks of the logs were too slow: too many records waited for them.
+    /// The log sinks were too slow: too many records waited for them.
     SinkFull = 10,
-    /// A sink of the logs failed: disk full, pipe closed.
+    /// A log sink failed: disk full, pipe closed.
     SinkFailed = 11,
 }
 
@@ -159,27 +160,30 @@ impl Reason {
     }
 }
 
-/// Counts of one lane, or of all threads that have none. Every count only grows.
+/// Counts of one lane, or of all threads without a lane. Counts only grow.
 ///
-/// Relaxed throughout: a reader that must see a count has synchronised through the ring's head or a lock already, and
-/// `sent` is written before the record it counts is published, so it never lags behind what was aggregated.
+/// Relaxed throughout, unless stated otherwise: a reader that must see a count has already synchronised through the
+/// ring's head or a lock. `sent` is written before its record is published, so it never lags behind the aggregated
+/// count.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// Records sent on their way, but for the samples in the lane's ring (its words less `beside`) and in its spill
-    /// (the sum of its buckets).
+    /// Records sent to the aggregator, except the samples in the lane's ring (its words minus `other_words`) and in its
+    /// spill (the sum of its buckets).
     sent: [AtomicU64; KINDS],
-    /// Words written to the ring that are no one-word samples: all of a span, one of a wide sample.
-    beside: AtomicU64,
-    /// Records that were never sent, by cause: each is counted once, here.
+    /// Words written to the ring that are not one-word samples: all words of a span, one word of a wide sample.
+    other_words: AtomicU64,
+    /// Records that were not sent because the switch was off. Records that are not sent are counted once, by cause:
+    /// here or in one of the counts below.
     switched_off: [AtomicU64; KINDS],
+    /// Records that were not sent, by reason.
     dropped: [[AtomicU64; REASONS]; KINDS],
     /// Records that were sent and lost later.
     lost: [[AtomicU64; REASONS]; KINDS],
     /// Spans that head sampling left out; their durations are samples of their own.
     unsampled: AtomicU64,
-    /// Log records that the rate limit of their statement held back.
+    /// Log records that the rate limit of their statement suppressed.
     held_back: AtomicU64,
-    /// Log records that found no room, by level less one.
+    /// Log records that did not fit into the ring, by level minus one.
     logs_shed: [AtomicU64; LEVELS],
     /// Samples above their histogram's highest trackable value, counted there.
     clamped: AtomicU64,
@@ -187,9 +191,9 @@ pub(crate) struct Tally {
     coarse: AtomicU64,
     /// Exemplars that went into the ring.
     exemplars_sent: AtomicU64,
-    /// Exemplars that were never sent: the ring had no room for them.
+    /// Exemplars that were not sent because the ring had no room for them.
     exemplars_no_room: AtomicU64,
-    /// Exemplars that were sent and that no histogram took.
+    /// Exemplars that were sent but reached no histogram.
     exemplars_lost: AtomicU64,
 }
 
@@ -198,7 +202,7 @@ impl Default for Tally {
         let zeros = || std::array::from_fn(|_| AtomicU64::new(0));
         Self {
             sent: zeros(),
-            beside: AtomicU64::new(0),
+            other_words: AtomicU64::new(0),
             switched_off: zeros(),
             dropped: [(); KINDS].map(|()| std::array::from_fn(|_| AtomicU64::new(0))),
             lost: [(); KINDS].map(|()| std::array::from_fn(|_| AtomicU64::new(0))),
@@ -214,92 +218,92 @@ impl Default for Tally {
     }
 }
 
-/// One more, by the only thread that writes this count: no read-modify-write instruction needed.
+/// Adds one, on the only thread that writes this count, so no read-modify-write instruction is needed.
 #[inline(always)]
-fn bump(count: &AtomicU64) {
+fn increment(count: &AtomicU64) {
     count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }
 
-/// Samples in a ring are not counted one by one, which would be one more store a call: they are the words published
-/// less those beside them.
+/// Samples in a ring are not counted one by one, which would take one more store per call: their number is the number
+/// of published words minus the number of other words.
 impl Tally {
-    /// Words were published that are no samples. Called after they were published: a reading in between takes them
-    /// for samples in flight, and never counts a sample too few.
+    /// Records that `words` published words are not samples. Call it after publishing them: a concurrent reader may
+    /// then overcount the samples in flight but never undercount them.
     #[inline(always)]
-    pub(crate) fn beside(&self, words: usize) {
-        let sum = self.beside.load(Ordering::Relaxed).wrapping_add(words as u64);
-        // Release pairs with the Acquire of `samples_in`: who sees these words subtracted sees them published.
-        self.beside.store(sum, Ordering::Release);
+    pub(crate) fn add_other_words(&self, words: usize) {
+        let sum = self.other_words.load(Ordering::Relaxed).wrapping_add(words as u64);
+        // Release pairs with the Acquire of `samples_in`: a thread that subtracts these words sees them published.
+        self.other_words.store(sum, Ordering::Release);
     }
 
-    /// Samples that went into the lane's ring. `published` reads the ring's head; it is called second.
+    /// Number of samples written to the lane's ring. `published` reads the ring's head; it is called after the load.
     pub(crate) fn samples_in(&self, published: impl FnOnce() -> u64) -> u64 {
-        let beside = self.beside.load(Ordering::Acquire);
-        published().wrapping_sub(beside)
+        let other_words = self.other_words.load(Ordering::Acquire);
+        published().wrapping_sub(other_words)
     }
 
-    /// Takes over the samples of a retired lane's ring.
+    /// Adds the samples of a retired lane's ring.
     pub(crate) fn absorb_samples(&self, samples: u64) {
         self.sent[Kind::Sample as usize].fetch_add(samples, Ordering::Relaxed);
     }
 }
 
-/// The writes of a lane's owner.
+/// Writes by a lane's owner thread.
 impl Tally {
     #[inline(always)]
     pub(crate) fn sent(&self, kind: Kind) {
-        bump(&self.sent[kind as usize]);
+        increment(&self.sent[kind as usize]);
     }
 
     #[inline]
     pub(crate) fn switched_off(&self, kind: Kind) {
-        bump(&self.switched_off[kind as usize]);
+        increment(&self.switched_off[kind as usize]);
     }
 
     #[inline]
     pub(crate) fn unsampled(&self) {
-        bump(&self.unsampled);
+        increment(&self.unsampled);
     }
 
     #[inline]
     pub(crate) fn dropped(&self, kind: Kind, reason: Reason) {
-        bump(&self.dropped[kind as usize][reason as usize]);
+        increment(&self.dropped[kind as usize][reason as usize]);
     }
 
     #[inline]
     pub(crate) fn held_back(&self) {
-        bump(&self.held_back);
+        increment(&self.held_back);
     }
 
-    /// A log record of this level (less one) found no room.
+    /// Counts a log record of this level (minus one) that did not fit into the ring.
     #[inline]
     pub(crate) fn log_shed(&self, level: usize) {
-        bump(&self.logs_shed[level]);
+        increment(&self.logs_shed[level]);
     }
 
     #[inline]
     pub(crate) fn clamped(&self) {
-        bump(&self.clamped);
+        increment(&self.clamped);
     }
 
     #[inline]
     pub(crate) fn coarse(&self) {
-        bump(&self.coarse);
+        increment(&self.coarse);
     }
 
-    /// Called before the exemplar is published, like [`sent`](Self::sent).
+    /// Counts an exemplar. Called before the exemplar is published, like [`sent`](Self::sent).
     #[inline]
     pub(crate) fn exemplar_sent(&self) {
-        bump(&self.exemplars_sent);
+        increment(&self.exemplars_sent);
     }
 
     #[inline]
     pub(crate) fn exemplar_without_room(&self) {
-        bump(&self.exemplars_no_room);
+        increment(&self.exemplars_no_room);
     }
 }
 
-/// The writes of threads that share a tally.
+/// Writes by threads that share a tally.
 impl Tally {
     #[cold]
     pub(crate) fn shared_sent(&self, kind: Kind) {
@@ -311,7 +315,7 @@ impl Tally {
         self.dropped[kind as usize][reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Records that were sent and are lost.
+    /// Counts records that were sent and then lost.
     #[cold]
     pub(crate) fn shared_lost(&self, kind: Kind, reason: Reason, records: u64) {
         self.lost[kind as usize][reason as usize].fetch_add(records, Ordering::Relaxed);
@@ -332,13 +336,13 @@ impl Tally {
         self.clamped.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Exemplars were sent and no histogram took them.
+    /// Counts exemplars that were sent but reached no histogram.
     #[cold]
     pub(crate) fn shared_exemplars_lost(&self, exemplars: u64) {
         self.exemplars_lost.fetch_add(exemplars, Ordering::Relaxed);
     }
 
-    /// Takes over the counts of a lane that is being retired.
+    /// Adds the counts of a lane that is being retired.
     pub(crate) fn absorb(&self, other: &Self) {
         for (mine, theirs) in self.all().zip(other.all()) {
             mine.fetch_add(theirs.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -354,7 +358,7 @@ impl Tally {
     }
 }
 
-/// The reads of the ledger.
+/// Reads by the ledger.
 impl Tally {
     pub(crate) fn read_sent(&self, kind: Kind) -> u64 {
         self.sent[kind as usize].load(Ordering::Relaxed)
@@ -364,12 +368,12 @@ impl Tally {
         self.switched_off[kind as usize].load(Ordering::Relaxed)
     }
 
-    /// Never sent, for this reason.
+    /// Records that were never sent, for this reason.
     pub(crate) fn read_dropped(&self, kind: Kind, reason: Reason) -> u64 {
         self.dropped[kind as usize][reason as usize].load(Ordering::Relaxed)
     }
 
-    /// Sent and lost, for this reason.
+    /// Records that were sent and then lost, for this reason.
     pub(crate) fn read_lost(&self, kind: Kind, reason: Reason) -> u64 {
         self.lost[kind as usize][reason as usize].load(Ordering::Relaxed)
     }
@@ -394,7 +398,7 @@ impl Tally {
         self.coarse.load(Ordering::Relaxed)
     }
 
-    /// Exemplars offered, and those of them that got no place.
+    /// Exemplars offered, and those of them that no histogram got.
     pub(crate) fn read_exemplars(&self) -> (u64, u64) {
         let [sent, no_room, lost] = [&self.exemplars_sent, &self.exemplars_no_room, &self.exemplars_lost]
             .map(|count| count.load(Ordering::Relaxed));

@@ -1,5 +1,5 @@
-//! What stands in for the channel in models. It orders a message after its sending, as the channel does; the lock also
-//! orders a sending after earlier takings, which nothing in tellane relies on.
+//! Queue that replaces the channel in models. Like the channel, it orders a receive after its send. Its lock also
+//! orders a send after earlier receives, which nothing in tellane relies on.
 
 use loom::sync::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -7,12 +7,12 @@ use std::sync::{Arc, PoisonError};
 
 #[derive(Debug)]
 struct Shared<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<QueueState<T>>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
-struct State<T> {
+struct QueueState<T> {
     waiting: VecDeque<T>,
     has_sender: bool,
     has_receiver: bool,
@@ -25,13 +25,13 @@ pub(crate) struct Sender<T>(Arc<Shared<T>>);
 pub(crate) struct Receiver<T>(Arc<Shared<T>>);
 
 pub(crate) fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
-    let state = State { waiting: VecDeque::new(), has_sender: true, has_receiver: true };
+    let state = QueueState { waiting: VecDeque::new(), has_sender: true, has_receiver: true };
     let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
 
 impl<T> Shared<T> {
-    fn change<R>(&self, act: impl FnOnce(&mut State<T>) -> R) -> R {
+    fn change<R>(&self, act: impl FnOnce(&mut QueueState<T>) -> R) -> R {
         let result = act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_all();
         result
@@ -39,7 +39,7 @@ impl<T> Shared<T> {
 }
 
 impl<T> Sender<T> {
-    /// Hands a message over, or back if nobody will take it.
+    /// Sends a message; returns it as an error if the receiver is gone.
     pub(crate) fn send(&self, message: T) -> Result<(), T> {
         self.0.change(|state| {
             if !state.has_receiver {
@@ -52,7 +52,7 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// Waits for a message; an error if there will be none.
+    /// Waits for a message; an error if the queue is empty and the sender is gone.
     pub(crate) fn recv(&self) -> Result<T, ()> {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -76,7 +76,7 @@ impl<T> Drop for Sender<T> {
 }
 
 impl<T> Drop for Receiver<T> {
-    /// What was not taken goes with it.
+    /// Drops the messages that were not received.
     fn drop(&mut self) {
         if !std::thread::panicking() {
             let left = self.0.change(|state| {

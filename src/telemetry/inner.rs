@@ -1,7 +1,7 @@
 //! A running instance behind its handles: requests to the worker, waits with a deadline, the end. Cold.
 
 use crate::aggregate::{Death, Request, Step, is_own_thread};
-use crate::clock::{deadline_in, has_passed, left_until};
+use crate::clock::{deadline_in, has_passed, time_left};
 use crate::config::Config;
 use crate::error::SnapshotError;
 use crate::instance::Instance;
@@ -49,7 +49,7 @@ impl Inner {
         let taken = select! {
             recv(answer) -> taken => taken.ok(),
             recv(self.answering) -> _never_sent => answer.try_recv().ok(),
-            default(left_until(until)) => {
+            default(time_left(until)) => {
                 return Err(SnapshotError::Deadline { after: deadline });
             }
         };

@@ -1,4 +1,4 @@
-//! The kit itself: an instance, what is asked of it. Cold.
+//! The kit: an instance, and queries for its records. Cold.
 
 use super::Recorded;
 use crate::clock::{Clock, MockClock};
@@ -14,13 +14,13 @@ use crate::trace::Tracer;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// How long a test waits for the aggregator: long enough for a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait for the aggregator, sufficient even for a loaded machine.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Log records that are kept, the latest.
+/// Number of latest log records that are kept.
 const LOGS: usize = 1 << 17;
 
-/// An instance of a test's own.
+/// An instance for one test, with a mock clock and queries for everything it recorded.
 ///
 /// ```
 /// let kit = tellane::testing::Kit::new();
@@ -31,7 +31,7 @@ const LOGS: usize = 1 << 17;
 #[derive(Debug)]
 pub struct Kit {
     telemetry: Telemetry,
-    /// If it is a mock.
+    /// `Some` if the clock is a mock.
     clock: Option<MockClock>,
     logs: LogMemory,
 }
@@ -43,7 +43,7 @@ impl Default for Kit {
 }
 
 impl Kit {
-    /// An instance with the default settings.
+    /// Starts an instance with the default settings.
     ///
     /// ```
     /// let kit = tellane::testing::Kit::new();
@@ -54,7 +54,7 @@ impl Kit {
         Self::with(Config::default())
     }
 
-    /// An instance with these settings.
+    /// Starts an instance with these settings.
     ///
     /// ```
     /// use tellane::{Config, testing::Kit};
@@ -64,15 +64,15 @@ impl Kit {
     /// ```
     ///
     /// # Panics
-    /// If the settings cannot be used, or there is no thread to be had.
+    /// If a setting is invalid, or the operating system cannot start a thread.
     #[track_caller]
     pub fn with(config: Config) -> Self {
         let (clock, hand) = Clock::mock();
         Self::started(clock, Some(hand), config, Builder::start)
     }
 
-    /// An instance with these settings and the machine's own clock, for what is to take its real time: it runs as it
-    /// will in the program, to the last instruction.
+    /// Starts an instance with these settings and the system clock, for tests of real durations. It runs the same
+    /// instructions as in a program.
     ///
     /// ```
     /// use std::time::Duration;
@@ -105,9 +105,9 @@ impl Kit {
         }
     }
 
-    /// The process's installed instance, for code that uses [`tracer()`](crate::tracer()),
-    /// [`logger()`](crate::logger()) or statics. All tests of a binary share it; it is started, with the default settings,
-    /// by the first that asks, and never ends. [`during`](Self::during) says what one test recorded.
+    /// The installed instance of the process, for code that uses [`tracer()`](crate::tracer()),
+    /// [`logger()`](crate::logger()) or statics. All tests of a binary share it. The first call starts it with the
+    /// default settings, and it never ends. [`during`](Self::during) returns the records of one test.
     ///
     /// ```
     /// use tellane::{LazyCounter, counter, testing::Kit};
@@ -119,7 +119,7 @@ impl Kit {
     /// let kit = Kit::installed();
     /// let ((), recorded) = kit.during(order);
     /// assert_eq!(recorded.tree(), "order\n");
-    /// assert_eq!(kit.counter("orders_total", &[]), 1); // of all tests of this binary
+    /// assert_eq!(kit.counter("orders_total", &[]), 1); // the total of all tests of this binary
     /// ```
     ///
     /// # Panics
@@ -133,7 +133,7 @@ impl Kit {
         })
     }
 
-    /// The instance, to be handed to what is tested.
+    /// The instance, to be passed to the code under test.
     ///
     /// ```
     /// let kit = tellane::testing::Kit::new();
@@ -143,7 +143,7 @@ impl Kit {
         &self.telemetry
     }
 
-    /// Its tracer.
+    /// The tracer of the instance.
     ///
     /// ```
     /// let kit = tellane::testing::Kit::new();
@@ -154,7 +154,7 @@ impl Kit {
         self.telemetry.tracer()
     }
 
-    /// A logger for a target.
+    /// A logger of the instance for a target.
     ///
     /// ```
     /// let kit = tellane::testing::Kit::new();
@@ -165,8 +165,8 @@ impl Kit {
         self.telemetry.logger(target)
     }
 
-    /// The hand of its clock. A clock that stands still also fills what is limited per second
-    /// ([`Config::logs_per_second`], [`Config::traces_per_second`]).
+    /// The handle that sets the mock clock. While the clock stands still, all records fall into one second and count
+    /// towards the same limits per second ([`Config::logs_per_second`], [`Config::traces_per_second`]).
     ///
     /// ```
     /// use std::time::Duration;
@@ -178,16 +178,18 @@ impl Kit {
     /// ```
     ///
     /// # Panics
-    /// If the kit is [on the system's clock](Self::on_system_clock), which nobody moves.
+    /// If the kit is [on the system clock](Self::on_system_clock), which cannot be set.
     #[track_caller]
     pub fn clock(&self) -> &MockClock {
         match &self.clock {
             Some(clock) => clock,
-            None => panic!("this kit runs by the system's clock"),
+            None => {
+                panic!("this kit runs on the system clock, which cannot be set: use Kit::new or Kit::with")
+            }
         }
     }
 
-    /// Everything that was recorded before this call.
+    /// Takes a snapshot of everything that was recorded before this call.
     ///
     /// ```
     /// let kit = tellane::testing::Kit::new();
@@ -198,8 +200,8 @@ impl Kit {
     /// If the aggregator does not answer within a minute.
     #[track_caller]
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        match self.telemetry.snapshot(PATIENCE) {
-            Ok(taken) => taken,
+        match self.telemetry.snapshot(TIMEOUT) {
+            Ok(snapshot) => snapshot,
             Err(error) => panic!("no snapshot: {error}"),
         }
     }
@@ -217,14 +219,14 @@ impl Kit {
     /// If the aggregator does not answer within a minute.
     #[track_caller]
     pub fn recorded(&self) -> Recorded {
-        let taken = self.snapshot();
-        Recorded::new(taken.spans().collect(), self.logs.records())
+        let snapshot = self.snapshot();
+        Recorded::new(snapshot.spans().collect(), self.logs.records())
     }
 
-    /// Runs something in a trace of its own on this thread; returns its result, and the spans and logs of that trace,
-    /// without those of other tests that share the instance. Tasks and threads belong to it if they run in its spans
-    /// ([`InSpan`](crate::InSpan), [`Context`](crate::Context)); what begins another trace, or goes on with a remote one,
-    /// does not, and is found by [`recorded`](Self::recorded).
+    /// Runs `act` in a trace of its own on this thread. Returns its result and the spans and logs of that trace,
+    /// without those of other tests that share the instance. Tasks and threads that run within the trace's spans belong
+    /// to it ([`InSpan`](crate::InSpan), [`Context`](crate::Context)). Spans that begin another trace or continue a
+    /// remote one do not; [`recorded`](Self::recorded) contains them.
     ///
     /// ```
     /// let kit = tellane::testing::Kit::new();
@@ -238,12 +240,12 @@ impl Kit {
     /// ```
     ///
     /// # Panics
-    /// If the aggregator does not answer within a minute, or no span could be begun.
+    /// If the aggregator does not answer within a minute, or no span can be started on this thread.
     #[track_caller]
     pub fn during<R>(&self, act: impl FnOnce() -> R) -> (R, Recorded) {
         let tracer = self.tracer();
         let outermost = tracer.build("test").root().start();
-        let Some(ids) = outermost.span_context() else { panic!("no span begins on this thread") };
+        let Some(ids) = outermost.span_context() else { panic!("no span can be started on this thread") };
         let result = act();
         drop(outermost);
         (result, self.recorded().within(ids.trace_id, ids.span_id))
@@ -261,7 +263,7 @@ impl Kit {
         self.snapshot().spans().collect()
     }
 
-    /// The one finished span of this name: [`Recorded::span`].
+    /// The only finished span with this name: [`Recorded::span`].
     ///
     /// ```
     /// let kit = tellane::testing::Kit::new();
@@ -315,7 +317,7 @@ impl Kit {
         self.logs.records()
     }
 
-    /// The one log record with this message: [`Recorded::log`].
+    /// The only log record with this message: [`Recorded::log`].
     ///
     /// ```
     /// let kit = tellane::testing::Kit::new();
@@ -330,7 +332,8 @@ impl Kit {
         self.recorded().log(message).clone()
     }
 
-    /// Asserts that this was said once, at this level, within a span of this name: [`Recorded::assert_logged`].
+    /// Asserts that there is exactly one log record with this message and level within a span with this name:
+    /// [`Recorded::assert_logged`].
     ///
     /// ```
     /// use tellane::{Level, testing::Kit};
@@ -342,13 +345,13 @@ impl Kit {
     /// ```
     ///
     /// # Panics
-    /// If it was not; the message shows what was said, and where.
+    /// If there is no such record, or more than one; the message shows all spans and logs.
     #[track_caller]
     pub fn assert_logged(&self, level: Level, message: &str, span: &str) -> LogRecord {
         self.recorded().assert_logged(level, message, span).clone()
     }
 
-    /// A counter's total.
+    /// The total of a counter.
     ///
     /// ```
     /// let kit = tellane::testing::Kit::new();
@@ -361,13 +364,13 @@ impl Kit {
     /// If there is no such counter; the message names the series that there are.
     #[track_caller]
     pub fn counter(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
-        let taken = self.snapshot();
-        taken
+        let snapshot = self.snapshot();
+        snapshot
             .counter(name, labels)
-            .unwrap_or_else(|| panic!("no counter {name}{labels:?} in {}", series(&taken)))
+            .unwrap_or_else(|| panic!("no counter {name}{labels:?} in {}", series(&snapshot)))
     }
 
-    /// An up-down-counter's total.
+    /// The total of an up-down counter.
     ///
     /// ```
     /// let kit = tellane::testing::Kit::new();
@@ -377,16 +380,16 @@ impl Kit {
     /// ```
     ///
     /// # Panics
-    /// If there is no such up-down-counter; the message names the series that there are.
+    /// If there is no such up-down counter; the message names the series that there are.
     #[track_caller]
     pub fn up_down_counter(&self, name: &str, labels: &[(&str, &str)]) -> i64 {
-        let taken = self.snapshot();
-        taken
+        let snapshot = self.snapshot();
+        snapshot
             .up_down_counter(name, labels)
-            .unwrap_or_else(|| panic!("no up-down-counter {name}{labels:?} in {}", series(&taken)))
+            .unwrap_or_else(|| panic!("no up-down counter {name}{labels:?} in {}", series(&snapshot)))
     }
 
-    /// A gauge's value.
+    /// The value of a gauge.
     ///
     /// ```
     /// let kit = tellane::testing::Kit::new();
@@ -399,11 +402,13 @@ impl Kit {
     /// If there is no such gauge; the message names the series that there are.
     #[track_caller]
     pub fn gauge(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let taken = self.snapshot();
-        taken.gauge(name, labels).unwrap_or_else(|| panic!("no gauge {name}{labels:?} in {}", series(&taken)))
+        let snapshot = self.snapshot();
+        snapshot
+            .gauge(name, labels)
+            .unwrap_or_else(|| panic!("no gauge {name}{labels:?} in {}", series(&snapshot)))
     }
 
-    /// A histogram's state.
+    /// The contents of a histogram.
     ///
     /// ```
     /// let kit = tellane::testing::Kit::new();
@@ -416,13 +421,13 @@ impl Kit {
     /// If there is no such histogram; the message names the series that there are.
     #[track_caller]
     pub fn histogram(&self, name: &str, labels: &[(&str, &str)]) -> HistogramView {
-        let taken = self.snapshot();
-        let view = taken.histogram(name, labels).cloned();
-        view.unwrap_or_else(|| panic!("no histogram {name}{labels:?} in {}", series(&taken)))
+        let snapshot = self.snapshot();
+        let view = snapshot.histogram(name, labels).cloned();
+        view.unwrap_or_else(|| panic!("no histogram {name}{labels:?} in {}", series(&snapshot)))
     }
 
-    /// Ends the instance, and asserts that each record is accounted for: aggregated, dropped for a reason, or left out
-    /// on purpose. Asserts the same of exemplars: kept, replaced, or without room.
+    /// Shuts the instance down and asserts that every record is accounted for: aggregated, dropped for a reason, or
+    /// suppressed. Asserts the same for exemplars: kept, replaced, or dropped for lack of room.
     ///
     /// ```
     /// use tellane::{Config, Kind, testing::Kit};
@@ -433,10 +438,11 @@ impl Kit {
     ///
     /// # Panics
     /// If an account does not add up, or the instance does not end within a minute.
+    #[doc(alias = "shutdown")]
     #[track_caller]
     pub fn end(&self) -> Ledger {
-        let end = self.telemetry.shutdown(PATIENCE);
-        assert!(end.finished, "the aggregator has not ended");
+        let end = self.telemetry.shutdown(TIMEOUT);
+        assert!(end.finished, "the aggregator has not ended within a minute");
         let exemplars = end.ledger.exemplars();
         let settled = exemplars.kept + exemplars.replaced + exemplars.no_room;
         assert_eq!(exemplars.offered, settled, "{exemplars:?}");
@@ -448,7 +454,7 @@ impl Kit {
         end.ledger
     }
 
-    /// Ends the instance, and asserts that of all that was recorded nothing was lost.
+    /// Shuts the instance down and asserts that no record was dropped.
     ///
     /// ```
     /// let kit = tellane::testing::Kit::new();
@@ -457,7 +463,7 @@ impl Kit {
     /// ```
     ///
     /// # Panics
-    /// If a record was dropped, whatever the reason, or as [`end`](Self::end).
+    /// If a record was dropped for any reason, and as [`end`](Self::end).
     #[track_caller]
     pub fn assert_nothing_lost(&self) {
         let dropped = self.end().total().dropped;
@@ -465,9 +471,9 @@ impl Kit {
     }
 }
 
-/// The series of a snapshot, for a message.
-fn series(taken: &Snapshot) -> String {
+/// Lists the series of a snapshot, for a panic message.
+fn series(snapshot: &Snapshot) -> String {
     let names =
-        taken.points().map(|point| format!("{}{:?}", point.name(), point.labels().collect::<Vec<_>>()));
+        snapshot.points().map(|point| format!("{}{:?}", point.name(), point.labels().collect::<Vec<_>>()));
     names.collect::<Vec<_>>().join(", ")
 }

@@ -1,8 +1,8 @@
-//! For tests of programs that use tellane: an instance on a clock that stands still, and short ways to ask what was
-//! recorded. Cold. Its assertions panic: that is what they are for.
+//! A test kit for programs that use tellane: an instance with a mock clock, and short queries for the spans, logs and
+//! metrics it recorded. Cold. Its assertions panic.
 //!
-//! An instance belongs to whoever started it, so tests that have a [`Kit`] each do not see each other's records, on
-//! however many threads they run; spans follow their tasks ([`InSpan`](crate::InSpan)) wherever these go.
+//! Each [`Kit`] has an instance of its own, so tests do not see each other's records, on any number of threads; spans
+//! follow their tasks ([`InSpan`](crate::InSpan)) to other threads.
 //!
 //! ```
 //! use std::time::Duration;
@@ -25,13 +25,14 @@
 //!
 //! # Code that uses the installed instance
 //!
-//! What is tested here takes its tracer and its logger as arguments, or in a struct: that is the way to be preferred,
-//! because each test has an instance of its own then. Code that asks for [`tracer()`](crate::tracer()),
-//! [`logger()`](crate::logger()) or a static (`counter!`) gets the process's one instance, and no test can put another
-//! in its place: a static keeps its handle, and to look for a replacement first would be paid for by every call of every
-//! program. Such tests share [`Kit::installed`]. [`Kit::during`] tells the spans and logs of one test from those of the
-//! others by their trace; metrics cannot be told apart, so a test of a static's total goes to a test binary of its own,
-//! or gives its series a label that no other test uses.
+//! The code under test above takes its tracer and its logger as arguments. Prefer this, or fields of a struct, because
+//! each test then has an instance of its own. Code that uses [`tracer()`](crate::tracer()),
+//! [`logger()`](crate::logger()) or a static (`counter!`) gets the one instance of the process, and a test cannot
+//! replace it: a static keeps its handle, and a check for a replacement would slow down every call in every program.
+//!
+//! Such tests share [`Kit::installed`]. [`Kit::during`] separates the spans and logs of one test from those of the
+//! others by their trace. Metrics cannot be separated, so put a test of a static's total into a test binary of its own,
+//! or give its series a label that no other test uses.
 
 mod kit;
 mod outline;

@@ -1,4 +1,4 @@
-//! What was recorded, as text: an indented tree of spans. Cold.
+//! Text form of recorded spans and logs: an indented tree. Cold.
 
 use crate::record::{SpanKind, Status, Value};
 use crate::snapshot::{FinishedSpan, LogRecord};
@@ -6,12 +6,12 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// Each span with its depth: parents before their children, siblings by their start and then by their name. One whose
-/// parent is not there has no depth.
+/// Sorts spans: parents before their children, siblings by their start and then by their name. Each comes with its
+/// depth, which is 0 if its parent is missing.
 pub(super) fn in_order(spans: &[FinishedSpan]) -> Vec<(usize, &FinishedSpan)> {
     let there: HashSet<u64> = spans.iter().map(|span| span.span_id).collect();
     let mut sorted: Vec<&FinishedSpan> = spans.iter().collect();
-    sorted.sort_by(|a, b| (b.start_unix_nanos, &b.name).cmp(&(a.start_unix_nanos, &a.name))); // the first is popped last
+    sorted.sort_by(|a, b| (b.start_unix_nanos, &b.name).cmp(&(a.start_unix_nanos, &a.name))); // reversed: a stack below
     let mut below = HashMap::<Option<u64>, Vec<&FinishedSpan>>::new();
     for span in sorted {
         below.entry(span.parent_id.filter(|id| there.contains(id))).or_default().push(span);
@@ -27,7 +27,7 @@ pub(super) fn in_order(spans: &[FinishedSpan]) -> Vec<(usize, &FinishedSpan)> {
     ordered
 }
 
-/// The names alone.
+/// Writes the tree with names only.
 pub(super) fn names(spans: &[FinishedSpan]) -> String {
     let mut text = String::new();
     for (depth, span) in in_order(spans) {
@@ -36,7 +36,7 @@ pub(super) fn names(spans: &[FinishedSpan]) -> String {
     text
 }
 
-/// All but times and ids.
+/// Writes the tree with everything except times and ids.
 pub(super) fn full(spans: &[FinishedSpan], logs: &[LogRecord]) -> String {
     let mut text = String::new();
     for (depth, span) in in_order(spans) {

@@ -1,17 +1,17 @@
-//! Finished spans and logs, as a test asks for them. Cold.
+//! Queries and assertions on finished spans and logs. Cold.
 
 use super::outline;
 use crate::level::Level;
 use crate::snapshot::{FinishedSpan, LogRecord};
 use std::collections::HashMap;
 
-/// What was recorded: by a whole [`Kit`](super::Kit), or by a part of a test. What asks for one and finds none, or more
-/// than one, panics and shows what there is.
+/// The spans and logs recorded by a whole [`Kit`](super::Kit), or by a part of a test. A query for a single span or log
+/// panics if there is none or more than one, and the message shows all that there are.
 ///
 /// ```
 /// let kit = tellane::testing::Kit::new();
 /// drop(kit.tracer().span("order"));
-/// let recorded = kit.recorded(); // one look, for several questions
+/// let recorded = kit.recorded(); // one snapshot for several queries
 /// assert_eq!((recorded.spans().len(), recorded.logs().len()), (1, 0));
 /// assert_eq!(recorded.tree(), "order\n");
 /// ```
@@ -26,14 +26,15 @@ impl Recorded {
         Self { spans, logs }
     }
 
-    /// Of this trace alone, and without this span of it.
+    /// Keeps only this trace, without this span of it.
     pub(super) fn within(mut self, trace_id: u128, outermost: u64) -> Self {
         self.spans.retain(|span| span.trace_id == trace_id && span.span_id != outermost);
         self.logs.retain(|log| log.span.is_some_and(|(trace, _)| trace == trace_id));
         self
     }
 
-    /// The finished spans, in the order they reached the aggregator: on one thread, in which they ended.
+    /// The finished spans, in the order in which they reached the aggregator; those of one thread in the order in which
+    /// they ended.
     ///
     /// ```
     /// let kit = tellane::testing::Kit::new();
@@ -55,7 +56,7 @@ impl Recorded {
         &self.logs
     }
 
-    /// The one finished span of this name.
+    /// The only finished span with this name.
     ///
     /// ```
     /// let kit = tellane::testing::Kit::new();
@@ -71,7 +72,7 @@ impl Recorded {
         only(named).unwrap_or_else(|count| panic!("{count} span is named {name:?} in\n{}", self.outline()))
     }
 
-    /// The one log record with this message.
+    /// The only log record with this message.
     ///
     /// ```
     /// let kit = tellane::testing::Kit::new();
@@ -87,7 +88,8 @@ impl Recorded {
         only(saying).unwrap_or_else(|count| panic!("{count} log says {message:?} in\n{}", self.outline()))
     }
 
-    /// Asserts that this was said once, at this level, in a span of this name or in one inside it; returns the record.
+    /// Asserts that there is exactly one log record with this message and level, made in a span with this name or in a
+    /// descendant of one. Returns the record.
     ///
     /// ```
     /// use tellane::{Level, testing::Kit};
@@ -100,7 +102,7 @@ impl Recorded {
     /// ```
     ///
     /// # Panics
-    /// If it was not. Of a span that has not ended, nothing is known.
+    /// If there is no such record, or more than one. Spans that have not ended are not known yet, so end them first.
     #[track_caller]
     pub fn assert_logged(&self, level: Level, message: &str, span: &str) -> &LogRecord {
         let fits = |log: &&LogRecord| {
@@ -111,7 +113,7 @@ impl Recorded {
         })
     }
 
-    /// Names of the spans that a record was made in, from the innermost outwards.
+    /// Names of the spans around a record, from the innermost outwards.
     fn path_of(&self, log: &LogRecord) -> Vec<&str> {
         let by_id: HashMap<_, _> =
             self.spans.iter().map(|span| ((span.trace_id, span.span_id), span)).collect();
@@ -121,7 +123,7 @@ impl Recorded {
     }
 
     /// The finished spans as an indented tree of names: parents before their children, siblings by their start and then
-    /// by their name. A span whose parent has not ended stands at the margin.
+    /// by their name. A span whose parent has not ended is shown as a root.
     ///
     /// ```
     /// let kit = tellane::testing::Kit::new();
@@ -136,8 +138,8 @@ impl Recorded {
         outline::names(&self.spans)
     }
 
-    /// The same tree with all that is neither a time nor an id: kinds, failures, attributes, events (`*`) and logs
-    /// (`!`). Logs outside of finished spans stand at its end.
+    /// The tree with everything except times and ids: kinds, failures, attributes, events (`*`) and logs (`!`). Logs
+    /// outside of finished spans follow at the end.
     ///
     /// ```
     /// use tellane::{SpanKind, testing::Kit};
@@ -160,7 +162,7 @@ impl Recorded {
     }
 }
 
-/// The only one, or how many there are.
+/// Returns the only item, or a word for the number of items.
 fn only<T>(mut found: impl Iterator<Item = T>) -> Result<T, &'static str> {
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),

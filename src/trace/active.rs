@@ -259,7 +259,7 @@ impl ActiveSpan {
     /// What is usual makes no call from here, and what is not is called last: so no register need be saved.
     #[inline(always)]
     fn end_fast(&self, local: &local::LocalLane<'_>) {
-        let Some(clock) = local.lanes.clock.quick() else { return self.end_slow() };
+        let Some(clock) = local.lanes.clock.as_tsc() else { return self.end_slow() };
         let (now, items) = (clock.ticks(), self.items.inline());
         if !local.exit_fast(self.place, self.ids.span_id) {
             return self.end_slow();

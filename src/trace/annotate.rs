@@ -8,7 +8,7 @@ use crate::instance::entry;
 pub(crate) use crate::instance::{key_number, more_room, push};
 use crate::lane::local;
 use crate::names::{Attribute, OVERFLOW_KEY};
-use crate::record::{At, Entry, Full, Items, Refused, layout};
+use crate::record::{Full, Items, KeyedItem, OpenItem, PutError, layout};
 
 impl ActiveSpan {
     /// Only the choice by the value's kind is inlined: the caller knows the kind.
@@ -74,13 +74,13 @@ impl ActiveSpan {
         self.set_value(
             key,
             |items, key| items.push_number(key, kind, bits),
-            |key| Entry::Number { key, kind, bits },
+            |key| KeyedItem::Number { key, kind, bits },
         );
     }
 
     #[inline(always)]
     fn set_bool(&mut self, key: &'static str, truth: bool) {
-        self.set_value(key, |items, key| items.push_bool(key, truth), |key| Entry::Bool { key, truth });
+        self.set_value(key, |items, key| items.push_bool(key, truth), |key| KeyedItem::Bool { key, truth });
     }
 
     #[inline(always)]
@@ -88,7 +88,7 @@ impl ActiveSpan {
         &mut self,
         key: &'static str,
         push: impl Fn(&mut Items, u32) -> Result<(), Full>,
-        entry: impl FnOnce(u32) -> Entry<'v>,
+        entry: impl FnOnce(u32) -> KeyedItem<'v>,
     ) {
         if !self.is_recorded() {
             return;
@@ -104,10 +104,10 @@ impl ActiveSpan {
     /// A limit or the room is reached: takes the place of an earlier value, or of what earlier values leave.
     #[cold]
     #[inline(never)]
-    fn put(&mut self, entry: Entry<'_>) {
+    fn put(&mut self, entry: KeyedItem<'_>) {
         let mut left = self.limits.left.attributes;
         let mut put = self.items.put(0, entry, &mut left);
-        if put == Err(Refused::NoRoom) && self.grow() {
+        if put == Err(PutError::NoRoom) && self.grow() {
             put = self.items.put(0, entry, &mut left);
         }
         self.limits.left.attributes = left;
@@ -150,7 +150,7 @@ impl ActiveSpan {
     }
 
     /// Begins an event; `None` if it is not kept.
-    pub(super) fn event(&mut self, name: &'static str) -> Option<At> {
+    pub(super) fn event(&mut self, name: &'static str) -> Option<OpenItem> {
         if !self.is_recorded() {
             return None;
         }
@@ -165,7 +165,7 @@ impl ActiveSpan {
         begun
     }
 
-    fn begin_event(&mut self, name: &'static str) -> Option<At> {
+    fn begin_event(&mut self, name: &'static str) -> Option<OpenItem> {
         if self.limits.left.events == 0 {
             return None;
         }
@@ -176,7 +176,7 @@ impl ActiveSpan {
 
     /// Begins a link; `None` if it is not kept.
     #[inline(never)]
-    pub(super) fn link(&mut self, to: SpanContext) -> Option<At> {
+    pub(super) fn link(&mut self, to: SpanContext) -> Option<OpenItem> {
         if !self.is_recorded() {
             return None;
         }
@@ -198,17 +198,17 @@ impl ActiveSpan {
     #[inline]
     pub(super) fn set_within(
         &mut self,
-        at: At,
+        at: OpenItem,
         left: u16,
         key: &'static str,
         value: Attribute<'_>,
-    ) -> (At, u16) {
+    ) -> (OpenItem, u16) {
         let Some(key) = key_number(self.base.get(), key) else {
-            self.items.drop_within(at);
+            self.items.count_dropped_in(at);
             return (at, left);
         };
         if left > 0 && push(&mut self.items, key, value, self.limits.left.value).is_ok() {
-            self.items.amend(at);
+            self.items.set_attributes_len(at);
             return (at, left - 1);
         }
         self.put_within(at, left, entry(key, value, self.limits.left.value))
@@ -216,17 +216,17 @@ impl ActiveSpan {
 
     #[cold]
     #[inline(never)]
-    fn put_within(&mut self, at: At, mut left: u16, entry: Entry<'_>) -> (At, u16) {
+    fn put_within(&mut self, at: OpenItem, mut left: u16, entry: KeyedItem<'_>) -> (OpenItem, u16) {
         let before = self.items.len();
         self.remove_replaced(); // the event or link is the last item, and moves with its end
         let at = at.moved_down(before - self.items.len());
         let mut put = self.items.put(at.attributes(), entry, &mut left);
-        if put == Err(Refused::NoRoom) && self.grow() {
+        if put == Err(PutError::NoRoom) && self.grow() {
             put = self.items.put(at.attributes(), entry, &mut left);
         }
-        self.items.amend(at);
+        self.items.set_attributes_len(at);
         if put.is_err() {
-            self.items.drop_within(at);
+            self.items.count_dropped_in(at);
         }
         (at, left)
     }
@@ -235,7 +235,7 @@ impl ActiveSpan {
     #[cold]
     pub(super) fn emit(&mut self, message: &str) {
         if self.is_recorded() {
-            self.put(Entry::message(message, self.limits.left.value.into()));
+            self.put(KeyedItem::message(message, self.limits.left.value.into()));
         }
     }
 

@@ -7,7 +7,7 @@ use super::span::SpanContext;
 use crate::context::Propagated;
 use crate::instance::find;
 use crate::lane::{Exit, Ids, Key, StackIndex, TraceFlags, laneless, local};
-use crate::record::{At, Status};
+use crate::record::{OpenItem, Status};
 use crate::sync::Arc;
 use std::marker::PhantomData;
 use std::num::NonZeroU64;
@@ -285,7 +285,7 @@ impl Drop for OwnedSpan {
 #[derive(Debug)]
 pub struct EventBuilder<'a> {
     /// `None` if it is not kept.
-    to: Option<(&'a mut ActiveSpan, At)>,
+    to: Option<(&'a mut ActiveSpan, OpenItem)>,
     /// Attributes that may still be set.
     left: u16,
 }

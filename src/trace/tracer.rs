@@ -4,7 +4,7 @@ use super::active::{Absent, ActiveSpan, DETACHED, RemainingLimits, SpanIds, Span
 use super::context::Context;
 use super::owned::{OwnedSpan, StackEntry};
 use super::span::{Span, SpanContext};
-use crate::clock::{Clock, Quick};
+use crate::clock::{Clock, TscClock};
 use crate::instance::{Instance, global};
 use crate::lane::{Ids, Key, SpanNameMeta, StackIndex, ThreadState, TraceFlags, laneless, local};
 use crate::record::SpanKind;
@@ -292,7 +292,7 @@ impl TracerInner {
     ) -> OwnedSpan {
         let usual = || {
             Some((
-                self.clock.quick()?,
+                self.clock.as_tsc()?,
                 thread_state.names.get_home(name, kind as u8)?,
                 thread_state.spans.next()?,
             ))
@@ -325,7 +325,7 @@ impl TracerInner {
         thread_state: &ThreadState,
         place: StackIndex,
         known: &Cell<SpanNameMeta>,
-        clock: Quick,
+        clock: TscClock,
     ) -> OwnedSpan {
         let around = thread_state.spans.around(place); // baggage, if anything
         let span_ids = SpanIds::of_root(self.root(thread_state, around, || true));

@@ -83,7 +83,7 @@ fn ended(thread: JoinHandle<Result<u64, Reason>>) -> Result<u64, Reason> {
 /// A thread ends while the aggregator drains: its lane is retired, its last records are not lost.
 #[test]
 fn exit() {
-    check("exit", 5_000, &[Bug::NoRedrain, Bug::UnmetLane], || {
+    check("exit", 5_000, &[Bug::NoRedrain, Bug::MissedLane], || {
         let mut rig = Rig::new(Limits { idle: 0, ..LIMITS });
         let thread = rig.records(&[1, 2]);
         rig.step.run();
@@ -97,7 +97,7 @@ fn exit() {
 /// The same with a ring of one sample: what does not fit goes to the spill.
 #[test]
 fn exit_with_spill() {
-    check("exit with spill", 50, &[Bug::NoRedrain, Bug::UnmetLane], || {
+    check("exit with spill", 50, &[Bug::NoRedrain, Bug::MissedLane], || {
         let mut rig = Rig::new(Limits { ring_words: 2, spill_words: ONE_SLOT, idle: 0, ..LIMITS });
         let thread = rig.records(&[1, 2]);
         rig.step.run();
@@ -132,7 +132,7 @@ fn recycling() {
 /// Bounded: without a bound it takes some 600,000 executions, five minutes.
 #[test]
 fn recycling_or_retiring() {
-    check_bounded(5, "recycling or retiring", 10_000, &[Bug::NoRedrain, Bug::UnmetLane], || {
+    check_bounded(5, "recycling or retiring", 10_000, &[Bug::NoRedrain, Bug::MissedLane], || {
         let mut rig = Rig::new(Limits { idle: 0, ..LIMITS });
         let threads = [rig.records(&[1]), rig.records(&[2])];
         rig.step.run();
@@ -219,7 +219,7 @@ fn spilling() {
 /// taken for a count, every sample is in its part, and a sum has no sample that is not counted.
 #[test]
 fn dividing() {
-    check("dividing", 100, &[Bug::LateMark, Bug::LateBucket, Bug::LateSum], || {
+    check("dividing", 100, &[Bug::LateSplit, Bug::LateBucket, Bug::LateSum], || {
         let mut rig = Rig::with_bounds(LIMITS, 33, &[32.0]);
         let (spill, mut seen) = (Arc::new(Spill::new(DIVIDED_SLOT)), SpillSeen::default());
         let histograms = &mut rig.step.folded.histograms;
@@ -306,7 +306,7 @@ fn sharing() {
 /// The thread spills, and the aggregator collects: draining rings cannot show it, there the roster's lock lies between.
 #[test]
 fn ledger() {
-    check("ledger", 20_000, &[Bug::LateLook], || {
+    check("ledger", 20_000, &[Bug::LateRead], || {
         let mut rig = Rig::new(Limits { ring_words: 2, spill_words: ONE_SLOT, ..LIMITS });
         let (lanes, to) = (Arc::clone(&rig.lanes), Arc::clone(&rig.to));
         let producer = Producer::enter(&lanes).expect("there is room");

@@ -77,7 +77,7 @@ fn exemplars_keep_the_wall_time_of_their_making() {
     let lane = bench.lane();
     let send = |value: u64, at: u64| {
         let words = record::exemplar_words(0, [value, at, 3, 4, 5]);
-        assert!(lane.ring.push_leaving(0, &OwnCopy::of(lane.ring.published()), words, [], || {
+        assert!(lane.ring.push_leaving(0, &OwnCopy::new(lane.ring.published()), words, [], || {
             lane.tally.exemplar_sent();
         }));
     };
@@ -112,7 +112,7 @@ fn held_spans_keep_the_wall_time_of_their_making() {
         let mut words = Vec::new();
         encode(&Record::Span(span), &mut words).expect("short");
         words[0] = layout::header_more(words[0], 0, layout::FLAG_HELD, 0);
-        let head = OwnCopy::of(lane.ring.published());
+        let head = OwnCopy::new(lane.ring.published());
         assert!(lane.ring.push_leaving(0, &head, [], [&words], || lane.tally.sent(Kind::Span)));
     };
     send(1, false, HOUR);

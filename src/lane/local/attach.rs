@@ -119,7 +119,7 @@ impl ThreadLocal {
             cells_len: Cell::new(0),
             cells: Cell::new(ptr::null()),
             lane: Cell::new(ptr::null()),
-            head: OwnCopy::of(0),
+            head: OwnCopy::new(0),
             thread_state: Cell::new(ptr::null()),
             lanes: Cell::new(ptr::null()),
             spills: Cell::new(0),

@@ -20,7 +20,7 @@ impl LocalLane<'_> {
         let pushed = ring.push_leaving(reserve, own_head(), words, items, || tally.sent(Kind::Log));
         let length = items.iter().fold(N, |words, part| words + part.len());
         if pushed {
-            tally.beside(length);
+            tally.add_other_words(length);
         } else {
             let oversize = length > ring.capacity();
             tally.dropped(Kind::Log, if oversize { Reason::Oversize } else { Reason::RingFull });

@@ -85,7 +85,7 @@ fn send_exemplar(local: &LocalLane<'_>, ids: Ids, to: &Distribution, value: u64)
     let reserve = local.lane.ring.capacity() as u64 / 2;
     let sent = || tally.exemplar_sent();
     if local.lane.ring.push_leaving(reserve, own_head(), words, [], sent) {
-        tally.beside(words.len());
+        tally.add_other_words(words.len());
     } else {
         tally.exemplar_without_room();
     }
@@ -126,7 +126,7 @@ fn send_wide(lane: &Lane, histogram: &HistogramHandle, value: u64) {
     }
     let words = [layout::header(layout::KIND_WIDE_SAMPLE, to.series(), 2, 0, 0), kept];
     if lane.ring.push_sample(own_head(), words) {
-        lane.tally.beside(1);
+        lane.tally.add_other_words(1);
     } else {
         spill(lane, to, &histogram.lanes, kept);
     }

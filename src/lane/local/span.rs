@@ -20,7 +20,7 @@ impl LocalLane<'_> {
         let sent = || tally.sent(Kind::Span);
         let pushed = self.lane.ring.push_span::<AROUND, _, _>(own_head(), words, items, sent);
         if pushed {
-            tally.beside(items.iter().fold(N, |words, part| words + part.len()));
+            tally.add_other_words(items.iter().fold(N, |words, part| words + part.len()));
         }
         pushed
     }

@@ -104,11 +104,11 @@ impl<'a> SlotRef<'a> {
     /// `to`.
     #[inline(always)]
     pub(crate) fn add(self, to: &Distribution, value: u64) -> bool {
-        let Some(index) = to.layout.quick_index(value) else { return false };
+        let Some(index) = to.layout.fast_index(value) else { return false };
         debug_assert_eq!(self.head()[KEY].load(Ordering::Relaxed), to.key.0);
         debug_assert!(HEAD + index < self.head()[LEN].load(Ordering::Relaxed) as usize);
         // SAFETY: `carve` made the slot of HEAD words and one word for each bucket of the series' layout, and
-        // `quick_index` returns only buckets of the layout.
+        // `fast_index` returns only buckets of the layout.
         let bucket = unsafe { &*self.first.add(HEAD + index) };
         count_at(self.head(), bucket, value, || {
             self.add_slow(to, value);

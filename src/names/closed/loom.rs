@@ -9,7 +9,7 @@ use ::loom::thread;
 /// An entry that is made before the table is closed is never taken for absent.
 #[test]
 fn last_entry() {
-    check("last entry before closing", 4, &[Bug::OneLook, Bug::RelaxedClose], || {
+    check("last entry before closing", 4, &[Bug::SingleCheck, Bug::RelaxedClose], || {
         let (entry, closed) = (Arc::new(AtomicU64::new(0)), Arc::new(Closed::new()));
         let (their_entry, theirs) = (Arc::clone(&entry), Arc::clone(&closed));
         let maker = thread::spawn(move || {

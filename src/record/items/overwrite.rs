@@ -1,12 +1,12 @@
-//! Attributes that are set again, when a limit or the room is reached. Cold: until then duplicates stand side by side,
-//! and the reader takes the last.
+//! Overwriting attributes that are set again, once a limit is reached or there is no room. Cold: until then duplicates
+//! are simply appended, and the reader takes the last value.
 
 use super::{Items, first_chars, layout, text_words};
 use std::ops::Range;
 
-/// An item that stands once among others of its kind: an attribute by its key, or the message of a status.
+/// An item that may occur only once: an attribute, identified by its key, or the message of a status.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Entry<'a> {
+pub(crate) enum KeyedItem<'a> {
     Str {
         key: u32,
         text: &'a str,
@@ -14,7 +14,7 @@ pub(crate) enum Entry<'a> {
     },
     Number {
         key: u32,
-        /// `layout::TYPE_I64` and its like.
+        /// One of `layout::TYPE_I64`, `TYPE_U64` and `TYPE_F64`.
         kind: u64,
         bits: u64,
     },
@@ -25,23 +25,23 @@ pub(crate) enum Entry<'a> {
     Message(&'a str),
 }
 
-/// Why an entry was not kept.
+/// Error: an item was not added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// There are as many attributes as there may be.
+pub(crate) enum PutError {
+    /// The limit of attributes is reached.
     Limit,
-    /// There is no room, not even for the beginning of a text.
+    /// There is no room for the item, or for even one character of its text.
     NoRoom,
 }
 
-impl<'a> Entry<'a> {
-    /// A text, of which the first `most` characters are kept.
+impl<'a> KeyedItem<'a> {
+    /// Creates a text attribute from at most the first `most` characters.
     pub(crate) fn text(key: u32, text: &'a str, most: usize) -> Self {
         let kept = first_chars(text, most);
         Self::Str { key, text: kept, cut: kept.len() < text.len() }
     }
 
-    /// The message of a status, of which the first `most` characters are kept.
+    /// Creates the message of a status from at most the first `most` characters.
     pub(crate) fn message(text: &'a str, most: usize) -> Self {
         Self::Message(first_chars(text, most))
     }
@@ -67,7 +67,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// As much of it as fits `room` words; `None` if that is not even a character.
+    /// Truncates the item to `room` words; `None` if not even one character of its text fits.
     fn fitted(self, room: usize) -> Option<Self> {
         if self.words() <= room {
             return Some(self);
@@ -84,7 +84,7 @@ impl<'a> Entry<'a> {
     }
 
     fn first_word(&self) -> u64 {
-        // A text that fits a record has fewer than 2^16 bytes.
+        // The casts are exact: a text that fits into a record has fewer than 2^16 bytes.
         match *self {
             Self::Str { key, text, cut } => {
                 let kind = if cut { layout::TYPE_CUT } else { layout::TYPE_STR };
@@ -100,15 +100,16 @@ impl<'a> Entry<'a> {
 }
 
 impl Items {
-    /// Sets an entry among the items from `from` on, in place of an earlier one of its key. `left` is how many attributes
-    /// may still be added; what is removed is added to it. Without a block, a text that the frame has no room for is
-    /// refused; with one, its beginning is kept.
+    /// Sets an item among those from word `from` on, in place of an earlier one with the same key. `left` is the number
+    /// of attributes that may still be added; removed ones are added to it. A text that does not fit is refused if
+    /// there is no block yet, and truncated if there is one.
     #[cold]
     #[inline(never)]
-    pub(crate) fn put(&mut self, from: usize, entry: Entry<'_>, left: &mut u16) -> Result<(), Refused> {
+    pub(crate) fn put(&mut self, from: usize, entry: KeyedItem<'_>, left: &mut u16) -> Result<(), PutError> {
         match self.find_last(from, &entry) {
-            Some(there) if there.len() == entry.words() => {
-                self.write(there.start, &entry);
+            // The same length: overwritten in place, without moving the words behind it.
+            Some(range) if range.len() == entry.words() => {
+                self.write(range.start, &entry);
                 Ok(())
             }
             Some(_) => self.replace(from, entry, left),
@@ -116,36 +117,36 @@ impl Items {
         }
     }
 
-    /// Replaces an entry by one of another length.
-    fn replace(&mut self, from: usize, entry: Entry<'_>, left: &mut u16) -> Result<(), Refused> {
+    /// Replaces an item by one of another length.
+    fn replace(&mut self, from: usize, entry: KeyedItem<'_>, left: &mut u16) -> Result<(), PutError> {
         *left += self.remove_replaced(from);
-        let Some(there) = self.find_last(from, &entry) else { return Err(Refused::NoRoom) };
-        let room = self.room() + there.len();
+        let Some(range) = self.find_last(from, &entry) else { return Err(PutError::NoRoom) };
+        let room = self.room() + range.len();
         if self.block.is_none() && entry.words() > room {
-            return Err(Refused::NoRoom); // the caller comes again with a block
+            return Err(PutError::NoRoom); // the caller gives a block and calls again
         }
         if let Some(kept) = entry.fitted(room) {
-            self.resize(there.clone(), kept.words());
-            self.write(there.start, &kept);
+            self.resize(range.clone(), kept.words());
+            self.write(range.start, &kept);
             return Ok(());
         }
-        // An old value must not pass for the last one.
-        self.resize(there, 0);
+        // The old value is removed, too: otherwise the reader would take it for the last one.
+        self.resize(range, 0);
         *left += u16::from(entry.is_attribute());
-        Err(Refused::NoRoom)
+        Err(PutError::NoRoom)
     }
 
-    fn add(&mut self, from: usize, entry: Entry<'_>, left: &mut u16) -> Result<(), Refused> {
+    fn add(&mut self, from: usize, entry: KeyedItem<'_>, left: &mut u16) -> Result<(), PutError> {
         let takes = u16::from(entry.is_attribute());
         if *left < takes || self.room() < entry.words() {
             *left += self.remove_replaced(from);
         }
         if *left < takes {
-            return Err(Refused::Limit);
+            return Err(PutError::Limit);
         }
         let room = self.room();
         let kept = if self.block.is_some() { entry.fitted(room) } else { Some(entry) };
-        let kept = kept.filter(|kept| kept.words() <= room).ok_or(Refused::NoRoom)?;
+        let kept = kept.filter(|kept| kept.words() <= room).ok_or(PutError::NoRoom)?;
         let end = self.len();
         self.resize(end..end, kept.words());
         self.write(end, &kept);
@@ -153,10 +154,10 @@ impl Items {
         Ok(())
     }
 
-    /// Removes the values of attributes, from `from` on, that were set again later; the last value takes the place of the
-    /// first. Returns how many were removed. Events and links are left as they are.
+    /// Removes duplicate attributes from word `from` on; the last value of a key moves to the position of the first.
+    /// Returns the number of removed attributes. Events and links are left as they are.
     ///
-    /// One pass. Key numbers are dense, so a bit for each of 2^14 of them tells nearly always whether a key was seen.
+    /// One pass. Key ids are dense, so a bit set of 2^14 of them nearly always knows if a key was seen before.
     #[cold]
     #[inline(never)]
     pub(crate) fn remove_replaced(&mut self, from: usize) -> u16 {
@@ -175,20 +176,21 @@ impl Items {
             let is_same =
                 |other: &layout::ItemParts| other.tag == layout::TAG_ATTRIBUTE && other.key == item.key;
             let first =
-                || walk(&words[..kept], from).find(|(_, other)| is_same(other)).map(|(there, _)| there);
+                || walk(&words[..kept], from).find(|(_, other)| is_same(other)).map(|(range, _)| range);
             match again.then(first).flatten() {
                 None => {
                     words.copy_within(next..next + len, kept);
                     kept += len;
                 }
-                Some(there) => {
-                    if there.len() == len {
-                        words.copy_within(next..next + len, there.start);
+                Some(old) => {
+                    if old.len() == len {
+                        words.copy_within(next..next + len, old.start);
                     } else {
-                        // Behind the rotation stand the new value, the old one, and what was between them.
-                        words[there.start..next + len].rotate_right(len);
-                        words.copy_within(there.end + len..kept + len, there.start + len);
-                        kept = kept + len - there.len();
+                        // After the rotation the order is: the new value, the old value, the items between them. The
+                        // copy closes the gap of the old value.
+                        words[old.start..next + len].rotate_right(len);
+                        words.copy_within(old.end + len..kept + len, old.start + len);
+                        kept = kept + len - old.len();
                     }
                     removed += 1;
                 }
@@ -199,31 +201,31 @@ impl Items {
         removed
     }
 
-    /// Removes an attribute.
+    /// Removes all values of an attribute.
     #[cold]
     pub(crate) fn remove(&mut self, key: u32) {
-        let entry = Entry::Bool { key, truth: false }; // an attribute is known by its key alone
-        while let Some(there) = self.find_last(0, &entry) {
-            self.resize(there, 0);
+        let entry = KeyedItem::Bool { key, truth: false }; // only the key is compared
+        while let Some(range) = self.find_last(0, &entry) {
+            self.resize(range, 0);
         }
     }
 
-    fn find_last(&self, from: usize, entry: &Entry<'_>) -> Option<Range<usize>> {
+    fn find_last(&self, from: usize, entry: &KeyedItem<'_>) -> Option<Range<usize>> {
         let same = walk(self.words(), from).filter(|(_, item)| entry.is_same(item));
-        same.last().map(|(there, _)| there)
+        same.last().map(|(range, _)| range)
     }
 
-    /// Makes what stands at `there` so many words long. The caller has seen to the room.
-    fn resize(&mut self, there: Range<usize>, needed: usize) {
+    /// Resizes an item to `needed` words and moves the words behind it. The caller has checked that there is room.
+    fn resize(&mut self, item: Range<usize>, needed: usize) {
         let len = self.len();
-        for _ in there.len()..needed {
+        for _ in item.len()..needed {
             match &mut self.block {
                 None => drop(self.inline.try_push(0)),
                 Some(block) => block.words.push(0),
             }
         }
-        self.words_mut().copy_within(there.end..len, there.start + needed);
-        self.truncate(len + needed - there.len());
+        self.words_mut().copy_within(item.end..len, item.start + needed);
+        self.truncate(len + needed - item.len());
     }
 
     fn truncate(&mut self, len: usize) {
@@ -233,26 +235,26 @@ impl Items {
         }
     }
 
-    fn write(&mut self, at: usize, entry: &Entry<'_>) {
+    fn write(&mut self, at: usize, entry: &KeyedItem<'_>) {
         let words = &mut self.words_mut()[at..];
         words[0] = entry.first_word();
         match entry {
-            Entry::Str { text, .. } | Entry::Message(text) => {
+            KeyedItem::Str { text, .. } | KeyedItem::Message(text) => {
                 words[1..].iter_mut().zip(text_words(text)).for_each(|(to, word)| *to = word);
             }
-            Entry::Number { bits, .. } => words[1] = *bits,
-            Entry::Bool { .. } => {}
+            KeyedItem::Number { bits, .. } => words[1] = *bits,
+            KeyedItem::Bool { .. } => {}
         }
     }
 }
 
-/// The items from `from` on, and where they are.
+/// Iterates over the items from word `from` on, each with its range of words.
 fn walk(words: &[u64], from: usize) -> impl Iterator<Item = (Range<usize>, layout::ItemParts)> + '_ {
     let mut at = from;
     std::iter::from_fn(move || {
         let item = layout::item_parts(*words.get(at)?)?;
-        let there = at..at + item.words();
-        at = there.end;
-        Some((there, item))
+        let range = at..at + item.words();
+        at = range.end;
+        Some((range, item))
     })
 }

@@ -1,4 +1,4 @@
-//! Golden vectors of what came after samples and spans: items, exemplars, log records; and items while they are made.
+//! Golden vectors of items, exemplars and log records, and tests of items under construction.
 
 use super::{check_golden, check_golden_item, first, item_words, span_with, span_with_kind};
 use crate::level::Level;
@@ -76,7 +76,7 @@ fn golden_logs() {
 }
 
 #[test]
-fn a_text_is_cut_by_characters_and_not_by_bytes() {
+fn a_text_is_truncated_by_characters_not_bytes() {
     for letter in ["x", "é", "€", "😀"] {
         for (letters, most, kept) in [(300, 29, 29), (29, 29, 29), (30, 29, 29), (28, 29, 28), (3, 0, 0)] {
             let mut items = Items::default();
@@ -100,9 +100,9 @@ fn a_block_takes_over_what_is_in_the_frame() {
             items.give_block(Block::new(), usize::MAX);
             items.push_number(3, TYPE_U64, number).unwrap();
         }
-        items.amend(at);
+        items.set_attributes_len(at);
     }
-    items.drop_within(at);
+    items.count_dropped_in(at);
     assert_eq!((items.inline().len(), items.words().len()), (0, 204));
     let event = Item::Event { name: 2, at: 77, attributes, attributes_dropped: 1 };
     let expected = span_with_kind(vec![Item::Attribute(1, Value::U64(1)), event]);
@@ -110,23 +110,23 @@ fn a_block_takes_over_what_is_in_the_frame() {
 }
 
 #[test]
-fn a_full_record_is_as_long_as_a_record_may_be() {
+fn a_full_record_has_the_greatest_length() {
     let mut items = Items::default();
     items.give_block(Block::new(), usize::MAX);
     let mut left = 2;
     let text = "x".repeat(100_000);
-    assert_eq!(items.put(0, Entry::text(1, &text, 70_000), &mut left), Ok(()));
-    assert_eq!(items.put(0, Entry::Bool { key: 2, truth: true }, &mut left), Err(Refused::NoRoom));
+    assert_eq!(items.put(0, KeyedItem::text(1, &text, 70_000), &mut left), Ok(()));
+    assert_eq!(items.put(0, KeyedItem::Bool { key: 2, truth: true }, &mut left), Err(PutError::NoRoom));
     assert_eq!(layout::SPAN_WORDS + items.len() + 1, layout::WORDS_MAX);
     let kept = Value::Cut("x".repeat((items.len() - 1) * 8));
     assert_eq!(first(&item_words(items.words())), Ok(span_with(vec![(1, kept)])));
-    // What takes its place is set, and what was there goes if that cannot be.
-    assert_eq!(items.put(0, Entry::Bool { key: 1, truth: true }, &mut left), Ok(()));
+    // A new value of the same key is set; if it does not fit, the old value is removed.
+    assert_eq!(items.put(0, KeyedItem::Bool { key: 1, truth: true }, &mut left), Ok(()));
     assert_eq!(items.len(), 1);
     while items.room() > 0 {
         items.push_bool(3, false).unwrap();
     }
-    assert_eq!(items.put(0, Entry::Number { key: 1, kind: TYPE_U64, bits: 7 }, &mut left), Ok(()));
+    assert_eq!(items.put(0, KeyedItem::Number { key: 1, kind: TYPE_U64, bits: 7 }, &mut left), Ok(()));
     assert_eq!(items.len(), 3);
 }
 
@@ -140,8 +140,8 @@ fn a_value_that_can_no_longer_be_replaced_is_removed() {
         left -= 1;
     }
     assert_eq!(
-        items.put(0, Entry::Number { key: 2, kind: TYPE_U64, bits: 7 }, &mut left),
-        Err(Refused::NoRoom)
+        items.put(0, KeyedItem::Number { key: 2, kind: TYPE_U64, bits: 7 }, &mut left),
+        Err(PutError::NoRoom)
     );
     let expected = [1, 3, 4].map(|key| (key, Value::Bool(true))).to_vec();
     assert_eq!(first(&item_words(items.words())), Ok(span_with(expected)));

@@ -1,6 +1,6 @@
-//! What holds for any record, any words and any bytes; and the hot side's items against a model.
+//! Properties of any record, any words and any bytes, and a comparison of [`Items`] with a model.
 //!
-//! The fuzz targets `decode` and `round_trip` hold the first two against far more inputs.
+//! The fuzz targets `decode` and `round_trip` check the first two with far more inputs.
 
 use super::{by_bits, first, words_of};
 use crate::level::Level;
@@ -12,7 +12,7 @@ fn id() -> impl Strategy<Value = u32> {
     prop_oneof![0..ID_LIMIT, 0..8_u32, Just(ID_LIMIT - 1)]
 }
 
-/// Numbers of all magnitudes: uniform ones are nearly all wide.
+/// Numbers of all magnitudes. Uniform random numbers would nearly all be wide.
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![any::<u64>(), (any::<u64>(), 0..64_u32).prop_map(|(bits, shift)| bits >> shift), {
         prop::sample::select(vec![0, SAMPLE_MAX, SAMPLE_MAX + 1, u64::MAX])
@@ -110,7 +110,7 @@ fn record() -> impl Strategy<Value = Record> {
     ]
 }
 
-/// Words of which many look like the beginning of something.
+/// Random words, many of which look like the first word of a record or an item.
 fn any_words() -> impl Strategy<Value = Vec<u64>> {
     let likely = |flags: std::ops::Range<u64>| {
         (0..9_u64, id(), 0..12_u64, flags, 0..20_u64).prop_map(|(kind, id, words, flags, aux)| {
@@ -123,7 +123,7 @@ fn any_words() -> impl Strategy<Value = Vec<u64>> {
     prop::collection::vec(prop_oneof![any::<u64>(), likely(0..4), likely(0..4_096), item, Just(0)], 0..64)
 }
 
-/// How much text is in a record, in bytes, whether some of it was broken, and how many values.
+/// Returns the bytes of text in a record, `true` if some of the text was invalid UTF-8, and the number of values.
 fn contents(record: &Record) -> (usize, bool, usize) {
     let mut copy = record.clone();
     let values: Vec<Value> = super::values(&mut copy).into_iter().map(|value| value.clone()).collect();
@@ -148,7 +148,8 @@ fn contents(record: &Record) -> (usize, bool, usize) {
     (texts.iter().map(String::len).sum(), broken, count)
 }
 
-/// Any words decode to records or errors, no more than there are words, and what decodes is what `encode` writes.
+/// Checks that words decode to at most as many records and errors as there are words, and that each decoded record
+/// encodes to the same words.
 fn decodes(words: &[u64]) -> Result<(), TestCaseError> {
     let mut decoder = Decoder::new(words);
     loop {
@@ -167,10 +168,10 @@ fn decodes(words: &[u64]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Characters of a text that the model keeps.
+/// Longest text that the model keeps, in characters.
 const TEXT_MOST: usize = 30;
 
-/// [`Items`] as it is meant: attributes are kept whole while 32 words last, texts up to their limit.
+/// Model of [`Items`]: attributes are kept whole as long as 32 words suffice, texts are truncated at their limit.
 fn model_push(kept: &mut Vec<Item>, used: &mut usize, key: u32, value: &Value) -> Result<(), Full> {
     let (kept_value, needed) = match value {
         Value::Str(text) | Value::Cut(text) => {
@@ -201,7 +202,7 @@ fn push(items: &mut Items, key: u32, value: &Value) -> Result<(), Full> {
 
 proptest! {
     #[test]
-    fn records_come_back(records in prop::collection::vec(record(), 0..6)) {
+    fn encoded_records_decode_to_themselves(records in prop::collection::vec(record(), 0..6)) {
         let mut words = Vec::new();
         for record in &records {
             encode(record, &mut words).unwrap();
@@ -214,7 +215,7 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_stream_gives_what_was_whole(records in prop::collection::vec(record(), 1..4)) {
+    fn a_truncated_stream_gives_its_complete_records(records in prop::collection::vec(record(), 1..4)) {
         let mut words = Vec::new();
         let ends: Vec<_> = records.iter().map(|record| {
             encode(record, &mut words).unwrap();
@@ -271,7 +272,7 @@ proptest! {
             prop_assert_eq!(push(&mut items, *key, value), expected);
             prop_assert_eq!((items.len(), items.has_block()), (used, false));
         }
-        // The words of an open span, as they go into the ring, against those of the same span encoded afterwards.
+        // Compares the words of an open span, as they go into the ring, with the same span encoded afterwards.
         let span = Span { kind: SpanKind::Internal, local_root: false, held: false, cancelled: false, ..span };
         let flags = (u64::from(span.sampled) << 2) | (u64::from(span.panicked) << 3);
         let Span { name, start, duration, trace_id, span_id, parent_id, attributes_dropped, .. } = span;

@@ -1,7 +1,7 @@
 //! Compares views with the `hdrhistogram` crate and with counting samples one by one.
 
 use super::*;
-use crate::stats::{Bounds, is_mark};
+use crate::stats::{Bounds, is_split};
 use proptest::prelude::*;
 
 fn view(digits: u8, values: &[u64]) -> HistogramView {
@@ -13,7 +13,7 @@ fn counts(layout: Layout, splits: &Splits, values: &[u64]) -> Vec<u64> {
     for value in values {
         let index = layout.index(*value);
         let word = counts[index];
-        counts[if is_mark(word) { splits.part_of(word, *value) } else { index }] += 1;
+        counts[if is_split(word) { splits.part_of(word, *value) } else { index }] += 1;
     }
     counts
 }

@@ -1,8 +1,8 @@
-//! Baggage: what a program wants the rest of the request's way to know. Called once a request, and where the program
-//! asks for it.
+//! Baggage: key-value pairs that a program passes on to the services further down a request's path. Called once per
+//! request, and where the program reads or changes baggage.
 //!
-//! Members live in one text with their places beside it, so that a header takes three allocations, however many
-//! members it has. The type keeps the limits itself: whatever is in a [`Baggage`] fits into a header.
+//! All members are stored in one text, with their ranges in a list, so that parsing a header takes three allocations
+//! for any number of members. The type enforces the limits itself: every [`Baggage`] fits into a header.
 
 mod grammar;
 mod reader;
@@ -13,10 +13,10 @@ use grammar::{encoded_len, is_token, properties, push_encoded};
 pub(super) use reader::BaggageReader;
 use std::fmt;
 
-/// The most members.
+/// Greatest number of members.
 const MEMBERS_MAX: usize = 64;
 
-/// Keys and values that travel with a request, at most 64 of them, at most 8,192 bytes as a header. Cheap to clone.
+/// Key-value pairs that travel with a request: at most 64, and at most 8,192 bytes as a header. Cheap to clone.
 ///
 /// ```
 /// use tellane::Baggage;
@@ -45,79 +45,80 @@ pub struct Baggage {
 pub struct BaggageMember<'a> {
     /// The key, a token as HTTP defines it.
     pub key: &'a str,
-    /// The value, decoded.
+    /// The value, percent-decoded.
     pub value: &'a str,
-    /// The properties as they came, without whitespace, between semicolons; empty if there are none.
+    /// The properties as received, without whitespace, separated by semicolons; empty if there are none.
     pub metadata: &'a str,
 }
 
 impl BaggageMember<'_> {
-    /// Bytes of the member in a header.
+    /// Length of the member in a header, in bytes.
     fn encoded_len(&self) -> usize {
         let metadata = if self.metadata.is_empty() { 0 } else { 1 + self.metadata.len() };
         self.key.len() + 1 + encoded_len(self.value) + metadata
     }
 }
 
-/// The places of one member in the store's text.
+/// The ranges of one member's parts in the store's text.
 #[derive(Clone, Copy, Debug)]
 struct TextRange {
     start: usize,
     key_end: usize,
     value_end: usize,
     end: usize,
-    /// Bytes of the member in a header.
+    /// Length of the member in a header, in bytes.
     encoded: usize,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    /// Keys, values and metadata one after the other; also those of members that were replaced while reading.
+    /// Keys, values and metadata one after the other, including those of members that were replaced while reading.
     pub(super) text: String,
-    /// At most [`MEMBERS_MAX`]; no key is there twice.
-    places: Vec<TextRange>,
-    /// Bytes of the header, at most [`BYTES_MAX`].
+    /// At most [`MEMBERS_MAX`], with distinct keys.
+    ranges: Vec<TextRange>,
+    /// Length of the header in bytes, at most [`BYTES_MAX`].
     pub(super) encoded: usize,
 }
 
 impl Store {
-    fn member(&self, place: &TextRange) -> BaggageMember<'_> {
+    fn member(&self, range: &TextRange) -> BaggageMember<'_> {
         BaggageMember {
-            key: &self.text[place.start..place.key_end],
-            value: &self.text[place.key_end..place.value_end],
-            metadata: &self.text[place.value_end..place.end],
+            key: &self.text[range.start..range.key_end],
+            value: &self.text[range.key_end..range.value_end],
+            metadata: &self.text[range.value_end..range.end],
         }
     }
 
-    /// Puts a member last, in the place of another of its key; as it was if the member does not fit.
-    fn put(&mut self, member: BaggageMember<'_>) -> Result<(), BaggageError> {
+    /// Appends a member and removes another with the same key. Changes nothing if the member does not fit.
+    fn insert(&mut self, member: BaggageMember<'_>) -> Result<(), BaggageError> {
         let encoded = member.encoded_len();
-        let old = self.places.iter().position(|place| self.member(place).key == member.key);
-        let others = self.places.len() - usize::from(old.is_some());
+        let old = self.ranges.iter().position(|range| self.member(range).key == member.key);
+        let others = self.ranges.len() - usize::from(old.is_some());
         if others == MEMBERS_MAX {
             return Err(BaggageError::TooMany);
         }
-        let old_encoded = old.map_or(0, |old| self.places[old].encoded + usize::from(others > 0));
+        // The `usize::from` terms are the commas: one between each two members.
+        let old_encoded = old.map_or(0, |old| self.ranges[old].encoded + usize::from(others > 0));
         let after = self.encoded - old_encoded + encoded + usize::from(others > 0);
         if after > BYTES_MAX {
             return Err(BaggageError::TooLong);
         }
         if let Some(old) = old {
-            self.places.remove(old);
+            self.ranges.remove(old);
         }
         let start = self.text.len();
         let key_end = start + member.key.len();
         let value_end = key_end + member.value.len();
         let end = value_end + member.metadata.len();
         [member.key, member.value, member.metadata].iter().for_each(|part| self.text.push_str(part));
-        self.places.push(TextRange { start, key_end, value_end, end, encoded });
+        self.ranges.push(TextRange { start, key_end, value_end, end, encoded });
         self.encoded = after;
         Ok(())
     }
 }
 
 impl Baggage {
-    /// One without members.
+    /// Creates baggage without members.
     ///
     /// ```
     /// assert!(tellane::Baggage::empty().is_empty());
@@ -126,10 +127,10 @@ impl Baggage {
         Self { store: None, dropped: 0 }
     }
 
-    /// Reads one header value. It cannot fail: members that are malformed or over the limits are left out and counted
-    /// ([`dropped`](Self::dropped)). Of several with one key the last is kept.
+    /// Parses one header value. This cannot fail: members that are malformed or over the limits are left out and
+    /// counted ([`dropped`](Self::dropped)). Of several members with the same key the last is kept.
     ///
-    /// Values are percent-decoded; what is no UTF-8 then becomes `U+FFFD`.
+    /// Values are percent-decoded. Invalid UTF-8 in them becomes `U+FFFD`.
     ///
     /// ```
     /// let baggage = tellane::Baggage::parse("a=1, no member, b=%FF");
@@ -140,7 +141,7 @@ impl Baggage {
         Self::parse_all([header])
     }
 
-    /// Reads several header values, as if they were one with commas between them.
+    /// Parses several header values as if they were joined by commas.
     ///
     /// ```
     /// let baggage = tellane::Baggage::parse_all(["a=1", "b=2"]);
@@ -152,8 +153,8 @@ impl Baggage {
         reader.finish()
     }
 
-    /// Members that were read and not kept: malformed, replaced by a later one of the same key, past the 64th, or
-    /// past byte 8,192. Nobody looks past that byte, so the rest of a header value counts as one member.
+    /// Number of members that were parsed but not kept: malformed, replaced by a later one with the same key, past the
+    /// 64th, or past byte 8,192. The parser does not read past that byte, so the rest of a header value counts as one.
     ///
     /// ```
     /// let long = format!("a=1,b={}", "x".repeat(9_000));
@@ -164,16 +165,16 @@ impl Baggage {
         self.dropped
     }
 
-    /// How many members there are.
+    /// The number of members.
     ///
     /// ```
     /// assert_eq!(tellane::Baggage::parse("a=1,b=2").len(), 2);
     /// ```
     pub fn len(&self) -> usize {
-        self.store.as_ref().map_or(0, |store| store.places.len())
+        self.store.as_ref().map_or(0, |store| store.ranges.len())
     }
 
-    /// Whether there are no members.
+    /// Returns `true` if there are no members.
     ///
     /// ```
     /// assert!(tellane::Baggage::parse(" , ").is_empty());
@@ -182,7 +183,7 @@ impl Baggage {
         self.len() == 0
     }
 
-    /// The members, in the order they came.
+    /// Iterates over the members in the order of the header.
     ///
     /// ```
     /// let baggage = tellane::Baggage::parse("a=1,b=2");
@@ -190,10 +191,10 @@ impl Baggage {
     /// assert_eq!(keys, ["a", "b"]);
     /// ```
     pub fn iter(&self) -> impl Iterator<Item = BaggageMember<'_>> {
-        self.store.iter().flat_map(|store| store.places.iter().map(|place| store.member(place)))
+        self.store.iter().flat_map(|store| store.ranges.iter().map(|range| store.member(range)))
     }
 
-    /// The value of a key.
+    /// Returns the value of a key.
     ///
     /// ```
     /// let baggage = tellane::Baggage::parse("a=1");
@@ -203,24 +204,25 @@ impl Baggage {
         self.iter().find(|member| member.key == key).map(|member| member.value)
     }
 
-    /// The same with this member at the end, without metadata, instead of another of that key.
+    /// Returns a copy with this member at the end, without metadata. It replaces another member with the same key.
     ///
     /// # Errors
     ///
-    /// A [`BaggageError`]: the key is no token, or the limits leave no room. `self` is untouched.
+    /// [`BadKey`](BaggageError::BadKey) if the key is not a token, [`TooMany`](BaggageError::TooMany) or
+    /// [`TooLong`](BaggageError::TooLong) if the member exceeds a limit.
     ///
     /// ```
     /// use tellane::{Baggage, BaggageError};
     /// let baggage = Baggage::empty().with("user", "50% älice")?;
     /// assert_eq!(baggage.header(), "user=50%25%20%C3%A4lice");
-    /// assert_eq!(baggage.with("no token", "1").err(), Some(BaggageError::BadKey));
+    /// assert_eq!(baggage.with("not a token", "1").err(), Some(BaggageError::BadKey));
     /// # Ok::<(), BaggageError>(())
     /// ```
     pub fn with(&self, key: &str, value: &str) -> Result<Self, BaggageError> {
         self.with_metadata(key, value, "")
     }
 
-    /// The same with this member and its properties: keys, or keys and values, between semicolons.
+    /// Returns a copy with this member and its properties: keys or `key=value` pairs, separated by semicolons.
     ///
     /// # Errors
     ///
@@ -242,11 +244,11 @@ impl Baggage {
             return Err(BaggageError::BadMetadata);
         }
         let mut store = self.copy_without(key);
-        store.put(BaggageMember { key, value, metadata: &clean })?;
+        store.insert(BaggageMember { key, value, metadata: &clean })?;
         Ok(Self { store: Some(Arc::new(store)), dropped: self.dropped })
     }
 
-    /// The same without this key.
+    /// Returns a copy without the member of this key.
     ///
     /// ```
     /// let baggage = tellane::Baggage::parse("a=1,b=2").without("a");
@@ -257,24 +259,24 @@ impl Baggage {
         if self.get(key).is_none() {
             return self.clone();
         }
-        Self::of(self.copy_without(key), self.dropped)
+        Self::from_store(self.copy_without(key), self.dropped)
     }
 
-    /// A new text without what was replaced, so that many changes leave nothing behind.
+    /// Copies all members but one into a new text, so that replaced members take no memory after many changes.
     fn copy_without(&self, key: &str) -> Store {
         let mut store = Store::default();
         for member in self.iter().filter(|member| member.key != key) {
-            let _fits = store.put(member); // it did in the store it comes from
+            let _fits = store.insert(member); // cannot fail: it fitted into the present store
         }
         store
     }
 
-    fn of(store: Store, dropped: u32) -> Self {
-        Self { store: (!store.places.is_empty()).then(|| Arc::new(store)), dropped }
+    fn from_store(store: Store, dropped: u32) -> Self {
+        Self { store: (!store.ranges.is_empty()).then(|| Arc::new(store)), dropped }
     }
 
-    /// The header's value, at most 8,192 bytes; empty if there are no members, and then the header should not be sent.
-    /// Values are percent-encoded where they must be.
+    /// Writes the header's value, at most 8,192 bytes, percent-encoded where necessary. Empty if there are no members;
+    /// the header should not be sent then.
     ///
     /// ```
     /// let baggage = tellane::Baggage::parse("a = 1;p , b=%41%20%e2%82%ac");
@@ -298,7 +300,7 @@ impl Baggage {
     }
 }
 
-/// The same members in the same order; what was dropped makes no difference.
+/// Equal if both have the same members in the same order. The number of dropped members is not compared.
 impl PartialEq for Baggage {
     fn eq(&self, other: &Self) -> bool {
         self.iter().eq(other.iter())
@@ -316,7 +318,7 @@ impl fmt::Debug for Baggage {
     }
 }
 
-/// Why a member was not added to a [`Baggage`].
+/// Error: a member cannot be added to a [`Baggage`].
 ///
 /// ```
 /// use tellane::{Baggage, BaggageError};
@@ -326,23 +328,27 @@ impl fmt::Debug for Baggage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BaggageError {
-    /// The key is no token as HTTP defines it: letters, digits and ``!#$%&'*+-.^_`|~``, one at least.
+    /// The key is not a token as HTTP defines it: one or more letters, digits and ``!#$%&'*+-.^_`|~``.
     BadKey,
-    /// The properties are not keys, or keys and values, between semicolons.
+    /// The properties are not keys or `key=value` pairs, separated by semicolons.
     BadMetadata,
-    /// There are 64 members already.
+    /// There are already 64 members. Remove one with [`Baggage::without`].
     TooMany,
-    /// The header would be longer than 8,192 bytes.
+    /// The header would be longer than 8,192 bytes. Shorten the value or remove members.
     TooLong,
 }
 
 impl fmt::Display for BaggageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::BadKey => "the baggage key is no token",
-            Self::BadMetadata => "the baggage properties are malformed",
-            Self::TooMany => "there are 64 baggage members already",
-            Self::TooLong => "the baggage header would be longer than 8192 bytes",
+            Self::BadKey => "the baggage key is not a token: use letters, digits and !#$%&'*+-.^_`|~",
+            Self::BadMetadata => {
+                "the baggage properties are malformed: use keys or key=value pairs, separated by semicolons"
+            }
+            Self::TooMany => "there are already 64 baggage members: remove one first",
+            Self::TooLong => {
+                "the baggage header would be longer than 8192 bytes: shorten the value or remove members"
+            }
         })
     }
 }

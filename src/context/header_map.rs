@@ -1,4 +1,4 @@
-//! `http::HeaderMap`, behind the feature `http`.
+//! [`Extract`] and [`Inject`] for `http::HeaderMap`, behind the feature `http`.
 
 use super::{Extract, Inject};
 use ::http::{HeaderMap, HeaderName, HeaderValue};
@@ -11,7 +11,8 @@ impl Extract for HeaderMap {
 
 impl Inject for HeaderMap {
     fn set(&mut self, name: &'static str, value: String) {
-        // What tellane sets is printable ASCII; a value from elsewhere that is no header is not sent.
+        // The headers that tellane sets are always valid. `set` is public, so other callers' invalid headers are
+        // skipped.
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             self.insert(name, value);
         }
@@ -26,7 +27,7 @@ mod tests {
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn what_is_injected_is_read_back() {
+    fn injected_headers_are_read_back() {
         let mut headers = HeaderMap::new();
         headers.insert("traceparent", HeaderValue::from_static("stale"));
         let parent = RemoteParent::parse(PARENT).unwrap();
@@ -40,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn several_values_and_bytes_that_are_no_text() {
+    fn several_values_and_bytes_that_are_not_text() {
         let mut headers = HeaderMap::new();
         headers.append("traceparent", HeaderValue::from_static(PARENT));
         headers.append("tracestate", HeaderValue::from_static("a=1"));

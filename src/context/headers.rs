@@ -1,13 +1,12 @@
-//! Header maps, as far as propagation needs them: all values of a name, and setting one. Names are compared without
-//! regard to case.
+//! Traits for header maps: reading all values of a name, and setting one. Names are compared ignoring case.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
 
-/// Headers that can be read: a map, pairs, or the metadata of a message.
+/// Headers to extract a context from: a map, pairs, or the metadata of a message.
 ///
-/// Implemented for `HashMap`, `BTreeMap` and pairs of text (values may be bytes), and with the feature `http` for
-/// `http::HeaderMap`.
+/// Implemented for `HashMap`, `BTreeMap`, and slices, arrays and vectors of pairs (values may be text or bytes), and
+/// with the feature `http` for `http::HeaderMap`.
 ///
 /// ```
 /// use tellane::Extract;
@@ -22,8 +21,8 @@ use std::hash::BuildHasher;
 /// assert_eq!(tellane::Incoming::read(&message).baggage.get("a"), Some("1"));
 /// ```
 pub trait Extract {
-    /// Calls `each` with every value of this name, in their order. The name is in lower case; names that differ in
-    /// case only are the same. Values are bytes, so that one that is no text is seen and refused, not taken for absent.
+    /// Calls `each` with every value of this name, in order. The name is in lower case and is compared ignoring case.
+    /// Values are bytes, so that a value that is not text is refused rather than treated as absent.
     ///
     /// ```
     /// use tellane::Extract;
@@ -34,7 +33,7 @@ pub trait Extract {
     fn get_all(&self, name: &str, each: &mut dyn FnMut(&[u8]));
 }
 
-/// Headers that can be written.
+/// Headers to inject a context into.
 ///
 /// Implemented for `HashMap`, `BTreeMap` and vectors of text, and with the feature `http` for `http::HeaderMap`.
 ///
@@ -51,7 +50,7 @@ pub trait Extract {
 /// assert_eq!(message.headers, ["baggage: a=1"]);
 /// ```
 pub trait Inject {
-    /// Sets a header, instead of all others of this name. The name is in lower case, the value printable ASCII.
+    /// Sets a header and replaces all others with this name. The name is in lower case, the value is printable ASCII.
     ///
     /// ```
     /// use tellane::Inject;
@@ -89,7 +88,8 @@ impl<K: AsRef<str>, V: AsRef<[u8]>> Extract for Vec<(K, V)> {
     }
 }
 
-/// Every key is looked at: a map may have keys that differ in case only, and two of them are one header too many.
+/// Scans all keys rather than looking one up: a map may have keys that differ only in case, and a second `traceparent`
+/// must be noticed.
 impl<K: AsRef<str>, V: AsRef<[u8]>, S> Extract for HashMap<K, V, S> {
     fn get_all(&self, name: &str, each: &mut dyn FnMut(&[u8])) {
         from_pairs(self, name, each);

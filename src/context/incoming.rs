@@ -1,4 +1,4 @@
-//! All three headers at once: of a request that comes in, and of one that goes out. Called once a request.
+//! Reading the three headers of an incoming request, and writing those of an outgoing one. Called once per request.
 
 use super::baggage::BaggageReader;
 use super::tracestate::StateReader;
@@ -8,7 +8,8 @@ const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 const BAGGAGE: &str = "baggage";
 
-/// What a request's headers say. Reading them cannot fail: what is malformed gives an empty part and a reason.
+/// The trace context and baggage of an incoming request. Reading it cannot fail: a malformed header gives an empty
+/// value, and a reason in [`faults`](Self::faults).
 ///
 /// ```
 /// use tellane::{Incoming, TraceparentError};
@@ -30,13 +31,13 @@ const BAGGAGE: &str = "baggage";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Incoming {
-    /// The caller's span; `None` if there is no valid `traceparent`, or more than one. A new trace begins then.
+    /// The caller's span; `None` if there is no valid `traceparent` or more than one. Start a new trace then.
     pub parent: Option<RemoteParent>,
-    /// The `tracestate`; empty without a parent.
+    /// The `tracestate`; empty if there is no parent.
     pub state: TraceState,
-    /// The baggage, which needs no parent.
+    /// The baggage, which is read even if there is no parent.
     pub baggage: Baggage,
-    /// What was refused, and why.
+    /// The refused headers, with reasons.
     pub faults: HeaderFaults,
 }
 
@@ -60,7 +61,7 @@ impl Incoming {
         let mut any_state = false;
         headers.get_all(TRACESTATE, &mut |value| match parent {
             Some(Ok(_)) => states.value(value),
-            _ => any_state = true, // not looked at
+            _ => any_state = true, // not parsed: without a parent it is ignored
         });
         let mut baggage = BaggageReader::default();
         headers.get_all(BAGGAGE, &mut |value| baggage.value(value));
@@ -75,7 +76,7 @@ impl Incoming {
     }
 }
 
-/// What was refused of a request's headers, and why; for counting.
+/// The refused headers of a request, with reasons, for counting.
 ///
 /// ```
 /// use tellane::{Incoming, TraceparentError, TracestateError};
@@ -87,16 +88,16 @@ impl Incoming {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HeaderFaults {
-    /// Why the `traceparent` was ignored.
+    /// The reason for which the `traceparent` was ignored.
     pub traceparent: Option<TraceparentError>,
-    /// Why the `tracestate` was ignored.
+    /// The reason for which the `tracestate` was ignored.
     pub tracestate: Option<TracestateError>,
-    /// Members of the baggage that were not kept ([`Baggage::dropped`]).
+    /// Number of baggage members that were not kept ([`Baggage::dropped`]).
     pub baggage_dropped: u32,
 }
 
 impl HeaderFaults {
-    /// Whether nothing was refused.
+    /// Returns `true` if no header was refused.
     ///
     /// ```
     /// assert!(tellane::Incoming::read(&[("accept", "*/*")]).faults.is_none());
@@ -106,9 +107,9 @@ impl HeaderFaults {
     }
 }
 
-/// Sets the headers of a request that goes out. `parent` is the span that sends it. A header that would be empty is
-/// neither sent nor removed. Without a parent, or with one whose ids are 0, there is no `traceparent` and no
-/// `tracestate`.
+/// Sets the headers of an outgoing request. `parent` is the span that sends the request. A header that would be empty
+/// is neither set nor removed. Without a parent, or with one whose ids are 0, `traceparent` and `tracestate` are not
+/// set.
 ///
 /// ```
 /// use std::collections::BTreeMap;

@@ -1,9 +1,10 @@
-//! What `tracestate` and `baggage` share: members between commas, whitespace around them, and a limit. Cold.
+//! Grammar shared by `tracestate` and `baggage`: members separated by commas, optional whitespace, a length limit.
+//! Cold.
 
-/// The most bytes of either header that are looked at, or written.
+/// Greatest length of either header, in bytes, that is read or written.
 pub(super) const BYTES_MAX: usize = 8_192;
 
-/// Optional whitespace, as RFC 9110 has it: spaces and tabs.
+/// Returns `true` for optional whitespace as RFC 9110 defines it: space and tab.
 pub(super) const fn is_ows(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
@@ -14,13 +15,13 @@ pub(super) fn trim(bytes: &[u8]) -> &[u8] {
     &bytes[first..=last]
 }
 
-/// Members of one header value that are not empty, without the whitespace around them. Empty ones are allowed: a
+/// Splits a header value into its members, without the whitespace around them. Empty members are allowed and skipped: a
 /// sender that splits or joins headers cannot always avoid them.
 pub(super) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(trim).filter(|member| !member.is_empty())
 }
 
-/// Counts the bytes of a header that came in several values, as if they were joined by commas.
+/// Counts the bytes of a header with several values as if they were joined by commas.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
     values: usize,
@@ -28,7 +29,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// How many bytes of the next value may still be looked at; `None` if not even the comma before it fits.
+    /// Returns the number of bytes of the next value that may be read; `None` if not even the comma before it fits.
     pub(super) fn admit(&mut self, len: usize) -> Option<usize> {
         let comma = usize::from(self.values > 0);
         let room = BYTES_MAX.checked_sub(self.bytes + comma)?;

@@ -1,16 +1,15 @@
-//! What a request says of the trace it belongs to, in the words of the W3C: `traceparent` and `tracestate` (Trace
-//! Context level 2) and `baggage`. Pure functions over header values, no unsafe. Called once a request, not once a span.
+//! W3C context propagation: `traceparent` and `tracestate` (Trace Context level 2), and `baggage`. Pure functions over
+//! header values, no unsafe. Called once per request, not per span.
 //!
-//! The contract of the room: what comes in was written by a stranger. Reading it looks at no more than a fixed number
-//! of bytes, allocates no more than a small multiple of that, never panics, and never fails a request: what is
-//! refused gives an empty part and a reason that can be counted ([`HeaderFaults`]). What goes out obeys the same
-//! limits.
+//! The contract of this module: incoming headers are untrusted. Reading them scans at most a fixed number of bytes,
+//! allocates at most a small multiple of that, never panics, and never fails a request: a refused header gives an empty
+//! value and a reason that can be counted ([`HeaderFaults`]). Outgoing headers obey the same limits.
 //!
-//! | header | limit | over it |
+//! | header | limit | over the limit |
 //! |---|---|---|
-//! | `traceparent` | one value, 55 bytes; of higher versions the first 56 are read | ignored |
-//! | `tracestate` | 8,192 bytes, 32 members | the whole is ignored |
-//! | `baggage` | 8,192 bytes, 64 members | what is over is dropped and counted |
+//! | `traceparent` | one value, 55 bytes; of higher versions the first 56 are read | the header is ignored |
+//! | `tracestate` | 8,192 bytes, 32 members | the whole header is ignored |
+//! | `baggage` | 8,192 bytes, 64 members | further members are dropped and counted |
 
 mod baggage;
 #[cfg(feature = "http")]
@@ -27,6 +26,6 @@ mod tracestate;
 pub use baggage::{Baggage, BaggageError, BaggageMember};
 pub use headers::{Extract, Inject};
 pub use incoming::{HeaderFaults, Incoming, inject};
-pub(crate) use propagated::{Handle, Hold, Propagated};
+pub(crate) use propagated::{Hold, Propagated, PropagatedHandle};
 pub use traceparent::{RemoteParent, TraceparentError};
 pub use tracestate::{TraceState, TracestateError};

@@ -1,4 +1,4 @@
-//! The headers' tables: every malformed case that the standards name. What holds for any input is in
+//! Tests of the headers with tables: every malformed case that the standards name. Tests with random input are in
 //! `properties`.
 
 mod baggage;

@@ -1,15 +1,15 @@
-//! The `traceparent` header: which span of which trace sent this request. Called once a request; never allocates, but
-//! for the header that goes out.
+//! The `traceparent` header: the trace and the span that sent a request. Called once per request. Only writing an
+//! outgoing header allocates.
 
 use super::members::{BYTES_MAX, trim};
 use crate::sync::plant::{Bug, planted};
 use std::fmt;
 use std::str::FromStr;
 
-/// Bytes of a `traceparent` of version 00, and of the part of a higher version that is read.
+/// Length in bytes of a `traceparent` of version 00, and of the part of a higher version that is read.
 const LEN: usize = 55;
 
-/// The caller's span, as its `traceparent` header names it; or the own span, for the header that goes out.
+/// The span named by a `traceparent` header: the caller's span in an incoming request, the own span in an outgoing one.
 ///
 /// ```
 /// use tellane::RemoteParent;
@@ -23,38 +23,39 @@ const LEN: usize = 55;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct RemoteParent {
-    /// The trace's id, not 0 in what was parsed.
+    /// The trace id; parsing never gives 0.
     pub trace_id: u128,
-    /// The span's id, not 0 in what was parsed.
+    /// The span id; parsing never gives 0.
     pub span_id: u64,
-    /// [`SAMPLED`](Self::SAMPLED) and [`RANDOM`](Self::RANDOM); bits without a meaning are never set by parsing, and
-    /// never written.
+    /// The trace flags [`SAMPLED`](Self::SAMPLED) and [`RANDOM`](Self::RANDOM). Parsing never sets other bits, and they
+    /// are never written.
     pub flags: u8,
 }
 
 impl RemoteParent {
-    /// The flag of a caller that may have recorded the trace.
+    /// The trace flag that the caller sets if it may have recorded the trace.
     ///
     /// ```
     /// assert_eq!(tellane::RemoteParent::SAMPLED, 1);
     /// ```
     pub const SAMPLED: u8 = 0b01;
 
-    /// The flag of a trace id whose right-most 56 bits are random (level 2).
+    /// The trace flag of a trace id whose right-most 56 bits are random (level 2).
     ///
     /// ```
     /// assert_eq!(tellane::RemoteParent::RANDOM, 2);
     /// ```
     pub const RANDOM: u8 = 0b10;
 
-    /// Bits that have a meaning.
+    /// All trace flags that are defined.
     const KNOWN: u8 = Self::SAMPLED | Self::RANDOM;
 
-    /// A span to be named in a header. Bits of `flags` without a meaning are cleared.
+    /// Creates a parent for a header. Undefined bits of `flags` are cleared.
     ///
     /// # Errors
     ///
-    /// [`ZeroTraceId`](TraceparentError::ZeroTraceId), [`ZeroSpanId`](TraceparentError::ZeroSpanId): 0 is no id.
+    /// [`ZeroTraceId`](TraceparentError::ZeroTraceId) or [`ZeroSpanId`](TraceparentError::ZeroSpanId) if an id is 0,
+    /// which is invalid.
     ///
     /// ```
     /// use tellane::{RemoteParent, TraceparentError};
@@ -73,14 +74,14 @@ impl RemoteParent {
         Ok(Self { trace_id, span_id, flags: flags & Self::KNOWN })
     }
 
-    /// Reads one header value, without whitespace around it. Looks at 56 bytes at most.
+    /// Parses one header value, ignoring whitespace around it. Apart from that whitespace it reads at most 56 bytes.
     ///
-    /// Higher versions than 00 are read as far as they are known to begin like 00: 55 bytes, which end there or at a
+    /// Of higher versions than 00 it reads the part that is known to be like 00: 55 bytes, followed by the end or a
     /// dash.
     ///
     /// # Errors
     ///
-    /// A [`TraceparentError`] that says why the value must be ignored. The trace starts anew then.
+    /// A [`TraceparentError`] with the reason for which the value must be ignored. Start a new trace then.
     ///
     /// ```
     /// use tellane::{RemoteParent, TraceparentError};
@@ -93,8 +94,8 @@ impl RemoteParent {
         Self::from_bytes(header.as_bytes())
     }
 
-    /// Reads a header's value, without the whitespace around it. A value above the limit of the other two headers is
-    /// read as it is, so that no more than that is scanned for whitespace.
+    /// Parses a header's value without the whitespace around it. A value longer than the limit of the other two headers
+    /// is not trimmed, so that at most this many bytes are scanned for whitespace.
     pub(super) fn from_bytes(value: &[u8]) -> Result<Self, TraceparentError> {
         let header = if value.len() > BYTES_MAX { value } else { trim(value) };
         let bytes = header.len();
@@ -114,10 +115,10 @@ impl RemoteParent {
         let trace_id = hex(&known[3..35]).ok_or(TraceparentError::Malformed { at: 3 })?;
         let span_id = hex(&known[36..52]).ok_or(TraceparentError::Malformed { at: 36 })?;
         let flags = hex(&known[53..]).ok_or(TraceparentError::Malformed { at: 53 })?;
-        Self::new(trace_id, span_id as u64, flags as u8) // 16 and 2 digits: nothing is cut off
+        Self::new(trace_id, span_id as u64, flags as u8) // exact casts: 16 and 2 hex digits
     }
 
-    /// Whether the caller may have recorded the trace.
+    /// Returns `true` if the caller may have recorded the trace.
     ///
     /// ```
     /// let parent = tellane::RemoteParent::new(1, 1, 0b10)?;
@@ -128,7 +129,8 @@ impl RemoteParent {
         self.flags & Self::SAMPLED != 0
     }
 
-    /// Whether the right-most 56 bits of the trace id are said to be random, so that samplers may use them.
+    /// Returns `true` if the caller declares the right-most 56 bits of the trace id to be random, so that samplers may
+    /// use them.
     ///
     /// ```
     /// let parent = tellane::RemoteParent::new(1, 1, 0b10)?;
@@ -139,7 +141,7 @@ impl RemoteParent {
         self.flags & Self::RANDOM != 0
     }
 
-    /// The header's value, always of version 00. `Display` writes the same without allocating.
+    /// Writes the header's value, always of version 00. `Display` writes the same without allocating.
     ///
     /// ```
     /// let own = tellane::RemoteParent::new(0xabc, 0xdef, 3)?;
@@ -151,7 +153,7 @@ impl RemoteParent {
     }
 }
 
-/// The number that lower-case digits spell; at most 32 of them.
+/// Parses at most 32 lower-case hex digits.
 fn hex(digits: &[u8]) -> Option<u128> {
     digits.iter().try_fold(0, |number, &digit| {
         let value = match digit {
@@ -178,7 +180,7 @@ impl FromStr for RemoteParent {
     }
 }
 
-/// Why a `traceparent` is ignored, so that the trace starts anew.
+/// Error: a `traceparent` is ignored, and a new trace must be started.
 ///
 /// ```
 /// use tellane::{RemoteParent, TraceparentError};
@@ -188,35 +190,40 @@ impl FromStr for RemoteParent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TraceparentError {
-    /// It is shorter than 55 bytes, or of version 00 and longer.
+    /// The header is shorter than 55 bytes, or longer although it is of version 00.
     Length {
-        /// Its length, without the whitespace around it.
+        /// Length of the header in bytes, without the whitespace around it.
         bytes: usize,
     },
-    /// Version `ff`, which is forbidden.
+    /// The header has version `ff`, which is forbidden.
     Version,
-    /// There is something else than the lower-case hex digits, or the dash, that must stand there.
+    /// A field is not made of lower-case hex digits, or a dash is missing.
     Malformed {
-        /// Where the field or dash begins, in bytes.
+        /// Position of the field or the dash, in bytes.
         at: usize,
     },
     /// The trace id is all zeros.
     ZeroTraceId,
     /// The span id is all zeros.
     ZeroSpanId,
-    /// The request has more than one `traceparent` header. Only [`Incoming::read`](crate::Incoming::read) says so.
+    /// The request has more than one `traceparent` header. Only [`Incoming::read`](crate::Incoming::read) returns this.
     Repeated,
 }
 
 impl fmt::Display for TraceparentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Length { bytes } => write!(f, "a traceparent of {bytes} bytes: must be {LEN}"),
+            Self::Length { bytes } => write!(f, "the traceparent has {bytes} bytes: it must have {LEN}"),
             Self::Version => f.write_str("traceparent version ff is forbidden"),
-            Self::Malformed { at } => write!(f, "the traceparent is malformed at byte {at}"),
-            Self::ZeroTraceId => f.write_str("the trace id is all zeros"),
-            Self::ZeroSpanId => f.write_str("the span id is all zeros"),
-            Self::Repeated => f.write_str("there is more than one traceparent"),
+            Self::Malformed { at } => {
+                write!(
+                    f,
+                    "the traceparent is malformed at byte {at}: only lower-case hex digits and dashes are allowed"
+                )
+            }
+            Self::ZeroTraceId => f.write_str("the trace id is all zeros, which is not a valid id"),
+            Self::ZeroSpanId => f.write_str("the span id is all zeros, which is not a valid id"),
+            Self::Repeated => f.write_str("there is more than one traceparent: only one is allowed"),
         }
     }
 }

@@ -1,14 +1,15 @@
-//! The `tracestate` header: what each tracing system on the way has to say, the latest first. Called once a request.
+//! The `tracestate` header: one member for each tracing system on the request's path, the latest first. Called once per
+//! request.
 //!
-//! It is opaque to tellane but for its shape: read, checked, passed on.
+//! Tellane does not interpret the members: it parses, validates and passes them on.
 
 use super::members::{BYTES_MAX, Budget, is_ows, members};
 use crate::sync::Arc;
 use std::fmt;
 
-/// The most members.
+/// Greatest number of members.
 const MEMBERS_MAX: usize = 32;
-/// The longest key, and the longest value, in bytes.
+/// Greatest length of a key or a value, in bytes.
 const TEXT_MAX: usize = 256;
 
 /// The members of a `tracestate`, the latest first. Cheap to clone.
@@ -17,19 +18,19 @@ const TEXT_MAX: usize = 256;
 /// use tellane::TraceState;
 /// let state = TraceState::parse("rojo=00f067aa0ba902b7, congo=t61rcWkgMzE")?;
 /// assert_eq!(state.get("congo"), Some("t61rcWkgMzE"));
-/// let state = state.with("shop", "s:1")?; // what is new stands first
+/// let state = state.with("shop", "s:1")?; // the new member comes first
 /// assert_eq!(state.header(), "shop=s:1,rojo=00f067aa0ba902b7,congo=t61rcWkgMzE");
 /// # Ok::<(), tellane::TracestateError>(())
 /// ```
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct TraceState {
     /// The header's value without whitespace and empty members. Every member is well-formed, every key is unique.
-    /// `None` instead of an empty text.
+    /// `None` if there are no members.
     text: Option<Arc<str>>,
 }
 
 impl TraceState {
-    /// One without members.
+    /// Creates a trace state without members.
     ///
     /// ```
     /// assert!(tellane::TraceState::empty().is_empty());
@@ -38,12 +39,12 @@ impl TraceState {
         Self { text: None }
     }
 
-    /// Reads one header value. An empty one, and empty members, are allowed. Of several members with one key the first
-    /// stays, which is the latest.
+    /// Parses one header value. It may be empty and may have empty members. Of several members with the same key the
+    /// first is kept, which is the latest.
     ///
     /// # Errors
     ///
-    /// A [`TracestateError`] says why the whole must be ignored.
+    /// A [`TracestateError`] with the reason for which the whole header must be ignored.
     ///
     /// ```
     /// use tellane::{TraceState, TracestateError};
@@ -56,7 +57,7 @@ impl TraceState {
         Self::parse_all([header])
     }
 
-    /// Reads several header values, as if they were one with commas between them.
+    /// Parses several header values as if they were joined by commas.
     ///
     /// # Errors
     ///
@@ -73,7 +74,7 @@ impl TraceState {
         reader.finish()
     }
 
-    /// Whether there are no members.
+    /// Returns `true` if there are no members.
     ///
     /// ```
     /// assert!(tellane::TraceState::parse(" , ")?.is_empty());
@@ -83,7 +84,7 @@ impl TraceState {
         self.text.is_none()
     }
 
-    /// Keys and values, the latest first.
+    /// Iterates over keys and values, the latest member first.
     ///
     /// ```
     /// let state = tellane::TraceState::parse("a=1,b=2")?;
@@ -94,7 +95,7 @@ impl TraceState {
         pairs(self.text.as_deref().unwrap_or_default())
     }
 
-    /// The value of a key.
+    /// Returns the value of a key.
     ///
     /// ```
     /// let state = tellane::TraceState::parse("a=1,t@b=2")?;
@@ -105,12 +106,13 @@ impl TraceState {
         self.iter().find(|(known, _)| *known == key).map(|(_, value)| value)
     }
 
-    /// The same with this member in front, and without another of that key. Members at the end give way if there
-    /// would be more than 32 of them, or more than 8,192 bytes.
+    /// Returns a copy with this member in front. It replaces another member with the same key. Members at the end are
+    /// removed if there would be more than 32 members or more than 8,192 bytes.
     ///
     /// # Errors
     ///
-    /// [`BadKey`](TracestateError::BadKey), [`BadValue`](TracestateError::BadValue).
+    /// [`BadKey`](TracestateError::BadKey) or [`BadValue`](TracestateError::BadValue) if the key or the value is
+    /// malformed.
     ///
     /// ```
     /// use tellane::{TraceState, TracestateError};
@@ -137,7 +139,7 @@ impl TraceState {
         Ok(Self { text: Some(text.into()) })
     }
 
-    /// The header's value; empty if there are no members, and then the header should not be sent.
+    /// Writes the header's value. Empty if there are no members; the header should not be sent then.
     ///
     /// ```
     /// assert_eq!(tellane::TraceState::parse("a=1 , b=2")?.header(), "a=1,b=2");
@@ -161,7 +163,7 @@ fn push(text: &mut String, key: &str, value: &str) {
     text.push_str(value);
 }
 
-/// Level 2's key. It takes in both forms of level 1, `vendor` and `tenant@vendor`.
+/// Returns `true` for a key of level 2, which includes both forms of level 1, `vendor` and `tenant@vendor`.
 fn is_key(key: &[u8]) -> bool {
     let starts = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     key.first().is_some_and(starts)
@@ -169,20 +171,20 @@ fn is_key(key: &[u8]) -> bool {
         && key.iter().all(|byte| starts(byte) || matches!(byte, b'_' | b'-' | b'*' | b'/' | b'@'))
 }
 
-/// Printable ASCII but for comma and equals sign, which does not end in a space.
+/// Returns `true` for printable ASCII without comma and equals sign that does not end in a space.
 fn is_value(value: &[u8]) -> bool {
     value.last().is_some_and(|&last| !is_ows(last))
         && value.len() <= TEXT_MAX
         && value.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b',' | b'='))
 }
 
-/// Takes a `tracestate` in, value by value.
+/// Parser of a `tracestate`, value by value.
 #[derive(Debug, Default)]
 pub(super) struct StateReader {
     budget: Budget,
     text: String,
     members: usize,
-    /// After the first fault nothing more is looked at.
+    /// The first fault. Nothing is parsed after it.
     fault: Option<TracestateError>,
 }
 
@@ -210,7 +212,7 @@ impl StateReader {
             return Err(TracestateError::BadValue);
         }
         if pairs(&self.text).any(|(known, _)| known.as_bytes() == key) {
-            return Ok(()); // a sender's slip is no reason to lose what the others have to say
+            return Ok(()); // skipped: one sender's mistake must not discard the members of the others
         }
         if self.members == MEMBERS_MAX {
             return Err(TracestateError::TooMany);
@@ -244,7 +246,7 @@ impl fmt::Debug for TraceState {
     }
 }
 
-/// Why a `tracestate` is ignored as a whole, or a member not added to it.
+/// Error: a `tracestate` is ignored as a whole, or a member cannot be added to it.
 ///
 /// ```
 /// use tellane::{TraceState, TracestateError};
@@ -253,15 +255,16 @@ impl fmt::Debug for TraceState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TracestateError {
-    /// It is longer than 8,192 bytes, commas between several values included.
+    /// The header is longer than 8,192 bytes, including the commas between several values.
     TooLong,
-    /// It has more than 32 members.
+    /// The header has more than 32 members.
     TooMany,
-    /// A key is not 1 to 256 of `a-z 0-9 _ - * / @`, beginning with a letter or digit; or there is no equals sign.
+    /// A key is not 1 to 256 of `a-z 0-9 _ - * / @`, beginning with a letter or digit; or a member has no equals sign.
     BadKey,
     /// A value is not 1 to 256 printable ASCII characters without comma and equals sign, or ends in a space.
     BadValue,
-    /// There is no valid `traceparent` that it could belong to. Only [`Incoming::read`](crate::Incoming::read) says so.
+    /// There is no valid `traceparent` for the trace state. Only [`Incoming::read`](crate::Incoming::read) returns
+    /// this.
     NoParent,
 }
 
@@ -270,8 +273,13 @@ impl fmt::Display for TracestateError {
         f.write_str(match self {
             Self::TooLong => "the tracestate is longer than 8192 bytes",
             Self::TooMany => "the tracestate has more than 32 members",
-            Self::BadKey => "a tracestate key is malformed",
-            Self::BadValue => "a tracestate value is malformed",
+            Self::BadKey => {
+                "a tracestate key is malformed: use 1 to 256 of a-z 0-9 _ - * / @, beginning with a letter or digit"
+            }
+            Self::BadValue => {
+                "a tracestate value is malformed: use 1 to 256 printable ASCII characters, no comma, no equals sign, \
+                 no space at the end"
+            }
             Self::NoParent => "there is no valid traceparent for the tracestate",
         })
     }

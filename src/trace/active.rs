@@ -6,7 +6,7 @@ pub(super) mod atomic;
 
 use super::owned::StackEntry;
 use crate::config::SpanLimits;
-use crate::context::{Handle, Hold};
+use crate::context::{Hold, PropagatedHandle};
 use crate::instance::find;
 use crate::lane::{Exit, Ids, Key, LaneRegistry, RedMetrics, SpanNameMeta, StackIndex, TraceFlags, local};
 use crate::record::{Items, Status, layout, span_head};
@@ -162,13 +162,13 @@ impl ActiveSpan {
     #[cold]
     #[inline(never)]
     pub(super) fn hold_propagated(&mut self) {
-        match Hold::again(self.ids.trace_flags.handle()) {
+        match Hold::upgrade(self.ids.trace_flags.handle()) {
             Some(hold) => {
                 self.ids.trace_flags =
                     TraceFlags(self.ids.trace_flags.with_handle(hold.into_handle()).0 | TraceFlags::HOLDS);
                 self.set_needs_slow_end(); // its end lets go
             }
-            None => self.ids.trace_flags = self.ids.trace_flags.with_handle(Handle::NONE),
+            None => self.ids.trace_flags = self.ids.trace_flags.with_handle(PropagatedHandle::NONE),
         }
     }
 

@@ -4,8 +4,8 @@ use super::owned::{OwnedSpan, StackEntry};
 use super::span::SpanContext;
 use super::tracer::{ParentSpec, Tracer, TracerInner};
 use crate::context::{
-    Baggage, Extract, Handle, HeaderFaults, Hold, Incoming, Inject, Propagated, RemoteParent, TraceState,
-    inject,
+    Baggage, Extract, HeaderFaults, Hold, Incoming, Inject, Propagated, PropagatedHandle, RemoteParent,
+    TraceState, inject,
 };
 use crate::instance::{find, global};
 use crate::lane::{Exit, Ids, Key, TraceFlags, laneless, local};
@@ -312,7 +312,7 @@ fn hold(base: u64, propagated: Option<&Arc<Propagated>>) -> Option<Hold> {
 }
 
 fn with_hold(ids: Ids, hold: Option<&Hold>) -> Ids {
-    let handle = hold.map_or(Handle::NONE, Hold::handle);
+    let handle = hold.map_or(PropagatedHandle::NONE, Hold::handle);
     let nobody = if ids.is_span() { 0 } else { TraceFlags::UNCOMMON };
     Ids { trace_flags: TraceFlags(ids.trace_flags.with_handle(handle).0 | nobody), ..ids }
 }

@@ -1,14 +1,14 @@
-//! The grammar of W3C Baggage, and percent-encoding. Pure; called by the reader and by changes.
+//! Grammar of W3C Baggage, and percent-encoding. Pure functions, called by the parser and by changes.
 
 use crate::context::members::trim;
 
-/// A token, as RFC 9110 defines it.
+/// Returns `true` for a token as RFC 9110 defines it.
 pub(super) fn is_token(bytes: &[u8]) -> bool {
     let mark = |byte| b"!#$%&'*+-.^_`|~".contains(&byte);
     !bytes.is_empty() && bytes.iter().all(|&byte| byte.is_ascii_alphanumeric() || mark(byte))
 }
 
-/// Printable ASCII but for space, quote, comma, semicolon and backslash.
+/// Returns `true` for printable ASCII except space, quote, comma, semicolon and backslash.
 fn is_octet(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'"' | b',' | b';' | b'\\')
 }
@@ -17,7 +17,7 @@ pub(super) fn is_octets(bytes: &[u8]) -> bool {
     bytes.iter().all(|&byte| is_octet(byte))
 }
 
-/// Appends the properties between the semicolons to `into`, without whitespace; `false` if one is malformed.
+/// Appends properties, which are separated by semicolons, to `into` without whitespace; `false` if one is malformed.
 pub(super) fn properties(bytes: &[u8], into: &mut String) -> bool {
     let start = into.len();
     for property in bytes.split(|&byte| byte == b';') {
@@ -40,12 +40,12 @@ pub(super) fn properties(bytes: &[u8], into: &mut String) -> bool {
     true
 }
 
-/// Appends what was checked to be ASCII.
+/// Appends bytes that the caller has checked to be ASCII.
 pub(super) fn push(into: &mut String, ascii: &[u8]) {
     into.extend(ascii.iter().map(|&byte| char::from(byte)));
 }
 
-/// Appends the decoded value. A percent sign without two digits behind it stands for itself.
+/// Appends the percent-decoded value. A percent sign without two hex digits after it is taken literally.
 pub(super) fn decode(value: &[u8], into: &mut Vec<u8>) {
     let mut rest = value;
     while let [first, after @ ..] = rest {
@@ -71,7 +71,7 @@ fn digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// Stands for itself in a header; a percent sign would be taken for the beginning of a code.
+/// Returns `true` for bytes that need no encoding. The percent sign needs it, since it begins an encoded byte.
 fn is_plain(byte: u8) -> bool {
     is_octet(byte) && byte != b'%'
 }

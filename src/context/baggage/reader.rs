@@ -1,4 +1,4 @@
-//! Takes a `baggage` header in, value by value, within the limits. Called once a request.
+//! Parses a `baggage` header, value by value, within the limits. Called once per request.
 
 use super::grammar::{decode, is_octets, is_token, properties, push};
 use super::{Baggage, BaggageMember, Store};
@@ -12,7 +12,7 @@ pub(in crate::context) struct BaggageReader {
     scratch: Scratch,
 }
 
-/// Kept from member to member, so that each does not allocate its own.
+/// Buffers that are reused for each member, to save allocations.
 #[derive(Debug, Default)]
 struct Scratch {
     key: String,
@@ -24,6 +24,7 @@ impl BaggageReader {
     pub(in crate::context) fn value(&mut self, value: &[u8]) {
         let room = self.budget.admit(value.len()).unwrap_or(0);
         let seen = &value[..room];
+        // If the limit cuts a member in two, the member is left out.
         let whole = match value.get(room) {
             None | Some(b',') => seen,
             Some(_) => {
@@ -38,16 +39,16 @@ impl BaggageReader {
     }
 
     fn member(&mut self, member: &[u8]) {
-        let before = self.store.places.len();
-        if self.put(member).is_none() {
+        let before = self.store.ranges.len();
+        if self.insert(member).is_none() {
             self.dropped = self.dropped.saturating_add(1);
-        } else if self.store.places.len() == before {
-            self.dropped = self.dropped.saturating_add(1); // another of its key gave way
+        } else if self.store.ranges.len() == before {
+            self.dropped = self.dropped.saturating_add(1); // it replaced another with the same key
         }
     }
 
-    /// `None` if the member is malformed or does not fit.
-    fn put(&mut self, member: &[u8]) -> Option<()> {
+    /// Parses and stores a member. `None` if it is malformed or does not fit.
+    fn insert(&mut self, member: &[u8]) -> Option<()> {
         let Scratch { key, value, metadata } = &mut self.scratch;
         key.clear();
         value.clear();
@@ -64,10 +65,10 @@ impl BaggageReader {
         push(key, name);
         decode(coded, value);
         let value = String::from_utf8_lossy(value);
-        self.store.put(BaggageMember { key, value: &value, metadata }).ok()
+        self.store.insert(BaggageMember { key, value: &value, metadata }).ok()
     }
 
     pub(in crate::context) fn finish(self) -> Baggage {
-        Baggage::of(self.store, self.dropped)
+        Baggage::from_store(self.store, self.dropped)
     }
 }

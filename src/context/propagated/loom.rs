@@ -1,6 +1,6 @@
-//! Loom model of a table entry: an old handle races with the entry's next use.
+//! Loom model of a table entry: an old handle races with the reuse of its entry.
 
-use super::{Propagated, Slot};
+use super::{Propagated, PropagatedSlot};
 use crate::context::{Baggage, TraceState};
 use crate::model::{check, spawn};
 use crate::sync::Arc;
@@ -11,29 +11,29 @@ fn propagated(user: &str) -> Arc<Propagated> {
     Arc::new(Propagated { state: TraceState::empty(), baggage })
 }
 
-/// A reader with a handle finds the value of that handle's turn or nothing, whatever the holders do meanwhile; two who
-/// claim the entry never both get it.
+/// A reader with a handle gets the value of the handle's generation or nothing, under any race with the holders. Of two
+/// threads that claim the entry, at most one gets it.
 #[test]
 fn old_handles() {
     check("carried old handles", 100, &[Bug::StaleHandle], || {
         let (alice, bob, carol) = (propagated("alice"), propagated("bob"), propagated("carol"));
-        let slot = Arc::new(Slot::vacant());
-        let turn = slot.claim(&alice).expect("it is free");
+        let slot = Arc::new(PropagatedSlot::vacant());
+        let generation = slot.claim(&alice).expect("it is free");
         let next = {
             let slot = Arc::clone(&slot);
             spawn(move || {
                 slot.release();
                 let mine = slot.claim(&bob);
                 if let Some(mine) = mine {
-                    assert_eq!(slot.get(mine), Some(bob), "a claimed entry is its claimant's");
+                    assert_eq!(slot.get(mine), Some(bob), "a claimed entry has the claimant's value");
                 }
                 mine
             })
         };
-        let held = slot.hold(turn);
-        let found = slot.get(turn);
+        let held = slot.hold(generation);
+        let found = slot.get(generation);
         assert!(found.as_ref().is_none_or(|found| *found == alice), "another's value: {found:?}");
-        assert!(!held || found.is_some(), "what is held is found");
+        assert!(!held || found.is_some(), "a held value is found");
         if held {
             slot.release();
         }

@@ -1,4 +1,4 @@
-//! Baggage in and out: grammar, limits, percent-encoding.
+//! Tests of baggage: grammar, limits, percent-encoding.
 
 use crate::context::{Baggage, BaggageError};
 
@@ -7,7 +7,7 @@ fn numbered(count: usize) -> String {
 }
 
 #[test]
-fn what_is_read_and_what_is_dropped() {
+fn malformed_members_are_dropped_and_counted() {
     for (text, clean, dropped) in [
         ("", "", 0),
         (" , \t,", "", 0),
@@ -27,11 +27,11 @@ fn what_is_read_and_what_is_dropped() {
         ("(a)=1,[b]=2,c@d=3,e=4", "e=4", 3),
         ("ä=1,b=ä,c=2", "c=2", 2),
         ("a=\u{1},b=\u{7f},c=2", "c=2", 2),
-        ("a=1;,b=2", "b=2", 1), // a property has a key
+        ("a=1;,b=2", "b=2", 1), // a property needs a key
         ("a=1;=2,b=2", "b=2", 1),
         ("a=1;p q,b=2", "b=2", 1),
         ("a=1;p=\",b=2", "b=2", 1),
-        ("a;p=1,b=2", "b=2", 1), // the equals sign is a property's
+        ("a;p=1,b=2", "b=2", 1), // the equals sign belongs to a property
         ("a=1,b=2,a=3", "b=2,a=3", 1),
         ("a=1,b=2,a", "a=1,b=2", 1),
     ] {
@@ -79,7 +79,7 @@ fn every_byte_in_key_and_value() {
         assert_eq!(Baggage::empty().with(&format!("k{letter}z"), "v").is_ok(), token, "{letter:?}");
         let octet = matches!(byte, 0x21 | 0x23..=0x2B | 0x2D..=0x3A | 0x3C..=0x5B | 0x5D..=0x7E);
         let read = Baggage::parse(&format!("k=v{letter}z"));
-        let apart = letter == ',' || letter == ';'; // makes a member, or a property, of what follows
+        let apart = letter == ',' || letter == ';'; // starts another member or a property
         assert_eq!(read.dropped() == 0, octet || letter == ';', "{letter:?}");
         let own = Baggage::empty().with("k", &format!("v{letter}z")).unwrap();
         let plain = octet && letter != '%';
@@ -125,31 +125,31 @@ fn bytes_up_to_8192() {
 }
 
 #[test]
-fn what_grows_when_it_is_written_keeps_the_limit() {
-    // A bare percent sign takes three bytes when it is written.
+fn members_that_grow_when_encoded_keep_the_limit() {
+    // A bare percent sign takes three bytes when it is encoded.
     let text = format!("a={},b={},c=1", "%".repeat(2_000), "%".repeat(2_000));
     let baggage = Baggage::parse(&text);
     assert_eq!((baggage.get("b"), baggage.get("c"), baggage.dropped()), (None, Some("1"), 1));
     assert!(baggage.header().len() <= 8_192);
-    // One that does not fit leaves its predecessor alone.
+    // A member that does not fit does not remove the earlier one with its key.
     let text = format!("a=old,a={}", "%".repeat(3_000));
     assert_eq!((Baggage::parse(&text).get("a"), Baggage::parse(&text).dropped()), (Some("old"), 1));
     let room = "é".repeat(1_365); // 8,190 bytes
     assert_eq!(Baggage::empty().with("", &room).err(), Some(BaggageError::BadKey));
     assert_eq!(Baggage::empty().with("a", &room).map(|own| own.header().len()), Ok(8_192));
     assert_eq!(Baggage::empty().with("ab", &room).err(), Some(BaggageError::TooLong));
-    assert_eq!(Baggage::parse("a=1").with("a", &room).map(|own| own.len()), Ok(1), "in the place of the old");
+    assert_eq!(Baggage::parse("a=1").with("a", &room).map(|own| own.len()), Ok(1), "it replaces the old one");
     assert_eq!(Baggage::parse("b=1").with("a", &room).err(), Some(BaggageError::TooLong));
 }
 
 #[test]
-fn many_changes_leave_nothing_behind() {
+fn replaced_members_take_no_memory() {
     let mut baggage = Baggage::parse("a=1,b=2,nothing");
     for number in 0..1_000 {
         baggage = baggage.with("a", &number.to_string()).unwrap();
     }
     assert_eq!(baggage.header(), "b=2,a=999");
-    assert_eq!(baggage.dropped(), 1, "what was read stays counted");
+    assert_eq!(baggage.dropped(), 1, "the count of dropped members stays");
     assert_eq!(baggage.store.as_ref().map(|store| store.text.as_str()), Some("b2a999"));
     let empty = baggage.without("a").without("b").without("c");
     assert_eq!((empty.header().as_str(), empty.is_empty()), ("", true));
@@ -168,15 +168,21 @@ fn metadata() {
 }
 
 #[test]
-fn looks() {
+fn displays_and_debug_forms() {
     let baggage = Baggage::parse("a=1,b");
     let member = r#"BaggageMember { key: "a", value: "1", metadata: "" }"#;
     assert_eq!(format!("{baggage:?}"), format!("Baggage {{ members: [{member}], dropped: 1 }}"));
     for (error, text) in [
-        (BaggageError::BadKey, "the baggage key is no token"),
-        (BaggageError::BadMetadata, "the baggage properties are malformed"),
-        (BaggageError::TooMany, "there are 64 baggage members already"),
-        (BaggageError::TooLong, "the baggage header would be longer than 8192 bytes"),
+        (BaggageError::BadKey, "the baggage key is not a token: use letters, digits and !#$%&'*+-.^_`|~"),
+        (
+            BaggageError::BadMetadata,
+            "the baggage properties are malformed: use keys or key=value pairs, separated by semicolons",
+        ),
+        (BaggageError::TooMany, "there are already 64 baggage members: remove one first"),
+        (
+            BaggageError::TooLong,
+            "the baggage header would be longer than 8192 bytes: shorten the value or remove members",
+        ),
     ] {
         assert_eq!(error.to_string(), text);
     }

@@ -1,4 +1,4 @@
-//! All three headers of a request at once, over any header map.
+//! Tests of reading and writing all three headers, with every type of header map.
 
 use super::traceparent::GOOD;
 use crate::context::{
@@ -37,7 +37,7 @@ fn more_than_one_traceparent_is_none() {
         assert_eq!(incoming.faults.traceparent, Some(TraceparentError::Repeated));
         assert_eq!(incoming.faults.tracestate, Some(TracestateError::NoParent));
     }
-    // What one field cannot be, joined by commas, it cannot be either.
+    // Two values joined by a comma are invalid, too.
     assert_eq!(Incoming::read(&[("traceparent", format!("{GOOD},{GOOD}"))]).parent, None);
 }
 
@@ -60,7 +60,7 @@ fn each_header_fails_alone() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_refused_not_absent() {
+fn bytes_that_are_not_text_are_refused_not_absent() {
     let headers: [(&str, &[u8]); 3] =
         [("traceparent", GOOD.as_bytes()), ("traceparent", b"\xff"), ("baggage", b"a=\xff")];
     let incoming = Incoming::read(&headers);
@@ -71,7 +71,7 @@ fn bytes_that_are_no_text_are_refused_not_absent() {
 }
 
 #[test]
-fn every_map_says_the_same_and_replaces_what_was_there() {
+fn all_map_types_agree_and_replace_old_values() {
     let parent = RemoteParent::parse(GOOD).unwrap();
     let (state, baggage) = (TraceState::parse("a=1").unwrap(), Baggage::parse("x=%2C;p"));
     let expected = Incoming { parent: Some(parent), state, baggage, ..Incoming::default() };
@@ -92,7 +92,7 @@ fn every_map_says_the_same_and_replaces_what_was_there() {
 }
 
 #[test]
-fn what_would_be_empty_is_not_sent() {
+fn empty_headers_are_not_sent() {
     let (state, baggage) = (TraceState::parse("a=1").unwrap(), Baggage::parse("x=1"));
     let sent = |parent: Option<RemoteParent>, state: &TraceState, baggage: &Baggage| {
         let mut headers = Vec::new();

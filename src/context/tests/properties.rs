@@ -1,6 +1,6 @@
-//! What holds for any header: reading ends in the limits, and what was read or made comes back when it is written.
+//! Properties of any header: parsing stays within the limits, and a parsed or built value survives a round trip.
 //!
-//! The fuzz target `propagation` holds the same parsers against an oracle of its own.
+//! The fuzz target `propagation` compares the same parsers with an oracle of its own.
 
 use crate::context::{Baggage, Incoming, RemoteParent, TraceState, inject};
 use proptest::collection::vec;
@@ -10,7 +10,7 @@ fn token() -> impl Strategy<Value = String> {
     "[a-zA-Z0-9!#$%&'*+.^_`|~-]{1,12}"
 }
 
-/// Bytes of which many look like a header.
+/// Random bytes, many of which look like a header.
 fn any_header() -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![
         Just("a=1".to_owned()),
@@ -68,7 +68,7 @@ proptest! {
     }
 
     #[test]
-    fn reading_is_total_and_what_is_read_travels_on(
+    fn reading_is_total_and_its_results_can_be_injected(
         parent in any_header(), states in vec(any_header(), 0..3), bags in vec(any_header(), 0..3),
     ) {
         let mut headers = vec![("traceparent", b"00-00000000000000000000000000000001-0000000000000001-00".to_vec())];

@@ -1,4 +1,4 @@
-//! `traceparent`: every length, every way to be malformed.
+//! Tests of `traceparent`: every length, every kind of malformed header.
 
 use crate::context::{RemoteParent, TraceparentError};
 
@@ -8,7 +8,7 @@ fn parse(header: &str) -> Result<RemoteParent, TraceparentError> {
     RemoteParent::parse(header)
 }
 
-/// The good one with `part` at a place.
+/// The valid header with `part` at position `at`.
 fn with(at: usize, part: &str) -> String {
     format!("{}{part}{}", &GOOD[..at], &GOOD[at + part.len()..])
 }
@@ -39,7 +39,7 @@ fn versions() {
     for bad in ["0g", "0A", "FF", "-0", "0 ", "0-", "+1", "0x", "é"] {
         assert_eq!(parse(&with(0, bad)), Err(TraceparentError::Malformed { at: 0 }), "{bad:?}");
     }
-    // What follows a higher version is not looked at, if a dash parts it.
+    // The rest of a higher version is not read if a dash separates it.
     assert_eq!(parse(&with(0, "cc").replace("-01", "-01-what-the-future-will-be-like")), parse(GOOD));
     assert_eq!(parse(&with(0, "cc").replace("-01", "-01.what")), Err(TraceparentError::Malformed { at: 55 }));
     assert_eq!(parse(&with(0, "ff").replace("-01", "-01-more")), Err(TraceparentError::Version));
@@ -57,7 +57,7 @@ fn ids_of_zeros() {
 }
 
 #[test]
-fn every_byte_at_every_place() {
+fn every_byte_at_every_position() {
     for at in 0..55 {
         let (field, is_dash) = match at {
             0..2 => (0, false),
@@ -97,13 +97,13 @@ fn whitespace_around_the_value_is_trimmed() {
         parse(GOOD),
         "the whitespace is no part of a later version's rest"
     );
-    // Only spaces and tabs, and only around the value.
+    // Only spaces and tabs are trimmed, and only around the value.
     for bad in [format!("\n{GOOD}"), format!("{GOOD}\r"), format!("{GOOD}\u{a0}"), format!("\u{b}{GOOD}")] {
         assert!(parse(&bad).is_err(), "{bad:?}");
     }
     assert_eq!(parse(&format!("{GOOD} .")), Err(TraceparentError::Length { bytes: 57 }));
     assert_eq!(parse(" \t "), Err(TraceparentError::Length { bytes: 0 }));
-    // Up to the limit that all three headers share; a longer value is not scanned for whitespace.
+    // Trimmed up to the limit of the other two headers; a longer value is not scanned for whitespace.
     assert_eq!(parse(&format!("{GOOD}{}", spaces(8_192 - 55))), parse(GOOD));
     assert_eq!(
         parse(&format!("{GOOD}{}", spaces(8_193 - 55))),
@@ -115,16 +115,16 @@ fn whitespace_around_the_value_is_trimmed() {
 fn flags() {
     for flags in 0..=255_u8 {
         let parent = parse(&with(53, &format!("{flags:02x}"))).unwrap();
-        assert_eq!(parent.flags, flags & 3, "others than sampled and random are cleared");
+        assert_eq!(parent.flags, flags & 3, "flags other than sampled and random are cleared");
         assert_eq!((parent.is_sampled(), parent.is_random()), (flags & 1 == 1, flags & 2 == 2));
         assert_eq!(RemoteParent::new(parent.trace_id, parent.span_id, flags), Ok(parent));
         let unmasked = RemoteParent { flags, ..parent };
-        assert_eq!(unmasked.to_string(), parent.to_string(), "nor are they written");
+        assert_eq!(unmasked.to_string(), parent.to_string(), "and are not written");
     }
 }
 
 #[test]
-fn what_is_written() {
+fn written_headers_have_version_00() {
     assert_eq!(parse(GOOD).unwrap().to_string(), GOOD);
     assert_eq!(GOOD.parse(), parse(GOOD));
     let later = parse(&with(0, "07").replace("-01", "-03-more")).unwrap();
@@ -132,14 +132,17 @@ fn what_is_written() {
 }
 
 #[test]
-fn reasons_read_well() {
+fn errors_are_displayed() {
     for (error, text) in [
-        (TraceparentError::Length { bytes: 7 }, "a traceparent of 7 bytes: must be 55"),
+        (TraceparentError::Length { bytes: 7 }, "the traceparent has 7 bytes: it must have 55"),
         (TraceparentError::Version, "traceparent version ff is forbidden"),
-        (TraceparentError::Malformed { at: 3 }, "the traceparent is malformed at byte 3"),
-        (TraceparentError::ZeroTraceId, "the trace id is all zeros"),
-        (TraceparentError::ZeroSpanId, "the span id is all zeros"),
-        (TraceparentError::Repeated, "there is more than one traceparent"),
+        (
+            TraceparentError::Malformed { at: 3 },
+            "the traceparent is malformed at byte 3: only lower-case hex digits and dashes are allowed",
+        ),
+        (TraceparentError::ZeroTraceId, "the trace id is all zeros, which is not a valid id"),
+        (TraceparentError::ZeroSpanId, "the span id is all zeros, which is not a valid id"),
+        (TraceparentError::Repeated, "there is more than one traceparent: only one is allowed"),
     ] {
         assert_eq!(error.to_string(), text);
     }

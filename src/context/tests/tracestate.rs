@@ -1,4 +1,4 @@
-//! `tracestate`: grammar, limits, and what `with` does.
+//! Tests of `tracestate`: grammar, limits, and changes by `with`.
 
 use crate::context::{TraceState, TracestateError};
 
@@ -18,7 +18,7 @@ fn whitespace_and_empty_members() {
         ("a=1", "a=1"),
         (" a=1\t,\t b=2 ", "a=1,b=2"),
         (",a=1,,b=2,", "a=1,b=2"),
-        ("a=  1  ", "a=  1"), // spaces in front belong to the value
+        ("a=  1  ", "a=  1"), // leading spaces belong to the value
         ("a=!~ x", "a=!~ x"),
     ] {
         assert_eq!(header(text).as_deref(), Ok(clean), "{text:?}");
@@ -67,7 +67,7 @@ fn every_byte_in_key_and_value() {
     for byte in 0..=127_u8 {
         let text = format!("k{}z=v", char::from(byte));
         let key = byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-*/@".contains(&byte);
-        // A comma makes two members of it, an equals sign a value with another one.
+        // A comma splits the member in two, an equals sign makes the value invalid.
         assert_eq!(header(&text).is_ok(), key, "{text:?}");
         let text = format!("k=v{}z", char::from(byte));
         let value = (0x20..0x7f).contains(&byte) && byte != b',' && byte != b'=';
@@ -76,7 +76,7 @@ fn every_byte_in_key_and_value() {
 }
 
 #[test]
-fn of_several_members_with_one_key_the_first_stays() {
+fn the_first_of_several_members_with_one_key_is_kept() {
     for (text, clean) in [
         ("foo=1,foo=1", "foo=1"),
         ("foo=1,foo=2", "foo=1"),
@@ -87,7 +87,7 @@ fn of_several_members_with_one_key_the_first_stays() {
     }
     let read = TraceState::parse_all(["a=1,b=2", "a=3", "c=4"]).map(|state| state.header());
     assert_eq!(read.as_deref(), Ok("a=1,b=2,c=4"));
-    // A member that is not kept must be well-formed all the same, and takes none of the 32 places.
+    // A member that is not kept must still be well-formed, and does not count towards the limit of 32.
     assert_eq!(header("a=1,a="), Err(TracestateError::BadValue));
     assert_eq!(header(&format!("{},k0=w,k31=w", numbered(32))), Ok(numbered(32)));
 }
@@ -107,24 +107,24 @@ fn bytes_up_to_8192() {
     assert_eq!(header(&text(8_192)), Ok(numbered(3)));
     assert_eq!(header(&text(8_193)), Err(TracestateError::TooLong));
     assert_eq!(header(&",".repeat(100_000)), Err(TracestateError::TooLong));
-    // The comma between two values counts.
+    // The comma between two values counts towards the limit.
     let (left, right) = (text(4_096), " ".repeat(4_095));
     assert!(TraceState::parse_all([left.as_str(), &right]).is_ok());
     let right = " ".repeat(4_096);
     assert_eq!(TraceState::parse_all([left.as_str(), &right]), Err(TracestateError::TooLong));
-    // Of many empty values only the commas are left.
+    // Of many empty values only the commas count.
     assert!(TraceState::parse_all([""; 8_193]).is_ok());
     assert_eq!(TraceState::parse_all([""; 8_194]), Err(TracestateError::TooLong));
 }
 
 #[test]
-fn what_is_new_stands_in_front_and_the_last_gives_way() {
+fn a_new_member_comes_first_and_the_last_is_removed() {
     let state = TraceState::parse(&numbered(32)).unwrap();
     let more = state.with("new", "1").unwrap();
     assert_eq!(more.header(), format!("new=1,{}", numbered(31)));
     let moved = state.with("k31", "2").unwrap();
-    assert_eq!(moved.header(), format!("k31=2,{}", numbered(31)), "nothing gives way to a change");
-    assert_eq!(state.header(), numbered(32), "the old one is as it was");
+    assert_eq!(moved.header(), format!("k31=2,{}", numbered(31)), "replacing a member removes no other");
+    assert_eq!(state.header(), numbered(32), "the original is unchanged");
 
     // Sixteen of the largest members are 8,223 bytes: the last one does not fit.
     let mut large = TraceState::empty();
@@ -140,14 +140,20 @@ fn what_is_new_stands_in_front_and_the_last_gives_way() {
 }
 
 #[test]
-fn looks() {
+fn displays_and_debug_forms() {
     let state = TraceState::parse("b=2,a=1").unwrap();
     assert_eq!(format!("{state:?}"), r#"{"b": "2", "a": "1"}"#);
     for (error, text) in [
         (TracestateError::TooLong, "the tracestate is longer than 8192 bytes"),
         (TracestateError::TooMany, "the tracestate has more than 32 members"),
-        (TracestateError::BadKey, "a tracestate key is malformed"),
-        (TracestateError::BadValue, "a tracestate value is malformed"),
+        (
+            TracestateError::BadKey,
+            "a tracestate key is malformed: use 1 to 256 of a-z 0-9 _ - * / @, beginning with a letter or digit",
+        ),
+        (
+            TracestateError::BadValue,
+            "a tracestate value is malformed: use 1 to 256 printable ASCII characters, no comma, no equals sign, no space at the end",
+        ),
         (TracestateError::NoParent, "there is no valid traceparent for the tracestate"),
     ] {
         assert_eq!(error.to_string(), text);

@@ -1,6 +1,6 @@
 //! The ids and flags of a span, and the metadata of its name. Hot: plain values of whole words.
 
-use crate::context::Handle;
+use crate::context::PropagatedHandle;
 use crate::record::{SpanKind, layout, span_header};
 
 /// The ids of an open span, and the flags of its trace: all that a child needs of its parent.
@@ -23,7 +23,7 @@ impl Ids {
     }
 }
 
-/// Trace flags, in the low 16 bits, and the [`Handle`] of the trace's trace state and baggage, in the other bits. The
+/// Trace flags, in the low 16 bits, and the [`PropagatedHandle`] of the trace's trace state and baggage, in the other bits. The
 /// two lowest bits are those of W3C's `traceparent`. Three of the flags are copied into the flags of a span's record,
 /// shifted ([`span_flags`](Self::span_flags)).
 ///
@@ -100,12 +100,12 @@ impl TraceFlags {
     }
 
     /// The handle of the trace state and the baggage.
-    pub(crate) fn handle(self) -> Handle {
-        Handle(self.0 & Self::PROPAGATES)
+    pub(crate) fn handle(self) -> PropagatedHandle {
+        PropagatedHandle(self.0 & Self::PROPAGATES)
     }
 
     /// The same with this handle, or without one.
-    pub(crate) fn with_handle(self, handle: Handle) -> Self {
+    pub(crate) fn with_handle(self, handle: PropagatedHandle) -> Self {
         let carries = if handle.0 == 0 { 0 } else { handle.0 | Self::UNCOMMON };
         Self((self.0 & !(Self::PROPAGATES | Self::UNCOMMON)) | carries)
     }

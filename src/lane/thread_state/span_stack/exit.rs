@@ -9,7 +9,7 @@
 //! that guards store are mere numbers in ascending order, and an exit has to search for its entry.
 
 use super::{DEPTH, Ids, SpanStack, StackIndex, TraceFlags};
-use crate::context::{Handle, Hold};
+use crate::context::{Hold, PropagatedHandle};
 use crate::lane::laneless;
 use std::cell::Cell;
 
@@ -148,18 +148,18 @@ impl SpanStack {
     }
 
     /// Keeps the trace state and baggage of an exited entry alive, if entries that stay have inherited them.
-    fn retain(&self, handle: Handle) {
+    fn retain(&self, handle: PropagatedHandle) {
         let mut kept = self.kept.borrow_mut();
         if self.inherits(handle)
             && kept.iter().all(|hold| hold.handle() != handle)
-            && let Some(hold) = Hold::again(handle)
+            && let Some(hold) = Hold::upgrade(handle)
         {
             kept.push(hold);
         }
     }
 
     /// Returns `true` if an open entry has this trace state and baggage.
-    fn inherits(&self, handle: Handle) -> bool {
+    fn inherits(&self, handle: PropagatedHandle) -> bool {
         let has_it =
             |trace_flags: TraceFlags| trace_flags.handle() == handle && !trace_flags.has(TraceFlags::EXITED);
         self.kept_entries().iter().any(|open| has_it(open.get().trace_flags))

@@ -182,7 +182,7 @@ fn it_is_saved_merged_exposed_and_shown() {
 
         let report = Report(snapshot).to_string();
         let row = format!(
-            "  exemplars {} offered, {} kept, 0 replaced, {} without room\n",
+            "  exemplars {} offered, {} kept, 0 replaced, {} did not fit\n",
             exemplars.offered, exemplars.kept, exemplars.no_room
         );
         assert!(report.contains(&row), "{report}");

@@ -1,4 +1,4 @@
-//! A snapshot for people: totals and rates, percentiles, slowest spans, the ledger.
+//! The console report of a snapshot: totals and rates, percentiles, slowest spans, the ledger. Cold.
 
 use super::escape;
 use crate::record::SpanKind;
@@ -9,7 +9,7 @@ use crate::sync::plant::{Bug, planted};
 use std::collections::HashMap;
 use std::fmt::{self, Display, Formatter};
 
-/// A plain text report of a snapshot, by `Display`. Its last line is the ledger's.
+/// Displays a snapshot as a plain text report. The last line is the ledger's.
 ///
 /// ```
 /// let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -19,23 +19,26 @@ use std::fmt::{self, Display, Formatter};
 /// assert!(report.ends_with("ledger recorded=1 aggregated=1 dropped=0 suppressed=0 in_flight=0\n"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "console")]
+#[doc(alias = "print")]
 #[derive(Clone, Copy, Debug)]
 pub struct Report<'a>(pub &'a Snapshot);
 
-/// Slowest spans shown.
+/// The number of slowest spans shown.
 const SLOWEST: usize = 5;
-/// Histogram of span durations.
+/// The histogram of span durations.
 const SPAN_DURATIONS: &str = "traces_span_metrics_duration_seconds";
-/// Counter of failed spans. Its labels are those of [`SPAN_DURATIONS`].
+/// The counter of failed spans. It has the labels of [`SPAN_DURATIONS`].
 const SPAN_ERRORS: &str = "traces_span_metrics_errors_total";
-/// Columns of the names. A longer name is shown whole and pushes the figures of its own row to the right: names may
-/// come from another machine, and `format!` panics on a width above 65,535.
+/// The greatest width of the column of names. A longer name is shown whole and moves the figures of its own row to the
+/// right. The width needs a cap because names may come from another machine, and `format!` panics on a width above
+/// 65,535.
 const NAME_COLUMNS: usize = 100;
 
 impl Display for Report<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let snapshot = self.0;
-        let uptime = shown(snapshot.uptime().as_secs_f64(), Unit::Seconds);
+        let uptime = with_unit(snapshot.uptime().as_secs_f64(), Unit::Seconds);
         writeln!(f, "{} after {uptime}", escape::Plain(snapshot.service()))?;
         self.totals(f)?;
         let (spans, others): (Vec<_>, Vec<_>) = snapshot
@@ -56,6 +59,7 @@ impl Display for Report<'_> {
 }
 
 impl Report<'_> {
+    /// Writes counters with their rates, and gauges. Counters at zero are left out.
     fn totals(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let seconds = self.0.uptime().as_secs_f64();
         let mut rows = Vec::new();
@@ -66,11 +70,11 @@ impl Report<'_> {
                 PointValue::UpDownCounter(sum) => {
                     (format!("{}{}", if *sum < 0 { "-" } else { "" }, grouped(sum.unsigned_abs())), None)
                 }
-                PointValue::Gauge(value) => (shown(*value, point.unit()), None),
+                PointValue::Gauge(value) => (with_unit(*value, point.unit()), None),
             };
             let rate = rate.filter(|rate| rate.is_finite()).map(|rate| match point.unit() {
-                Unit::Bytes => format!("{}/s", shown(rate, Unit::Bytes)),
-                Unit::Seconds | Unit::None => format!("{}/s", shown_plain(rate)),
+                Unit::Bytes => format!("{}/s", with_unit(rate, Unit::Bytes)),
+                Unit::Seconds | Unit::None => format!("{}/s", plain_number(rate)),
             });
             rows.push((MetricTitle(point).to_string(), value, rate.unwrap_or_default()));
         }
@@ -85,6 +89,7 @@ impl Report<'_> {
         Ok(())
     }
 
+    /// Writes a table of histograms, with the errors of each row below it.
     fn distributions(
         &self,
         f: &mut Formatter<'_>,
@@ -102,7 +107,7 @@ impl Report<'_> {
             let PointValue::Histogram(view) = point.value() else { continue };
             write!(f, "  {:<width$}{:>15}", row_name(*point), grouped(view.count()))?;
             for value in [0.5, 0.9, 0.99, 0.999].map(|q| view.quantile(q)).into_iter().chain([view.max()]) {
-                write!(f, "{:>11}", value.map_or(String::new(), |value| shown(value, point.unit())))?;
+                write!(f, "{:>11}", value.map_or(String::new(), |value| with_unit(value, point.unit())))?;
             }
             writeln!(f)?;
             if let Some(failed) = errors.get(&sorted_labels(*point)) {
@@ -113,33 +118,34 @@ impl Report<'_> {
         Ok(())
     }
 
-    /// What sampling by outcome came to, if there is anything to say.
+    /// Writes the counts of tail sampling, if there are any.
     fn tail_sampling(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let tail_sampling = self.0.tail_sampling();
         if *tail_sampling == TailSamplingStats::default() {
             return Ok(());
         }
-        writeln!(f, "\ntraces by outcome{:>15}", "count")?;
+        writeln!(f, "\ntail sampling{:>23}", "count")?;
         for (decision, reason, count) in tail_sampling.traces().filter(|(.., count)| *count > 0) {
-            writeln!(f, "  {:<17}{:>13}", format!("{decision} {reason}"), grouped(count))?;
+            writeln!(f, "  {:<21}{:>13}", format!("{decision} {reason}"), grouped(count))?;
         }
         for (name, count) in [
-            ("reconsidered", tail_sampling.reconsidered),
-            ("held", tail_sampling.traces_held),
+            ("kept after drop", tail_sampling.reconsidered),
+            ("traces held", tail_sampling.traces_held),
             ("spans kept", tail_sampling.spans_kept),
             ("spans dropped", tail_sampling.spans_dropped),
             ("spans held", tail_sampling.spans_held),
-            ("above cap", tail_sampling.spans_above_cap),
-            ("late kept", tail_sampling.late_kept),
-            ("late dropped", tail_sampling.late_dropped),
+            ("spans above cap", tail_sampling.spans_above_cap),
+            ("late spans kept", tail_sampling.late_kept),
+            ("late spans dropped", tail_sampling.late_dropped),
         ] {
             if count > 0 {
-                writeln!(f, "  {name:<17}{:>13}", grouped(count))?;
+                writeln!(f, "  {name:<21}{:>13}", grouped(count))?;
             }
         }
         Ok(())
     }
 
+    /// Writes the ledger by kind and reason, and the figures of the pipeline.
     fn ledger(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (ledger, pipeline) = (self.0.ledger(), self.0.pipeline());
         writeln!(
@@ -167,13 +173,13 @@ impl Report<'_> {
             let [offered, kept, replaced, no_room] = exemplars.to_words().map(grouped);
             writeln!(
                 f,
-                "  exemplars {offered} offered, {kept} kept, {replaced} replaced, {no_room} without room"
+                "  exemplars {offered} offered, {kept} kept, {replaced} replaced, {no_room} did not fit"
             )?;
         }
         let remarks = [
-            ("clamped", ledger.clamped()),
-            ("coarse", ledger.coarse()),
-            ("restarts", pipeline.restarts),
+            ("samples clamped to the highest value", ledger.clamped()),
+            ("samples counted by power of two", ledger.coarse()),
+            ("aggregator restarts", pipeline.restarts),
             ("log rotations failed", pipeline.log_rotations_failed),
             ("traceparents refused", pipeline.traceparents_refused),
             ("tracestates refused", pipeline.tracestates_refused),
@@ -184,18 +190,19 @@ impl Report<'_> {
         }
         writeln!(
             f,
-            "  switch {} after {} changes, {} lanes, {} set aside",
+            "  switch {} after {} changes, {} lanes, {} allocated",
             pipeline.state.name(),
             pipeline.transitions,
             pipeline.lanes,
-            shown(pipeline.bytes as f64, Unit::Bytes)
+            with_unit(pipeline.bytes as f64, Unit::Bytes)
         )?;
         writeln!(f, "{ledger}")
     }
 }
 
-/// Spans that failed, by every label that their durations have, too: sorted, since a saved snapshot may have them in
-/// another order. A map, since a look-up in the snapshot goes through all span names.
+/// The number of failed spans by the labels that they share with their durations. The labels are sorted, since a saved
+/// snapshot may have them in another order. This is a map because a look-up in the snapshot would go through all span
+/// names.
 type Errors<'a> = HashMap<Vec<(&'a str, &'a str)>, u64>;
 
 fn errors_of(snapshot: &Snapshot) -> Errors<'_> {
@@ -214,17 +221,18 @@ fn sorted_labels(point: Point<'_>) -> Vec<(&str, &str)> {
     labels
 }
 
+/// Writes a span in one line: duration, name, attributes.
 fn span_line(f: &mut Formatter<'_>, span: &FinishedSpan) -> fmt::Result {
     let mut attributes = String::new();
     for (key, value) in &span.attributes {
         attributes.push(' ');
         escape::pair(key, value, &mut attributes);
     }
-    let duration = shown(span.duration.as_secs_f64(), Unit::Seconds);
+    let duration = with_unit(span.duration.as_secs_f64(), Unit::Seconds);
     writeln!(f, "  {duration:>10}  {}{attributes}", escape::Plain(&span.name))
 }
 
-/// A series as `name{label="value"}`.
+/// Displays a series as `name{label="value"}`.
 struct MetricTitle<'a>(Point<'a>);
 
 impl Display for MetricTitle<'_> {
@@ -241,7 +249,7 @@ impl Display for MetricTitle<'_> {
     }
 }
 
-/// A distribution's name in its row: a span's name and kind for span durations, the series otherwise.
+/// The name of a distribution's row: a span's name and kind for span durations, otherwise the series.
 fn row_name(point: Point<'_>) -> String {
     match span_row(point) {
         Some(row) if point.name() == SPAN_DURATIONS => row,
@@ -249,8 +257,8 @@ fn row_name(point: Point<'_>) -> String {
     }
 }
 
-/// `name` of an internal span, `name (kind)` of any other. No two rows are equal: an internal span whose own name ends
-/// in a parenthesis shows its kind, too.
+/// The row name of span durations: `name` for internal spans, `name (kind)` for all others. No two rows are equal,
+/// because an internal span whose own name ends in a parenthesis shows its kind, too.
 fn span_row(point: Point<'_>) -> Option<String> {
     let [("span_kind", label), ("span_name", name)] = sorted_labels(point)[..] else { return None };
     let kind = SpanKind::ALL.into_iter().find(|kind| kind.label() == label)?;
@@ -262,38 +270,41 @@ fn span_row(point: Point<'_>) -> Option<String> {
     })
 }
 
+/// Formats a number with a comma between each three digits.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
     groups.join(",")
 }
 
-/// Columns for the names of a section. A name above the cap does not count: it does not widen the rows of the others.
+/// The width of a section's column of names. Names above the cap are not considered, so they do not widen the other
+/// rows.
 fn width(heading: &str, names: impl Iterator<Item = impl AsRef<str>>) -> usize {
     let cap = if planted(Bug::WideColumn) { usize::MAX } else { NAME_COLUMNS };
     let columns = names.map(|name| name.as_ref().chars().count()).filter(|columns| *columns <= cap);
     columns.chain([heading.len()]).max().unwrap_or(0)
 }
 
-fn shown(value: f64, unit: Unit) -> String {
+/// Formats a value with its unit, scaled to seconds down to nanoseconds or bytes up to TiB.
+fn with_unit(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Seconds => {
             let units = [(1.0, "s"), (1e3, "ms"), (1e6, "µs"), (1e9, "ns")];
             let fits = units.into_iter().find(|(scale, _)| value.abs() * scale >= 1.0);
             let (scale, name) = fits.unwrap_or(if value == 0.0 { units[0] } else { units[3] });
-            format!("{} {name}", shown_plain(value * scale))
+            format!("{} {name}", plain_number(value * scale))
         }
         Unit::Bytes => {
             let power = (value.abs().max(1.0).log2() / 10.0).floor().clamp(0.0, 4.0);
             let name = ["B", "KiB", "MiB", "GiB", "TiB"][power as usize];
-            format!("{} {name}", shown_plain(value / 1024_f64.powf(power)))
+            format!("{} {name}", plain_number(value / 1024_f64.powf(power)))
         }
-        Unit::None => shown_plain(value),
+        Unit::None => plain_number(value),
     }
 }
 
-/// Whole numbers as they are, others to three digits.
-fn shown_plain(value: f64) -> String {
+/// Formats whole numbers as they are, and others to three digits.
+fn plain_number(value: f64) -> String {
     let magnitude = value.abs();
     let whole = magnitude.round();
     if magnitude < 1e15 && (magnitude >= 100.0 || (magnitude - whole).abs() < 1e-9) {
@@ -329,7 +340,7 @@ mod tests {
             (f64::NAN, Unit::None, "NaN"),
             (f64::INFINITY, Unit::Bytes, "inf TiB"),
         ] {
-            assert_eq!(shown(value, unit), text);
+            assert_eq!(with_unit(value, unit), text);
         }
     }
 
@@ -337,7 +348,7 @@ mod tests {
     fn columns_stand_under_their_headings() {
         let (clock, time) = crate::Clock::mock();
         let telemetry = crate::Telemetry::builder("shop").clock(clock).start().unwrap();
-        time.advance(std::time::Duration::from_secs(1)); // rates need some
+        time.advance(std::time::Duration::from_secs(1)); // a rate needs a span of time
         let labelled = telemetry.counter("requests_total").label("route", "/a/quite/long/route/of/ours");
         labelled.register().unwrap().add(1_000);
         telemetry.gauge("heat_celsius").register().unwrap().set(-21.5);

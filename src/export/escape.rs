@@ -1,12 +1,13 @@
-//! Escaping of text from elsewhere, so that it cannot forge a line or change how a terminal shows it. Cold. The log
-//! formats and the report write every such text through this file; the Prometheus text has the escapes of its format.
+//! Escapes text from outside the program, so that it cannot forge a line or change how a terminal shows it. Cold. The
+//! log formats and the report write every such text through this file; the Prometheus text uses the escapes of its
+//! format.
 
 use crate::record::Value;
 use std::fmt::{self, Display, Formatter, Write};
 
-/// True for a character that could begin a line, move the cursor, paint, or turn the text around it: C0, DEL and C1
-/// controls, U+2028 and U+2029, and the marks, embeddings, overrides and isolates of Unicode's bidirectional algorithm
-/// (UAX #9, table 4).
+/// Returns `true` for a character that could begin a line, move the cursor, change colours, or reverse the text around
+/// it: C0, DEL and C1 controls, U+2028 and U+2029, and the marks, embeddings, overrides and isolates of Unicode's
+/// bidirectional algorithm (UAX #9, table 4).
 pub(super) fn is_harmful(letter: char) -> bool {
     letter.is_control()
         || matches!(
@@ -15,12 +16,13 @@ pub(super) fn is_harmful(letter: char) -> bool {
         )
 }
 
+/// Appends the escape of a harmful character.
 fn escape(letter: char, into: &mut String) {
     match letter {
         '\n' => into.push_str("\\n"),
         '\r' => into.push_str("\\r"),
         '\t' => into.push_str("\\t"),
-        // All of them have at most four digits. Appending to a string cannot fail.
+        // All harmful characters have at most four hexadecimal digits. Appending to a string cannot fail.
         letter => drop(write!(into, "\\u{:04x}", u32::from(letter))),
     }
 }
@@ -32,7 +34,7 @@ pub(super) fn plain(text: &str, into: &mut String) {
     }
 }
 
-/// Shows a text as [`plain`] appends it.
+/// Displays a text as [`plain`] appends it.
 pub(super) struct Plain<'a>(pub(super) &'a str);
 
 impl Display for Plain<'_> {
@@ -44,15 +46,15 @@ impl Display for Plain<'_> {
 }
 
 /// Appends an attribute or a field as `key=value`.
-pub(super) fn pair(key_text: &str, of: &Value, into: &mut String) {
+pub(super) fn pair(key_text: &str, field: &Value, into: &mut String) {
     key(key_text, into);
-    pair_value(of, into);
+    pair_value(field, into);
 }
 
-/// Appends the second half of a [`pair`], the equals sign first.
-pub(super) fn pair_value(of: &Value, into: &mut String) {
+/// Appends the equals sign and the value of a [`pair`].
+pub(super) fn pair_value(field: &Value, into: &mut String) {
     into.push('=');
-    match of {
+    match field {
         Value::Str(text) => value(text, false, into),
         Value::Cut(text) => value(text, true, into),
         // Appending to a string cannot fail.
@@ -77,11 +79,11 @@ pub(super) fn quoted(text: &str, cut: bool, into: &mut String) {
     into.push('"');
 }
 
-/// Appends a text, in quotes only if it would otherwise end early.
+/// Appends a text, in quotes only if it holds a character that could end the value early.
 pub(super) fn value(text: &str, cut: bool, into: &mut String) {
-    let needs =
+    let needs_quotes =
         |letter: char| letter.is_whitespace() || matches!(letter, '"' | '\\' | '=') || is_harmful(letter);
-    if text.is_empty() || text.chars().any(needs) {
+    if text.is_empty() || text.chars().any(needs_quotes) {
         quoted(text, cut, into);
     } else {
         into.push_str(text);
@@ -91,7 +93,7 @@ pub(super) fn value(text: &str, cut: bool, into: &mut String) {
     }
 }
 
-/// Appends a key; each character that would end it becomes an underscore.
+/// Appends a key; each character that would end the key becomes an underscore.
 pub(super) fn key(text: &str, into: &mut String) {
     let ends =
         |letter: char| letter.is_whitespace() || matches!(letter, '"' | '\\' | '=') || is_harmful(letter);

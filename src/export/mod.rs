@@ -1,4 +1,5 @@
-//! Snapshots as text. Cold; reads snapshots and nothing else.
+//! Text output: the console report, the Prometheus text format, and the sinks of log records. Cold; reads snapshots and
+//! batches of log records, and nothing else.
 
 mod console;
 mod escape;

@@ -1,8 +1,8 @@
-//! Log records as lines, and where they go. Cold: on a thread of its own, never on a caller's and never on the
-//! aggregator's, because a sink may block.
+//! Log formats and sinks. Cold: runs on a thread of its own, never on a caller's and never on the aggregator's, because
+//! a sink may block.
 //!
-//! Whatever a text holds, a record stays one line and cannot paint the terminal: see `export::escape`. A sink that fails costs
-//! the records it did not take, which are counted; the next ones are tried again.
+//! A record is always one line and cannot change the terminal's colours, whatever its texts contain: see
+//! `export::escape`. Records that a sink fails to write are counted as lost; the next records are tried again.
 
 mod file;
 mod format;

@@ -1,4 +1,4 @@
-//! Where log records go.
+//! Sinks: the outputs that log records are written to. Cold.
 
 use super::file::{RotatingFile, Rotation};
 use super::format::Format;
@@ -10,15 +10,15 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::Path;
 
-/// Bytes that are written in one go, or one record more.
+/// Bytes collected before they are written; a chunk may exceed this by one record.
 const CHUNK: usize = 32 << 10;
 
-/// Where log records go: the builder's [`log_to`](crate::Builder::log_to) takes any number of them. They are written by
-/// a thread of their own.
+/// An output for log records: a standard stream, a file, a writer, or memory. The builder's
+/// [`log_to`](crate::Builder::log_to) can be called for any number of sinks. A separate thread writes them.
 ///
-/// What a sink does not take (disk full, pipe closed) is counted as [`SinkFailed`](crate::Reason::SinkFailed), and the
-/// next records are tried again; what finds too many waiting, because a sink blocks, as
-/// [`SinkFull`](crate::Reason::SinkFull).
+/// Records that a sink fails to write (disk full, pipe closed) are counted as
+/// [`SinkFailed`](crate::Reason::SinkFailed), and the next records are tried again. If a sink blocks until the queue is
+/// full, the records that do not fit the queue are counted as [`SinkFull`](crate::Reason::SinkFull).
 ///
 /// ```
 /// use tellane::{Format, Sink, Telemetry};
@@ -26,25 +26,28 @@ const CHUNK: usize = 32 << 10;
 /// tellane::info!(telemetry.logger("shop"), "open", tills = 4);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[must_use = "hand it to the builder's `log_to`"]
-pub struct Sink(To);
+#[doc(alias = "appender")]
+#[doc(alias = "writer")]
+#[must_use = "a sink does nothing until it is passed to the builder's `log_to`"]
+pub struct Sink(Output);
 
-enum To {
+enum Output {
     Lines(Lines),
     Memory(Arc<MemoryBuffer>),
 }
 
-/// A stream of lines.
+/// A writer that receives one line for each record.
 struct Lines {
     out: Box<dyn Write + Send>,
     format: Format,
     colour: bool,
-    /// Of a file: writes to it though it was full or moved away.
+    /// For a file, the number of writes that found it full or moved away since a rotation failed; `None` for other outputs.
     rotations_failed: Option<Arc<AtomicU64>>,
-    /// Whether the last that was written is not the end of a line.
+    /// `true` if a failed write may have left an unfinished line.
     torn: bool,
 }
 
+/// The latest records of a memory sink.
 #[derive(Debug)]
 struct MemoryBuffer {
     cap: usize,
@@ -54,16 +57,16 @@ struct MemoryBuffer {
 impl std::fmt::Debug for Sink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
-            To::Lines(lines) => f.debug_struct("Sink").field("format", &lines.format).finish_non_exhaustive(),
-            To::Memory(kept) => f.debug_struct("Sink").field("cap", &kept.cap).finish_non_exhaustive(),
+            Output::Lines(lines) => f.debug_struct("Sink").field("format", &lines.format).finish_non_exhaustive(),
+            Output::Memory(kept) => f.debug_struct("Sink").field("cap", &kept.cap).finish_non_exhaustive(),
         }
     }
 }
 
 impl Sink {
-    /// The program's standard output. [`Format::Human`] is in colour if that is a terminal and the environment's
-    /// `NO_COLOR` is not set. It goes past the buffer and the lock of [`std::io::stdout`]: a program that is slow to
-    /// release them stops no logs.
+    /// Creates a sink for the program's standard output. [`Format::Human`] is in colour if that is a terminal and the
+    /// environment variable `NO_COLOR` is not set. On Unix the sink bypasses the buffer and the lock of
+    /// [`std::io::stdout`], so a thread that holds that lock does not block the logs.
     ///
     /// ```
     /// use tellane::{Format, Sink, Telemetry};
@@ -73,10 +76,10 @@ impl Sink {
     /// ```
     pub fn stdout(format: Format) -> Self {
         let colour = io::stdout().is_terminal();
-        Self::lines(format, standard::out(), colour)
+        Self::lines(format, standard::output(), colour)
     }
 
-    /// The program's standard error; otherwise like [`stdout`](Self::stdout).
+    /// Creates a sink for the program's standard error; otherwise like [`stdout`](Self::stdout).
     ///
     /// ```
     /// use tellane::{Format, Sink, Telemetry};
@@ -89,12 +92,13 @@ impl Sink {
         Self::lines(format, standard::error(), colour)
     }
 
-    /// A file, created if it does not exist and appended to if it does, and rotated as `rotation` says.
+    /// Creates a sink for a file. The file is created if it does not exist, appended to if it does, and rotated
+    /// according to `rotation`.
     ///
-    /// Other programs may move, delete or empty the file: the next record goes to a new file at the path, or into the
-    /// room that is free again. Several processes may log to one file: on a local file system, each line stays whole,
-    /// the bound holds, and one of them rotates. A lock that another program holds on the file is waited for once, for
-    /// a second; then lines are written without it and the file is not rotated.
+    /// Other programs may move, delete or truncate the file: the next record then goes to a new file at the path, or to
+    /// the truncated file. Several processes may log to one file: on a local file system, each line stays whole, the
+    /// size bound holds, and one of the processes rotates. If another program holds a lock on the file, the sink waits
+    /// for it once, for a second; after that, lines are written without the lock and the file is not rotated.
     ///
     /// ```
     /// use tellane::{Format, Rotation, Sink, Telemetry};
@@ -108,20 +112,20 @@ impl Sink {
     /// ```
     ///
     /// # Errors
-    /// The error of the operating system if the file cannot be opened. Records that cannot be written later are counted
-    /// as [`SinkFailed`](crate::Reason::SinkFailed), and the next ones are tried again.
+    /// The operating system's error if the file cannot be opened. Records that cannot be written later are counted as
+    /// [`SinkFailed`](crate::Reason::SinkFailed), and the next records are tried again.
     pub fn file(path: impl AsRef<Path>, rotation: Rotation, format: Format) -> io::Result<Self> {
         let file = RotatingFile::open(path.as_ref(), rotation)?;
         let failed = file.failed();
         let mut sink = Self::lines(format, Box::new(file), false);
-        if let To::Lines(lines) = &mut sink.0 {
+        if let Output::Lines(lines) = &mut sink.0 {
             lines.rotations_failed = Some(failed);
         }
         Ok(sink)
     }
 
-    /// Any writer. It gets whole lines, many in one call if many wait, and may block: then the logs wait, and nothing
-    /// else does. It is flushed after each batch.
+    /// Creates a sink for any writer. The writer receives whole lines, several in one call if several are queued, and
+    /// is flushed after each batch. If the writer blocks, only the logs wait.
     ///
     /// ```
     /// use tellane::{Format, Sink, Telemetry};
@@ -138,7 +142,7 @@ impl Sink {
         Self::lines(format, out, false)
     }
 
-    /// The latest `cap` records in memory, for tests.
+    /// Creates a sink that keeps the latest `cap` records in memory, for tests.
     ///
     /// ```
     /// use tellane::{Sink, Telemetry};
@@ -152,27 +156,27 @@ impl Sink {
     /// ```
     pub fn memory(cap: usize) -> (Self, LogMemory) {
         let kept = Arc::new(MemoryBuffer { cap, records: Mutex::default() });
-        (Self(To::Memory(Arc::clone(&kept))), LogMemory(kept))
+        (Self(Output::Memory(Arc::clone(&kept))), LogMemory(kept))
     }
 
     fn lines(format: Format, out: Box<dyn Write + Send>, terminal: bool) -> Self {
-        // https://no-color.org: set and not empty.
+        // https://no-color.org: no colour if the variable is set and not empty.
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self(To::Lines(Lines { out, format, colour, rotations_failed: None, torn: false }))
+        Self(Output::Lines(Lines { out, format, colour, rotations_failed: None, torn: false }))
     }
 
-    /// Rotations that have failed since the last call.
+    /// The number of rotations that have failed since the last call.
     pub(super) fn rotations_failed(&self) -> u64 {
         match &self.0 {
-            To::Lines(Lines { rotations_failed: Some(failed), .. }) => failed.swap(0, Ordering::Relaxed),
-            To::Lines(_) | To::Memory(_) => 0,
+            Output::Lines(Lines { rotations_failed: Some(failed), .. }) => failed.swap(0, Ordering::Relaxed),
+            Output::Lines(_) | Output::Memory(_) => 0,
         }
     }
 
-    /// Writes records, those that are there; `taken` of each that was not is set to false.
-    pub(super) fn take(&mut self, records: &[Option<LogRecord>], taken: &mut [bool]) {
+    /// Writes the records that are not `None`, and sets `accepted` to `false` for each record that was not written.
+    pub(super) fn write(&mut self, records: &[Option<LogRecord>], accepted: &mut [bool]) {
         match &mut self.0 {
-            To::Memory(kept) => {
+            Output::Memory(kept) => {
                 let mut all = kept.records.lock();
                 for record in records.iter().flatten() {
                     all.push_back(record.clone());
@@ -181,59 +185,61 @@ impl Sink {
                     }
                 }
             }
-            To::Lines(lines) => {
-                let before = taken.to_vec();
-                // A writer that panics must not take the others along.
-                let written = caught(|| lines.take(records, taken));
+            Output::Lines(lines) => {
+                let before = accepted.to_vec();
+                // A writer that panics must not keep the other sinks from their records.
+                let written = caught(|| lines.write(records, accepted));
                 if written.is_none() {
                     lines.torn = true;
-                    taken.fill(false);
+                    accepted.fill(false);
                 }
-                debug_assert!(before.iter().zip(&*taken).all(|(before, after)| *before || !after));
+                debug_assert!(before.iter().zip(&*accepted).all(|(before, after)| *before || !after));
             }
         }
     }
 }
 
 impl Lines {
-    fn take(&mut self, records: &[Option<LogRecord>], taken: &mut [bool]) {
+    /// Formats the records and writes them in chunks, then flushes the writer.
+    fn write(&mut self, records: &[Option<LogRecord>], accepted: &mut [bool]) {
         let mut chunk = String::new();
-        // For each record in the chunk, its number and where it ends.
+        // For each record of the chunk, its index and the byte at which it ends.
         let mut ends: Vec<(usize, usize)> = Vec::new();
         for (number, record) in records.iter().enumerate() {
             let Some(record) = record else { continue };
             self.format.write(record, self.colour, &mut chunk);
             ends.push((number, chunk.len()));
             if chunk.len() >= CHUNK {
-                self.put(&chunk, &ends, taken);
+                self.write_chunk(&chunk, &ends, accepted);
                 chunk.clear();
                 ends.clear();
             }
         }
-        self.put(&chunk, &ends, taken);
+        self.write_chunk(&chunk, &ends, accepted);
         if self.out.flush().is_err() {
-            taken.fill(false); // what was buffered, nobody can say
+            accepted.fill(false); // there is no way to tell which records were still buffered
         }
     }
 
-    fn put(&mut self, chunk: &str, ends: &[(usize, usize)], taken: &mut [bool]) {
+    /// Writes a chunk; only records whose last byte was written stay accepted.
+    fn write_chunk(&mut self, chunk: &str, ends: &[(usize, usize)], accepted: &mut [bool]) {
         if chunk.is_empty() {
             return;
         }
-        // Half a line is left over from a failure.
-        if self.torn && self.write(b"\n") == 1 {
+        // End the unfinished line of an earlier failure first, so that the next record has a line of its own.
+        if self.torn && self.write_bytes(b"\n") == 1 {
             self.torn = false;
         }
-        let written = if self.torn { 0 } else { self.write(chunk.as_bytes()) };
+        let written = if self.torn { 0 } else { self.write_bytes(chunk.as_bytes()) };
         for (number, end) in ends {
-            taken[*number] &= *end <= written;
+            accepted[*number] &= *end <= written;
         }
         let at_an_end = written == 0 || ends.iter().any(|(_, end)| *end == written);
         self.torn |= !at_an_end;
     }
 
-    /// Bytes that were written before the first failure.
-    fn write(&mut self, bytes: &[u8]) -> usize {
+    /// Writes bytes until the first failure; returns how many were written.
+    fn write_bytes(&mut self, bytes: &[u8]) -> usize {
         let mut written = 0;
         while written < bytes.len() {
             match self.out.write(&bytes[written..]) {
@@ -247,7 +253,7 @@ impl Lines {
     }
 }
 
-/// What a [`Sink::memory`] holds.
+/// The records of a [`Sink::memory`], for tests.
 ///
 /// ```
 /// let (sink, kept) = tellane::Sink::memory(100);
@@ -261,8 +267,8 @@ impl Lines {
 pub struct LogMemory(Arc<MemoryBuffer>);
 
 impl LogMemory {
-    /// The records, oldest first. Those of a moment ago may still be on their way: a
-    /// [`snapshot`](crate::Telemetry::snapshot) waits for them.
+    /// The records, oldest first. Recent records may not have arrived yet: take a
+    /// [`snapshot`](crate::Telemetry::snapshot) first, which waits for them.
     ///
     /// ```
     /// let (_sink, kept) = tellane::Sink::memory(100);
@@ -272,7 +278,7 @@ impl LogMemory {
         self.0.records.lock().iter().cloned().collect()
     }
 
-    /// Takes the records out, oldest first.
+    /// Removes and returns the records, oldest first.
     ///
     /// ```
     /// let (sink, kept) = tellane::Sink::memory(100);
@@ -282,19 +288,21 @@ impl LogMemory {
     /// assert_eq!((kept.take().len(), kept.take().len()), (1, 0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "drain")]
+    #[doc(alias = "clear")]
     pub fn take(&self) -> Vec<LogRecord> {
         self.0.records.lock().drain(..).collect()
     }
 }
 
-/// The standard streams, without std's buffer and lock.
+/// The standard streams without std's buffer and lock.
 #[cfg(unix)]
 mod standard {
     use std::fs::File;
     use std::io::{self, Write};
     use std::os::fd::AsFd;
 
-    pub(super) fn out() -> Box<dyn Write + Send> {
+    pub(super) fn output() -> Box<dyn Write + Send> {
         duplicate(&io::stdout())
     }
 
@@ -302,8 +310,8 @@ mod standard {
         duplicate(&io::stderr())
     }
 
-    /// Another descriptor of the same stream. If the program has closed it, one that fails: std would not, and the
-    /// records would be lost uncounted.
+    /// Duplicates the stream's descriptor. If the program has closed the stream, returns a writer that fails: std's
+    /// streams pretend to succeed then, and the records would be lost without being counted.
     fn duplicate(stream: &impl AsFd) -> Box<dyn Write + Send> {
         match stream.as_fd().try_clone_to_owned() {
             Ok(descriptor) => Box::new(File::from(descriptor)),
@@ -311,6 +319,7 @@ mod standard {
         }
     }
 
+    /// A writer whose every write fails, in place of a closed stream.
     struct SinkClosed;
 
     impl Write for SinkClosed {
@@ -328,7 +337,7 @@ mod standard {
 mod standard {
     use std::io::{self, Write};
 
-    pub(super) fn out() -> Box<dyn Write + Send> {
+    pub(super) fn output() -> Box<dyn Write + Send> {
         Box::new(io::stdout())
     }
 

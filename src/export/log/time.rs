@@ -1,13 +1,14 @@
-//! Times as RFC 3339 wants them, in UTC.
+//! Formats times as RFC 3339 in UTC. Cold.
 
 use std::fmt::Write;
 
-/// `2026-11-25T12:44:55.000123Z`. Years past 9999 have five digits, as nothing else can be said.
+/// Appends a time as `2026-11-25T12:44:55.000123Z`. Nanoseconds in 64 bits end in the year 2554, so years have four
+/// digits.
 pub(super) fn rfc3339(unix_nanos: u64, into: &mut String) {
     let (seconds, nanos) = (unix_nanos / 1_000_000_000, unix_nanos % 1_000_000_000);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Days to a date: `civil_from_days` of Howard Hinnant's "chrono-Compatible Low-Level Date Algorithms", for days
-    // from 1970 on. Its years begin in March, so that a leap day is a year's last.
+    // The date of a day: `civil_from_days` from Howard Hinnant's "chrono-Compatible Low-Level Date Algorithms", for
+    // days from 1970 on. Its years begin in March, so that the leap day is the last day of a year.
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -17,7 +18,7 @@ pub(super) fn rfc3339(unix_nanos: u64, into: &mut String) {
     let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
     let year = era * 400 + year + u64::from(month <= 2);
     let (hour, minute, second, micros) = (second / 3_600, second / 60 % 60, second % 60, nanos / 1_000);
-    // A string takes what is written to it.
+    // Writing to a string cannot fail.
     let _written =
         write!(into, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z");
 }

@@ -1,4 +1,4 @@
-//! The text against one written naively from what a snapshot shows to anybody.
+//! Compares the text with one that is written naively from a snapshot's public accessors.
 
 use super::*;
 use crate::{MetricKind, Telemetry};
@@ -64,7 +64,7 @@ fn word() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Series that come between the scrapes, in any order, two sets of bounds, saved, read and merged.
+    /// Series are added between the scrapes in any order, with two sets of bounds, and saved, read and merged.
     #[test]
     fn the_text_is_that_of_the_points(
         rounds in prop::collection::vec(prop::collection::vec((0..5_usize, 0..4_usize, word(), any::<u64>(), 0..64_u32), 0..8), 1..5),
@@ -131,7 +131,7 @@ fn numbers_at_the_edges() {
 }
 
 #[test]
-fn what_stands_between_the_numbers_is_made_once() {
+fn the_template_is_made_once() {
     let telemetry = Telemetry::builder("text").start().unwrap();
     let orders = telemetry.counter("orders_total").register().unwrap();
     let first = telemetry.snapshot(PATIENCE).unwrap();

@@ -1,13 +1,15 @@
-//! The text between the numbers: help, names, labels, bounds. Depends on the series alone, so it is made once for all
-//! the scrapes until series come; a scrape copies it and puts the numbers in. Cold.
+//! The text template of a scrape: help, names, labels and bounds, which stand between the numbers. The template depends
+//! on the series alone, so it is made once for all scrapes until series are added; a scrape copies it and fills in the
+//! numbers. Cold.
 
 use super::float;
 use crate::series::{Descriptor, Identity, MetricKind};
 use crate::snapshot::TextTemplate;
 use std::sync::Arc;
 
-/// One piece before each number; each but the first begins by ending the line before.
-pub(super) fn pieces(series: &[Arc<Identity>]) -> TextTemplate {
+/// Makes the template: one piece before each number. Each piece but the first begins with the end of the line before
+/// it.
+pub(super) fn template(series: &[Arc<Identity>]) -> TextTemplate {
     let mut pieces = TextTemplate::default();
     let mut last: Option<&Arc<Descriptor>> = None;
     // The bounds of the last metric as labels; most series have the bounds of the series before.
@@ -46,6 +48,7 @@ pub(super) fn pieces(series: &[Arc<Identity>]) -> TextTemplate {
     pieces.shrunk()
 }
 
+/// The label `le` of a bound.
 fn le(bound: f64) -> String {
     let mut label = "le=\"".to_owned();
     float(&mut label, bound);
@@ -53,19 +56,21 @@ fn le(bound: f64) -> String {
     label
 }
 
+/// Appends the `# HELP` and `# TYPE` lines of a metric.
 pub(super) fn head(text: &mut String, name: &str, help: &str, kind: &str) {
     text.extend(["# HELP ", name, " "]);
     escape(help, false, text);
     text.extend(["\n# TYPE ", name, " ", kind, "\n"]);
 }
 
+/// Appends the piece of a series with one number, or of a histogram's sum or count.
 fn plain(pieces: &mut TextTemplate, name: &str, suffix: &str, labels: &str) {
     let (open, close) = if labels.is_empty() { ("", " ") } else { ("{", "} ") };
     pieces.open().extend([name, suffix, open, labels, close]);
     pieces.end();
 }
 
-/// The pieces of a histogram: one for each bound, the infinite one among them, then those of sum and count.
+/// Appends the pieces of a histogram: one for each bound, including the infinite one, then those of sum and count.
 fn histogram(pieces: &mut TextTemplate, name: &str, labels: &str, bounds: &[String]) {
     let comma = if labels.is_empty() { "" } else { "," };
     for bound in bounds {
@@ -78,6 +83,7 @@ fn histogram(pieces: &mut TextTemplate, name: &str, labels: &str, bounds: &[Stri
     plain(pieces, name, "_count", labels);
 }
 
+/// Appends a text with the escapes of the format; quotes are escaped in label values only.
 fn escape(text: &str, quotes: bool, into: &mut String) {
     let mut plain = 0;
     for (at, letter) in text.bytes().enumerate() {

@@ -1,5 +1,5 @@
-//! The series as a snapshot shows them: sorted, each with the place of its value. Cold: sorted anew when series have
-//! come, gone through for each snapshot.
+//! The sorted list of all series, each with the source of its value. Cold: sorted again when series were added, read
+//! for each snapshot.
 
 use super::histograms::Histograms;
 use crate::instance::Instance;
@@ -7,35 +7,35 @@ use crate::series::{MetricKind, Series, Storage};
 use crate::snapshot::{Catalogue, PointValue};
 use crate::sync::{Arc, AtomicU64, Ordering};
 
-/// Where a series' value is; what a snapshot needs to know of it, and nothing that lies elsewhere.
+/// The source of a series' value. It holds all that a snapshot needs, so that making one follows no further pointers.
 #[derive(Debug)]
 enum ValueSource {
     Counter(u32),
     UpDownCounter(u32),
     Gauge(Arc<AtomicU64>),
-    /// Number and scale.
+    /// The histogram's number and scale.
     Histogram(u32, f64),
 }
 
 impl ValueSource {
-    fn of(series: &Series) -> Self {
+    fn of_series(series: &Series) -> Self {
         let metric = &series.identity.metric;
         match &series.storage {
             Storage::Cell(key) if metric.kind == MetricKind::Counter => Self::Counter(key.index()),
             Storage::Cell(key) => Self::UpDownCounter(key.index()),
             Storage::Gauge(bits) => Self::Gauge(Arc::clone(bits)),
-            Storage::Histogram(to) => {
-                Self::Histogram(to.series(), metric.shape.as_ref().map_or(1.0, |shape| shape.scale))
+            Storage::Histogram(distribution) => {
+                Self::Histogram(distribution.series(), metric.shape.as_ref().map_or(1.0, |shape| shape.scale))
             }
         }
     }
 }
 
-/// Every series that has been met.
+/// Builds the catalogue of all registered series, and reads their values.
 #[derive(Debug, Default)]
 pub(super) struct CatalogueBuilder {
     catalogue: Arc<Catalogue>,
-    /// For each of the catalogue, its number in the registry's, and where its value is.
+    /// For each series of the catalogue, its number in the metric registry and the source of its value.
     order: Vec<(usize, ValueSource)>,
 }
 
@@ -44,39 +44,39 @@ impl CatalogueBuilder {
         Arc::clone(&self.catalogue)
     }
 
-    /// What is kept for the readers of snapshots.
+    /// Bytes of the catalogue, its cached text, and the order.
     pub(super) fn bytes(&self) -> usize {
         self.catalogue.bytes() + size_of::<(usize, ValueSource)>() * self.order.capacity()
     }
 
-    /// Sorts the series anew if there are more than last time.
-    pub(super) fn meet(&mut self, instance: &Instance) {
+    /// Adds the series registered since the last call, and sorts the catalogue if there are any.
+    pub(super) fn refresh(&mut self, instance: &Instance) {
         if instance.metrics.catalogue.count() == self.order.len() {
             return;
         }
         let order = std::mem::take(&mut self.order);
-        // Numbers have no gaps but those of series that are being registered at this moment.
+        // The only gaps in the numbers are series that are being registered at this moment.
         let numbers = order.iter().map(|(number, _)| number + 1).max().unwrap_or_default();
         let mut known = vec![false; numbers];
         for (number, _) in &order {
             known[*number] = true;
         }
         let mut all: Vec<_> = self.catalogue.iter().cloned().zip(order).collect();
-        // Looked at one by one: a series whose number is lower may have come later.
+        // Each number is looked up, because a series with a lower number may have been added later.
         for (number, series) in instance.metrics.catalogue.iter() {
             if !known.get(number).is_some_and(|known| *known) {
-                all.push((Arc::clone(&series.identity), (number, ValueSource::of(series))));
+                all.push((Arc::clone(&series.identity), (number, ValueSource::of_series(series))));
             }
         }
-        // The sort finds that most are in order already.
+        // Most series are in order already; the sort detects that.
         all.sort_by(|(a, _), (b, _)| a.key().cmp(&b.key()));
         let (identities, order): (Vec<_>, Vec<_>) = all.into_iter().unzip();
         self.catalogue = Arc::new(identities.into_iter().collect());
         self.order = order;
     }
 
-    /// The value of each of the catalogue. `sums` are those of all counter cells, `time` makes Unix nanoseconds of
-    /// ticks.
+    /// The value of each series, in the order of the catalogue. `sums` are the sums of all counter cells; `time`
+    /// converts ticks to Unix nanoseconds.
     pub(super) fn values(
         &self,
         sums: &[u64],
@@ -86,8 +86,8 @@ impl CatalogueBuilder {
         let sum = |cell: u32| sums.get(cell as usize).copied().unwrap_or_default();
         let mut values = Vec::with_capacity(self.order.len());
         for (_, source) in &self.order {
-            // A push for each kind: made in one place and pushed in another, each value waited a dozen cycles for its
-            // two halves, which was half the time of a snapshot of counters.
+            // Each arm pushes its own value. With one push after the match, each value waited a dozen cycles for its
+            // two halves, which took half the time of a snapshot of counters.
             match source {
                 ValueSource::Counter(cell) => values.push(PointValue::Counter(sum(*cell))),
                 ValueSource::UpDownCounter(cell) => values.push(PointValue::UpDownCounter(sum(*cell) as i64)),

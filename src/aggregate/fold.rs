@@ -1,5 +1,5 @@
-//! Where records go, once they are read: counted, kept, or held. Called by the step with every record it reads; off
-//! every hot path, and yet what decides how much one core drains.
+//! Folds records: counts them, keeps them, or holds them for tail sampling. The step calls this for every record that
+//! it reads. Off every hot path, but it decides how many records a second one core can drain.
 
 use super::histograms::{ExemplarSlot, Histograms};
 use super::logs::LogReorderBuffer;
@@ -11,7 +11,7 @@ use crate::record::{Frame, frame, layout, move_times};
 use crate::stats::{KINDS, Kind, Reason};
 use crate::sync::{Arc, Ordering};
 
-/// Where a test may make the aggregator fail.
+/// A point at which a test may make the aggregator panic or stall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FailPoint {
@@ -19,11 +19,11 @@ pub enum FailPoint {
     Step,
     /// A span has been read and is about to be folded.
     Span,
-    /// Between two passes, where no panic is expected: one ends the work of the thread.
+    /// Between two passes, where no panic is caught: a panic here ends the worker.
     Between,
 }
 
-/// A test's means to make the aggregator panic or stall.
+/// A test's hook, called at each [`FailPoint`].
 #[derive(Clone, Default)]
 pub(crate) struct FailPoints(pub(crate) Option<Arc<dyn Fn(FailPoint) + Send + Sync>>);
 
@@ -42,46 +42,49 @@ impl std::fmt::Debug for FailPoints {
     }
 }
 
+/// The state that records are folded into.
 #[derive(Debug)]
-pub(super) struct Folded {
+pub(super) struct Fold {
     instance: Arc<Instance>,
-    pub(super) injector: FailPoints,
+    pub(super) fail_points: FailPoints,
     scale: Scale,
-    /// The number of each span name's histogram; `NO_READER` of those that no span has had so far.
+    /// The number of the duration histogram of each span name; `UNKNOWN` for names that no span has had so far.
     durations: Vec<u32>,
     pub(super) histograms: Histograms,
     pub(super) spans: KeptSpans,
     pub(super) logs: LogReorderBuffer,
-    /// Traces that wait for their outcome; `None` if it does not count.
+    /// The traces held for tail sampling; `None` if tail sampling is off.
     pub(super) tail_sampler: Option<TailSampler>,
-    /// The present pass.
+    /// The current pass.
     at: PassTime,
-    /// The start of the present pass, in ticks, if records of before the clock was set back may still come: a record
-    /// that ended later is looked at more closely. The greatest number of all otherwise.
+    /// The start of the current pass, in ticks, if records from before the clock was set back may still come: a record
+    /// that ended later than this may be one of them, and is checked. Otherwise `u64::MAX`.
     horizon: u64,
-    /// The last time at which the clock was set back.
+    /// The last step of the clock back.
     step_back: StepBack,
     pub(super) aggregated: [u64; KINDS],
     /// Exemplars that histograms hold, and those that newer ones have replaced.
     pub(super) exemplars: [u64; 2],
-    /// Whether the instance has shut down: what is found now came too late.
+    /// `true` after the shutdown: records found now are counted as too late.
     pub(super) late: bool,
 }
 
-/// A clock that was set back.
+/// A step of the clock back.
 #[derive(Clone, Copy, Debug, Default)]
 struct StepBack {
-    /// The last reading of before, in ticks. From there on nothing tells a record of before from a later one.
+    /// The last reading before the step, in ticks. When the clock reaches it again, records from before and after the
+    /// step cannot be told apart any more.
     until: u64,
-    /// Added to a reading of before, wrapping, it makes the reading of the same wall time of after.
+    /// The number to add, wrapping, to a reading from before the step to get the reading of the same wall time after
+    /// it.
     by: u64,
 }
 
-/// No histogram has this number.
-const NO_READER: u32 = u32::MAX;
+/// The number of no histogram.
+const UNKNOWN: u32 = u32::MAX;
 
-/// The account that the words of a ring's next entry belong to. An exemplar has one of its own: the record is its
-/// sample, which travels on its own.
+/// The account in which a ring's next entry is counted. Exemplars have an account of their own: the record is the
+/// sample, which is sent separately.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Account {
     Records(Kind),
@@ -90,7 +93,7 @@ pub(super) enum Account {
 
 impl Account {
     /// The account of the entry that begins with this word.
-    pub(super) fn of(first: u64) -> Self {
+    pub(super) fn of_entry(first: u64) -> Self {
         match layout::kind(first) {
             layout::KIND_SPAN => Self::Records(Kind::Span),
             layout::KIND_LOG => Self::Records(Kind::Log),
@@ -100,11 +103,11 @@ impl Account {
     }
 }
 
-impl Folded {
-    pub(super) fn new(instance: &Arc<Instance>, kept_words: usize, injector: FailPoints) -> Self {
+impl Fold {
+    pub(super) fn new(instance: &Arc<Instance>, kept_words: usize, fail_points: FailPoints) -> Self {
         Self {
             instance: Arc::clone(instance),
-            injector,
+            fail_points,
             scale: instance.lanes.clock.scale(),
             durations: Vec::new(),
             histograms: Histograms::new(&instance.lanes),
@@ -120,6 +123,7 @@ impl Folded {
         }
     }
 
+    /// Begins a pass over all lanes.
     pub(super) fn begin_pass(&mut self, pass: u64) {
         let ticks = if self.tail_sampler.is_some() { self.instance.lanes.uptime.ticks() } else { 0 };
         self.at = PassTime { pass, ticks };
@@ -130,12 +134,13 @@ impl Folded {
         self.logs.begin(&self.instance);
     }
 
-    /// The clock was set back between two anchors. What was recorded before keeps the wall time that it had: all times
-    /// are moved so that the new anchor dates them as the old one did. So there is one anchor to a snapshot, and a span
-    /// that is folded later pays one comparison.
+    /// Keeps the dates right after the clock was set back between two anchors. Records from before the step keep their
+    /// wall time: all their times are moved so that the new anchor dates them as the old one did. So a snapshot needs
+    /// only one anchor, and a span that is folded later pays one comparison.
     ///
-    /// Of two records the place in time is guessed: what ended after the step, in the very pass in which the clock was
-    /// set back, counts as of before; a span that was open from before the step until the clock caught up, as of after.
+    /// The side of the step is guessed for two kinds of records. A record that ended after the step, but in the pass in
+    /// which the clock was set back, counts as from before it. A span that was open from before the step until the
+    /// clock caught up counts as from after it.
     #[cold]
     pub(super) fn set_back(&mut self, before: &Anchor, after: &Anchor) {
         let by = before.offset_to(after, self.scale);
@@ -148,21 +153,22 @@ impl Folded {
         }
     }
 
-    /// Whether a reading lies ahead of the clock: it was made before the clock was set back.
-    fn is_of_before(&self, at: u64) -> bool {
+    /// Returns `true` if a reading lies ahead of the clock, so that it must be from before the clock was set back.
+    fn is_from_before_step(&self, at: u64) -> bool {
         let clock = &self.instance.lanes.clock;
         at > self.horizon && at > clock.ticks().saturating_add(clock.ticks_in(SET_BACK))
     }
 
-    /// Folds a span that ended behind the horizon: with its times moved, if it is one of before the clock was set back.
+    /// Slow path of [`span`](Self::span), for a span that ended after the horizon. If the span is from before the clock
+    /// was set back, its times are moved first.
     #[cold]
     #[inline(never)]
-    fn span_behind_horizon(&mut self, span: Frame<'_>) {
+    fn span_after_horizon(&mut self, span: Frame<'_>) {
         let [_, start, duration, ..] = *span.words else { return self.fold_span(span) };
-        if !self.is_of_before(start.saturating_add(duration)) {
+        if !self.is_from_before_step(start.saturating_add(duration)) {
             return self.fold_span(span);
         }
-        // One that was still open then has no length, and some of its events may be of after.
+        // A span that was open during the step has no duration, and some of its events may be from after the step.
         let (now, by) = (self.instance.lanes.clock.ticks(), self.step_back.by);
         let moved = |at: u64| if duration == 0 && at <= now { at } else { at.wrapping_add(by) };
         let mut words = span.words.to_vec();
@@ -172,7 +178,7 @@ impl Folded {
         }
     }
 
-    /// Books records as read: `lost` of them were of no use.
+    /// Counts records as read; `lost` of them could not be used.
     #[inline]
     pub(super) fn account(&mut self, kind: Kind, records: u64, lost: u64) {
         let shared = &self.instance.lanes.shared;
@@ -181,8 +187,8 @@ impl Folded {
             return;
         }
         if kind == Kind::Log {
-            let shown = &self.instance.lanes.aggregated[kind as usize];
-            shown.fetch_add(records - lost, Ordering::Release); // the writer of the sinks counts there, too
+            let published = &self.instance.lanes.aggregated[kind as usize];
+            published.fetch_add(records - lost, Ordering::Release); // added, since the writer of the sinks counts here too
         }
         self.aggregated[kind as usize] += records - lost;
         if lost > 0 {
@@ -190,7 +196,7 @@ impl Folded {
         }
     }
 
-    /// Books an entry that could not be read, or that nothing knows.
+    /// Counts an entry as lost: it could not be decoded, or refers to something unknown.
     #[cold]
     pub(super) fn lose(&mut self, account: Account) {
         match account {
@@ -199,22 +205,22 @@ impl Folded {
         }
     }
 
-    /// Hands an exemplar to its histogram.
+    /// Gives an exemplar to its histogram.
     fn exemplar(&mut self, record: Frame<'_>) {
         let mut example = record.exemplar().ok().filter(|_| !self.late);
         if let Some(example) = &mut example
-            && self.is_of_before(example.at)
+            && self.is_from_before_step(example.at)
         {
             example.at = example.at.wrapping_add(self.step_back.by);
         }
-        match example.and_then(|example| self.histograms.exemplify(example)) {
+        match example.and_then(|example| self.histograms.keep_exemplar(example)) {
             Some(ExemplarSlot::Free) => self.exemplars[0] += 1,
-            Some(ExemplarSlot::Taken) => self.exemplars[1] += 1,
+            Some(ExemplarSlot::Replaced) => self.exemplars[1] += 1,
             None => self.lose(Account::Exemplars),
         }
     }
 
-    /// The one-word samples that these words begin with; how many they are. Nothing in it can fail.
+    /// Folds the one-word samples at the start of these words and returns their number. Nothing in it can panic.
     #[inline]
     pub(super) fn samples(&mut self, words: &[u64]) -> usize {
         let (samples, unknown) = if self.late {
@@ -226,11 +232,11 @@ impl Folded {
         samples
     }
 
-    /// Counts a span, and keeps it, or holds it until the outcome of its trace is known.
+    /// Counts a span, and keeps it or holds it until its trace is decided.
     #[inline(always)]
     pub(super) fn span(&mut self, span: Frame<'_>) {
         if span.words[1].wrapping_add(span.words[2]) > self.horizon {
-            self.span_behind_horizon(span);
+            self.span_after_horizon(span);
         } else {
             self.fold_span(span);
         }
@@ -241,7 +247,7 @@ impl Folded {
         if self.late {
             return self.account(Kind::Span, 1, 0);
         }
-        self.injector.visit(FailPoint::Span);
+        self.fail_points.visit(FailPoint::Span);
         let header = span.header();
         let Some(durations) = self.durations_of(layout::id(header)) else {
             return self.account(Kind::Span, 1, 1);
@@ -264,7 +270,7 @@ impl Folded {
         }
     }
 
-    /// Keeps a span, or holds it until the outcome of its trace is known.
+    /// Gives a span to tail sampling, which keeps it or holds it until its trace is decided.
     #[inline(never)]
     fn hold(&mut self, span: Frame<'_>, durations: u32, nanos: u64) {
         let Self { histograms, spans, tail_sampler, at, .. } = self;
@@ -272,67 +278,68 @@ impl Folded {
         let mut keep = |span: &Frame<'_>| spans.keep(*span, at.pass);
         let flags = layout::flags(span.header());
         if flags & (layout::FLAG_SAMPLED | layout::FLAG_HELD) != layout::FLAG_HELD {
-            tail_sampler.take_sampled(&span, &mut keep);
+            tail_sampler.add_sampled(&span, &mut keep);
         } else {
-            let asked = tail_sampler.rules.slower_than_p99 && flags & layout::FLAG_LOCAL_ROOT != 0;
-            let above_p99 = asked && histograms.is_above_p99(durations, nanos);
-            tail_sampler.take(&span, *at, above_p99, &mut keep);
+            let needs_p99 = tail_sampler.policy.slower_than_p99 && flags & layout::FLAG_LOCAL_ROOT != 0;
+            let above_p99 = needs_p99 && histograms.is_above_p99(durations, nanos);
+            tail_sampler.add(&span, *at, above_p99, &mut keep);
         }
     }
 
-    /// An entry that is neither a span nor a one-word sample.
+    /// Folds an entry that is neither a span nor a one-word sample.
     #[inline(never)]
     pub(super) fn other(&mut self, record: Frame<'_>) {
         let header = record.header();
-        let Account::Records(kind) = Account::of(header) else { return self.exemplar(record) };
+        let Account::Records(kind) = Account::of_entry(header) else { return self.exemplar(record) };
         let known = match layout::kind(header) {
             _ if self.late => true,
             layout::KIND_WIDE_SAMPLE => self.histograms.add(layout::id(header), record.words[1]),
             layout::KIND_LOG => {
-                let known = self.logs.take(&record);
-                if known && self.logs.has_reader() {
-                    return; // it is counted when it has been written
+                let known = self.logs.add(&record);
+                if known && self.logs.has_sinks() {
+                    return; // counted when the sinks have written it
                 }
                 known
             }
-            _ => false, // definitions do not travel by ring
+            _ => false, // rings carry no definitions
         };
         self.account(kind, 1, u64::from(!known));
     }
 
-    /// The number of the histogram of a span name's durations.
+    /// The number of the histogram of a span name's durations; `None` if there is no such name.
     #[inline]
     fn durations_of(&mut self, name: u32) -> Option<u32> {
         match self.durations.get(name as usize) {
-            Some(known) if *known != NO_READER => Some(*known),
-            _ => self.meet_name(name),
+            Some(known) if *known != UNKNOWN => Some(*known),
+            _ => self.durations_of_slow(name),
         }
     }
 
-    /// A name that no span has had so far, or none at all.
+    /// Slow path of [`durations_of`](Self::durations_of): the first span of a name, or an unknown name.
     #[cold]
-    fn meet_name(&mut self, name: u32) -> Option<u32> {
+    fn durations_of_slow(&mut self, name: u32) -> Option<u32> {
         let durations = self.instance.names.span_by_id(name)?.known.red_metrics.durations();
         let name = name as usize;
-        self.durations.resize(self.durations.len().max(name + 1), NO_READER);
+        self.durations.resize(self.durations.len().max(name + 1), UNKNOWN);
         self.durations[name] = durations;
         Some(durations)
     }
 
-    /// After a pass that went through.
+    /// Ends a pass that did not panic: decides held traces, all of them if `ending`.
     pub(super) fn end_pass(&mut self, ending: bool) {
         let Self { spans, tail_sampler, at, .. } = self;
-        // What is let go now has waited for a pass already: as if it had come in the one before.
+        // A trace that is released now has been held for a pass already, so its spans count as read in the pass before.
         let mut keep = |span: &Frame<'_>| spans.keep(*span, at.pass.saturating_sub(1));
         if let Some(tail_sampler) = tail_sampler {
             tail_sampler.end_of_pass(*at, &mut keep);
             if ending {
-                tail_sampler.settle(&mut keep);
+                tail_sampler.decide_all(&mut keep);
             }
         }
         spans.end_of_pass(at.pass);
     }
 
+    /// Returns `true` if a snapshot must make one more pass, for records or traces that this pass could not finish.
     pub(super) fn awaits_a_pass(&self) -> bool {
         self.logs.awaits_a_pass() || self.tail_sampler.as_ref().is_some_and(TailSampler::awaits_a_pass)
     }

@@ -1,4 +1,5 @@
-//! Log records of a pass: kept until it is certain that no earlier one is still to come, sorted, handed over.
+//! Puts log records in the order of their times: they are kept until no earlier record can come any more, sorted, and
+//! sent to the writer of the sinks. Off every hot path.
 
 use crate::clock::{Anchor, SET_BACK};
 use crate::instance::Instance;
@@ -8,41 +9,43 @@ use crate::stats::{Kind, Reason};
 use crate::sync::Ordering;
 use std::ops::Range;
 
-/// Words of a batch, or one record more: what does not fit the queue is lost by batches.
+/// The size at which a batch is sent, in words; a batch may exceed it by one record. Small batches, because a batch
+/// that does not fit the queue is lost as a whole.
 const BATCH_WORDS: usize = 1 << 14;
 
-/// Log records that wait for the end of a pass.
+/// Log records that wait until their order is certain.
 #[derive(Debug, Default)]
 pub(super) struct LogReorderBuffer {
     sender: Option<BatchSender>,
     words: Vec<u64>,
-    /// Time in ticks, and the record's place in `words`. Those of earlier passes come first.
+    /// The time of each record in ticks, and its range in `words`. Records of earlier passes come first.
     records: Vec<(u64, Range<usize>)>,
-    /// Records of earlier passes.
+    /// The number of records from earlier passes.
     earlier: usize,
-    /// Start of the pass, in ticks: of the records that came later, some may be in lanes that were read before.
+    /// The start of the pass, in ticks. Records made later may be missing from lanes that were read early in the pass.
     began: u64,
-    /// The clock was set back, and records wait that were made after that.
+    /// `true` if the clock was set back and records from after the step are waiting.
     awaits_a_pass: bool,
-    /// The clock at the end of the last pass, and what its ticks meant.
+    /// The clock's anchor at the end of the last pass.
     anchor: Option<Anchor>,
 }
 
 impl LogReorderBuffer {
-    pub(super) fn set_outbox(&mut self, sender: BatchSender) {
+    pub(super) fn set_sender(&mut self, sender: BatchSender) {
         self.sender = Some(sender);
     }
 
-    /// No more will come: the writer ends when it has written what it has.
+    /// Drops the sender, so that the writer ends after the batches that are queued.
     pub(super) fn close(&mut self) {
         self.sender = None;
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let waiting = self.sender.as_ref().map_or(0, |sender| sender.queue_stats.bytes());
-        waiting + 8 * self.words.capacity() + size_of::<(u64, Range<usize>)>() * self.records.capacity()
+        let queued = self.sender.as_ref().map_or(0, |sender| sender.queue_stats.bytes());
+        queued + 8 * self.words.capacity() + size_of::<(u64, Range<usize>)>() * self.records.capacity()
     }
 
+    /// Begins a pass.
     pub(super) fn begin(&mut self, instance: &Instance) {
         self.earlier = self.records.len();
         if self.sender.is_some() {
@@ -50,8 +53,8 @@ impl LogReorderBuffer {
         }
     }
 
-    /// Takes a record; `false` if it is none that can be shown.
-    pub(super) fn take(&mut self, record: &Frame<'_>) -> bool {
+    /// Adds a record; `false` if its flags or its level are not valid.
+    pub(super) fn add(&mut self, record: &Frame<'_>) -> bool {
         let flags = layout::flags(record.header());
         if flags & !layout::FLAGS_LOG != 0 || !(1..=5).contains(&(flags & layout::FLAG_LEVEL)) {
             return false;
@@ -64,22 +67,22 @@ impl LogReorderBuffer {
         true
     }
 
-    /// Tells a snapshot to make one more pass, for the records that were made before it.
+    /// Returns `true` if a snapshot must make one more pass to send the records that were made before it.
     pub(super) fn awaits_a_pass(&self) -> bool {
         self.awaits_a_pass
     }
 
-    /// Whether somebody will read them: then they are counted when they have been written.
-    pub(super) fn has_reader(&self) -> bool {
+    /// Returns `true` if there are sinks. Then records are counted when they have been written.
+    pub(super) fn has_sinks(&self) -> bool {
         self.sender.is_some()
     }
 
-    /// Hands over the records that are sure to be in order; at the end, all of them.
+    /// Sends the records whose order is certain, or all records if this is the `end`.
     ///
-    /// A record of an earlier pass is sure to be: every ring has been drained once more since. The clock does not enter
-    /// into it, so a clock that was set back holds nothing up.
+    /// The order of a record of an earlier pass is certain, because every ring has been drained once more since. That
+    /// does not depend on the clock, so a clock that was set back delays no record.
     pub(super) fn hand_over(&mut self, instance: &Instance, end: bool) {
-        self.tell_of_held_back(instance, end);
+        self.report_held_back(instance, end);
         if self.sender.is_none() {
             return;
         }
@@ -90,65 +93,66 @@ impl LogReorderBuffer {
         let latest = self.records.iter().map(|(at, _)| *at).fold(before.ticks.max(self.began), u64::max);
         let set_back = now.ticks.saturating_add(clock.ticks_in(SET_BACK)) < latest;
         if set_back {
-            // Records of before the step go first, dated as they would have been. A record that lies ahead of the
-            // clock is one of them. The others wait for the next pass: nothing says yet that they are in order.
+            // Records from before the step go first, dated by the anchor of the last pass. A record that lies ahead of
+            // the clock is one of them. The others wait for the next pass, since their order is not certain yet.
             let (mut old, new): (Vec<_>, Vec<_>) = std::mem::take(&mut self.records)
                 .into_iter()
                 .enumerate()
                 .partition(|(number, (at, _))| *number < earlier || *at > now.ticks);
             old.sort_by_key(|(_, (at, _))| *at);
-            self.post(instance, old.iter().map(|(_, (_, place))| place), before);
+            self.send(instance, old.iter().map(|(_, (_, range))| range), before);
             self.records = new.into_iter().map(|(_, record)| record).collect();
             (self.began, earlier) = (0, 0);
         }
         self.awaits_a_pass = set_back && !end && !self.records.is_empty();
+        // A record of an earlier pass is ready even if its time is later than this pass's start.
         for (at, _) in &mut self.records[..earlier] {
             *at = self.began.min(*at);
         }
-        // By time; records of one time stay as they came.
+        // A stable sort: records of the same time stay in the order in which they were read.
         self.records.sort_by_key(|(at, _)| *at);
         let is_ready = |(at, _): &(u64, Range<usize>)| end || *at <= self.began;
         let ready = self.records.partition_point(is_ready);
-        self.post(instance, self.records[..ready].iter().map(|(_, place)| place), now);
+        self.send(instance, self.records[..ready].iter().map(|(_, range)| range), now);
         if ready == 0 && !set_back {
             return;
         }
-        // The records that came while the pass ran stay for the next.
+        // Records made during the pass wait for the next one.
         let mut left = Vec::new();
         let mut records = Vec::new();
-        for (at, place) in self.records.drain(ready..) {
+        for (at, range) in self.records.drain(ready..) {
             let start = left.len();
-            left.extend_from_slice(&self.words[place]);
+            left.extend_from_slice(&self.words[range]);
             records.push((at, start..left.len()));
         }
         (self.words, self.records) = (left, records);
     }
 
     /// Sends records to the writer of the sinks, in batches.
-    fn post<'a>(&self, instance: &Instance, places: impl Iterator<Item = &'a Range<usize>>, anchor: Anchor) {
+    fn send<'a>(&self, instance: &Instance, ranges: impl Iterator<Item = &'a Range<usize>>, anchor: Anchor) {
         let Some(sender) = &self.sender else { return };
         let mut batch = LogBatch { words: Vec::new(), records: 0, anchor };
-        let post = |batch: &mut LogBatch| {
+        let send = |batch: &mut LogBatch| {
             let full = std::mem::replace(batch, LogBatch { words: Vec::new(), records: 0, anchor });
             let records = full.records;
             if let Err(reason) = sender.send(full) {
                 instance.lanes.shared.shared_lost(Kind::Log, reason, records);
             }
         };
-        for place in places {
-            batch.words.extend_from_slice(&self.words[place.clone()]);
+        for range in ranges {
+            batch.words.extend_from_slice(&self.words[range.clone()]);
             batch.records += 1;
             if batch.words.len() >= BATCH_WORDS {
-                post(&mut batch);
+                send(&mut batch);
             }
         }
         if batch.records > 0 {
-            post(&mut batch);
+            send(&mut batch);
         }
     }
 
-    /// One record for each statement whose second has ended and that had something held back in it.
-    fn tell_of_held_back(&mut self, instance: &Instance, end: bool) {
+    /// Adds one record for each statement whose records were held back by the rate limit in a second that has ended.
+    fn report_held_back(&mut self, instance: &Instance, end: bool) {
         let now = if self.sender.is_some() { self.began } else { instance.lanes.clock.ticks() };
         for held in instance.logs.settle(now, end) {
             let text = || Message::Text("records were held back".into());

@@ -1,7 +1,8 @@
-//! Folds what the lanes hold into histograms, spans and totals. Off every hot path.
+//! The aggregator: folds the records in the lanes into histograms, spans and totals. Off every hot path.
 //!
-//! [`Step`] is one pass over all lanes, driven by hand in tests; [`worker`] is the thread that drives it otherwise:
-//! sleeps by the fill it finds, catches panics, answers requests, and works the switch by [`policy`].
+//! [`Step`] makes one pass over all lanes, and tests drive it by hand. In a program the thread in [`worker`] drives it:
+//! the worker sleeps according to the rings' fill ([`pacing`]), catches panics, answers requests, and moves the switch
+//! by [`policy`].
 
 mod catalogue;
 mod fold;

@@ -1,20 +1,21 @@
-//! How long the worker sleeps between two passes: by the fill it finds.
+//! Chooses the worker's sleep between two passes by the fill of the rings. Cold.
 
 use std::time::Duration;
 
-/// Aims at finding the fullest ring filled to `target` at each pass.
+/// Adjusts the sleep so that each pass finds the fullest ring filled to the target.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pacing {
     pub(crate) shortest: Duration,
     pub(crate) longest: Duration,
-    /// In 1/1,000 of a ring.
+    /// The target fill, in 1/1,000 of a ring.
     pub(crate) target_permille: u32,
     pub(crate) present: Duration,
 }
 
 impl Pacing {
-    /// The next sleep after finding such a fill. Shorter at once, longer by at most half: a burst must not meet a
-    /// worker that has just dozed off. None at all where a ring would fill while it is being woken.
+    /// The next sleep after a pass that found this fill. The sleep shrinks at once, but grows by at most half, so that
+    /// a burst does not find the worker in a long sleep. The sleep is zero if a ring would fill while the worker is
+    /// woken.
     pub(crate) fn next(&mut self, fill_permille: u32) -> Duration {
         let longer = self.present.saturating_add(self.present / 2).saturating_add(Duration::from_micros(1));
         let wanted = match fill_permille {
@@ -27,7 +28,7 @@ impl Pacing {
     }
 }
 
-/// A sleep that is hardly longer than going to sleep and being woken.
+/// The shortest sleep worth making: it is hardly longer than falling asleep and waking up.
 const NAP: Duration = Duration::from_micros(10);
 
 #[cfg(all(test, not(tellane_loom)))]
@@ -39,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn it_sleeps_less_the_fuller_the_rings() {
+    fn the_sleep_is_shorter_if_the_rings_are_fuller() {
         let (shortest, longest) = (Duration::from_micros(20), Duration::from_millis(10));
         let mut pacing = pacing(shortest, longest, 250);
         assert_eq!(pacing.next(0), longest);
@@ -56,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn it_sleeps_where_there_is_nothing_to_do() {
+    fn idle_rings_always_give_a_sleep() {
         for target in [0, 1, 10, 1_000] {
             let mut pacing = pacing(Duration::from_micros(20), Duration::from_millis(10), target);
             (0..20).for_each(|_| _ = pacing.next(1_000));
@@ -66,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_wants_long_sleeps_has_them() {
+    fn a_long_shortest_sleep_is_respected() {
         let long = Duration::from_millis(20);
         let mut pacing = pacing(long, long, 250);
         (0..10).for_each(|_| assert_eq!(pacing.next(1_000), long));

@@ -1,19 +1,20 @@
-//! The latest spans, encoded, in a room of so many words that is gone round and round. Called by [`KeptSpans`] with
-//! every span that is kept, and for snapshots; off every hot path.
+//! A circular buffer of the latest encoded spans. [`KeptSpans`] adds every span that is kept, and reads the buffer for
+//! snapshots; off every hot path.
 //!
-//! A span is never cut in two: where it does not fit before the end of the room, it goes to the beginning. So keeping one
-//! is one copy, and it is read as one slice.
+//! A span is never split: if it does not fit before the end of the buffer, it goes to the beginning. So keeping a span
+//! takes one copy, and a span is read as one slice.
 //!
 //! [`KeptSpans`]: super::spans::KeptSpans
 
 use crate::record::{layout, move_times};
 
-/// Words of the first room; it doubles until it is as large as it may be.
+/// The initial size in words; the buffer doubles until it reaches its cap.
 const FIRST: usize = 1 << 10;
 
+/// The latest spans in one buffer of at most `cap` words.
 #[derive(Debug)]
 pub(super) struct SpanRing {
-    /// Up to `back` the newer spans, from `front` on the older ones, nothing between the two.
+    /// The newer spans end at `back`, the older ones begin at `front`; the words in between are free.
     words: Vec<u64>,
     back: usize,
     front: usize,
@@ -22,12 +23,12 @@ pub(super) struct SpanRing {
 }
 
 impl SpanRing {
-    /// Room for `cap` words.
+    /// Creates an empty buffer for at most `cap` words.
     pub(super) fn new(cap: usize) -> Self {
         Self { words: Vec::new(), back: 0, front: 0, cap, evicted: 0 }
     }
 
-    /// Spans that went to make room, and those that were larger than all the room there is.
+    /// The number of spans evicted to make room, and of spans larger than the whole buffer.
     pub(super) fn evicted(&self) -> u64 {
         self.evicted
     }
@@ -36,7 +37,7 @@ impl SpanRing {
         8 * self.words.capacity()
     }
 
-    /// Keeps a span, and lets the oldest go to make room.
+    /// Keeps a span, and evicts the oldest spans to make room.
     #[inline(always)]
     pub(super) fn keep(&mut self, span: &[u64]) {
         if span.len() > self.cap {
@@ -49,21 +50,21 @@ impl SpanRing {
                     self.front = (self.front + length(*oldest)).min(self.words.len());
                     self.evicted += 1;
                 }
-                None => self.turn(span.len()),
+                None => self.grow_or_wrap(span.len()),
             }
         }
         let free = &mut self.words[self.back..self.back + span.len()];
         self.back += span.len();
         match (free.as_mut_array(), span.as_array()) {
-            // Most spans carry nothing: that is four moves here, and a call for others.
+            // Most spans have no items: copying such a span takes four moves inline, other spans take a call.
             (Some(free), Some(span)) => *free = *span as [u64; layout::SPAN_WORDS],
             _ => free.copy_from_slice(span),
         }
     }
 
-    /// After the last of the older spans: makes the room larger, or goes back to its beginning.
+    /// Makes room after the last of the older spans: grows the buffer, or continues at its beginning.
     #[cold]
-    fn turn(&mut self, needed: usize) {
+    fn grow_or_wrap(&mut self, needed: usize) {
         let enough = self.back + needed;
         if enough <= self.cap {
             let larger = (2 * self.words.len()).max(FIRST).min(self.cap).max(enough);
@@ -76,7 +77,7 @@ impl SpanRing {
         }
     }
 
-    /// All words, oldest first: those of the older spans, then those of the newer.
+    /// The words of all spans, oldest first: those of the older spans, then those of the newer.
     pub(super) fn parts(&self) -> [&[u64]; 2] {
         [&self.words[self.front..], &self.words[..self.back]]
     }
@@ -111,7 +112,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A span of so many words that says which it is.
+    /// A span of this many words that holds its number.
     fn span(number: u64, words: usize) -> Vec<u64> {
         let mut span = vec![number; words];
         span[0] = layout::header(layout::KIND_SPAN, 0, words, 0, 0);
@@ -120,7 +121,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_newest_are_there_and_the_others_were_counted(
+        fn the_newest_spans_are_kept_and_the_others_counted(
             cap in 0..5_000_usize,
             lengths in prop::collection::vec(prop_oneof![4 => Just(7), 2 => 7..40_usize, 1 => 7..4_000_usize], 0..400),
         ) {
@@ -139,7 +140,7 @@ mod tests {
                 let used: usize = kept.iter().map(|span| span.len()).sum();
                 prop_assert_eq!(latest.parts().concat(), kept.concat());
                 prop_assert!(latest.words.len() <= cap && latest.words.capacity() <= cap.max(4));
-                // What is free is less than a span at either place where one did not fit.
+                // Less than one span is free at each of the two ends at which a span did not fit.
                 prop_assert!(gone == 0 || used + 2 * longest > cap, "{used} of {cap}");
             }
         }

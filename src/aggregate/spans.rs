@@ -1,54 +1,56 @@
-//! Finished spans: the latest, the slowest, and the slowest local roots with their traces, kept encoded. Called by the
-//! step with every span that is kept; off every hot path.
+//! Finished spans, kept encoded: the latest, the slowest, and the slowest local roots with their traces. The fold calls
+//! this for every span that is kept; off every hot path.
 
 use super::span_ring::SpanRing;
 use crate::record::{Frame, move_times};
 use crate::snapshot::EncodedTrace;
 use std::sync::Arc;
 
-/// How many of the slowest are kept.
+/// The number of slowest spans that are kept.
 const SLOWEST: usize = 16;
-/// How many of the slowest traces are.
+/// The number of slowest traces that are kept.
 const TRACES: usize = 8;
-/// Words of a trace's spans, the root beside.
+/// The most words of a trace's spans, without its root.
 const TRACE_WORDS: usize = 512;
 
 /// The latest spans, the slowest, and the slowest traces.
 type SharedSpans = (Arc<Vec<u64>>, Arc<[u64]>, Arc<[EncodedTrace]>);
 
+/// The spans that snapshots show.
 #[derive(Debug)]
 pub(super) struct KeptSpans {
     latest: SpanRing,
     /// Duration in ticks and words, slowest first.
     slowest: Vec<(u64, Box<[u64]>)>,
-    /// Slowest first.
+    /// The slowest local roots with their traces, slowest first.
     traces: Vec<SlowTrace>,
-    /// What took less is none of the slowest: of spans that are no local roots, and of local roots. So most spans pay
-    /// one comparison.
-    least: [u64; 2],
-    /// What the last snapshot got; `None` if something came since.
-    shown: Option<SharedSpans>,
+    /// The shortest durations that enter the lists of the slowest: of spans that are no local roots, and of local
+    /// roots. Anything faster is rejected with one comparison.
+    thresholds: [u64; 2],
+    /// The spans of the last snapshot; `None` if spans were added since.
+    cached: Option<SharedSpans>,
 }
 
 /// One of the slowest local roots.
 #[derive(Debug)]
 struct SlowTrace {
-    /// In ticks.
+    /// The root's duration in ticks.
     duration: u64,
-    /// The pass that met it, until its trace has been gathered: a pass later, when whatever ended before it is there.
-    met: Option<u64>,
+    /// The pass in which the root was read; `None` once its trace has been gathered. That is a pass later, when all
+    /// spans that ended before the root have been read.
+    read_in: Option<u64>,
     encoded: EncodedTrace,
 }
 
 impl KeptSpans {
-    /// Room for `cap` words of the latest spans.
+    /// Creates an empty collection with room for `cap` words of the latest spans.
     pub(super) fn new(cap: usize) -> Self {
         Self {
             latest: SpanRing::new(cap),
             slowest: Vec::with_capacity(SLOWEST),
             traces: Vec::with_capacity(TRACES),
-            least: [0; 2],
-            shown: None,
+            thresholds: [0; 2],
+            cached: None,
         }
     }
 
@@ -62,13 +64,13 @@ impl KeptSpans {
         8 * (slowest + traces.sum::<usize>()) + self.latest.bytes()
     }
 
-    /// Keeps a span, and lets the oldest go to make room.
+    /// Keeps a span that was read in this pass, and evicts the oldest to make room.
     #[inline(always)]
     pub(super) fn keep(&mut self, span: Frame<'_>, pass: u64) {
-        if self.shown.is_some() {
-            self.shown = None;
+        if self.cached.is_some() {
+            self.cached = None;
         }
-        if span.words[2] >= self.least[usize::from(span.is_local_root())] {
+        if span.words[2] >= self.thresholds[usize::from(span.is_local_root())] {
             self.rank(span, pass);
         }
         self.latest.keep(span.words);
@@ -84,10 +86,10 @@ impl KeptSpans {
             move_times(&mut encoded.root, moved);
             move_times(&mut encoded.spans, moved);
         }
-        self.shown = None;
+        self.cached = None;
     }
 
-    /// Puts a span among the slowest, and a local root among the slowest of those, if it is one of them.
+    /// Adds a span to the slowest spans if it is one of them, and a local root to the slowest traces.
     #[inline(never)]
     fn rank(&mut self, span: Frame<'_>, pass: u64) {
         let duration = span.words[2];
@@ -100,33 +102,33 @@ impl KeptSpans {
         if span.is_local_root() && at < TRACES {
             let encoded = EncodedTrace { root: span.words.into(), ..EncodedTrace::default() };
             self.traces.truncate(TRACES - 1);
-            self.traces.insert(at, SlowTrace { duration, met: Some(pass), encoded });
+            self.traces.insert(at, SlowTrace { duration, read_in: Some(pass), encoded });
         }
         let slow = self.slowest.get(SLOWEST - 1).map_or(0, |(least, _)| least.saturating_add(1));
         let slow_root = self.traces.get(TRACES - 1).map_or(0, |least| least.duration.saturating_add(1));
-        self.least = [slow, slow.min(slow_root)];
+        self.thresholds = [slow, slow.min(slow_root)];
     }
 
-    /// After a pass that went through: the traces of roots that an earlier one met are there.
+    /// Ends a pass that did not panic: gathers the traces whose root was read in an earlier pass.
     pub(super) fn end_of_pass(&mut self, pass: u64) {
-        let is_ripe = |trace: &SlowTrace| trace.met.is_some_and(|met| met < pass);
-        if self.traces.iter().any(is_ripe) {
-            self.gather(is_ripe);
-            self.shown = None;
-            self.traces.iter_mut().filter(|trace| is_ripe(trace)).for_each(|trace| trace.met = None);
+        let is_complete = |trace: &SlowTrace| trace.read_in.is_some_and(|read_in| read_in < pass);
+        if self.traces.iter().any(is_complete) {
+            self.gather(is_complete);
+            self.cached = None;
+            self.traces.iter_mut().filter(|trace| is_complete(trace)).for_each(|trace| trace.read_in = None);
         }
     }
 
-    /// Collects the spans of some traces from the latest.
+    /// Collects the spans of some of the slowest traces from the latest spans.
     fn gather(&mut self, which: impl Fn(&SlowTrace) -> bool) {
         let mut wanted: Vec<_> = self.traces.iter_mut().filter(|trace| which(trace)).collect();
         if wanted.is_empty() {
-            return; // the latest may be a million words
+            return; // the scan below may go through a million words
         }
         let mut found = vec![(Vec::new(), 0); wanted.len()];
         for span in self.latest.spans() {
             for (trace, (spans, more)) in wanted.iter().zip(&mut found) {
-                // Trace id and span id: three to five, as the record room has it.
+                // Words 3 and 4 are the trace id and word 5 the span id, see `record::layout`.
                 let same = |word: usize| trace.encoded.root.get(word) == span.get(word);
                 if !same(4) || !same(3) || same(5) {
                     continue; // of another trace, or the root itself
@@ -143,10 +145,10 @@ impl KeptSpans {
         }
     }
 
-    /// The latest, oldest first; the slowest, slowest first; and the slowest traces.
-    pub(super) fn show(&mut self) -> SharedSpans {
-        if self.shown.is_none() {
-            self.gather(|trace| trace.met.is_some()); // as far as they are there
+    /// The spans for a snapshot: the latest, oldest first; the slowest, slowest first; and the slowest traces.
+    pub(super) fn share(&mut self) -> SharedSpans {
+        if self.cached.is_none() {
+            self.gather(|trace| trace.read_in.is_some()); // incomplete traces, as far as they have been read
         }
         let make = || {
             let latest = Arc::new(self.latest.parts().concat());
@@ -154,7 +156,7 @@ impl KeptSpans {
             let traces = self.traces.iter().map(|trace| trace.encoded.clone()).collect();
             (latest, slowest, traces)
         };
-        self.shown.get_or_insert_with(make).clone()
+        self.cached.get_or_insert_with(make).clone()
     }
 }
 
@@ -174,13 +176,13 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_goes_when_room_is_needed() {
+    fn the_oldest_span_is_evicted() {
         let mut kept = KeptSpans::new(3 * 7 + 2);
         (1..=5).for_each(|id| keep(&mut kept, id, 10));
-        assert_eq!((ids(&kept.show().0), kept.evicted()), (vec![3, 4, 5], 2));
+        assert_eq!((ids(&kept.share().0), kept.evicted()), (vec![3, 4, 5], 2));
         let mut none = KeptSpans::new(3);
         keep(&mut none, 1, 10);
-        assert_eq!((none.show().0.len(), none.evicted()), (0, 1));
+        assert_eq!((none.share().0.len(), none.evicted()), (0, 1));
     }
 
     #[test]
@@ -188,7 +190,7 @@ mod tests {
         let mut kept = KeptSpans::new(0);
         (0..100).for_each(|id| keep(&mut kept, id + 1, (id * 37) % 100));
         let expected: Vec<u64> = (84..100).rev().map(|duration| (duration * 73) % 100 + 1).collect();
-        assert_eq!(ids(&kept.show().1), expected);
+        assert_eq!(ids(&kept.share().1), expected);
     }
 
     #[test]
@@ -206,12 +208,12 @@ mod tests {
             put(&mut kept, trace, 2, false, 1);
         }
         kept.end_of_pass(1);
-        put(&mut kept, 10, 3, false, 2); // met in another ring, a pass later
+        put(&mut kept, 10, 3, false, 2); // read from another ring, a pass later
         (0..100).for_each(|id| put(&mut kept, 9, 4 + id, false, 2));
         kept.end_of_pass(2);
         put(&mut kept, 10, 4, false, 3); // too late
         kept.end_of_pass(3);
-        let traces = kept.show().2;
+        let traces = kept.share().2;
         let roots: Vec<_> = traces.iter().map(|trace| trace.root[4]).collect();
         assert_eq!(roots, [10, 9, 8, 7, 6, 5, 4, 3]);
         assert_eq!((ids(&traces[0].spans), traces[0].more), (vec![2, 3], 0));

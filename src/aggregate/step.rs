@@ -1,10 +1,11 @@
-//! One drain pass over all lanes, and the snapshot. Knows no thread and never sleeps.
+//! One drain pass over all lanes, and the making of snapshots. Starts no thread and never sleeps, so tests drive it by
+//! hand.
 
 #[cfg(all(test, tellane_loom))]
 mod loom;
 
 use super::catalogue::CatalogueBuilder;
-use super::fold::{Account, FailPoint, FailPoints, Folded};
+use super::fold::{Account, FailPoint, FailPoints, Fold};
 use super::histograms::SpillSeen;
 use super::tail_sampling::{SamplingPolicy, TailSampler};
 use crate::clock::Anchor;
@@ -19,56 +20,57 @@ use crate::sync::plant::{Bug, planted};
 use crate::sync::{Arc, Ordering};
 use std::time::Duration;
 
-/// What one pass found.
+/// Statistics of one pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// Words drained.
+pub(crate) struct PassStats {
+    /// The number of words drained.
     pub(crate) words: usize,
-    /// The greatest share of a ring that was full, in 1/1,000.
+    /// The fill of the fullest ring, in 1/1,000.
     pub(crate) fill_permille: u32,
 }
 
-/// The aggregator's state.
+/// The aggregator's state, and its drain pass [`run`](Self::run).
 #[derive(Debug)]
 pub(crate) struct Step {
     instance: Arc<Instance>,
     service: Arc<str>,
-    readers: Vec<Reader>,
-    /// Words copied out of a ring; those before `read` have been folded.
+    readers: Vec<LaneReader>,
+    /// Words copied out of a ring; the words before `read` have been folded.
     words: Vec<u64>,
     read: usize,
-    /// The account of the entry that is being folded, should folding it panic.
+    /// The account of the entry that is being folded; used to count the entry as lost if folding it panics.
     in_hand: Option<Account>,
-    /// The lane that is being drained: the words at hand are its own, and may end inside a record.
+    /// The index of the lane being drained. `words` holds words of this lane only, and may end inside a record.
     draining: Option<usize>,
-    /// Whether the rest of what that lane has published is given up.
+    /// `true` if the remaining words that this lane had published are given up.
     lost: bool,
-    folded: Folded,
+    fold: Fold,
     catalogue_builder: CatalogueBuilder,
     steps: u64,
     pub(crate) restarts: u64,
     anchor: Anchor,
-    /// Whether records were given up that nobody could count.
+    /// `true` if words were given up whose records could not be counted.
     given_up: bool,
-    /// Whether it is about to: what is held is decided with every pass.
+    /// `true` before the last snapshot: then each pass decides all held traces.
     ending: bool,
 }
 
 /// The reading end of a lane.
 #[derive(Debug)]
-struct Reader {
+struct LaneReader {
     lane: Arc<Lane>,
     consumer: Consumer,
     spill: SpillSeen,
 }
 
-impl Reader {
+impl LaneReader {
     fn new(lane: &Arc<Lane>) -> Self {
         Self { lane: Arc::clone(lane), consumer: Consumer::new(&lane.ring), spill: SpillSeen::default() }
     }
 }
 
-/// Words folded in one go: they stay in the first-level cache. With 4,096, all there is of that, a span took 10 % longer.
+/// The number of words folded at a time. They stay in the first-level cache: with 4,096 words, which fill that cache, a
+/// span took 10 % longer.
 const CHUNK: usize = 1024;
 
 impl Step {
@@ -76,7 +78,7 @@ impl Step {
         instance: Arc<Instance>,
         service: Arc<str>,
         kept_words: usize,
-        injector: FailPoints,
+        fail_points: FailPoints,
     ) -> Self {
         Self {
             anchor: instance.lanes.clock.anchor(),
@@ -87,7 +89,7 @@ impl Step {
             in_hand: None,
             draining: None,
             lost: false,
-            folded: Folded::new(&instance, kept_words, injector),
+            fold: Fold::new(&instance, kept_words, fail_points),
             catalogue_builder: CatalogueBuilder::default(),
             steps: 0,
             restarts: 0,
@@ -97,10 +99,10 @@ impl Step {
         }
     }
 
-    /// The same, with traces held until their outcome is known.
+    /// Turns on tail sampling: traces are held until they are decided.
     pub(crate) fn holding(mut self, tail_sampling: &TailSampling) -> Self {
-        let rules = SamplingPolicy::new(tail_sampling, &self.instance.names, &self.instance.lanes.clock);
-        self.folded.tail_sampler = Some(TailSampler::new(rules));
+        let policy = SamplingPolicy::new(tail_sampling, &self.instance.names, &self.instance.lanes.clock);
+        self.fold.tail_sampler = Some(TailSampler::new(policy));
         self
     }
 
@@ -108,77 +110,80 @@ impl Step {
         Arc::clone(&self.instance.lanes)
     }
 
-    /// From now on log records go there. Called once, before the first pass.
+    /// Sets the sender that log records go to. Called once, before the first pass.
     pub(crate) fn log_to(&mut self, sender: BatchSender) {
-        self.folded.logs.set_outbox(sender);
+        self.fold.logs.set_sender(sender);
     }
 
-    /// Hands over every log record there is.
+    /// Sends all log records that are left, whether or not their order is certain.
     pub(crate) fn finish_logs(&mut self) {
-        self.folded.logs.hand_over(&self.instance, true);
+        self.fold.logs.hand_over(&self.instance, true);
     }
 
-    /// No log record is handed over any more.
+    /// Drops the sender of log records, which ends the writer of the sinks.
     pub(crate) fn close_logs(&mut self) {
-        self.folded.logs.close();
+        self.fold.logs.close();
     }
 
-    /// Drains every lane once, up to what it held when its turn came.
-    pub(crate) fn run(&mut self) -> Found {
+    /// Drains each lane once, up to the words that it held when its turn came.
+    pub(crate) fn run(&mut self) -> PassStats {
         self.steps += 1;
-        self.folded.injector.visit(FailPoint::Step);
+        self.fold.fail_points.visit(FailPoint::Step);
         if self.instance.lanes.clock.ticks() < self.anchor.ticks {
-            self.measure_wall_time(); // before anything of after is read
+            self.measure_wall_time(); // before any record from after the step is read
         }
-        self.finish_broken_off();
+        self.recover_from_panic();
         let lanes = self.lanes();
-        self.folded.begin_pass(self.steps);
-        self.meet_lanes(&lanes);
-        let mut found = Found::default();
+        self.fold.begin_pass(self.steps);
+        self.add_new_lanes(&lanes);
+        let mut stats = PassStats::default();
         for at in 0..self.readers.len() {
             let waiting = self.readers[at].consumer.waiting(&self.readers[at].lane.ring);
             let capacity = self.readers[at].lane.ring.capacity() as u64;
-            found.fill_permille = found.fill_permille.max((1_000 * waiting / capacity) as u32);
-            found.words += self.drain(at);
+            stats.fill_permille = stats.fill_permille.max((1_000 * waiting / capacity) as u32);
+            stats.words += self.drain(at);
         }
         self.retire_surplus();
-        if !self.folded.late {
-            self.folded.logs.hand_over(&self.instance, false);
+        if !self.fold.late {
+            self.fold.logs.hand_over(&self.instance, false);
         }
-        self.folded.end_pass(self.ending);
+        self.fold.end_pass(self.ending);
         self.publish(&lanes);
-        found
+        stats
     }
 
+    /// Retires idle lanes above the cap, after draining each of them once more.
     pub(super) fn retire_surplus(&mut self) {
         let lanes = self.lanes();
         let mut retiring = None;
-        while lanes.retire(|lane| retiring = self.last_look(lane)) {
-            // Only now: should anything fail before, the lane is idle again, and its reader knows what it has read.
-            retiring.take().into_iter().for_each(|at| self.forget(at));
+        while lanes.retire(|lane| retiring = self.drain_last(lane)) {
+            // Only after the lane is retired: if draining it panics, the lane is idle again, and its reader must still
+            // know what it has read.
+            retiring.take().into_iter().for_each(|at| self.remove_reader(at));
         }
     }
 
-    /// Drops the reader of a lane that is retired; the last reader moves to its place.
-    fn forget(&mut self, at: usize) {
+    /// Removes the reader of a retired lane; the last reader moves to its index.
+    fn remove_reader(&mut self, at: usize) {
         self.readers.swap_remove(at);
         if let Some(moved) = self.readers.get(at) {
             moved.lane.reader.store(at, Ordering::Relaxed);
         }
     }
 
-    fn meet_lanes(&mut self, lanes: &LaneRegistry) {
+    /// Adds a reader for each lane that has joined since the last roll call.
+    fn add_new_lanes(&mut self, lanes: &LaneRegistry) {
         let readers = &mut self.readers;
         lanes.drain_joined(|lane| {
             // Relaxed, here and above: only the aggregator reads and writes the index.
             lane.reader.store(readers.len(), Ordering::Relaxed);
-            readers.push(Reader::new(&lane));
+            readers.push(LaneReader::new(&lane));
         });
     }
 
-    /// After a panic: the record in hand is counted as corrupt, and its lane is drained to the end first, since the
-    /// words at hand may stop inside a record that goes on in that lane's ring.
-    fn finish_broken_off(&mut self) {
+    /// Finishes a pass that panicked: the entry that was being folded is counted as corrupt, and its lane is drained
+    /// before all others, since `words` may end inside a record that continues in that lane's ring.
+    fn recover_from_panic(&mut self) {
         match self.in_hand.take() {
             Some(Account::Records(kind)) => {
                 self.instance.lanes.shared.shared_lost(kind, Reason::Corrupt, 1);
@@ -187,11 +192,12 @@ impl Step {
             None => {}
         }
         if let Some(at) = self.draining {
-            self.fold();
+            self.fold_words();
             self.drain(at);
         }
     }
 
+    /// Drains one lane's ring and folds its records; returns the number of words.
     fn drain(&mut self, at: usize) -> usize {
         let mut drained = 0;
         self.draining = Some(at);
@@ -200,60 +206,62 @@ impl Step {
         while drained < end {
             let reader = &mut self.readers[at];
             let most = CHUNK.min(end - drained);
-            let taken = reader.consumer.drain(&reader.lane.ring, most, &mut self.words);
-            if taken == 0 {
+            let copied = reader.consumer.drain(&reader.lane.ring, most, &mut self.words);
+            if copied == 0 {
                 break;
             }
-            drained += taken;
+            drained += copied;
             if self.lost {
                 self.words.clear();
             }
-            self.fold();
+            self.fold_words();
         }
         if self.read < self.words.len() {
-            self.quarantine(); // a producer publishes whole records only
+            self.give_up_words(); // producers publish whole records only, so these words are corrupt
         }
         self.lost = false;
         self.draining = None;
         drained
     }
 
-    /// Drains a lane whose thread is gone and that no other thread will have; returns its reader's index. The lane may
-    /// have come and gone since the last roll call. It joined before it became idle, so a roll call now meets it.
-    fn last_look(&mut self, lane: &Lane) -> Option<usize> {
-        let was_met = lane.reader.load(Ordering::Relaxed) != Lane::NO_READER;
-        self.meet_lanes(&self.lanes());
+    /// Drains a lane that is being retired: its thread has ended, and no other thread takes it over. Returns its
+    /// reader's index. The lane may have joined after the last roll call, but it joined before it became idle, so a
+    /// roll call now includes it.
+    fn drain_last(&mut self, lane: &Lane) -> Option<usize> {
+        let had_reader = lane.reader.load(Ordering::Relaxed) != Lane::NO_READER;
+        self.add_new_lanes(&self.lanes());
         let at = lane.reader.load(Ordering::Relaxed);
         if at == Lane::NO_READER {
-            return None; // never: it joined
+            return None; // cannot happen: the lane has joined
         }
-        if !planted(Bug::NoRedrain) && (was_met || !planted(Bug::MissedLane)) {
+        if !planted(Bug::NoRedrain) && (had_reader || !planted(Bug::MissedLane)) {
             self.drain(at);
-            self.take_spill(at);
+            self.drain_spill(at);
         }
         Some(at)
     }
 
-    fn take_spill(&mut self, at: usize) {
-        let Reader { lane, spill, .. } = &mut self.readers[at];
-        let taken = self.folded.histograms.take_spill(&lane.spill, spill);
-        self.folded.account(Kind::Sample, taken, 0);
+    /// Drains one lane's spill.
+    fn drain_spill(&mut self, at: usize) {
+        let LaneReader { lane, spill, .. } = &mut self.readers[at];
+        let samples = self.fold.histograms.drain_spill(&lane.spill, spill);
+        self.fold.account(Kind::Sample, samples, 0);
     }
 
-    /// Folds the words at hand, as far as they are whole records.
-    fn fold(&mut self) {
-        let Self { words, read, in_hand, folded, .. } = self;
+    /// Folds the whole records in `words`; words of an unfinished record stay.
+    fn fold_words(&mut self) {
+        let Self { words, read, in_hand, fold, .. } = self;
         let error = loop {
             let rest = &words[*read..];
             let Some(&first) = rest.first() else { break None };
             match layout::kind(first) {
-                layout::KIND_SAMPLE => *read += folded.samples(rest),
-                // A way of its own: the other kinds are seldom many.
+                layout::KIND_SAMPLE => *read += fold.samples(rest),
+                // Spans have an arm of their own because the other kinds are rarely frequent.
                 layout::KIND_SPAN => match frame_of_span(first, rest) {
                     Ok(span) => {
                         *read += span.words.len();
                         *in_hand = Some(Account::Records(Kind::Span));
-                        folded.span(span);
+                        fold.span(span);
                         *in_hand = None;
                     }
                     Err(error) => break Some(error),
@@ -261,8 +269,8 @@ impl Step {
                 _ => match frame(rest) {
                     Ok(record) => {
                         *read += record.words.len();
-                        *in_hand = Some(Account::of(first));
-                        folded.other(record);
+                        *in_hand = Some(Account::of_entry(first));
+                        fold.other(record);
                         *in_hand = None;
                     }
                     Err(error) => break Some(error),
@@ -270,24 +278,25 @@ impl Step {
             }
         };
         if error.is_some_and(|error| !matches!(error, DecodeError::Truncated { .. })) {
-            self.quarantine();
+            self.give_up_words();
         }
         self.words.drain(..self.read);
         self.read = 0;
     }
 
-    /// The thread of records is lost: nobody can say where the next one begins. What was published in this ring up to
-    /// now is given up and counted as one corrupt record, the rest of it when the instance ends; the ring goes on with
-    /// what is published next.
-    fn quarantine(&mut self) {
+    /// Gives up the words that this ring has published so far, because the start of the next record cannot be found.
+    /// They are counted as one corrupt record now; their other records are counted when the instance ends. The ring
+    /// continues with the words that are published next.
+    fn give_up_words(&mut self) {
         let first = self.words.get(self.read).copied().unwrap_or_default();
-        self.folded.lose(Account::of(first));
+        self.fold.lose(Account::of_entry(first));
         self.read = self.words.len();
         self.lost = true;
         self.given_up = true;
     }
 
-    /// After the end, when nothing can be on its way any more: what was given up uncounted is what is missing.
+    /// Counts the records of given-up words as corrupt. After the end no record can be in flight, so all those that are
+    /// missing from the ledger were given up.
     fn count_given_up(&mut self) {
         if std::mem::take(&mut self.given_up) {
             let lanes = &self.instance.lanes;
@@ -299,53 +308,57 @@ impl Step {
         }
     }
 
+    /// Publishes the numbers of aggregated records and exemplars, for the ledger.
     fn publish(&self, lanes: &LaneRegistry) {
-        for (kind, count) in Kind::ALL.into_iter().zip(self.folded.aggregated) {
-            let catalogue_builder = &lanes.aggregated[kind as usize];
+        for (kind, count) in Kind::ALL.into_iter().zip(self.fold.aggregated) {
+            let published = &lanes.aggregated[kind as usize];
             if kind == Kind::Log {
-                continue; // counted one by one, and by the writer of the sinks
+                continue; // added up by `Fold::account`, and by the writer of the sinks
             }
-            // Release pairs with the Acquire of the ledger: who sees the count sees what was recorded before it.
-            catalogue_builder.store(count, Ordering::Release);
+            // Release pairs with the Acquire of the ledger: a reader that sees the count also sees that its records
+            // were recorded.
+            published.store(count, Ordering::Release);
         }
-        for (catalogue_builder, count) in lanes.exemplars.iter().zip(self.folded.exemplars) {
-            // Usually unchanged. Without this look each pass would take the line from all who read it, and the models
-            // would explore every order of stores that store nothing new. Relaxed: written by this thread only.
-            if catalogue_builder.load(Ordering::Relaxed) != count {
-                catalogue_builder.store(count, Ordering::Release); // as above: who sees the count sees what was offered before it
+        for (published, count) in lanes.exemplars.iter().zip(self.fold.exemplars) {
+            // Usually unchanged. Without this comparison each pass would take the cache line from its readers, and the
+            // models would explore every order of stores that store nothing new. Relaxed: only this thread writes it.
+            if published.load(Ordering::Relaxed) != count {
+                // Release pairs as above: a reader that sees the count also sees the offers before it.
+                published.store(count, Ordering::Release);
             }
         }
     }
 
-    /// Puts the switch's state into lanes that have another, and keeps wall time honest.
+    /// Applies the switch's state to lanes that have another one, and measures wall time again.
     pub(crate) fn keep_up(&mut self) {
         self.instance.lanes.apply_mode();
         self.measure_wall_time();
     }
 
-    /// Measures anew which wall time the ticks stand for.
+    /// Measures again which wall time the ticks stand for.
     fn measure_wall_time(&mut self) {
         let clock = &self.instance.lanes.clock;
         let now = clock.anchor();
         let before = std::mem::replace(&mut self.anchor, now);
         if before.is_ahead_of(now.ticks, clock) {
-            self.folded.set_back(&before, &now);
+            self.fold.set_back(&before, &now);
         }
     }
 
-    /// Takes over everything that does not come by ring.
+    /// Drains the samples that do not come through rings: spills and shared counts.
     pub(super) fn collect(&mut self) {
-        (0..self.readers.len()).for_each(|at| self.take_spill(at));
-        let taken = self.folded.histograms.take_shared();
-        self.folded.account(Kind::Sample, taken, 0);
+        (0..self.readers.len()).for_each(|at| self.drain_spill(at));
+        let samples = self.fold.histograms.drain_shared();
+        self.fold.account(Kind::Sample, samples, 0);
         let lanes = self.lanes();
         self.publish(&lanes);
     }
 
-    /// After shutdown: counts what producers published, spilled or shared while the lanes were being closed.
+    /// Counts the records that producers published, spilled or shared while the lanes were being closed. Called after
+    /// the shutdown.
     pub(crate) fn sweep(&mut self) {
         if !planted(Bug::NoSweep) {
-            self.folded.late = true;
+            self.fold.late = true;
             self.run();
             if !planted(Bug::RingsOnly) {
                 self.collect();
@@ -357,27 +370,27 @@ impl Step {
     pub(crate) fn bytes(&self) -> usize {
         self.instance.bytes()
             + self.instance.lanes.bytes()
-            + self.folded.bytes()
+            + self.fold.bytes()
             + self.catalogue_builder.bytes()
     }
 
-    /// Before the last snapshot: what is held is decided by what is known.
+    /// Makes each later pass decide all held traces by the spans read so far. Called before the last snapshot.
     pub(crate) fn settle(&mut self) {
         self.ending = true;
     }
 
-    /// A snapshot of all that was recorded before this call.
+    /// Makes a snapshot that includes all records made before this call.
     pub(crate) fn snapshot(&mut self) -> Snapshot {
-        if !self.folded.late {
+        if !self.fold.late {
             self.run();
-            if self.folded.awaits_a_pass() {
-                self.run(); // what ended before this call is decided in this snapshot
+            if self.fold.awaits_a_pass() {
+                self.run(); // so that traces that ended before this call are decided in this snapshot
             }
             self.collect();
         }
-        self.catalogue_builder.meet(&self.instance);
+        self.catalogue_builder.refresh(&self.instance);
         let lanes = self.lanes();
-        // From now on producers send new exemplars.
+        // The new epoch makes producers offer exemplars again.
         lanes.epoch.fetch_add(1, Ordering::Relaxed);
         let now = lanes.clock.ticks();
         if now < self.anchor.ticks {
@@ -387,8 +400,8 @@ impl Step {
         lanes.sum_cells(0, &mut sums);
         let (anchor, ticks) = (self.anchor, lanes.clock.scale());
         let time = |at| anchor.unix_nanos(at, ticks);
-        let values = self.catalogue_builder.values(&sums, &mut self.folded.histograms, time);
-        let (latest, slowest, traces) = self.folded.spans.show();
+        let values = self.catalogue_builder.values(&sums, &mut self.fold.histograms, time);
+        let (latest, slowest, traces) = self.fold.spans.share();
         let scale = lanes.clock.scale();
         Snapshot {
             service: Arc::clone(&self.service),
@@ -406,10 +419,10 @@ impl Step {
             }],
             ledger: lanes.ledger(),
             tail_sampling: self
-                .folded
+                .fold
                 .tail_sampler
                 .as_ref()
-                .map(|tail_sampler| tail_sampler.tail_sampling().clone())
+                .map(|tail_sampler| tail_sampler.stats().clone())
                 .unwrap_or_default(),
             pipeline: self.pipeline(),
         }
@@ -428,7 +441,7 @@ impl Step {
             lanes: lane_count,
             idle_lanes,
             bytes: self.bytes(),
-            spans_evicted: self.folded.spans.evicted(),
+            spans_evicted: self.fold.spans.evicted(),
             overflowed: self.instance.metrics.overflowed(),
             traces_limited: tracing.rate_limit.as_ref().map_or(0, RateLimit::refused),
             traceparents_refused,

@@ -1,4 +1,4 @@
-//! One pass at a time, by hand: no thread, no sleep, and a clock that stands still until it is told.
+//! Tests of the step, driven by hand one pass at a time: no thread, no sleep, and a mock clock.
 
 mod oracle;
 mod set_back;
@@ -21,18 +21,18 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-/// An instance without its thread.
+/// An instance without the worker's thread.
 struct Bench {
     instance: Arc<Instance>,
     step: Step,
     hand: MockClock,
 }
 
-fn bench(ring_words: usize, injector: FailPoints) -> Bench {
-    bench_with(ring_words, 1 << 14, injector)
+fn bench(ring_words: usize, fail_points: FailPoints) -> Bench {
+    bench_with(ring_words, 1 << 14, fail_points)
 }
 
-fn bench_with(ring_words: usize, spill_words: usize, injector: FailPoints) -> Bench {
+fn bench_with(ring_words: usize, spill_words: usize, fail_points: FailPoints) -> Bench {
     static INSTANCES: AtomicU32 = AtomicU32::new(1 << 20);
     let (clock, hand) = Clock::mock();
     let limits = Limits { ring_words, spill_words, first_cells: 16, lanes: 8, idle: 0 };
@@ -46,7 +46,7 @@ fn bench_with(ring_words: usize, spill_words: usize, injector: FailPoints) -> Be
         LogSettings::default(),
     ));
     enlist(&instance);
-    let step = Step::new(Arc::clone(&instance), "bench".into(), 1 << 16, injector);
+    let step = Step::new(Arc::clone(&instance), "bench".into(), 1 << 16, fail_points);
     Bench { instance, step, hand }
 }
 
@@ -63,7 +63,7 @@ impl Bench {
         self.step.snapshot().spans().collect()
     }
 
-    /// A lane of nobody, for words that no producer would write.
+    /// A lane without a thread, for words that no producer would write.
     fn lane(&self) -> Arc<Lane> {
         self.instance.lanes.acquire_lane().expect("below the cap")
     }
@@ -109,7 +109,7 @@ fn durations_and_times_are_those_of_the_clock() {
 }
 
 #[test]
-fn a_clock_that_runs_backwards_gives_no_time_at_all() {
+fn a_clock_that_runs_backwards_gives_zero_durations() {
     let mut bench = bench(1 << 10, FailPoints::default());
     let (tracer, hand) = (bench.tracer(), bench.hand.clone());
     let span = tracer.span("backwards");
@@ -173,12 +173,12 @@ fn a_duration_beyond_the_histogram_is_clamped_and_noted() {
     assert_eq!(
         bench.spans()[0].duration,
         Duration::from_nanos(layout::SAMPLE_MAX + 1),
-        "the span is as it was"
+        "the span keeps its duration"
     );
 }
 
 #[test]
-fn one_pass_takes_what_is_there() {
+fn one_pass_drains_all_published_records() {
     let mut bench = bench(1 << 6, FailPoints::default());
     let sizes = HistogramBuilder::new(&bench.instance, "sizes").highest(u64::MAX).register().unwrap();
     let counter = CounterBuilder::new(&bench.instance, "calls").register().unwrap();
@@ -209,7 +209,7 @@ fn runs_of_one_series_are_counted_like_single_samples() {
         HistogramBuilder::new(&bench.instance, name).digits(1).highest(1 << 30).register().unwrap()
     });
     let mut expected = [(0, 0_u128, u64::MAX, 0); 2];
-    // As long as what is looked at together, shorter, longer; each after a sample of the other.
+    // Runs as long as a block, shorter and longer, each after a run of the other series.
     for (turn, length) in [1, 63, 64, 65, 2, 128, 129, 300, 1, 1, 64].into_iter().enumerate() {
         for number in 0..length {
             let value = (number * 0x9E37_79B9) >> (number % 31);
@@ -232,7 +232,7 @@ fn runs_of_one_series_are_counted_like_single_samples() {
 fn corrupt_words_are_counted_and_skipped() {
     let mut bench = bench(1 << 14, FailPoints::default());
     let sizes = HistogramBuilder::new(&bench.instance, "sizes").register().unwrap();
-    sizes.record(0); // its series is met
+    sizes.record(0); // registers the series
     let lane = bench.lane();
     let head = OwnCopy::new(0);
     let corrupt = |bench: &Bench| {
@@ -245,7 +245,7 @@ fn corrupt_words_are_counted_and_skipped() {
         encode(&Record::Span(span), &mut words).expect("it fits");
         words
     };
-    // Framed, but of no use: each is skipped alone.
+    // Framed, but invalid: each is skipped alone.
     let framed = [
         vec![layout::sample(999, 5)],
         vec![layout::header(layout::KIND_WIDE_SAMPLE, 999, 2, 0, 0), 5],
@@ -264,7 +264,7 @@ fn corrupt_words_are_counted_and_skipped() {
         |bench: &mut Bench| bench.step.snapshot().histogram("sizes", &[]).map(|view| view.sum_recorded());
     assert_eq!(sum(&mut bench), Some(4 * 7), "the samples between them were not lost");
 
-    // What cannot be framed takes along what was published with it, however many chunks, and nothing later.
+    // Words that cannot be framed lose all words published with them, in any number of chunks, but nothing later.
     let broken = [0, 0xF, layout::header(layout::KIND_SPAN, 0, 3, 0, 0)];
     for word in broken {
         let before = bench.ledger().kind(Kind::Sample).aggregated;
@@ -279,14 +279,14 @@ fn corrupt_words_are_counted_and_skipped() {
         assert!(lane.ring.push_sample(&head, [layout::sample(0, 3)]));
         bench.step.run();
     }
-    // A record that goes on where nothing was published.
+    // A record whose length exceeds the published words.
     let endless = layout::header(layout::KIND_SPAN, 0, 4_095, 0, 0);
     assert!(lane.ring.push_span::<true, _, _>(&head, || [endless], [], || ()));
     bench.step.run();
     assert_eq!(corrupt(&bench), expected + 1);
     assert!(lane.ring.push_sample(&head, [layout::sample(0, 5)]));
     assert_eq!(sum(&mut bench), Some(4 * 7 + 3 * (1 + 3) + 5));
-    // What was given up uncounted is counted at the end.
+    // Given-up records are counted at the end.
     assert!(bench.ledger().kind(Kind::Sample).in_flight > 10_000);
     bench.instance.lanes.close();
     bench.step.sweep();
@@ -294,9 +294,9 @@ fn corrupt_words_are_counted_and_skipped() {
     assert_eq!((samples.in_flight, samples.recorded), (0, samples.aggregated + samples.dropped.total()));
 }
 
-/// Exemplars that no histogram takes are no lost records: their own account shows them.
+/// Exemplars that no histogram accepts are not lost records: they are counted in their own account.
 #[test]
-fn exemplars_that_cannot_be_read_stand_in_their_own_account() {
+fn exemplars_that_cannot_be_read_are_counted_in_their_own_account() {
     let mut bench = bench(1 << 10, FailPoints::default());
     let sizes = HistogramBuilder::new(&bench.instance, "sizes").register().unwrap();
     sizes.record(0); // registers the series
@@ -308,10 +308,10 @@ fn exemplars_that_cannot_be_read_stand_in_their_own_account() {
         lane.tally.add_other_words(words.len());
     };
     send(&record::exemplar_words(0, [7, 1, 2, 3, 4]));
-    send(&record::exemplar_words(999, [7, 1, 2, 3, 4])); // a series that is not there
+    send(&record::exemplar_words(999, [7, 1, 2, 3, 4])); // an unknown series
     send(&[layout::header(layout::KIND_EXEMPLAR, 0, 3, 0, 0), 7, 1]); // too short
     bench.step.run();
-    // After the end, one more and one that cannot be framed, which takes along what follows it.
+    // After the end, one more, and one that cannot be framed, which loses the entry that follows it.
     bench.instance.lanes.close();
     send(&record::exemplar_words(0, [9, 1, 2, 3, 4]));
     send(&[layout::header(layout::KIND_EXEMPLAR, 0, 0, 0, 0)]);
@@ -326,8 +326,8 @@ fn exemplars_that_cannot_be_read_stand_in_their_own_account() {
 }
 
 #[test]
-fn after_a_panic_the_lane_in_hand_is_finished_first() {
-    // Two lanes; the fold of the second one's 500th span fails, in a chunk that ends inside a later span.
+fn after_a_panic_the_lane_being_drained_is_finished_first() {
+    // Two lanes. Folding the 500th span of the second one panics, in a chunk that ends inside a later span.
     let folds = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&folds);
     let hook = move |at| {
@@ -353,14 +353,14 @@ fn after_a_panic_the_lane_in_hand_is_finished_first() {
 }
 
 #[test]
-fn a_lane_that_came_and_went_unseen_is_read_before_it_goes() {
+fn a_lane_that_joined_after_the_roll_call_is_drained_before_it_is_retired() {
     let mut bench = bench(1 << 10, FailPoints::default());
     let lane = bench.lane();
     let sizes = HistogramBuilder::new(&bench.instance, "sizes").register().unwrap();
     bench.instance.lanes.hand_back(lane);
     bench.step.run();
     assert_eq!(bench.instance.lanes.counts(), (0, 0), "no idle lane is kept");
-    // Between roll call and retirement of one pass: retired without ever having been met.
+    // A lane that joins between the roll call and the retirement of one pass is retired without having had a reader.
     let lane = bench.lane();
     let head = OwnCopy::new(0);
     assert!(lane.ring.push_sample(&head, [layout::sample(0, 5)]));
@@ -373,7 +373,7 @@ fn a_lane_that_came_and_went_unseen_is_read_before_it_goes() {
 }
 
 #[test]
-fn a_panic_while_a_lane_goes_leaves_it_there() {
+fn a_panic_while_a_lane_is_retired_leaves_it_idle() {
     let failures = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&failures);
     let hook = move |at| {
@@ -393,7 +393,7 @@ fn a_panic_while_a_lane_goes_leaves_it_there() {
     });
     let gone = catch_unwind(AssertUnwindSafe(|| bench.step.retire_surplus()));
     assert!(gone.is_err());
-    assert_eq!(bench.instance.lanes.counts(), (1, 1), "it is idle again");
+    assert_eq!(bench.instance.lanes.counts(), (1, 1), "the lane is idle again");
     bench.step.run();
     assert_eq!(bench.instance.lanes.counts(), (0, 0));
     assert_balanced(&bench.ledger());
@@ -403,7 +403,7 @@ fn a_panic_while_a_lane_goes_leaves_it_there() {
 }
 
 #[test]
-fn what_is_recorded_while_the_lanes_close_is_swept() {
+fn records_made_while_the_lanes_close_are_swept() {
     let mut bench = bench(1 << 6, FailPoints::default());
     let sizes = HistogramBuilder::new(&bench.instance, "sizes").register().unwrap();
     sizes.record(1);
@@ -412,16 +412,17 @@ fn what_is_recorded_while_the_lanes_close_is_swept() {
     lanes.close();
     bench.step.run();
     drop(bench.step.snapshot());
-    // What a producer does that read the mode before it was closed: by ring, by its spill, by the shared counts.
-    let to = lanes.distributions.get(0).expect("registered");
+    // The acts of a producer that read the mode before the lane was closed: it uses the ring, its spill, the shared
+    // counts.
+    let distribution = lanes.distributions.get(0).expect("registered");
     assert!(lane.ring.push_sample(&head, [layout::sample(0, 5)]));
-    assert!(lane.spill.add(to, 5).is_some() && lane.spill.add(to, 6).is_some());
-    (0..3).for_each(|value| lanes.share_sample(&to.shared_histogram, value));
+    assert!(lane.spill.add(distribution, 5).is_some() && lane.spill.add(distribution, 6).is_some());
+    (0..3).for_each(|value| lanes.share_sample(&distribution.shared_histogram, value));
     assert_eq!(bench.ledger().kind(Kind::Sample).in_flight, 6);
     bench.step.sweep();
     assert_balanced(&bench.ledger());
     let samples = bench.ledger().kind(Kind::Sample);
     assert_eq!((samples.aggregated, samples.dropped.by(Reason::AfterShutdown)), (1, 6));
     bench.step.sweep();
-    assert_eq!(bench.ledger().kind(Kind::Sample), samples, "once is enough");
+    assert_eq!(bench.ledger().kind(Kind::Sample), samples, "a second sweep finds nothing");
 }

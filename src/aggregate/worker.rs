@@ -40,7 +40,7 @@ pub(crate) struct Worker {
     /// Closed by its drop: whoever waits for the end sees it, however it came.
     pub(crate) ended: Sender<()>,
     pub(crate) death: Death,
-    pub(crate) injector: FailPoints,
+    pub(crate) fail_points: FailPoints,
     pub(crate) pacing: Pacing,
     pub(crate) flush_interval: Duration,
     pub(crate) thresholds: Thresholds,
@@ -104,7 +104,7 @@ impl Worker {
 
     fn work(&mut self) {
         become_own_thread();
-        timer_slack::none_for_this_thread();
+        timer_slack::minimize();
         let clock = self.lanes.clock.clone();
         let mut policy = Policy::new(self.thresholds);
         let mut failures = 0;
@@ -136,7 +136,7 @@ impl Worker {
                 self.answer(Request::Shutdown);
                 return;
             }
-            self.injector.visit(FailPoint::Between);
+            self.fail_points.visit(FailPoint::Between);
             match self.requests.recv_timeout(sleep) {
                 Ok(request) => {
                     let end = matches!(request, Request::Shutdown);

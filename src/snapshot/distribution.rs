@@ -50,8 +50,8 @@ pub struct HistogramView {
 const CHUNK: usize = 8;
 
 impl HistogramView {
-    /// Creates the view of these counts, marks included. All samples must lie between the extremes. The view's count is
-    /// the sum of the counts, so the two agree even while other threads record.
+    /// Creates the view of these counts, which include split words. All samples must lie between the extremes. The
+    /// view's count is the sum of the counts, so the two agree even while other threads record.
     pub(crate) fn new(
         layout: Layout,
         scale: f64,

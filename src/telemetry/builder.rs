@@ -38,7 +38,7 @@ pub struct Builder {
     config: Config,
     clock: Option<Clock>,
     sinks: Vec<Sink>,
-    injector: FailPoints,
+    fail_points: FailPoints,
 }
 
 impl Builder {
@@ -120,7 +120,7 @@ impl Builder {
     /// Runs `hook` inside the aggregator, where it may panic or stall: for tests of what happens then.
     #[doc(hidden)]
     pub fn inject(mut self, hook: impl Fn(FailPoint) + Send + Sync + 'static) -> Self {
-        self.injector = FailPoints(Some(Arc::new(hook)));
+        self.fail_points = FailPoints(Some(Arc::new(hook)));
         self
     }
 
@@ -164,7 +164,7 @@ impl Builder {
             answers,
             ended: alive,
             death: Death::default(),
-            injector: self.injector,
+            fail_points: self.fail_points,
             pacing: Pacing {
                 shortest: config.shortest_sleep,
                 longest: config.longest_sleep,
@@ -265,7 +265,7 @@ impl Builder {
         };
         let instance = Arc::new(Instance::new(lanes, caps, sampling, logs));
         let service = Arc::clone(&self.service);
-        let step = Step::new(Arc::clone(&instance), service, config.kept_spans, self.injector.clone());
+        let step = Step::new(Arc::clone(&instance), service, config.kept_spans, self.fail_points.clone());
         let step = match &config.tail_sampling {
             Some(tail_sampling) => step.holding(tail_sampling),
             None => step,
@@ -291,7 +291,7 @@ impl Telemetry {
             config: Config::default(),
             clock: None,
             sinks: Vec::new(),
-            injector: FailPoints::default(),
+            fail_points: FailPoints::default(),
         }
     }
 }

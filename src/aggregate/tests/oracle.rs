@@ -1,34 +1,35 @@
-//! The fold against a list of values: any order of recording and looking, by ring, spill and shared counts.
+//! Compares the fold with a list of values, in any order of recording and reading, through ring, spill and shared
+//! counts.
 
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-/// Digits and highest value of the histograms that an oracle is held against: one that clamps nearly everything, one
-/// whose greater values take two words, and one for all there are.
+/// Digits and highest value of the tested histograms: one that clamps nearly everything, one whose greater values take
+/// two words, and one for all values.
 const SHAPES: [(u8, u64); 3] = [(1, 1_000), (2, (1 << 50) - 1), (3, u64::MAX)];
 
-/// What may be done to them.
+/// An act of a test on these histograms.
 #[derive(Clone, Debug)]
-enum Act {
+enum HistogramAct {
     Record(usize, u64),
     Run,
     Collect,
     Snapshot,
 }
 
-fn acts() -> impl Strategy<Value = Vec<Act>> {
+fn acts() -> impl Strategy<Value = Vec<HistogramAct>> {
     let value = (any::<u64>(), 0..64_u32).prop_map(|(value, shift)| value >> shift);
     let act = prop_oneof![
-        60 => (0..SHAPES.len(), value).prop_map(|(series, value)| Act::Record(series, value)),
-        1 => Just(Act::Run),
-        1 => Just(Act::Collect),
-        1 => Just(Act::Snapshot),
+        60 => (0..SHAPES.len(), value).prop_map(|(series, value)| HistogramAct::Record(series, value)),
+        1 => Just(HistogramAct::Run),
+        1 => Just(HistogramAct::Collect),
+        1 => Just(HistogramAct::Snapshot),
     ];
     prop::collection::vec(act, 0..600)
 }
 
-/// All values of each histogram, as they were to be counted.
+/// All values of each histogram, clamped as the histogram must clamp them.
 #[derive(Default)]
 struct Oracle {
     kept: [Vec<u64>; SHAPES.len()],
@@ -42,7 +43,8 @@ impl Oracle {
         self.kept[series].push(value.min(highest));
     }
 
-    /// Holds a snapshot against it. What went by the shared counts is in the right bucket by chance only.
+    /// Compares a snapshot with the lists. Buckets are compared only if no sample went through the shared counts, which
+    /// keep the power of two alone.
     fn check(&self, bench: &mut Bench) -> Result<(), TestCaseError> {
         let snapshot = bench.step.snapshot();
         let ledger = bench.ledger();
@@ -72,9 +74,9 @@ impl Oracle {
 
 #[test]
 fn histograms_hold_what_a_list_of_values_holds() {
-    // Of no use to the oracle, but a way that no case went was not tested: ring, two words, spill, shared counts.
-    let ways: [Cell<u64>; 4] = Default::default();
-    // None, room for the first, for the first two, for all.
+    // Samples on each path: ring, two words, spill, shared counts. A path that no case took would be untested.
+    let paths: [Cell<u64>; 4] = Default::default();
+    // No room, room for the first slot, for the first two, for all.
     let spills = prop_oneof![Just(0), Just(300), Just(8_000), Just(80_000)];
     proptest!(|(acts in acts(), spill_words in spills)| {
         let mut bench = bench_with(1 << 6, spill_words, FailPoints::default());
@@ -86,28 +88,28 @@ fn histograms_hold_what_a_list_of_values_holds() {
         let mut oracle = Oracle::default();
         for act in acts {
             match act {
-                Act::Record(series, value) => {
+                HistogramAct::Record(series, value) => {
                     sizes[series].record(value);
                     oracle.record(series, value);
                 }
-                Act::Run => {
+                HistogramAct::Run => {
                     let before = bench.ledger().kind(Kind::Sample).aggregated;
                     let words = bench.step.run().words as u64;
                     let samples = bench.ledger().kind(Kind::Sample).aggregated - before;
                     prop_assert!((samples..=2 * samples).contains(&words));
-                    ways[0].update(|ring| ring + samples);
-                    ways[1].update(|wide| wide + words - samples);
+                    paths[0].update(|ring| ring + samples);
+                    paths[1].update(|wide| wide + words - samples);
                 }
-                Act::Collect => bench.step.collect(),
-                Act::Snapshot => oracle.check(&mut bench)?,
+                HistogramAct::Collect => bench.step.collect(),
+                HistogramAct::Snapshot => oracle.check(&mut bench)?,
             }
         }
         oracle.check(&mut bench)?;
         assert_balanced(&bench.ledger());
         let lanes = bench.instance.lanes.lanes();
-        ways[2].update(|spilled| spilled + lanes.iter().map(|lane| lane.spill.samples()).sum::<u64>());
-        ways[3].update(|shared| shared + bench.ledger().coarse());
-        bench.instance.lanes.close(); // or this thread would keep its place there
+        paths[2].update(|spilled| spilled + lanes.iter().map(|lane| lane.spill.samples()).sum::<u64>());
+        paths[3].update(|shared| shared + bench.ledger().coarse());
+        bench.instance.lanes.close(); // otherwise this thread would stay attached to this instance
     });
-    assert!(ways.iter().all(|way| way.get() > 0), "{ways:?}");
+    assert!(paths.iter().all(|path| path.get() > 0), "{paths:?}");
 }

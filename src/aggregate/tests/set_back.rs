@@ -1,4 +1,4 @@
-//! The counter starts again from a lower value while wall time goes on, as on a restored machine.
+//! Tests with a counter that starts again from a lower value while wall time goes on, as on a restored machine.
 
 use super::*;
 use crate::Snapshot;
@@ -8,7 +8,7 @@ use crate::metrics::TimerBuilder;
 const SECOND: u64 = 1_000_000_000;
 const HOUR: u64 = 3_600 * SECOND;
 
-/// Name, start, and the times of the events, of the latest spans.
+/// Name, start and times of the events of the latest spans.
 fn dated(snapshot: &Snapshot) -> Vec<(String, u64, Vec<u64>)> {
     let of = |span: FinishedSpan| {
         let events = span.events.iter().map(|event| event.unix_nanos).collect();
@@ -17,7 +17,7 @@ fn dated(snapshot: &Snapshot) -> Vec<(String, u64, Vec<u64>)> {
     snapshot.spans().map(of).collect()
 }
 
-/// A span of a second, with an event in its middle.
+/// Records a span of a second, with an event in its middle.
 fn second(bench: &Bench, name: &'static str) {
     let half = Duration::from_nanos(SECOND / 2);
     let mut span = bench.tracer().span(name);
@@ -27,9 +27,9 @@ fn second(bench: &Bench, name: &'static str) {
 }
 
 #[test]
-fn each_record_keeps_the_wall_time_of_its_making() {
+fn each_span_keeps_the_wall_time_at_which_it_was_made() {
     let half = SECOND / 2;
-    // Far back, so that the moved times lie before tick 0, and not so far.
+    // Set far back, so that the moved times lie before tick 0, and less far.
     for back_to in [1, HOUR / 2] {
         let mut bench = bench(1 << 10, FailPoints::default());
         bench.hand.set(HOUR);
@@ -52,7 +52,7 @@ fn each_record_keeps_the_wall_time_of_its_making() {
             ("after", HOUR + 4 * SECOND, vec![HOUR + 4 * SECOND + half]),
         ];
         let expected: Vec<_> = expected.map(|(name, start, events)| (name.to_owned(), start, events)).into();
-        // Once more when the clock has caught up: by then nothing tells old readings from new ones.
+        // Again after the clock has caught up, when old readings cannot be told from new ones any more.
         for wait in [0, 2 * HOUR] {
             bench.hand.advance(Duration::from_nanos(wait));
             let snapshot = bench.step.snapshot();
@@ -70,7 +70,7 @@ fn each_record_keeps_the_wall_time_of_its_making() {
 }
 
 #[test]
-fn exemplars_keep_the_wall_time_of_their_making() {
+fn exemplars_keep_the_wall_time_at_which_they_were_made() {
     let mut bench = bench(1 << 10, FailPoints::default());
     let timer = TimerBuilder::new(&bench.instance, "packing").register().expect("a good name");
     bench.hand.set(HOUR);
@@ -97,10 +97,10 @@ fn exemplars_keep_the_wall_time_of_their_making() {
 }
 
 #[test]
-fn held_spans_keep_the_wall_time_of_their_making() {
+fn held_spans_keep_the_wall_time_at_which_they_were_made() {
     let Bench { instance, step, hand } = bench(1 << 10, FailPoints::default());
-    let outcome = TailSampling { slower_than_p99: false, ..TailSampling::default() };
-    let step = step.holding(&outcome);
+    let tail_sampling = TailSampling { slower_than_p99: false, ..TailSampling::default() };
+    let step = step.holding(&tail_sampling);
     let mut bench = Bench { instance, step, hand };
     bench.hand.set(HOUR);
     let lane = bench.lane();

@@ -236,7 +236,9 @@ impl HistogramState {
         let range = (self.min, self.max);
         let view = match last {
             Some(last) => last.refreshed(&self.counts, self.count, sum, range),
-            None => HistogramView::new(self.layout, scale, &self.distribution.splits, &self.counts, sum, range),
+            None => {
+                HistogramView::new(self.layout, scale, &self.distribution.splits, &self.counts, sum, range)
+            }
         };
         debug_assert_eq!(view.count, self.count, "a sample outside of the extremes");
         let examples = self.exemplars.values().flatten().flatten().map(|example| {

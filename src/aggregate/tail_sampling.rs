@@ -279,7 +279,8 @@ impl TailSampler {
     fn begin(&mut self, id: u128, at: PassTime, again: bool) {
         self.serial += 1;
         let (serial, since) = (self.serial, at.ticks);
-        let trace = PendingTrace { serial, again, since, has_root: false, matched: 0, spans: 0, words: vec![] };
+        let trace =
+            PendingTrace { serial, again, since, has_root: false, matched: 0, spans: 0, words: vec![] };
         self.traces.insert(id, trace);
         self.stats.traces_held += 1;
         let traces = &self.traces;

@@ -118,13 +118,18 @@ impl TextBuffer {
                 text.figure(name, &[("kind", kind.name())], count(kind) as f64);
             }
         };
-        by_kind(self, "tellane_records_total", "Records made by the program, by kind.", &|kind| ledger.kind(kind).recorded);
+        by_kind(self, "tellane_records_total", "Records made by the program, by kind.", &|kind| {
+            ledger.kind(kind).recorded
+        });
         by_kind(self, "tellane_aggregated_total", "Records aggregated, by kind.", &|kind| {
             ledger.kind(kind).aggregated
         });
-        by_kind(self, "tellane_suppressed_total", "Records not made on purpose (switched off, not sampled, rate limited), by kind.", &|kind| {
-            ledger.kind(kind).suppressed()
-        });
+        by_kind(
+            self,
+            "tellane_suppressed_total",
+            "Records not made on purpose (switched off, not sampled, rate limited), by kind.",
+            &|kind| ledger.kind(kind).suppressed(),
+        );
         self.head("tellane_dropped_total", "Records lost, by kind and reason.", "counter");
         for kind in Kind::ALL {
             for reason in crate::stats::Reason::ALL {
@@ -192,13 +197,28 @@ impl TextBuffer {
                 "counter",
                 pipeline.log_rotations_failed as f64,
             ),
-            ("tellane_restarts_total", "Restarts of the aggregator after a panic.", "counter", pipeline.restarts as f64),
+            (
+                "tellane_restarts_total",
+                "Restarts of the aggregator after a panic.",
+                "counter",
+                pipeline.restarts as f64,
+            ),
             ("tellane_steps_total", "Drain passes of the aggregator.", "counter", pipeline.steps as f64),
             ("tellane_transitions_total", "Changes of the switch.", "counter", pipeline.transitions as f64),
-            ("tellane_faults", "Static metrics that could not be registered.", "gauge", pipeline.faults as f64),
+            (
+                "tellane_faults",
+                "Static metrics that could not be registered.",
+                "gauge",
+                pipeline.faults as f64,
+            ),
             ("tellane_lanes", "Lanes in existence, idle ones included.", "gauge", pipeline.lanes as f64),
             ("tellane_memory_bytes", "Bytes allocated by the instance.", "gauge", pipeline.bytes as f64),
-            ("tellane_state", "State of the switch: 0 healthy, 1 degraded, 2 off, 3 probing.", "gauge", state),
+            (
+                "tellane_state",
+                "State of the switch: 0 healthy, 1 degraded, 2 off, 3 probing.",
+                "gauge",
+                state,
+            ),
         ] {
             self.head(name, help, kind);
             self.figure(name, &[], value);
@@ -209,7 +229,12 @@ impl TextBuffer {
     fn exemplars(&mut self, snapshot: &Snapshot) {
         let exemplars = snapshot.ledger().exemplars();
         for (name, help, kind, count) in [
-            ("tellane_exemplars_offered_total", "Samples offered as exemplars.", "counter", exemplars.offered),
+            (
+                "tellane_exemplars_offered_total",
+                "Samples offered as exemplars.",
+                "counter",
+                exemplars.offered,
+            ),
             ("tellane_exemplars_kept", "Exemplars that histograms hold.", "gauge", exemplars.kept),
             (
                 "tellane_exemplars_replaced_total",
@@ -232,7 +257,11 @@ impl TextBuffer {
     /// Writes the counts of tail sampling.
     fn tail_sampling(&mut self, snapshot: &Snapshot) {
         let tail_sampling = snapshot.tail_sampling();
-        self.head("tellane_traces_total", "Traces decided by tail sampling, by decision and reason.", "counter");
+        self.head(
+            "tellane_traces_total",
+            "Traces decided by tail sampling, by decision and reason.",
+            "counter",
+        );
         for (decision, reason, count) in tail_sampling.traces() {
             self.figure("tellane_traces_total", &[("decision", decision), ("reason", reason)], count as f64);
         }

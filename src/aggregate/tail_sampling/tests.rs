@@ -119,17 +119,21 @@ impl NaiveSampler {
     fn decide(&mut self, at: usize, trigger: Trigger) {
         let open = self.open.remove(at);
         let stats = &mut self.stats;
-        let count =
-            match (open.matched & ERROR, open.matched & SLOW, open.matched & SLOW_P99, open.matched & ATTRIBUTE) {
-                (ERROR, ..) => Ok(&mut stats.error),
-                (_, SLOW, ..) => Ok(&mut stats.slow),
-                (_, _, SLOW_P99, _) => Ok(&mut stats.slow_p99),
-                (_, _, _, ATTRIBUTE) => Ok(&mut stats.attribute),
-                _ if self.policy.is_in_share(u128::from(open.trace) + 1) => Ok(&mut stats.share),
-                _ if trigger == Trigger::RootEnded => Err(&mut stats.uninteresting),
-                _ if trigger == Trigger::Evicted => Err(&mut stats.evicted),
-                _ => Err(&mut stats.timed_out),
-            };
+        let count = match (
+            open.matched & ERROR,
+            open.matched & SLOW,
+            open.matched & SLOW_P99,
+            open.matched & ATTRIBUTE,
+        ) {
+            (ERROR, ..) => Ok(&mut stats.error),
+            (_, SLOW, ..) => Ok(&mut stats.slow),
+            (_, _, SLOW_P99, _) => Ok(&mut stats.slow_p99),
+            (_, _, _, ATTRIBUTE) => Ok(&mut stats.attribute),
+            _ if self.policy.is_in_share(u128::from(open.trace) + 1) => Ok(&mut stats.share),
+            _ if trigger == Trigger::RootEnded => Err(&mut stats.uninteresting),
+            _ if trigger == Trigger::Evicted => Err(&mut stats.evicted),
+            _ => Err(&mut stats.timed_out),
+        };
         match (count, open.again) {
             (Ok(count), false) => *count += 1,
             (Ok(count), true) => {
@@ -183,7 +187,14 @@ impl NaiveSampler {
             (open, decision) => {
                 let open = open.unwrap_or_else(|| {
                     let (trace, since, again) = (test_span.trace, at.ticks, decision.is_some());
-                    self.open.push(OpenTrace { trace, again, since, root: None, matched: 0, spans: Vec::new() });
+                    self.open.push(OpenTrace {
+                        trace,
+                        again,
+                        since,
+                        root: None,
+                        matched: 0,
+                        spans: Vec::new(),
+                    });
                     self.open.len() - 1
                 });
                 let open = &mut self.open[open];
@@ -213,7 +224,8 @@ impl NaiveSampler {
     fn end_of_pass(&mut self, at: PassTime) {
         let ended = |open: &OpenTrace| open.root.filter(|(pass, _)| *pass < at.pass);
         // In the order in which their roots were read.
-        let mut order: Vec<_> = self.open.iter().filter_map(|open| Some((ended(open)?, open.trace))).collect();
+        let mut order: Vec<_> =
+            self.open.iter().filter_map(|open| Some((ended(open)?, open.trace))).collect();
         order.sort();
         for (_, trace) in order {
             if let Some(at) = self.open.iter().position(|open| open.trace == trace) {

@@ -57,7 +57,9 @@ struct MemoryBuffer {
 impl std::fmt::Debug for Sink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
-            Output::Lines(lines) => f.debug_struct("Sink").field("format", &lines.format).finish_non_exhaustive(),
+            Output::Lines(lines) => {
+                f.debug_struct("Sink").field("format", &lines.format).finish_non_exhaustive()
+            }
             Output::Memory(kept) => f.debug_struct("Sink").field("cap", &kept.cap).finish_non_exhaustive(),
         }
     }

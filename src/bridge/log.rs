@@ -1,11 +1,12 @@
-//! What programs say through the `log` crate, taken into an instance. Warm: a look-up by target, and the message is
-//! rendered where it is said, since nobody else can read its arguments.
+//! Bridge from the `log` crate: records its log records into an instance. Warm: a call looks up the target and formats
+//! the message on the calling thread, since the arguments cannot be read elsewhere.
 //!
 //! The target of a record is the target of its [`Logger`], so that levels are set by target at run time
-//! ([`Telemetry::set_level`]), and records carry the ids of the span that is open. What a level or a rate limit keeps
-//! out is not rendered, or is counted. Key-value pairs of the `log` crate's unstable feature are not read.
+//! ([`Telemetry::set_level`]), and records carry the ids of the current span. A record that its level turns off is not
+//! formatted; one that a rate limit suppresses is counted. Key-value pairs of the `log` crate's unstable feature are
+//! not read.
 //!
-//! A record that is made on tellane's own threads is left out: no loops.
+//! Records from tellane's own threads are ignored, so that no loop can arise.
 
 use crate::instance::Instance;
 use crate::level::Level;
@@ -15,10 +16,10 @@ use crate::telemetry::Telemetry;
 use arrayvec::ArrayString;
 use std::fmt::Write;
 
-/// Bytes of a message that are rendered without an allocation.
+/// The longest message, in bytes, that is formatted without an allocation.
 const SHORT: usize = 512;
 
-/// Takes what is said through the `log` crate into an instance.
+/// Logger for the `log` crate that records into an instance.
 ///
 /// ```
 /// use tellane::{Level, Sink, Telemetry, bridge::log::Bridge};
@@ -33,13 +34,14 @@ const SHORT: usize = 512;
 /// assert_eq!(records[0].message.to_string(), "3 items");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "Logger")]
 #[derive(Debug)]
 pub struct Bridge {
     instance: Arc<Instance>,
 }
 
 impl Bridge {
-    /// A bridge into an instance, to be handed to the `log` crate or called by something in between.
+    /// Creates a bridge into an instance. Pass it to the `log` crate, or call it from another logger.
     ///
     /// ```
     /// use log::Log;
@@ -53,8 +55,8 @@ impl Bridge {
         Self { instance: Arc::clone(telemetry.instance()) }
     }
 
-    /// Makes it the `log` crate's logger for the life of the process, and lets records of all levels come as far as to
-    /// here: which of them are made is said by target, at run time.
+    /// Installs a bridge as the `log` crate's logger for the life of the process, and sets the crate's maximum level to
+    /// `Trace`: levels are then set by target at run time, with [`Telemetry::set_level`].
     ///
     /// ```
     /// use tellane::bridge::log::Bridge;
@@ -65,7 +67,8 @@ impl Bridge {
     /// ```
     ///
     /// # Errors
-    /// The `log` crate's own, if there is a logger already; then nothing is changed.
+    /// The `log` crate's error, if a logger is installed already; then nothing is changed.
+    #[doc(alias = "init")]
     pub fn install(telemetry: &Telemetry) -> Result<(), ::log::SetLoggerError> {
         ::log::set_boxed_logger(Box::new(Self::new(telemetry)))?;
         ::log::set_max_level(::log::LevelFilter::Trace);
@@ -83,7 +86,7 @@ fn level_of(level: ::log::Level) -> Level {
     }
 }
 
-/// The record's text; allocates if it is long.
+/// Emits a record; allocates if its text is long.
 fn emit(logger: &Logger, record: &::log::Record<'_>) {
     let level = level_of(record.level());
     if let Some(literal) = record.args().as_str() {
@@ -99,7 +102,7 @@ fn emit(logger: &Logger, record: &::log::Record<'_>) {
 
 impl ::log::Log for Bridge {
     fn enabled(&self, metadata: &::log::Metadata<'_>) -> bool {
-        // In the child of a fork the targets' lock may be held by a thread that is not there.
+        // In a forked child the targets' lock may be held by a thread that does not exist there.
         !self.instance.lanes.is_forked()
             && !crate::aggregate::is_own_thread()
             && self.instance.logs.target(metadata.target()).lets(level_of(metadata.level()))

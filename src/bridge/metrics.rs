@@ -1,5 +1,5 @@
-//! The bridge from the [`metrics`](https://docs.rs/metrics/0.24) crate: `metrics::counter!`, `gauge!` and
-//! `histogram!` land in an instance, with no change to the code that calls them.
+//! Bridge from the [`metrics`](https://docs.rs/metrics/0.24) crate: `metrics::counter!`, `gauge!` and `histogram!`
+//! record into an instance, without changes to the code that calls them.
 //!
 //! ```
 //! use std::time::Duration;
@@ -24,15 +24,15 @@
 //!
 //! # Names
 //!
-//! Names follow the Prometheus rules. In a metric's name, what is not a letter of ASCII, a digit, `_` or `:` becomes
-//! `_`; in a label's, `:` does too. A digit in front gets a `_` before it; several `_` in front become one; a name in
-//! `tellane_` gets a `_` in front; an empty name is `_`. Labels called `le` and `quantile` become `exported_le` and
-//! `exported_quantile`. Counters end in `_total`. A label that is given twice has the value that sorts last (`metrics`
-//! takes keys for the same that differ in the order of their labels).
+//! Names follow the Prometheus rules. In a metric's name, every character other than an ASCII letter, a digit, `_` or
+//! `:` becomes `_`; in a label's name, `:` does too. A leading digit gets a `_` before it; several leading `_` become
+//! one; a name that starts with `tellane_` gets a leading `_`; an empty name becomes `_`. Labels called `le` and
+//! `quantile` become `exported_le` and `exported_quantile`. Counters end in `_total`. A label that is given twice gets
+//! the value that sorts last (for `metrics`, keys that differ only in the order of their labels are equal).
 //!
-//! Distinct names never share a series. If two names become the same, the first one that is used has the plain name;
-//! the other gets a hash of eight hexadecimal digits before its unit and `_total`, and its help text ends in the name
-//! as it was given. So do two label names of one metric, without the help text. The hash (FNV-1a) is the same in
+//! Distinct names never share a series. If two names map to the same name, the first one used gets the plain name; the
+//! other gets a hash of eight hexadecimal digits before its unit and `_total`, and its help text ends in the original
+//! name. The same holds for two label names of one metric, without the help text. The hash (FNV-1a) is the same in
 //! every process:
 //!
 //! ```
@@ -48,61 +48,61 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A metric that was registered beforehand ([`Telemetry::counter`] and its neighbours) is shared with the first name that
-//! becomes its own.
+//! A metric that was registered beforehand ([`Telemetry::counter`] and the like) is shared with the first name that
+//! maps to its name.
 //!
-//! A name that belongs to a metric of another type is refused: its records go nowhere, and [`Telemetry::faults`] says
-//! so, once for each name. So it does of a name, also of a label, of more than 200 bytes (1,024 before it was
-//! changed), and of new names above [`Config::names_cap`](crate::Config::names_cap), which counts all the metrics of
+//! A name that belongs to a metric of another type is refused: its records are discarded, and [`Telemetry::faults`]
+//! reports it, once for each name. The same holds for a name, also of a label, of more than 200 bytes (1,024 before it
+//! was changed), and for new names above [`Config::names_cap`](crate::Config::names_cap), which counts all metrics of
 //! the instance.
 //!
 //! # Labels
 //!
 //! One name may be used with different labels. All the series of a name share one
-//! [`Config::series_cap`](crate::Config::series_cap); label values above it meet in an overflow series, with
-//! `__overflow__` for the value of each label. Its counts and sums are exact. Of gauges that meet there, the last
-//! value stays, and [`absolute`](::metrics::Counter::absolute) raises it to at least that count. Beyond 64 sets of label
-//! names a name's new sets meet there too.
+//! [`Config::series_cap`](crate::Config::series_cap); label values above it share an overflow series, with
+//! `__overflow__` for the value of each label. Its counts and sums are exact. A gauge there has the value that was set
+//! last, and [`absolute`](::metrics::Counter::absolute) raises a counter there to at least the given count. Above 64
+//! sets of label names, a name's new sets use the overflow series, too.
 //!
 //! # Units, descriptions, precision
 //!
-//! A description counts if it comes before the name is first used: its text becomes the help text, and the units seconds
-//! and bytes become part of the name (`_seconds`, `_bytes`). Other units are named at the end of the help text; values
-//! are not converted. A name that ends in `_seconds` or `_bytes` needs no description for its unit. Later descriptions
-//! change nothing: a name says one thing for the life of an instance.
+//! A description has an effect only before the name is first used: its text becomes the help text, and the units
+//! seconds and bytes become part of the name (`_seconds`, `_bytes`). Other units are appended to the help text;
+//! values are not converted. A name that ends in `_seconds` or `_bytes` needs no description for its unit. Later
+//! descriptions are ignored: a name has one meaning for the life of an instance.
 //!
-//! Histograms tell values apart to 0.8 %, sums are exact but for the rounding of each value: to nanoseconds for units of
-//! time, to a byte or a bit for those of data, to one for counts, and to a millionth where the unit is not known. The
-//! greatest value counted as itself is 2^63 - 1 of those: 9 * 10^12 if the unit is not known, 292 years. NaN, the
-//! infinities and negative numbers are counted as [`Reason::Invalid`](crate::Reason::Invalid). For another precision
-//! or other bounds register the histogram beforehand ([`Telemetry::histogram`]): the bridge takes what is there, if it
-//! is of the same type.
+//! Histograms have a relative error of 0.8 %. Sums are exact except for the rounding of each value: to nanoseconds for
+//! units of time, to a byte or a bit for units of data, to one for counts, and to a millionth if the unit is not known.
+//! The highest trackable value is 2^63 - 1 of these: 9 * 10^12 if the unit is not known, 292 years. NaN, the
+//! infinities and negative numbers are counted as [`Reason::Invalid`](crate::Reason::Invalid). For another precision or
+//! other bounds, register the histogram beforehand ([`Telemetry::histogram`]): the bridge uses an existing histogram.
 //!
-//! # What it costs
+//! # Cost
 //!
-//! An increment through a handle that is kept is one virtual call and tellane's own addition. The macros look their
-//! handle up at each call: that is a hash map's look-up under a shard's read lock that waits for nobody, and a reference
-//! count. So it is for keys that meet an overflow series, of which a recorder remembers 16,384 for each type of metric; to
-//! remember one allocates, but waits for nobody. Further ones, those of more than 1 KiB and refused ones take two look-ups more, by
-//! the names and by the values of their labels, and no allocation, whether they were there before or not. The first key
-//! of a name and set of label names that overflows or is refused takes a lock. So does each look-up of a key of more than 32 labels
-//! that is not remembered, of one beyond 2^20 keys or 16,384 sets of label names for each type of metric, and one that
-//! another thread's addition to the same part of a map keeps out. `absolute` takes a lock when it raises the count, and
-//! adds up the counter over all lanes.
+//! An increment through a stored handle is one virtual call and tellane's own addition. The macros look up their handle
+//! at each call: one lookup in a hash map, under a shard's read lock that never blocks, and one reference count. The
+//! same holds for keys that use an overflow series, of which a recorder caches 16,384 for each type of metric; caching
+//! one allocates, but does not block. Further keys, keys of more than 1 KiB and refused keys take two lookups more, by
+//! the names and by the values of their labels, and no allocation, new or not. The first key of a name and set of label
+//! names that overflows or is refused takes a lock. So does each lookup of an uncached key that has more than 32 labels
+//! or comes after 2^20 keys or 16,384 sets of label names for each type of metric, and each lookup while another thread
+//! adds to the same shard of a map. `absolute` takes a lock when it raises the count, and sums the counter over all
+//! lanes.
 //!
-//! # When
+//! # Before, after and inside
 //!
-//! - Before [`Recorder::install`] the `metrics` crate itself drops what is recorded, and a handle that was made then does
-//!   nothing for good. It counts none of this.
-//! - After shutdown everything goes on without effect on the last snapshot; samples are counted as
+//! - Before [`Recorder::install`], the `metrics` crate itself drops all records and does not count them. A handle that
+//!   was made then never records.
+//! - After shutdown, records no longer change the last snapshot; samples are counted as
 //!   [`Reason::AfterShutdown`](crate::Reason::AfterShutdown). A recorder does not keep the instance running.
-//! - In the child of a fork nothing is registered, and old handles record nothing. The child cannot install
+//! - In a forked child nothing is registered, and existing handles record nothing. The child cannot install
 //!   another recorder: `metrics` has one for the life of the process. It may use
 //!   [`with_local_recorder`](::metrics::with_local_recorder).
-//! - A global allocator that records through the macros may find tellane at work on the same thread; then a record of a key
-//!   that nobody has used before is lost in that call. It is counted: a histogram's in the ledger as
-//!   [`Reason::Reentrant`](crate::Reason::Reentrant), others in [`Telemetry::faults`] as
-//!   [`RegisterError::RecordsLost`](crate::RegisterError::RecordsLost). Statics and families lose no count there.
+//! - A global allocator may record through the macros while tellane is at work on the same thread. Then a record of a
+//!   new
+//!   key is lost. It is counted: a histogram's in the ledger as [`Reason::Reentrant`](crate::Reason::Reentrant), others in
+//!   [`Telemetry::faults`] as [`RegisterError::RecordsLost`](crate::RegisterError::RecordsLost). Statics and families lose
+//!   no count there.
 
 mod handle_cache;
 mod handles;
@@ -116,9 +116,9 @@ use crate::sync::Arc;
 use crate::telemetry::Telemetry;
 use ::metrics::{Key, KeyName, Metadata, SharedString, Unit};
 use handle_cache::HandleCache;
-use handles::{Count, Level, Lost, Values};
+use handles::{CounterAdapter, GaugeAdapter, HistogramAdapter, LostRecords};
 
-/// Takes what is recorded through the `metrics` crate into an instance.
+/// Recorder for the `metrics` crate that records into an instance.
 ///
 /// For the whole process: [`install`](Self::install). For one thread, in tests for example:
 ///
@@ -141,7 +141,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder into an instance. Several of one instance meet in the same series.
+    /// Creates a recorder into an instance. Several recorders of one instance share its series.
     ///
     /// ```
     /// use tellane::bridge::metrics::Recorder;
@@ -156,7 +156,7 @@ impl Recorder {
     /// ```
     pub fn new(telemetry: &Telemetry) -> Self {
         let instance = Arc::clone(telemetry.instance());
-        let lost = Arc::new(Lost(Arc::clone(&instance)));
+        let lost = Arc::new(LostRecords(Arc::clone(&instance)));
         Self {
             instance,
             counters: HandleCache::new(MetricKind::Counter, ::metrics::Counter::from_arc(Arc::clone(&lost))),
@@ -165,7 +165,7 @@ impl Recorder {
         }
     }
 
-    /// Makes an instance the one that the macros of the `metrics` crate record into, for the life of the process.
+    /// Installs a recorder for the macros of the `metrics` crate, for the life of the process.
     ///
     /// ```
     /// use tellane::bridge::metrics::{InstallError, Recorder};
@@ -180,6 +180,7 @@ impl Recorder {
     ///
     /// # Errors
     /// [`InstallError::AlreadyInstalled`] if the process has a recorder; that one stays.
+    #[doc(alias = "set_global_recorder")]
     pub fn install(telemetry: &Telemetry) -> Result<(), InstallError> {
         ::metrics::set_global_recorder(Self::new(telemetry)).map_err(|_unused| InstallError::AlreadyInstalled)
     }
@@ -202,7 +203,7 @@ impl ::metrics::Recorder for Recorder {
         let handle = self.counters.handle(&self.instance, key, |series| match series.storage {
             Storage::Cell(cell) => {
                 let counter: Counter = handle_of(series, &self.instance);
-                ::metrics::Counter::from_arc(Arc::new(Count::new(counter, cell, &self.instance)))
+                ::metrics::Counter::from_arc(Arc::new(CounterAdapter::new(counter, cell, &self.instance)))
             }
             _ => ::metrics::Counter::noop(),
         });
@@ -212,7 +213,7 @@ impl ::metrics::Recorder for Recorder {
     fn register_gauge(&self, key: &Key, _from: &Metadata<'_>) -> ::metrics::Gauge {
         let handle = self.gauges.handle(&self.instance, key, |series| {
             let gauge: Gauge = handle_of(series, &self.instance);
-            ::metrics::Gauge::from_arc(Arc::new(Level(gauge)))
+            ::metrics::Gauge::from_arc(Arc::new(GaugeAdapter(gauge)))
         });
         handle.unwrap_or(::metrics::Gauge::noop())
     }
@@ -220,13 +221,13 @@ impl ::metrics::Recorder for Recorder {
     fn register_histogram(&self, key: &Key, _from: &Metadata<'_>) -> ::metrics::Histogram {
         let handle = self.histograms.handle(&self.instance, key, |series| {
             let histogram: Histogram = handle_of(series, &self.instance);
-            ::metrics::Histogram::from_arc(Arc::new(Values(histogram)))
+            ::metrics::Histogram::from_arc(Arc::new(HistogramAdapter(histogram)))
         });
         handle.unwrap_or(::metrics::Histogram::noop())
     }
 }
 
-/// Why a recorder was not installed.
+/// Error of [`Recorder::install`].
 ///
 /// ```
 /// use tellane::bridge::metrics::{InstallError, Recorder};
@@ -240,7 +241,7 @@ impl ::metrics::Recorder for Recorder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InstallError {
-    /// The process has a global recorder, this crate's or another's. Install tellane's first, or give the other one a
+    /// The process has a global recorder already, this crate's or another's. Install tellane's first, or use a fanout
     /// layer that records into both.
     AlreadyInstalled,
 }

@@ -1,5 +1,6 @@
-//! What programs record through other facades, taken into an instance. Each bridge stands behind a feature of its
-//! own. Cold, but for the handles that a bridge gives out; a bridge reads nothing back and changes no other room.
+//! Bridges that record the telemetry of other crates' facades (`log`, `metrics`, `tracing`) into an instance. Each is
+//! behind its own feature. Cold, except for the handles that a bridge returns; a bridge only records: it reads nothing
+//! back and changes no other module.
 
 #[cfg(feature = "log")]
 pub mod log;

@@ -1,4 +1,4 @@
-//! What the `metrics` crate's handles call. Hot: one virtual call brings them here, the rest is tellane's own.
+//! Implementations of the `metrics` crate's handles. Hot: one virtual call leads here, the rest is tellane's own code.
 
 use crate::instance::Instance;
 use crate::lane::{Key, local};
@@ -7,29 +7,31 @@ use crate::stats::{Kind, Reason};
 use crate::sync::{Arc, AtomicU64, Ordering};
 use ::metrics::{CounterFn, GaugeFn, HistogramFn};
 
+/// Counter handle.
 #[derive(Debug)]
-pub(super) struct Count {
+pub(super) struct CounterAdapter {
     counter: Counter,
     cell: Key,
     instance: Arc<Instance>,
-    /// What the count was raised to at least. Relaxed: a late reading costs one look under the lock.
+    /// The greatest value that `absolute` has raised the count to. Relaxed: a stale value costs one check under the
+    /// lock.
     floor: AtomicU64,
 }
 
-impl Count {
+impl CounterAdapter {
     pub(super) fn new(counter: Counter, cell: Key, instance: &Arc<Instance>) -> Self {
         Self { counter, cell, instance: Arc::clone(instance), floor: AtomicU64::new(0) }
     }
 }
 
-impl CounterFn for Count {
+impl CounterFn for CounterAdapter {
     fn increment(&self, amount: u64) {
         self.counter.add(amount);
     }
 
     fn absolute(&self, count: u64) {
         if count > self.floor.load(Ordering::Relaxed) {
-            // Locks are taken: an allocator that records must not come here while this thread is inside tellane.
+            // `raise` takes locks: an allocator that records must not get there while this thread is inside tellane.
             let raised = local::try_without_recording(|| self.instance.metrics.raise(self.cell, count));
             match raised {
                 Some(true) => drop(self.floor.fetch_max(count, Ordering::Relaxed)),
@@ -40,10 +42,11 @@ impl CounterFn for Count {
     }
 }
 
+/// Gauge handle.
 #[derive(Debug)]
-pub(super) struct Level(pub(super) Gauge);
+pub(super) struct GaugeAdapter(pub(super) Gauge);
 
-impl GaugeFn for Level {
+impl GaugeFn for GaugeAdapter {
     fn increment(&self, difference: f64) {
         self.0.add(difference);
     }
@@ -57,21 +60,22 @@ impl GaugeFn for Level {
     }
 }
 
+/// Histogram handle.
 #[derive(Debug)]
-pub(super) struct Values(pub(super) Histogram);
+pub(super) struct HistogramAdapter(pub(super) Histogram);
 
-impl HistogramFn for Values {
+impl HistogramFn for HistogramAdapter {
     fn record(&self, value: f64) {
         self.0.record_f64(value);
     }
 }
 
-/// What a key is given that an allocator asks for while tellane allocates: its series cannot be registered now. Counts what
-/// is lost. One for all such keys, since a handle of its own would have to be allocated.
+/// Handle for a new key that an allocator uses while tellane allocates, when its series cannot be registered. Counts
+/// lost records. Shared by all such keys, since a separate handle would have to be allocated.
 #[derive(Debug)]
-pub(super) struct Lost(pub(super) Arc<Instance>);
+pub(super) struct LostRecords(pub(super) Arc<Instance>);
 
-impl CounterFn for Lost {
+impl CounterFn for LostRecords {
     fn increment(&self, _amount: u64) {
         self.0.faults.lose_one();
     }
@@ -81,7 +85,7 @@ impl CounterFn for Lost {
     }
 }
 
-impl GaugeFn for Lost {
+impl GaugeFn for LostRecords {
     fn increment(&self, _difference: f64) {
         self.0.faults.lose_one();
     }
@@ -95,7 +99,7 @@ impl GaugeFn for Lost {
     }
 }
 
-impl HistogramFn for Lost {
+impl HistogramFn for LostRecords {
     fn record(&self, _value: f64) {
         self.0.lanes.shared.shared_dropped(Kind::Sample, Reason::Reentrant);
     }

@@ -1,15 +1,15 @@
-//! From the `metrics` crate's names, labels and units to tellane's. Cold: runs once for each series.
+//! Conversion of the `metrics` crate's names, labels and units to tellane's. Cold: runs once for each series.
 
 use crate::metrics::{DIGITS, bounds_of};
 use crate::names::beginning;
 use crate::series::{GivenLabel, HELP_MAX, MetricKind, Shape, Unit};
 use ::metrics::Key;
 
-/// The greatest value counted as itself, as a recorded integer. Nobody can say what a foreign histogram will see, and
-/// each doubling takes 1 KiB.
+/// The highest trackable value, as a recorded integer. The range of a foreign histogram is not known in advance, and
+/// each doubling takes only 1 KiB.
 const HIGHEST: u64 = u64::MAX / 2;
 
-/// A text with what is no part of a name replaced, and a beginning that tellane allows.
+/// Converts a text to a valid name: replaces invalid characters and fixes an invalid beginning.
 fn word(raw: &str, colons: bool) -> String {
     let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || (colons && letter == ':');
     let mut word: String = raw.chars().map(|letter| if is_part(letter) { letter } else { '_' }).collect();
@@ -21,38 +21,39 @@ fn word(raw: &str, colons: bool) -> String {
     word
 }
 
-/// A metric's name, but for unit and `_total`.
+/// Converts a metric's name; the unit and `_total` are added later.
 pub(super) fn metric_name(raw: &str) -> String {
     let name = word(raw, true);
     if name.starts_with("tellane_") { format!("_{name}") } else { name }
 }
 
-/// The labels of a key, sorted by the names that were given. Of one name twice, the greater value counts.
+/// The labels of a key, sorted by their original names. If a name is given twice, the greater value is used.
 pub(super) fn labels(key: &Key) -> Vec<GivenLabel<'_>> {
     let mut given: Vec<(&str, &str)> = key.labels().map(|label| (label.key(), label.value())).collect();
-    // By value too: to `metrics` keys whose labels differ in order are one key, so order must not matter here.
+    // By value too: for `metrics`, keys that differ only in the order of labels are equal, so order must not matter
+    // here.
     given.sort_unstable();
     let is_last = |at: usize, name: &str| given.get(at + 1).is_none_or(|(next, _)| *next != name);
     let last = given.iter().enumerate().filter(|(at, (name, _))| is_last(*at, name));
     last.map(|(_, (name, value))| GivenLabel { name, word: label_word(name), value }).collect()
 }
 
-/// A label's name. Two of the words that label names may be are the text format's own.
+/// Converts a label's name. `le` and `quantile` are reserved by the text format.
 fn label_word(given: &str) -> String {
     let word = word(given, false);
     if ["le", "quantile"].contains(&&*word) { format!("exported_{word}") } else { word }
 }
 
-/// What a name was described as, or is taken for.
+/// Help text, unit and scale of a metric, from its description or guessed from its name.
 #[derive(Clone, Debug)]
-pub(super) struct Definition {
+pub(super) struct Description {
     pub(super) help: String,
     pub(super) unit: Unit,
-    /// A histogram's recorded integers in one number recorded.
+    /// For a histogram: stored integers per recorded unit.
     scale: f64,
 }
 
-impl Definition {
+impl Description {
     pub(super) fn new(name: &str, unit: Option<::metrics::Unit>, text: &str) -> Self {
         use ::metrics::Unit as Given;
         let (own, scale) = match unit {
@@ -85,7 +86,7 @@ impl Definition {
         Self { help: beginning(help.trim_start(), HELP_MAX).into_owned(), unit: own, scale }
     }
 
-    /// How a histogram counts and shows.
+    /// The shape of a histogram: precision, range, scale and bounds.
     pub(super) fn shape(&self, kind: MetricKind) -> Option<Shape> {
         (kind == MetricKind::Histogram).then(|| Shape {
             digits: DIGITS,
@@ -106,7 +107,7 @@ fn unit_in(name: &str) -> Unit {
     }
 }
 
-/// Bounds where nothing is known of the values: 1, 2, 5 in each power of ten from 0.0001 to 500,000.
+/// Bounds for values of an unknown unit: 1, 2, 5 in each power of ten from 0.0001 to 500,000.
 fn wide_bounds() -> Box<[f64]> {
     let fractions = (1..=4).rev().flat_map(|power| [1.0, 2.0, 5.0].map(|step| step / 10_f64.powi(power)));
     let whole = (0..=5).flat_map(|power| [1.0, 2.0, 5.0].map(|step| step * 10_f64.powi(power)));
@@ -153,7 +154,7 @@ mod tests {
 
     #[test]
     fn units_and_help() {
-        let of = |name, unit, text| Definition::new(name, unit, text);
+        let of = |name, unit, text| Description::new(name, unit, text);
         let millis = of("wait", Some(::metrics::Unit::Milliseconds), "Waiting.");
         assert_eq!((&*millis.help, millis.unit, millis.scale), ("Waiting. (milliseconds)", Unit::None, 1e6));
         let rate = of("rate", Some(::metrics::Unit::CountPerSecond), "");
@@ -166,20 +167,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_given_can_be_registered(
+        fn any_name_and_labels_can_be_registered(
             name in ".{0,40}", labels in prop::collection::vec((".{0,8}", ".{0,8}"), 0..6),
         ) {
             let key = Key::from_parts(name, &labels);
             let labels = super::labels(&key);
-            let definition = Definition::new(key.name(), None, "");
-            // One at a time: words that are equal are told apart where they are used.
+            let description = Description::new(key.name(), None, "");
+            // One label at a time: equal words get distinct names only at the registration.
             let words = labels.iter().map(|label| vec![&*label.word]).chain([vec![]]);
             for words in words {
                 let made = crate::series::Descriptor::new(
                     (&metric_name(key.name()), ""),
-                    (MetricKind::Histogram, definition.unit),
+                    (MetricKind::Histogram, description.unit),
                     &words,
-                    definition.shape(MetricKind::Histogram),
+                    description.shape(MetricKind::Histogram),
                     std::panic::Location::caller(),
                 );
                 prop_assert!(made.is_ok(), "{:?}", made);

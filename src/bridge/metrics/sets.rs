@@ -1,9 +1,9 @@
-//! What is known of all keys of one name and set of label names, whatever their values: the way for keys that are not
-//! remembered one by one. Whoever sends the values chooses those keys, so there is no end of them. [`Sets::find`] waits for
-//! nobody and allocates nothing; the rest is cold.
+//! Cached answers for all keys of one name and set of label names, for keys that are not cached one by one. Clients
+//! that send the label values choose these keys, so their number is unbounded. [`Sets::lookup`] does not block and
+//! allocates nothing; the rest is cold.
 //!
-//! A metric at its cap has all the series that it will ever have. Its set takes them over, and what is not among them
-//! meets the overflow series.
+//! A metric at its cap has all the series that it will ever have. Its set stores their handles, and all other keys use
+//! the overflow series.
 
 use crate::instance::Instance;
 use crate::series::{Metric, Series};
@@ -15,24 +15,26 @@ use foldhash::fast::FixedState;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher};
 
-/// Sets that are known for each type of metric. The program chooses names and label names.
+/// The most sets for each type of metric. Names and label names are chosen by the program, not by its clients.
 const SETS_MAX: usize = 1 << 14;
-/// Bytes of the names of a set that is kept.
+/// The most bytes of the names of a stored set.
 const NAMES_MAX: usize = 4 << 10;
-/// Labels of a key that is found here.
+/// The most labels of a key that can be found here.
 const LABELS_MAX: usize = 32;
 
-/// A key's labels, sorted by name; of one name twice, the greater value stays.
+/// The labels of a key, sorted by name; if a name is given twice, only the greater value.
 type Labels<'a> = ArrayVec<(&'a str, &'a str), LABELS_MAX>;
 
+/// All stored sets, by a hash of name and label names.
 #[derive(Debug)]
 pub(super) struct Sets<H> {
     by_names: DashMap<u64, Vec<Set<H>>, FixedState>,
     hasher: FixedState,
-    /// Sets among them. Relaxed: threads that race may keep a few more.
+    /// Number of sets. Relaxed: racing threads may store a few more.
     len: AtomicUsize,
 }
 
+/// A name, a set of label names, and the answer for their keys.
 #[derive(Debug)]
 struct Set<H> {
     name: Box<str>,
@@ -43,10 +45,10 @@ struct Set<H> {
 /// The answer for the keys of a set.
 #[derive(Debug)]
 enum Keys<H> {
-    /// All are refused.
+    /// All keys are refused.
     Refused,
-    /// Those with a value that is too long meet the overflow series. If the metric is at its cap, so does every key that has
-    /// no series of its own.
+    /// Keys with a value that is too long use the overflow series. If the metric is at its cap, `own` has the handles
+    /// of all its series, and all other keys use the overflow series.
     Overflow { handle: H, metric: Arc<Metric>, own: Option<Own<H>> },
 }
 
@@ -68,17 +70,17 @@ fn sort<'a>(key: &'a Key, labels: &mut Labels<'a>) -> Option<()> {
     Some(())
 }
 
-/// The handle of a key.
+/// The cached handle of a key.
 #[derive(Clone, Debug)]
-pub(super) enum Kept<H> {
-    /// Of the key's own series.
+pub(super) enum CachedHandle<H> {
+    /// The handle of the key's own series.
     Own(H),
-    /// Of the overflow series of a metric, which counts each such record.
+    /// The handle of the overflow series of a metric, which counts each such record.
     Overflow(H, Arc<Metric>),
 }
 
-impl<H: Clone> Kept<H> {
-    /// The handle for one more record.
+impl<H: Clone> CachedHandle<H> {
+    /// Returns the handle for one more record; counts the overflow.
     pub(super) fn handle(&self) -> H {
         match self {
             Self::Own(handle) => handle.clone(),
@@ -117,9 +119,9 @@ impl<H: Clone> Sets<H> {
         self.hash(labels.iter().map(|(_, value)| *value))
     }
 
-    /// The handle of a key whose set is known; `Some(None)` if it is refused, `None` if only a registration can tell.
+    /// The handle of a key whose set is stored; `Some(None)` if the key is refused, `None` if it has to be registered.
     #[inline(never)]
-    pub(super) fn find(&self, instance: &Instance, key: &Key) -> Option<Option<Kept<H>>> {
+    pub(super) fn lookup(&self, instance: &Instance, key: &Key) -> Option<Option<CachedHandle<H>>> {
         let mut labels = Labels::new();
         sort(key, &mut labels)?;
         let sets = self.by_names.try_get(&self.hash_of_names(key.name(), &labels)).try_unwrap()?;
@@ -131,19 +133,19 @@ impl<H: Clone> Sets<H> {
             };
             let alike = own.as_ref()?.get(&self.hash_of_values(&labels));
             if let Some((_, handle)) = alike.and_then(|alike| alike.iter().find(is_its)) {
-                return Some(Some(Kept::Own(handle.clone())));
+                return Some(Some(CachedHandle::Own(handle.clone())));
             }
         }
-        Some(Some(Kept::Overflow(handle.clone(), Arc::clone(metric))))
+        Some(Some(CachedHandle::Overflow(handle.clone(), Arc::clone(metric))))
     }
 
-    /// Keeps that the keys of this one's set are refused.
+    /// Stores that all keys of this key's set are refused.
     pub(super) fn refuse(&self, instance: &Instance, key: &Key) {
-        self.keep(instance, key, |_| (Keys::Refused, 0));
+        self.store(instance, key, |_| (Keys::Refused, 0));
     }
 
-    /// Keeps the overflow series that a key met, and all other series of its set if the metric is at its cap. `names` are
-    /// those that the key's labels have in the metric, sorted by the names that were given.
+    /// Stores the overflow series that a key uses, and all series of its set if the metric is at its cap. `names` are
+    /// the names of the key's labels in the metric, sorted by their original names.
     pub(super) fn overflow(
         &self,
         instance: &Instance,
@@ -152,10 +154,10 @@ impl<H: Clone> Sets<H> {
         (metric, names): (Arc<Metric>, &[Box<str>]),
         make: impl Fn(&Series) -> H,
     ) {
-        self.keep(instance, key, |labels| {
+        self.store(instance, key, |labels| {
             let there = &metric.descriptor.labels;
             let is_its = there.len() == names.len() && there.iter().all(|label| names.contains(label));
-            // A metric without room for the set has no series of it, and never will.
+            // If the metric has no space for the set, it has no series of it, and never will.
             let all = if is_its { instance.metrics.all_series_of(&metric) } else { Some(Vec::new()) };
             let mut bytes = 0;
             let own = all.map(|all| {
@@ -176,7 +178,8 @@ impl<H: Clone> Sets<H> {
         });
     }
 
-    fn keep(&self, instance: &Instance, key: &Key, keys: impl FnOnce(&Labels<'_>) -> (Keys<H>, usize)) {
+    /// Stores the answer for a set, unless a final one is stored.
+    fn store(&self, instance: &Instance, key: &Key, keys: impl FnOnce(&Labels<'_>) -> (Keys<H>, usize)) {
         let mut labels = Labels::new();
         if sort(key, &mut labels).is_none() {
             return;
@@ -186,11 +189,11 @@ impl<H: Clone> Sets<H> {
             return;
         }
         let hash = self.hash_of_names(key.name(), &labels);
-        // Before the shard is locked: it takes locks of the registry.
+        // Called before the shard is locked, since `keys` takes locks of the metric registry.
         let (keys, bytes) = keys(&labels);
         let mut sets = self.by_names.entry(hash).or_default();
         match sets.iter_mut().find(|set| set.is_of(key.name(), &labels)) {
-            // Another thread was faster and may have seen more.
+            // Another thread was faster, and its answer is final.
             Some(there) if there.is_final() => return,
             Some(there) => there.keys = keys,
             None => {
@@ -205,6 +208,7 @@ impl<H: Clone> Sets<H> {
 }
 
 impl<H> Set<H> {
+    /// Returns `true` if the answer can never change.
     fn is_final(&self) -> bool {
         matches!(self.keys, Keys::Refused | Keys::Overflow { own: Some(_), .. })
     }

@@ -1,8 +1,8 @@
-//! What the layer and the subscriber have in common: settings, how a span begins, what becomes of an event.
+//! Shared core of the layer and the subscriber: settings, the start of spans, the recording of events.
 
-use super::callsites::{Callsites, Known, level_of};
-use super::fields::{Fields, Gathered, Saying, Takes, Title};
-use super::slots::{self, Handle, Slot};
+use super::callsites::{CallsiteEntry, Callsites, level_of};
+use super::fields::{EventRecord, FieldSink, Fields, Gathered, NameAndKind};
+use super::slots::{self, Handle, SpanSlot};
 use crate::instance::Instance;
 use crate::level::Level;
 use crate::log::Logger;
@@ -14,7 +14,7 @@ use crate::trace::{EventBuilder, OwnedSpan, Tracer};
 use tracing_core::span::{Attributes, Record};
 use tracing_core::{Event, Metadata};
 
-/// What becomes of events.
+/// Destination of `tracing`'s events.
 ///
 /// ```
 /// use tellane::bridge::tracing::{Events, Subscriber};
@@ -31,16 +31,17 @@ use tracing_core::{Event, Metadata};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Events {
-    /// Each becomes a log record, with the ids of the span that it is in.
+    /// Each event becomes a log record, with the ids of the span that it is in.
     #[default]
     Logs,
-    /// Each becomes an event of the span that it is in, with its message, level and target among the attributes; its
-    /// name is that of the callsite, since messages are without number. Outside of spans it is left out.
+    /// Each event becomes an event of the span that it is in, with message, level and target as attributes. Its name is
+    /// that of the callsite, since the number of different messages is unbounded. Events outside of spans are ignored.
     OfSpans,
-    /// Both.
+    /// Each event becomes both a log record and an event of its span.
     Both,
 }
 
+/// Settings and tables of one layer or subscriber.
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) instance: Arc<Instance>,
@@ -65,12 +66,12 @@ impl Core {
     pub(super) fn with<R>(
         &self,
         metadata: &'static Metadata<'static>,
-        act: impl FnOnce(&Known) -> R,
+        act: impl FnOnce(&CallsiteEntry) -> R,
     ) -> Option<R> {
         self.callsites.with(&self.instance, metadata, act)
     }
 
-    /// Whether a callsite without a place in the table is on.
+    /// Returns `true` if a callsite that is not in the table is enabled.
     #[cold]
     pub(super) fn is_on(&self, metadata: &Metadata<'_>) -> bool {
         let level = level_of(*metadata.level());
@@ -79,13 +80,18 @@ impl Core {
             && Logger::new(&self.instance, metadata.target()).enabled(level)
     }
 
-    /// Starts a span with its fields, and keeps it; its id is known to nobody yet. Looks at its target's level if it is to
-    /// `ask`. Runs other people's code: no lock may be held.
+    /// Starts a span with its fields, and stores it in a slot; no other thread knows its id yet. Checks its target's
+    /// level if `check_level` is set. Runs foreign code (`Debug` of the fields), so no lock may be held.
     #[inline(always)]
-    pub(super) fn begin(&self, attributes: &Attributes<'_>, under: Under, ask: bool) -> Option<Handle> {
+    pub(super) fn begin(
+        &self,
+        attributes: &Attributes<'_>,
+        under: Under,
+        check_level: bool,
+    ) -> Option<Handle> {
         let metadata = attributes.metadata();
-        let Some(known) = self.callsites.find(metadata) else { return self.begin_unmet(attributes, under) };
-        if ask && !known.is_on() {
+        let Some(known) = self.callsites.get(metadata) else { return self.begin_uncached(attributes, under) };
+        if check_level && !known.is_on() {
             return None;
         }
         if known.is_special {
@@ -106,31 +112,32 @@ impl Core {
         Some(handle)
     }
 
-    /// A span of a callsite that nobody has met.
+    /// Slow path of [`begin`](Self::begin): a span of a callsite that is not in the table.
     #[cold]
     #[inline(never)]
-    fn begin_unmet(&self, attributes: &Attributes<'_>, under: Under) -> Option<Handle> {
-        let begin = |known: &Known| match known.is_on() {
+    fn begin_uncached(&self, attributes: &Attributes<'_>, under: Under) -> Option<Handle> {
+        let begin = |known: &CallsiteEntry| match known.is_on() {
             true => self.begin_slow(known, attributes, under),
             false => None,
         };
         self.callsites.with(&self.instance, attributes.metadata(), begin).flatten()
     }
 
-    /// A span with a name or a kind of its own, or on a thread that is not at the instance yet, or never will be: one of
-    /// tellane's own, say.
+    /// Slow path of [`begin`](Self::begin): a span with `otel.name` or `otel.kind`, or a thread that is not attached to
+    /// the instance yet, or never will be, such as tellane's own.
     #[cold]
     #[inline(never)]
-    fn begin_slow(&self, known: &Known, attributes: &Attributes<'_>, under: Under) -> Option<Handle> {
+    fn begin_slow(&self, known: &CallsiteEntry, attributes: &Attributes<'_>, under: Under) -> Option<Handle> {
         if crate::aggregate::is_own_thread() {
             return None;
         }
-        let mut title = Title::default();
+        let mut name_and_kind = NameAndKind::default();
         if known.is_special {
-            attributes.record(&mut Fields(&mut title));
+            attributes.record(&mut Fields(&mut name_and_kind));
         }
-        let name = title.name.as_deref().map_or(Called::Literal(known.metadata.name()), Called::Dynamic);
-        let mut span = self.tracer.start_under(name, title.kind, under);
+        let name =
+            name_and_kind.name.as_deref().map_or(Called::Literal(known.metadata.name()), Called::Dynamic);
+        let mut span = self.tracer.start_under(name, name_and_kind.kind, under);
         SpanRef::of(&span)?;
         if span.is_recorded() {
             attributes.record(&mut Fields(&mut span));
@@ -143,14 +150,14 @@ impl Core {
         Some(Handle(id))
     }
 
-    /// Too many spans are open: it is as if this one had never been, but counted.
+    /// Counts a span as dropped, since too many spans are open.
     #[cold]
     fn refuse(&self) -> Option<Handle> {
         self.instance.lanes.shared.shared_dropped(Kind::Span, Reason::RingFull);
         None
     }
 
-    /// Fields that came late, to be set by `amend`.
+    /// Sets fields that were recorded after the span's start, by `amend`.
     #[cold]
     pub(super) fn record(values: &Record<'_>, amend: impl FnOnce(&mut dyn FnMut(&mut OwnedSpan))) {
         let mut gathered = Gathered::default();
@@ -158,13 +165,13 @@ impl Core {
         amend(&mut |span| {
             span.drop_attributes(gathered.dropped());
             let mut span = span;
-            gathered.each(|key, value| span.take(key, value));
+            gathered.each(|key, value| span.set_field(key, value));
         });
     }
 
-    /// A span follows from another.
+    /// Links a span to one that it follows from.
     #[cold]
-    pub(super) fn link(slot: &Slot, followed: &Slot) {
+    pub(super) fn link(slot: &SpanSlot, followed: &SpanSlot) {
         if let Some(ids) = followed.span.span_ref().span_context() {
             slot.span.amend(|span| {
                 let _: EventBuilder<'_> = span.link(ids);
@@ -172,7 +179,7 @@ impl Core {
         }
     }
 
-    /// An event; `amend` changes the span that it is in.
+    /// Records an event; `amend` changes the span that it is in.
     pub(super) fn event(
         &self,
         event: &Event<'_>,
@@ -198,23 +205,23 @@ impl Core {
         });
     }
 
-    fn emit(&self, known: &Known, event: &Event<'_>, under: Under) {
-        let mut saying = Saying::new(known.logger.at(known.level));
-        event.record(&mut Fields(&mut saying));
+    fn emit(&self, known: &CallsiteEntry, event: &Event<'_>, under: Under) {
+        let mut record = EventRecord::new(known.logger.at(known.level));
+        event.record(&mut Fields(&mut record));
         let inside = match under {
             Under::Current => None,
             Under::Nobody => Some(SpanRef::nobody(self.tracer.base())),
             Under::Span(span_ref) => Some(span_ref),
         };
         inside.inspect(|span_ref| span_ref.enter_unordered());
-        saying.emit(known.metadata.name());
+        record.emit(known.metadata.name());
         inside.inspect(|span_ref| span_ref.exit_unordered());
     }
 }
 
 #[cold]
 fn annotate(
-    known: &Known,
+    known: &CallsiteEntry,
     event: &Event<'_>,
     fails: bool,
     amend: impl FnOnce(&mut dyn FnMut(&mut OwnedSpan)),

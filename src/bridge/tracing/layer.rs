@@ -1,7 +1,7 @@
-//! The way in that stands on a registry. Warm: the registry keeps a box for each span's extension, and a lock.
+//! Layer for a registry of `tracing-subscriber`. Warm: the registry takes a lock and a box for each span's extension.
 
 use super::core::{Core, Events};
-use super::slots::{self, Handle, Slot};
+use super::slots::{self, Handle, SpanSlot};
 use crate::sync::fixed::{AtomicU64, Ordering};
 use crate::telemetry::Telemetry;
 use crate::trace::foreign::{self, Under};
@@ -11,10 +11,10 @@ use tracing_core::{Event, Subscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
-/// Takes what is said through `tracing` into an instance, beside other layers of a registry.
+/// Layer that records `tracing`'s spans and events into an instance, beside other layers of a registry.
 ///
-/// It leaves out what its target's level keeps out ([`Telemetry::set_level`]), for itself: other layers get to see it.
-/// A span ends when the registry closes it: when its last handle is gone, and its children are closed.
+/// Target levels ([`Telemetry::set_level`]) apply to this layer only: other layers still see the spans and events that
+/// it ignores. A span ends when the registry closes it: when its last handle is dropped and its children are closed.
 ///
 /// ```
 /// use tellane::testing::Kit;
@@ -31,12 +31,12 @@ use tracing_subscriber::registry::{LookupSpan, SpanRef};
 #[derive(Debug)]
 pub struct Layer {
     core: Core,
-    /// Tells it from other layers of the process.
+    /// Number of this layer, unique in the process.
     number: u64,
 }
 
 impl Layer {
-    /// A layer into an instance. Events become log records.
+    /// Creates a layer that records into an instance. Events become log records.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -48,7 +48,7 @@ impl Layer {
         Self { core: Core::new(telemetry), number: NEXT.fetch_add(1, Ordering::Relaxed) }
     }
 
-    /// Says what becomes of events.
+    /// Sets the destination of events.
     ///
     /// ```
     /// use tellane::bridge::tracing::{Events, Layer};
@@ -63,8 +63,8 @@ impl Layer {
         self
     }
 
-    /// Says whether a span fails when an event of level `ERROR` is in it. Not without being asked: such an event may
-    /// speak of something else. `tracing-opentelemetry` (0.34) has it always so.
+    /// Sets if an event of level `ERROR` marks its span as failed. Off by default, since such an event may concern
+    /// something else. `tracing-opentelemetry` (0.34) always does it.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -78,28 +78,28 @@ impl Layer {
         self
     }
 
-    /// What is kept of a span of the registry.
-    fn kept<'a, R: LookupSpan<'a>>(&self, span: &SpanRef<'a, R>) -> Option<Id> {
-        span.extensions().get::<Kept>()?.of(self.number)
+    /// The id that this layer stored in a span of the registry.
+    fn stored_id<'a, R: LookupSpan<'a>>(&self, span: &SpanRef<'a, R>) -> Option<Id> {
+        span.extensions().get::<SpanExtension>()?.of(self.number)
     }
 
-    /// The same, for the span of an id: known to this thread if it made the span or was in it lately.
-    fn find<S: Subscriber + for<'a> LookupSpan<'a>>(
+    /// The id and slot of a registry's span. Found in a cache if this thread has started or entered the span recently.
+    fn lookup<S: Subscriber + for<'a> LookupSpan<'a>>(
         &self,
         id: &Id,
         context: &Context<'_, S>,
-    ) -> Option<(Id, &'static Slot)> {
+    ) -> Option<(Id, &'static SpanSlot)> {
         let found = |kept: Id| slots::find(&kept).map(|slot| (kept, slot));
-        LATELY.with(|lately| lately.find(self.number, id)).and_then(found).or_else(|| {
-            let kept = self.kept(&context.span(id)?)?;
-            LATELY.with(|lately| lately.remember(self.number, id, &kept));
+        RECENT.with(|recent| recent.get(self.number, id)).and_then(found).or_else(|| {
+            let kept = self.stored_id(&context.span(id)?)?;
+            RECENT.with(|recent| recent.insert(self.number, id, &kept));
             found(kept)
         })
     }
 
-    /// The span itself, or the innermost around it that is not kept out.
-    fn nearest<'a, R: LookupSpan<'a>>(&self, span: &SpanRef<'a, R>) -> Option<&'static Slot> {
-        span.scope().find_map(|span| self.kept(&span)).and_then(|kept| slots::find(&kept))
+    /// The slot of a span, or of the innermost enclosing span that this layer records.
+    fn nearest<'a, R: LookupSpan<'a>>(&self, span: &SpanRef<'a, R>) -> Option<&'static SpanSlot> {
+        span.scope().find_map(|span| self.stored_id(&span)).and_then(|kept| slots::find(&kept))
     }
 
     fn under<S: Subscriber + for<'a> LookupSpan<'a>>(
@@ -119,48 +119,48 @@ impl Layer {
     }
 }
 
-/// What layers keep of one of the registry's spans: it has room for one value of a type, and there may be several
-/// layers.
+/// Extension of a registry's span: the handles of all layers. A span has only one extension of each type, and there may
+/// be several layers.
 #[derive(Debug)]
-struct Kept {
+struct SpanExtension {
     first: (u64, Handle),
     others: Vec<(u64, Handle)>,
 }
 
-impl Kept {
+impl SpanExtension {
     fn of(&self, layer: u64) -> Option<Id> {
         let mut all = std::iter::once(&self.first).chain(&self.others);
         all.find(|(of, _)| *of == layer).map(|(_, handle)| handle.0.clone())
     }
 }
 
-/// Spans that a thread has seen lately, by the registry's ids. These come again for other spans, but not before what is
-/// kept here is closed, and then it is not found any more.
-struct Lately([Cell<(u64, u64, u64)>; LATELY_SEEN]);
+/// Per-thread cache of recent spans, by the registry's ids. The registry reuses an id only after its span has closed,
+/// and then the slot's generation differs, so that a stale entry finds no span.
+struct RecentSpans([Cell<(u64, u64, u64)>; RECENT_SPANS]);
 
-/// A power of two.
-const LATELY_SEEN: usize = 16;
+/// Entries of the cache, a power of two.
+const RECENT_SPANS: usize = 16;
 
-impl Lately {
+impl RecentSpans {
     #[inline(always)]
-    fn place(&self, id: &Id) -> &Cell<(u64, u64, u64)> {
-        &self.0[id.into_u64() as usize & (LATELY_SEEN - 1)]
+    fn entry(&self, id: &Id) -> &Cell<(u64, u64, u64)> {
+        &self.0[id.into_u64() as usize & (RECENT_SPANS - 1)]
     }
 
     #[inline(always)]
-    fn find(&self, layer: u64, id: &Id) -> Option<Id> {
-        let (of, there, kept) = self.place(id).get();
+    fn get(&self, layer: u64, id: &Id) -> Option<Id> {
+        let (of, there, kept) = self.entry(id).get();
         (of == layer && there == id.into_u64()).then(|| Id::from_u64(kept))
     }
 
     #[inline(always)]
-    fn remember(&self, layer: u64, id: &Id, kept: &Id) {
-        self.place(id).set((layer, id.into_u64(), kept.into_u64()));
+    fn insert(&self, layer: u64, id: &Id, kept: &Id) {
+        self.entry(id).set((layer, id.into_u64(), kept.into_u64()));
     }
 }
 
 thread_local! {
-    static LATELY: Lately = const { Lately([const { Cell::new((0, 0, 0)) }; LATELY_SEEN]) };
+    static RECENT: RecentSpans = const { RecentSpans([const { Cell::new((0, 0, 0)) }; RECENT_SPANS]) };
 }
 
 /// The next layer's number, from 1.
@@ -171,22 +171,22 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for La
         let under = self.under(attributes.parent(), attributes.is_root(), &context);
         let Some(handle) = self.core.begin(attributes, under, true) else { return };
         let Some(there) = context.span(id) else { return };
-        LATELY.with(|lately| lately.remember(self.number, id, &handle.0));
+        RECENT.with(|recent| recent.insert(self.number, id, &handle.0));
         let mut extensions = there.extensions_mut();
-        match extensions.get_mut::<Kept>() {
+        match extensions.get_mut::<SpanExtension>() {
             Some(kept) => kept.others.push((self.number, handle)),
-            None => extensions.insert(Kept { first: (self.number, handle), others: Vec::new() }),
+            None => extensions.insert(SpanExtension { first: (self.number, handle), others: Vec::new() }),
         }
     }
 
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {
-        if let Some((_, slot)) = self.find(id, &context) {
+        if let Some((_, slot)) = self.lookup(id, &context) {
             slot.span.span_ref().enter_unordered();
         }
     }
 
     fn on_exit(&self, id: &Id, context: Context<'_, S>) {
-        if let Some((kept, slot)) = self.find(id, &context) {
+        if let Some((kept, slot)) = self.lookup(id, &context) {
             if std::thread::panicking() {
                 slots::exited_by_panic(&kept);
             }
@@ -195,14 +195,14 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for La
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        if let Some((_, slot)) = self.find(id, &context) {
+        if let Some((_, slot)) = self.lookup(id, &context) {
             Core::record(values, |act| slot.span.amend(act));
         }
     }
 
     fn on_follows_from(&self, id: &Id, follows: &Id, context: Context<'_, S>) {
         if let (Some((_, slot)), Some((_, followed))) =
-            (self.find(id, &context), self.find(follows, &context))
+            (self.lookup(id, &context), self.lookup(follows, &context))
         {
             Core::link(slot, followed);
         }
@@ -218,9 +218,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for La
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
-        // The handle in the registry goes with the place there, and finds nothing left to let go.
-        if let Some((kept, slot)) = self.find(&id, &context) {
-            slot.let_go(&kept);
+        // The handle in the extension is dropped later; it then finds the slot's generation changed and does nothing.
+        if let Some((kept, slot)) = self.lookup(&id, &context) {
+            slot.release(&kept);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Where the subscriber's open spans are: places that any thread finds by number, and gives back to itself. Hot: no
-//! lock, and no atomic read-modify-write for a span that has one handle. Process-wide: a span's place says of which
-//! instance it is.
+//! Slab of the subscriber's open spans, addressed by id from any thread. Freed slots return to the freeing thread's
+//! list. Hot: no lock, and no atomic read-modify-write for a span that has one handle. Process-wide: a slot stores the
+//! instance of its span.
 //!
-//! Places are used again and never freed: there are as many as spans were open at once, up to a cap.
+//! Slots are reused and never freed: there are as many as spans were open at one time, up to a cap.
 
 use crate::lane::{forks, local};
 use crate::sync::Mutex;
@@ -12,35 +12,36 @@ use std::cell::RefCell;
 use std::sync::LazyLock;
 use tracing_core::span::Id;
 
-/// Spans that may be open at once. A place takes half a KiB.
+/// The most spans that may be open at one time. A slot takes half a KiB.
 const OPEN_MAX: usize = 1 << 18;
-/// Free places that a thread keeps to itself; of more it gives half to the others.
+/// The most free slots in a thread's own list; above that, the thread gives half of them to the shared list.
 const KEPT: usize = 128;
 
-static SLOTS: boxcar::Vec<Slot> = boxcar::Vec::new();
-/// Places for all threads, and under which fork the list was made.
+static SLOTS: boxcar::Vec<SpanSlot> = boxcar::Vec::new();
+/// Free slots for all threads, and the number of forks when the list was made.
 static FREE: LazyLock<(u64, Mutex<Vec<u32>>)> = LazyLock::new(|| (forks(), Mutex::new(Vec::new())));
 
 thread_local! {
-    static MINE: Mine = const { Mine { free: RefCell::new(Vec::new()) } };
+    static LOCAL_FREE: LocalFree = const { LocalFree { free: RefCell::new(Vec::new()) } };
 }
 
+/// One slot of the slab: an open span, or a free slot.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct SpanSlot {
     pub(super) span: AtomicSpan,
-    /// How often the place was given back: an id says which of its spans it means.
+    /// Generation: counts how often the slot was freed. An id contains the generation of its span.
     turn: AtomicU32,
-    /// Handles of the span.
+    /// Number of handles of the span.
     handles: AtomicU32,
-    /// Of its callsite, at the subscriber it came by.
+    /// Number of the span's callsite, in the table of its subscriber.
     callsite: AtomicU32,
 }
 
-struct Mine {
+struct LocalFree {
     free: RefCell<Vec<u32>>,
 }
 
-impl Drop for Mine {
+impl Drop for LocalFree {
     fn drop(&mut self) {
         if let Some(free) = free() {
             local::without_recording(|| free.lock().append(self.free.get_mut()));
@@ -48,23 +49,23 @@ impl Drop for Mine {
     }
 }
 
-/// None in the child of a fork: its lock may be held by a thread that is not there.
+/// The shared list of free slots. `None` in a forked child, where a thread that does not exist there may hold its lock.
 fn free() -> Option<&'static Mutex<Vec<u32>>> {
     let (made_under, free) = &*FREE;
     (*made_under == forks()).then_some(free)
 }
 
-/// The id of a span that is not kept.
+/// The id of a span that is not recorded.
 pub(super) fn nothing() -> Id {
     Id::from_u64(u64::from(u32::MAX))
 }
 
-/// One handle of a span, its last if nobody made more.
+/// An owned handle of a span. Dropping the last handle ends the span.
 #[derive(Debug)]
 pub(super) struct Handle(pub(super) Id);
 
 impl Handle {
-    /// To be let go by number.
+    /// Converts the handle to its id, without dropping it. [`SpanSlot::release`] must be called with the id later.
     #[inline(always)]
     pub(super) fn into_id(self) -> Id {
         std::mem::ManuallyDrop::new(self).0.clone()
@@ -75,25 +76,26 @@ impl Drop for Handle {
     #[inline]
     fn drop(&mut self) {
         if let Some(slot) = find(&self.0) {
-            slot.let_go(&self.0);
+            slot.release(&self.0);
         }
     }
 }
 
-/// A place for a span, with one handle. `None` if too many are open.
+/// FieldSink a free slot for a span with one handle. `None` if too many spans are open.
 #[inline(always)]
-pub(super) fn vacant(callsite: u32) -> Option<(Id, &'static Slot)> {
-    let mine = MINE.try_with(|mine| mine.free.try_borrow_mut().ok()?.pop()).ok().flatten();
+pub(super) fn vacant(callsite: u32) -> Option<(Id, &'static SpanSlot)> {
+    let mine = LOCAL_FREE.try_with(|mine| mine.free.try_borrow_mut().ok()?.pop()).ok().flatten();
     let number = mine.or_else(more)?;
     let slot = SLOTS.get(number as usize)?;
-    // Relaxed, like the span's words: see there.
+    // Relaxed, for the reason given at `AtomicSpan`.
     slot.handles.store(1, Ordering::Relaxed);
     slot.callsite.store(callsite, Ordering::Relaxed);
     let turn = slot.turn.load(Ordering::Relaxed);
     Some((Id::from_u64((u64::from(turn) << 32) | u64::from(number + 1)), slot))
 }
 
-/// A place that others have given back, or a new one. None from within tellane: the list may be locked further out.
+/// FieldSink a slot from the shared list, or makes a new one. `None` from within tellane, where a caller further up
+/// this stack may have locked the list.
 #[cold]
 #[inline(never)]
 fn more() -> Option<u32> {
@@ -106,9 +108,9 @@ fn more() -> Option<u32> {
         let number = match some.pop() {
             Some(number) => number,
             None if SLOTS.count() >= OPEN_MAX => return None,
-            None => SLOTS.push(Slot::vacant()) as u32,
+            None => SLOTS.push(SpanSlot::vacant()) as u32,
         };
-        let _thread_ends = MINE.try_with(|mine| {
+        let _thread_ends = LOCAL_FREE.try_with(|mine| {
             let mut mine = mine.free.borrow_mut();
             mine.reserve(KEPT);
             mine.append(&mut some);
@@ -117,15 +119,15 @@ fn more() -> Option<u32> {
     })?
 }
 
-/// The place of a span that is open.
+/// The slot of an open span; `None` if the span has ended.
 #[inline(always)]
-pub(super) fn find(id: &Id) -> Option<&'static Slot> {
+pub(super) fn find(id: &Id) -> Option<&'static SpanSlot> {
     let id = id.into_u64();
     let slot = SLOTS.get((id as u32).wrapping_sub(1) as usize)?;
     (slot.turn.load(Ordering::Relaxed) == (id >> 32) as u32).then_some(slot)
 }
 
-/// A span was left while its thread unwinds.
+/// Records that a span was exited while its thread unwinds.
 #[cold]
 #[inline(never)]
 pub(super) fn exited_by_panic(id: &Id) {
@@ -134,7 +136,7 @@ pub(super) fn exited_by_panic(id: &Id) {
     }
 }
 
-impl Slot {
+impl SpanSlot {
     fn vacant() -> Self {
         let [turn, handles, callsite] = [const { AtomicU32::new(0) }; 3];
         Self { span: AtomicSpan::vacant(), turn, handles, callsite }
@@ -144,17 +146,18 @@ impl Slot {
         self.callsite.load(Ordering::Relaxed)
     }
 
-    /// One more handle.
+    /// Adds a handle.
     pub(super) fn share(&self) {
-        // Relaxed: who does it has a handle, so the count is not 0, and stays so.
+        // Relaxed: the caller has a handle, so the count is above 0 and stays above 0.
         self.handles.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One handle less; whether it was the last, with which the span ends.
+    /// Removes a handle; returns `true` if it was the last, which ends the span.
     #[inline(always)]
-    pub(super) fn let_go(&self, id: &Id) -> bool {
-        // Acquire pairs with the Release of the others' subtractions: what they did to the span is seen by the last.
-        // Who finds 1 is alone: nobody makes two of one but who has it.
+    pub(super) fn release(&self, id: &Id) -> bool {
+        // Acquire pairs with the Release of the other handles' subtractions: the last one sees their changes of the
+        // span. A count of 1 cannot change: only the owner of a handle can add one, and the caller owns the only
+        // handle.
         let alone = self.handles.load(Ordering::Acquire) == 1;
         if !alone && self.handles.fetch_sub(1, Ordering::AcqRel) != 1 {
             return false;
@@ -162,14 +165,15 @@ impl Slot {
         self.span.end();
         let turn = (id.into_u64() >> 32) as u32;
         self.turn.store(turn.wrapping_add(1), Ordering::Relaxed);
-        give_back((id.into_u64() as u32).wrapping_sub(1));
+        free_slot((id.into_u64() as u32).wrapping_sub(1));
         true
     }
 }
 
+/// Returns a slot to this thread's list.
 #[inline(always)]
-fn give_back(number: u32) {
-    let kept = MINE.try_with(|mine| {
+fn free_slot(number: u32) {
+    let kept = LOCAL_FREE.try_with(|mine| {
         let Ok(mut free) = mine.free.try_borrow_mut() else { return false };
         let room = free.len() < free.capacity().min(KEPT);
         if room {
@@ -178,23 +182,24 @@ fn give_back(number: u32) {
         room
     });
     if !kept.unwrap_or(false) {
-        give_away(number);
+        free_slot_shared(number);
     }
 }
 
-/// A thread that closes what others open keeps half of its places for itself.
+/// Slow path of [`free_slot`]: returns a slot, and half of this thread's list, to the shared list. Needed by a thread
+/// that closes spans which other threads open.
 #[cold]
 #[inline(never)]
-fn give_away(number: u32) {
+fn free_slot_shared(number: u32) {
     let half = || {
-        MINE.try_with(|mine| {
+        LOCAL_FREE.try_with(|mine| {
             let mut free = mine.free.borrow_mut();
             free.reserve(KEPT);
             let from = free.len().min(KEPT / 2);
             free.split_off(from)
         })
     };
-    // From within tellane the list may be locked further out: then the place is lost, one of many.
+    // From within tellane, a caller further up this stack may have locked the list. Then the slot is lost, one of many.
     let _given = local::try_without_recording(|| {
         let half = half().unwrap_or_default();
         if let Some(free) = free() {

@@ -1,7 +1,7 @@
-//! The way in for programs that need tellane alone: no registry, no lock and no allocation for a span. Hot.
+//! Subscriber for programs that need only tellane: a span takes no registry, no lock and no allocation. Hot.
 
 use super::core::{Core, Events};
-use super::slots::{self, Handle, Slot};
+use super::slots::{self, Handle, SpanSlot};
 use crate::telemetry::Telemetry;
 use crate::trace::foreign::{self, Under};
 use std::cell::Cell;
@@ -9,23 +9,25 @@ use tracing_core::span::{Attributes, Current, Id, Record};
 use tracing_core::subscriber::Interest;
 use tracing_core::{Dispatch, Event, Metadata};
 
-/// Spans that a thread knows to be entered; of those that are deeper it takes the last of these for the current one.
+/// Depth of a thread's stack of entered spans. Deeper spans are not stored; the deepest stored one counts as current
+/// then.
 const DEPTH: usize = 64;
 
 thread_local! {
     static ENTERED: EnteredSpan = const {
-        EnteredSpan { depth: Cell::new(0), spans: [const { Cell::new(StackEntry { id: 0, base: 0, span_id: 0 }) }; DEPTH] }
+        EnteredSpan { depth: Cell::new(0), spans: [const { Cell::new(EnteredEntry { id: 0, base: 0, span_id: 0 }) }; DEPTH] }
     };
 }
 
 /// The spans entered on a thread, of all subscribers.
 struct EnteredSpan {
     depth: Cell<usize>,
-    spans: [Cell<StackEntry>; DEPTH],
+    spans: [Cell<EnteredEntry>; DEPTH],
 }
 
+/// One entered span: its id in `tracing`, the base of its instance, and its span id.
 #[derive(Clone, Copy)]
-struct StackEntry {
+struct EnteredEntry {
     id: u64,
     base: u64,
     span_id: u64,
@@ -33,44 +35,44 @@ struct StackEntry {
 
 impl EnteredSpan {
     #[inline(always)]
-    fn push(&self, inside: StackEntry) {
+    fn push(&self, inside: EnteredEntry) {
         let depth = self.depth.get();
-        if let Some(place) = self.spans.get(depth) {
-            place.set(inside);
+        if let Some(entry) = self.spans.get(depth) {
+            entry.set(inside);
             self.depth.set(depth + 1);
         }
     }
 
-    /// Takes out the innermost of an id.
+    /// Removes the innermost entry of an id.
     #[inline(always)]
-    fn take(&self, id: u64) -> Option<StackEntry> {
+    fn remove(&self, id: u64) -> Option<EnteredEntry> {
         let top = self.depth.get().checked_sub(1)?;
         let inside = self.spans.get(top)?.get();
         if inside.id != id {
-            return self.take_within(id);
+            return self.remove_within(id);
         }
         self.depth.set(top);
         Some(inside)
     }
 
     #[cold]
-    fn take_within(&self, id: u64) -> Option<StackEntry> {
+    fn remove_within(&self, id: u64) -> Option<EnteredEntry> {
         let kept = self.spans.get(..self.depth.get())?;
-        let place = kept.iter().rposition(|inside| inside.get().id == id)?;
-        let inside = kept[place].get();
-        kept[place..].windows(2).for_each(|pair| pair[0].set(pair[1].get()));
+        let entry = kept.iter().rposition(|inside| inside.get().id == id)?;
+        let inside = kept[entry].get();
+        kept[entry..].windows(2).for_each(|pair| pair[0].set(pair[1].get()));
         self.depth.set(kept.len() - 1);
         Some(inside)
     }
 
-    /// From the innermost outwards.
+    /// Iterates over the ids, from the innermost outwards.
     fn ids(&self) -> impl Iterator<Item = Id> {
         let kept = self.spans.get(..self.depth.get()).unwrap_or_default();
         kept.iter().rev().map(|inside| Id::from_u64(inside.get().id))
     }
 }
 
-/// Leaves a span that was entered too deep to be kept here.
+/// Exits a span that was entered too deep to be stored here.
 #[cold]
 fn exit_deep(id: &Id) {
     if let Some(slot) = slots::find(id) {
@@ -78,11 +80,11 @@ fn exit_deep(id: &Id) {
     }
 }
 
-/// Takes what is said through `tracing` into an instance, and is all that hears of it.
+/// Subscriber that records `tracing`'s spans and events into an instance, without other layers.
 ///
-/// What its target's level keeps out costs no more than a look at the callsite, until
-/// [`set_level`](crate::Telemetry::set_level) has it otherwise. A span ends when its last handle is gone. Up to 262,144
-/// may be open at once; more are counted as dropped, for want of room.
+/// A span or event that its target's level turns off costs one check of its callsite, until
+/// [`set_level`](crate::Telemetry::set_level) enables it. A span ends when its last handle is dropped. Up to 262,144
+/// spans may be open at one time; further ones are counted as dropped ([`RingFull`](crate::Reason::RingFull)).
 ///
 /// ```
 /// use tellane::testing::Kit;
@@ -102,7 +104,7 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// A subscriber into an instance. Events become log records.
+    /// Creates a subscriber that records into an instance. Events become log records.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -116,7 +118,7 @@ impl Subscriber {
         Self { core }
     }
 
-    /// Says what becomes of events.
+    /// Sets the destination of events.
     ///
     /// ```
     /// use tellane::bridge::tracing::{Events, Subscriber};
@@ -131,8 +133,8 @@ impl Subscriber {
         self
     }
 
-    /// Says whether a span fails when an event of level `ERROR` is in it. Not without being asked: such an event may
-    /// speak of something else. `tracing-opentelemetry` (0.34) has it always so.
+    /// Sets if an event of level `ERROR` marks its span as failed. Off by default, since such an event may concern
+    /// something else. `tracing-opentelemetry` (0.34) always does it.
     ///
     /// ```
     /// use tellane::{Status, bridge::tracing::Subscriber, testing::Kit};
@@ -148,7 +150,7 @@ impl Subscriber {
         self
     }
 
-    /// Makes it the subscriber of the whole process.
+    /// Installs this subscriber for the whole process.
     ///
     /// ```
     /// use tellane::bridge::tracing::Subscriber;
@@ -161,7 +163,9 @@ impl Subscriber {
     /// ```
     ///
     /// # Errors
-    /// `tracing`'s own, if there is one already; then nothing is changed.
+    /// `tracing`'s error, if a subscriber is installed already; then nothing is changed.
+    #[doc(alias = "init")]
+    #[doc(alias = "set_global_default")]
     pub fn install(self) -> Result<(), tracing_core::dispatcher::SetGlobalDefaultError> {
         tracing_core::dispatcher::set_global_default(Dispatch::new(self))
     }
@@ -176,8 +180,8 @@ impl Subscriber {
         }
     }
 
-    /// The innermost span that is entered on this thread and is kept for this instance.
-    fn innermost(&self) -> Option<(Id, &'static Slot)> {
+    /// The innermost span of this instance that is entered on this thread.
+    fn innermost(&self) -> Option<(Id, &'static SpanSlot)> {
         let base = self.core.tracer.base();
         let mine = |id| slots::find(&id).filter(|slot| slot.span.base() == base).map(|slot| (id, slot));
         ENTERED.with(|entered| entered.ids().find_map(mine))
@@ -189,12 +193,12 @@ impl tracing_core::Subscriber for Subscriber {
         match self.core.callsites.is_on(&self.core.instance, metadata) {
             Some(true) => Interest::always(),
             Some(false) => Interest::never(),
-            None => Interest::sometimes(), // from within tellane: not to be remembered
+            None => Interest::sometimes(), // from within tellane: `tracing` must not cache the answer
         }
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        match self.core.callsites.find(metadata) {
+        match self.core.callsites.get(metadata) {
             Some(known) => known.is_on(),
             None => self.core.is_on(metadata),
         }
@@ -203,7 +207,7 @@ impl tracing_core::Subscriber for Subscriber {
     #[inline]
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
         let under = self.under(attributes.parent(), attributes.is_root());
-        // Interest was asked for when the callsite was met, and is asked for again when levels change.
+        // No check of the level: `tracing` has asked for the callsite's interest, and asks again when a level changes.
         self.core.begin(attributes, under, false).map_or_else(slots::nothing, Handle::into_id)
     }
 
@@ -238,7 +242,7 @@ impl tracing_core::Subscriber for Subscriber {
         if let Some(slot) = slots::find(id) {
             let span_ref = slot.span.span_ref();
             let inside =
-                StackEntry { id: id.into_u64(), base: slot.span.base(), span_id: slot.span.span_id() };
+                EnteredEntry { id: id.into_u64(), base: slot.span.base(), span_id: slot.span.span_id() };
             ENTERED.with(|entered| entered.push(inside));
             span_ref.enter_unordered();
         }
@@ -249,7 +253,7 @@ impl tracing_core::Subscriber for Subscriber {
         if std::thread::panicking() {
             slots::exited_by_panic(id);
         }
-        match ENTERED.with(|entered| entered.take(id.into_u64())) {
+        match ENTERED.with(|entered| entered.remove(id.into_u64())) {
             Some(inside) => foreign::exit_unordered(inside.base, inside.span_id),
             None => exit_deep(id),
         }
@@ -264,11 +268,13 @@ impl tracing_core::Subscriber for Subscriber {
 
     #[inline]
     fn try_close(&self, id: Id) -> bool {
-        slots::find(&id).is_some_and(|slot| slot.let_go(&id))
+        slots::find(&id).is_some_and(|slot| slot.release(&id))
     }
 
     fn current_span(&self) -> Current {
-        let known = |(id, slot): (Id, &Slot)| Some((id, self.core.callsites.of(slot.callsite())?.metadata));
+        let known = |(id, slot): (Id, &SpanSlot)| {
+            Some((id, self.core.callsites.by_number(slot.callsite())?.metadata))
+        };
         self.innermost()
             .and_then(known)
             .map_or_else(Current::none, |(id, metadata)| Current::new(id, metadata))

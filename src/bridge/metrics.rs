@@ -99,10 +99,9 @@
 //!   another recorder: `metrics` has one for the life of the process. It may use
 //!   [`with_local_recorder`](::metrics::with_local_recorder).
 //! - A global allocator may record through the macros while tellane is at work on the same thread. Then a record of a
-//!   new
-//!   key is lost. It is counted: a histogram's in the ledger as [`Reason::Reentrant`](crate::Reason::Reentrant), others in
-//!   [`Telemetry::faults`] as [`RegisterError::RecordsLost`](crate::RegisterError::RecordsLost). Statics and families lose
-//!   no count there.
+//!   new key is lost. It is counted: a histogram's in the ledger as [`Reason::Reentrant`](crate::Reason::Reentrant),
+//!   others in [`Telemetry::faults`] as [`RegisterError::RecordsLost`](crate::RegisterError::RecordsLost). Statics and
+//!   families lose no count there.
 
 mod handle_cache;
 mod handles;

@@ -362,8 +362,8 @@ macro_rules! shaped {
                 self
             }
 
-            /// Significant decimal digits, 1 to 5; by default 2: values are told apart to 0.8 %. Each digit more takes
-            /// about ten times the memory.
+            /// Sets the precision in significant decimal digits, 1 to 5. Defaults to 2, a relative error of 0.8 %. Each
+            /// digit more takes about ten times the memory.
             ///
             /// ```
             /// use std::time::Duration;

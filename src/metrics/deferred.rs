@@ -1,13 +1,13 @@
-//! Records of statics that cannot be registered now. The program's global allocator records through a static for the
-//! first time while tellane, on the same thread, allocates under a lock that the registration needs. The record waits
-//! in a table of the process until the thread is outside of tellane again; then the static's metric is registered and
-//! the record counts. Cold. Keeping a record allocates nothing and takes no lock.
+//! Deferred records of statics that cannot be registered at the moment. The case: the program's global allocator
+//! records through a static for the first time while tellane, on the same thread, allocates under a lock that the
+//! registration needs. The record waits in a table of the process until the thread has left tellane; then the static's
+//! metric is registered and the record is counted. Cold. Deferring a record allocates nothing and takes no lock.
 //!
-//! The table starts with a fixed part and grows outside of tellane, so that there is always room for what the growth
-//! itself makes an allocator record. What finds no room is counted as lost: see [`lost`].
+//! The table starts with a fixed part and grows outside of tellane, so that it always has space for the records that an
+//! allocator makes during the growth. Records that do not fit are counted as lost: see [`lost`].
 
 use super::counter::CounterInner;
-use super::lazy::Definition;
+use super::lazy::StaticDefinition;
 use super::{Gauge, Histogram};
 use crate::instance::{Instance, global};
 use crate::lane::local;
@@ -16,14 +16,14 @@ use crate::sync::Arc;
 use crate::sync::fixed::{AtomicU32, AtomicU64, Ordering};
 use std::sync::OnceLock;
 
-/// Statics in each part of the table; a part is made when those before it are half used.
+/// Statics in each part of the table. A part is allocated when the earlier parts are half used.
 const PARTS: [usize; 3] = [64, 192, 768];
-/// Statics that the table holds in all. One stays in the table for the life of the process.
+/// The most statics in the whole table. A static stays in the table for the life of the process.
 const STATICS_MAX: usize = PARTS[0] + PARTS[1] + PARTS[2];
-/// Samples that wait at the same time. Counts and gauges add up and take no place here.
+/// The most samples that can wait at the same time. Records of counters and gauges are summed and need no entry here.
 const SAMPLES_MAX: usize = 4_096;
 
-/// A handle of any type, to record what has waited.
+/// A handle of any type, for replaying deferred records.
 #[derive(Debug)]
 pub(super) enum Any {
     Count(CounterInner),
@@ -31,12 +31,12 @@ pub(super) enum Any {
     Sample(Histogram),
 }
 
-/// Registers the metric of a definition; `None` if it is refused, which its static reports at its own first use.
-pub(super) type Make = fn(&Definition, &Arc<Instance>) -> Option<Any>;
+/// Registers the metric of a definition; `None` if it is refused. The static reports the refusal at its own first use.
+pub(super) type Make = fn(&StaticDefinition, &Arc<Instance>) -> Option<Any>;
 
-/// One call.
+/// One deferred call.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Record {
+pub(super) enum DeferredRecord {
     /// An amount for a counter, modulo 2^64.
     Count(u64),
     /// A gauge's new value.
@@ -45,19 +45,19 @@ pub(super) enum Record {
     Add(f64),
     /// A histogram's value, as an integer.
     Sample(u64),
-    /// A histogram's value, in the unit shown.
+    /// A histogram's value, in the exported unit.
     Number(f64),
 }
 
-/// Keeps a record until this thread is outside of tellane, or counts it as lost.
-pub(super) fn defer(definition: &Definition, make: Make, record: Record) {
-    let kept = match TABLE.place(definition, make) {
+/// Defers a record until this thread has left tellane, or counts it as lost.
+pub(super) fn defer(definition: &StaticDefinition, make: Make, record: DeferredRecord) {
+    let kept = match TABLE.entry(definition, make) {
         None => false,
-        Some((_, place)) if place.made.get().is_some() => {
-            place.record(record); // allocates nothing: from in here it goes to the shared counts
+        Some((_, entry)) if entry.made.get().is_some() => {
+            entry.record(record); // allocates nothing: inside tellane, records go to the shared counts
             return;
         }
-        Some((number, place)) => TABLE.keep(number, place, record),
+        Some((number, entry)) => TABLE.store(number, entry, record),
     };
     match kept {
         true => local::afterwards(replay),
@@ -65,9 +65,10 @@ pub(super) fn defer(definition: &Definition, make: Make, record: Record) {
     }
 }
 
-/// Counts a record that can neither be made nor wait: a sample in the ledger, one of a counter or gauge in the faults.
+/// Counts a record as lost that can be neither made nor deferred: a sample in the ledger, a counter's or gauge's record
+/// in the faults.
 #[cold]
-pub(super) fn lost(definition: &Definition) {
+pub(super) fn lost(definition: &StaticDefinition) {
     if let Some(instance) = global() {
         if definition.is_sampled() {
             instance.lanes.shared.shared_dropped(Kind::Sample, Reason::Reentrant);
@@ -77,9 +78,9 @@ pub(super) fn lost(definition: &Definition) {
     }
 }
 
-/// Registers the statics whose records wait, and records. Registering allocates, so more may come meanwhile, also of
-/// statics that are registered already; all handles are there before the first record is taken, and recording allocates
-/// nothing, so this ends.
+/// Registers the statics of all deferred records, and replays the records. Registering allocates, so more records may
+/// be deferred meanwhile, also of statics that are registered already. All handles exist before the first record is
+/// replayed, and replaying allocates nothing, so this ends.
 fn replay() {
     let Some(instance) = global().filter(|instance| !instance.lanes.is_forked()) else { return };
     local::without_recording(|| {
@@ -89,53 +90,56 @@ fn replay() {
     });
 }
 
-static TABLE: Table = Table::new();
+static TABLE: DeferTable = DeferTable::new();
 
-struct Table {
-    first: [Place; PARTS[0]],
-    more: [OnceLock<Box<[Place]>>; PARTS.len() - 1],
-    /// Places that are given out. Relaxed: each is given to one caller, and what is in it says itself when it is there.
+/// The table of statics with deferred records.
+struct DeferTable {
+    first: [StaticEntry; PARTS[0]],
+    more: [OnceLock<Box<[StaticEntry]>>; PARTS.len() - 1],
+    /// Number of entries in use. Relaxed: each entry is given to one caller, and the entry's `OnceLock`s publish its
+    /// contents.
     taken: AtomicU64,
     samples: [Sample; SAMPLES_MAX],
-    /// The next place for a sample, modulo their number. Relaxed, as above.
+    /// Number of the next sample; its index is this modulo `SAMPLES_MAX`. Relaxed, for the same reason.
     next: AtomicU64,
 }
 
-/// One static, and those of its records that add up.
-struct Place {
-    of: OnceLock<(Definition, Make)>,
-    /// The handle, or that its metric was refused.
+/// The entry of one static, with the sum of its deferred counts and gauge changes.
+struct StaticEntry {
+    of: OnceLock<(StaticDefinition, Make)>,
+    /// The handle; `None` inside if its metric was refused.
     made: OnceLock<Option<Any>>,
-    /// Relaxed: a sum that stands for itself.
+    /// Sum of deferred additions. Relaxed: it publishes no other memory.
     count: AtomicU64,
-    level: Level,
+    level: DeferredLevel,
 }
 
-/// What waits for a gauge. Its thread and whoever settles it take turns; who has it allocates nothing and calls nobody,
-/// so the other's turn comes after a few instructions.
-struct Level {
+/// The deferred change of a gauge, behind a spin lock. A thread that holds it allocates nothing and runs no foreign
+/// code, so other threads wait for a few instructions only.
+struct DeferredLevel {
     state: AtomicU32,
-    /// A value or a difference, by `state`. Relaxed: `state` orders it.
+    /// A value or a difference, according to `state`. Relaxed: ordered by `state`.
     bits: AtomicU64,
 }
 
-/// The states of a [`Level`] and of a [`Sample`]. A sample that is there has the number of its static, see
-/// [`Table::keep_sample`].
+/// The states of a [`DeferredLevel`] and of a [`Sample`]. The state of a stored sample is derived from the number of
+/// its static, see [`DeferTable::store_sample`].
 const NOTHING: u32 = 0;
 const DIFFERENCE: u32 = 1;
 const VALUE: u32 = 2;
 const BUSY: u32 = u32::MAX;
 
+/// One deferred sample.
 struct Sample {
     state: AtomicU32,
-    /// Relaxed: `state` orders it.
+    /// The value. Relaxed: ordered by `state`.
     bits: AtomicU64,
 }
 
-impl Table {
+impl DeferTable {
     const fn new() -> Self {
         Self {
-            first: [const { Place::new() }; PARTS[0]],
+            first: [const { StaticEntry::new() }; PARTS[0]],
             more: [const { OnceLock::new() }; PARTS.len() - 1],
             taken: AtomicU64::new(0),
             samples: [const { Sample { state: AtomicU32::new(NOTHING), bits: AtomicU64::new(0) } };
@@ -144,8 +148,8 @@ impl Table {
         }
     }
 
-    /// A place by its number, if its part is there.
-    fn at(&self, mut number: usize) -> Option<&Place> {
+    /// The entry of a number, if its part of the table is allocated.
+    fn at(&self, mut number: usize) -> Option<&StaticEntry> {
         if number < self.first.len() {
             return self.first.get(number);
         }
@@ -159,138 +163,142 @@ impl Table {
         None
     }
 
-    fn places(&self) -> impl Iterator<Item = (usize, &Place)> {
-        // The count is read anew each time: more may come while a caller works.
+    /// Iterates over the entries in use, including entries that are added meanwhile.
+    fn entries(&self) -> impl Iterator<Item = (usize, &StaticEntry)> {
+        // `taken` is read for each entry: more may be added while a caller works.
         (0..STATICS_MAX)
             .take_while(|number| (*number as u64) < self.taken.load(Ordering::Relaxed))
             .filter_map(|number| Some((number, self.at(number)?)))
     }
 
-    /// The place of a static, which takes one if it has none. Two threads at once may take two for the same static:
-    /// both lead to the same metric.
-    fn place(&self, definition: &Definition, make: Make) -> Option<(usize, &Place)> {
-        let is_its = |(_, place): &(usize, &Place)| place.of.get().is_some_and(|(of, _)| of == definition);
-        if let Some(there) = self.places().find(is_its) {
+    /// Returns the entry of a static, and takes a new one if it has none. Two racing threads may take two entries for
+    /// the same static: both lead to the same metric.
+    fn entry(&self, definition: &StaticDefinition, make: Make) -> Option<(usize, &StaticEntry)> {
+        let is_its =
+            |(_, entry): &(usize, &StaticEntry)| entry.of.get().is_some_and(|(of, _)| of == definition);
+        if let Some(there) = self.entries().find(is_its) {
             return Some(there);
         }
         let next = |taken| self.at(taken as usize).map(|_| taken + 1);
         let number = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()? as usize;
-        let place = self.at(number)?;
-        place.of.set((*definition, make)).ok()?; // never fails: the place is this caller's
-        Some((number, place))
+        let entry = self.at(number)?;
+        entry.of.set((*definition, make)).ok()?; // never fails: only this caller has the entry
+        Some((number, entry))
     }
 
-    /// Keeps a record of a static that has no handle yet. `false` if there is no room.
-    fn keep(&self, number: usize, place: &Place, record: Record) -> bool {
+    /// Stores a record of a static that has no handle yet. `false` if it does not fit.
+    fn store(&self, number: usize, entry: &StaticEntry, record: DeferredRecord) -> bool {
         match record {
-            Record::Count(amount) => {
-                place.count.fetch_add(amount, Ordering::Relaxed);
+            DeferredRecord::Count(amount) => {
+                entry.count.fetch_add(amount, Ordering::Relaxed);
                 true
             }
-            Record::Set(_) | Record::Add(_) => {
-                place.level.with(|waiting| *waiting = Some(sum(*waiting, record)));
+            DeferredRecord::Set(_) | DeferredRecord::Add(_) => {
+                entry.level.with(|waiting| *waiting = Some(sum(*waiting, record)));
                 true
             }
-            Record::Sample(value) => self.keep_sample(number, false, value),
-            Record::Number(value) => self.keep_sample(number, true, value.to_bits()),
+            DeferredRecord::Sample(value) => self.store_sample(number, false, value),
+            DeferredRecord::Number(value) => self.store_sample(number, true, value.to_bits()),
         }
     }
 
-    fn keep_sample(&self, number: usize, is_number: bool, bits: u64) -> bool {
+    fn store_sample(&self, number: usize, is_number: bool, bits: u64) -> bool {
         let at = self.next.fetch_add(1, Ordering::Relaxed) as usize % SAMPLES_MAX;
-        let Some(place) = self.samples.get(at) else { return false };
-        // Acquire pairs with the Release in `settle`: the value there was read before it is overwritten.
-        if place.state.compare_exchange(NOTHING, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        let Some(sample) = self.samples.get(at) else { return false };
+        // Acquire pairs with the Release in `settle`: the old value was read before it is overwritten.
+        if sample.state.compare_exchange(NOTHING, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
             return false;
         }
-        place.bits.store(bits, Ordering::Relaxed);
+        sample.bits.store(bits, Ordering::Relaxed);
         // Release pairs with the Acquire in `settle`.
-        place.state.store((number as u32 + 1) << 1 | u32::from(is_number), Ordering::Release);
+        sample.state.store((number as u32 + 1) << 1 | u32::from(is_number), Ordering::Release);
         true
     }
 
-    /// Makes the next part of the table if those that are there are half used.
+    /// Allocates the next part of the table if the existing parts are half used.
     fn grow(&self) {
         let mut size = PARTS[0];
         for (part, more) in self.more.iter().zip(&PARTS[1..]) {
             if self.taken.load(Ordering::Relaxed) as usize > size / 2 {
-                part.get_or_init(|| (0..*more).map(|_| Place::new()).collect());
+                part.get_or_init(|| (0..*more).map(|_| StaticEntry::new()).collect());
             }
             size += more;
         }
     }
 
-    /// Makes the handles of all statics in the table, also of those that come meanwhile.
+    /// Creates the handles of all statics in the table, including statics that are added meanwhile.
     fn make(&self, instance: &Arc<Instance>) {
-        for (_, place) in self.places() {
-            if let (Some((definition, make)), None) = (place.of.get(), place.made.get()) {
+        for (_, entry) in self.entries() {
+            if let (Some((definition, make)), None) = (entry.of.get(), entry.made.get()) {
                 let made = make(definition, instance);
-                let _another_thread_was_faster = place.made.set(made);
+                let _another_thread_was_faster = entry.made.set(made);
             }
         }
     }
 
-    /// Records what has waited. Statics without a handle belong to threads that are not outside yet, which do this
-    /// themselves.
+    /// Replays all deferred records. Statics without a handle belong to threads that are still inside tellane; those
+    /// threads replay their records themselves.
     fn settle(&self) {
-        for (_, place) in self.places().filter(|(_, place)| place.made.get().is_some()) {
-            place.settle();
+        for (_, entry) in self.entries().filter(|(_, entry)| entry.made.get().is_some()) {
+            entry.settle();
         }
         for sample in &self.samples {
-            // Acquire pairs with the Release in `keep_sample`.
+            // Acquire pairs with the Release in `store_sample`.
             let state = sample.state.load(Ordering::Acquire);
             if matches!(state, NOTHING | BUSY) {
                 continue;
             }
-            let Some(place) = self.at((state >> 1) as usize - 1).filter(|place| place.made.get().is_some())
+            let Some(entry) = self.at((state >> 1) as usize - 1).filter(|entry| entry.made.get().is_some())
             else {
                 continue;
             };
-            // Acquire, once more: it may be a later sample of the same static that is found there now.
+            // Acquire again: the entry may by now contain a later sample of the same static.
             if sample.state.compare_exchange(state, BUSY, Ordering::Acquire, Ordering::Relaxed).is_ok() {
                 let bits = sample.bits.load(Ordering::Relaxed);
-                sample.state.store(NOTHING, Ordering::Release); // pairs with the Acquire in `keep_sample`
-                place.record(if state & 1 == 0 {
-                    Record::Sample(bits)
+                sample.state.store(NOTHING, Ordering::Release); // pairs with the Acquire in `store_sample`
+                entry.record(if state & 1 == 0 {
+                    DeferredRecord::Sample(bits)
                 } else {
-                    Record::Number(f64::from_bits(bits))
+                    DeferredRecord::Number(f64::from_bits(bits))
                 });
             }
         }
     }
 }
 
-impl Place {
+impl StaticEntry {
     const fn new() -> Self {
         Self {
             of: OnceLock::new(),
             made: OnceLock::new(),
             count: AtomicU64::new(0),
-            level: Level { state: AtomicU32::new(NOTHING), bits: AtomicU64::new(0) },
+            level: DeferredLevel { state: AtomicU32::new(NOTHING), bits: AtomicU64::new(0) },
         }
     }
 
-    /// Records by the handle. A static whose metric was refused does nothing.
-    fn record(&self, record: Record) {
+    /// Records through the handle. Does nothing if the static's metric was refused.
+    fn record(&self, record: DeferredRecord) {
         match (self.made.get().and_then(Option::as_ref), record) {
-            (Some(Any::Count(counter)), Record::Count(amount)) => counter.add(amount),
-            (Some(Any::Level(gauge)), Record::Set(_) | Record::Add(_)) => self.level.with(|waiting| {
-                // What this thread set before comes before.
-                for record in [waiting.take(), Some(record)].into_iter().flatten() {
-                    apply(gauge, record);
-                }
-            }),
-            (Some(Any::Sample(histogram)), Record::Sample(value)) => histogram.record(value),
-            (Some(Any::Sample(histogram)), Record::Number(value)) => histogram.record_f64(value),
+            (Some(Any::Count(counter)), DeferredRecord::Count(amount)) => counter.add(amount),
+            (Some(Any::Level(gauge)), DeferredRecord::Set(_) | DeferredRecord::Add(_)) => {
+                self.level.with(|waiting| {
+                    // A deferred change of this gauge comes first: it was made earlier.
+                    for record in [waiting.take(), Some(record)].into_iter().flatten() {
+                        apply(gauge, record);
+                    }
+                })
+            }
+            (Some(Any::Sample(histogram)), DeferredRecord::Sample(value)) => histogram.record(value),
+            (Some(Any::Sample(histogram)), DeferredRecord::Number(value)) => histogram.record_f64(value),
             _ => {}
         }
     }
 
-    /// Records what adds up.
+    /// Replays the sums of counts and gauge changes.
     fn settle(&self) {
         match self.count.swap(0, Ordering::Relaxed) {
             0 => {}
-            amount => self.record(Record::Count(amount)),
+            amount => self.record(DeferredRecord::Count(amount)),
         }
         self.level.with(|waiting| {
             if let (Some(record), Some(Any::Level(gauge))) =
@@ -302,9 +310,9 @@ impl Place {
     }
 }
 
-impl Level {
-    /// Runs `act` with what waits. `act` must not allocate.
-    fn with(&self, act: impl FnOnce(&mut Option<Record>)) {
+impl DeferredLevel {
+    /// Runs `act` with the deferred change, under the spin lock. `act` must not allocate.
+    fn with(&self, act: impl FnOnce(&mut Option<DeferredRecord>)) {
         let state = loop {
             let state = self.state.load(Ordering::Relaxed);
             // Acquire pairs with the Release below.
@@ -317,14 +325,14 @@ impl Level {
         };
         let value = f64::from_bits(self.bits.load(Ordering::Relaxed));
         let mut waiting = match state {
-            DIFFERENCE => Some(Record::Add(value)),
-            VALUE => Some(Record::Set(value)),
+            DIFFERENCE => Some(DeferredRecord::Add(value)),
+            VALUE => Some(DeferredRecord::Set(value)),
             _ => None,
         };
         act(&mut waiting);
         let (state, value) = match waiting {
-            Some(Record::Add(value)) => (DIFFERENCE, value),
-            Some(Record::Set(value)) => (VALUE, value),
+            Some(DeferredRecord::Add(value)) => (DIFFERENCE, value),
+            Some(DeferredRecord::Set(value)) => (VALUE, value),
             _ => (NOTHING, 0.0),
         };
         self.bits.store(value.to_bits(), Ordering::Relaxed);
@@ -332,19 +340,24 @@ impl Level {
     }
 }
 
-/// One record of a gauge in place of two.
-fn sum(before: Option<Record>, record: Record) -> Record {
+/// Merges two records of a gauge into one.
+fn sum(before: Option<DeferredRecord>, record: DeferredRecord) -> DeferredRecord {
     match (before, record) {
-        (Some(Record::Set(before)), Record::Add(difference)) => Record::Set(before + difference),
-        (Some(Record::Add(before)), Record::Add(difference)) => Record::Add(before + difference),
+        (Some(DeferredRecord::Set(before)), DeferredRecord::Add(difference)) => {
+            DeferredRecord::Set(before + difference)
+        }
+        (Some(DeferredRecord::Add(before)), DeferredRecord::Add(difference)) => {
+            DeferredRecord::Add(before + difference)
+        }
         _ => record,
     }
 }
 
-fn apply(gauge: &Gauge, record: Record) {
+/// Applies a record to a gauge.
+fn apply(gauge: &Gauge, record: DeferredRecord) {
     match record {
-        Record::Set(value) => gauge.set(value),
-        Record::Add(difference) => gauge.add(difference),
+        DeferredRecord::Set(value) => gauge.set(value),
+        DeferredRecord::Add(difference) => gauge.add(difference),
         _ => {}
     }
 }
@@ -354,8 +367,8 @@ mod tests {
     use super::*;
     use std::panic::Location;
 
-    fn definition(name: &'static str) -> Definition {
-        Definition {
+    fn definition(name: &'static str) -> StaticDefinition {
+        StaticDefinition {
             name,
             help: "",
             labels: &[],
@@ -370,81 +383,85 @@ mod tests {
         Box::leak(number.to_string().into_boxed_str())
     }
 
-    /// Keeps a record; says whether there was room.
-    fn keep(table: &Table, name: &'static str, record: Record) -> bool {
-        let place = table.place(&definition(name), |_, _| None);
-        place.is_some_and(|(number, place)| table.keep(number, place, record))
+    /// Stores a record; returns `true` if it fit.
+    fn keep(table: &DeferTable, name: &'static str, record: DeferredRecord) -> bool {
+        let entry = table.entry(&definition(name), |_, _| None);
+        entry.is_some_and(|(number, entry)| table.store(number, entry, record))
     }
 
-    fn waiting(table: &Table, name: &'static str) -> Option<Record> {
-        let (_, place) = table.place(&definition(name), |_, _| None).expect("it was kept");
+    fn waiting(table: &DeferTable, name: &'static str) -> Option<DeferredRecord> {
+        let (_, entry) = table.entry(&definition(name), |_, _| None).expect("it was stored");
         let mut found = None;
-        place.level.with(|waiting| found = *waiting);
+        entry.level.with(|waiting| found = *waiting);
         found
     }
 
     #[test]
-    fn counts_and_levels_add_up_in_one_place() {
-        let table = Box::new(Table::new());
+    fn counts_and_gauge_changes_are_summed_in_one_entry() {
+        let table = Box::new(DeferTable::new());
         for _ in 0..100 {
             assert!(
-                keep(&table, "count", Record::Count(u64::MAX)) && keep(&table, "level", Record::Add(0.5))
+                keep(&table, "count", DeferredRecord::Count(u64::MAX))
+                    && keep(&table, "level", DeferredRecord::Add(0.5))
             );
         }
         assert_eq!(table.taken.load(Ordering::Relaxed), 2);
         assert_eq!(table.first[0].count.load(Ordering::Relaxed), 0_u64.wrapping_sub(100));
-        assert_eq!(waiting(&table, "level"), Some(Record::Add(50.0)));
-        assert!(keep(&table, "level", Record::Set(1.0)) && keep(&table, "level", Record::Add(0.25)));
-        assert_eq!(waiting(&table, "level"), Some(Record::Set(1.25)));
+        assert_eq!(waiting(&table, "level"), Some(DeferredRecord::Add(50.0)));
+        assert!(
+            keep(&table, "level", DeferredRecord::Set(1.0))
+                && keep(&table, "level", DeferredRecord::Add(0.25))
+        );
+        assert_eq!(waiting(&table, "level"), Some(DeferredRecord::Set(1.25)));
     }
 
     #[test]
-    fn the_table_has_room_for_as_many_statics_as_it_says() {
-        let table = Box::new(Table::new());
+    fn the_table_takes_the_promised_number_of_statics() {
+        let table = Box::new(DeferTable::new());
         for number in 0..PARTS[0] {
-            assert!(keep(&table, name(number), Record::Count(1)), "{number}");
+            assert!(keep(&table, name(number), DeferredRecord::Count(1)), "{number}");
         }
-        assert!(!keep(&table, "no room yet", Record::Count(1)), "it grows outside of tellane only");
+        assert!(!keep(&table, "no room yet", DeferredRecord::Count(1)), "it grows outside of tellane only");
         for number in PARTS[0]..STATICS_MAX {
             table.grow();
-            assert!(keep(&table, name(number), Record::Count(1)), "{number}");
+            assert!(keep(&table, name(number), DeferredRecord::Count(1)), "{number}");
         }
         table.grow();
-        assert!(!keep(&table, "one more", Record::Count(1)));
-        assert!(keep(&table, name(STATICS_MAX - 1), Record::Count(1)), "it is there");
+        assert!(!keep(&table, "one more", DeferredRecord::Count(1)));
+        assert!(keep(&table, name(STATICS_MAX - 1), DeferredRecord::Count(1)), "it is there");
     }
 
     #[test]
-    fn samples_wait_up_to_their_number() {
-        let table = Box::new(Table::new());
+    fn samples_wait_up_to_their_maximum() {
+        let table = Box::new(DeferTable::new());
         for value in 0..SAMPLES_MAX {
-            assert!(keep(&table, "sample", Record::Sample(value as u64)), "{value}");
+            assert!(keep(&table, "sample", DeferredRecord::Sample(value as u64)), "{value}");
         }
-        assert!(!keep(&table, "sample", Record::Number(0.5)));
-        assert!(keep(&table, "count", Record::Count(1)), "counts need no such room");
+        assert!(!keep(&table, "sample", DeferredRecord::Number(0.5)));
+        assert!(keep(&table, "count", DeferredRecord::Count(1)), "counts need no such room");
         table.first[0].made.set(None).expect("refused now");
         table.settle();
-        assert!(keep(&table, "another sample", Record::Number(0.5)), "there is room again");
+        assert!(keep(&table, "another sample", DeferredRecord::Number(0.5)), "there is room again");
     }
 
     #[test]
-    fn handles_of_two_types_have_places_of_their_own() {
-        let table = Box::new(Table::new());
+    fn handles_of_two_types_have_separate_entries() {
+        let table = Box::new(DeferTable::new());
         let counter = definition("twice");
-        let place = |definition: &Definition| table.place(definition, |_, _| None).expect("room").0;
-        let gauge = Definition { handle: "Gauge", ..counter };
-        assert_eq!([place(&counter), place(&gauge), place(&counter)], [0, 1, 0]);
+        let entry = |definition: &StaticDefinition| table.entry(definition, |_, _| None).expect("room").0;
+        let gauge = StaticDefinition { handle: "Gauge", ..counter };
+        assert_eq!([entry(&counter), entry(&gauge), entry(&counter)], [0, 1, 0]);
     }
 
     #[test]
     fn two_threads_lose_nothing_of_one_gauge() {
-        let level = Level { state: AtomicU32::new(NOTHING), bits: AtomicU64::new(0) };
+        let level = DeferredLevel { state: AtomicU32::new(NOTHING), bits: AtomicU64::new(0) };
         let taken = std::sync::Mutex::new(0.0);
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
                     for _ in 0..1_000 {
-                        level.with(|waiting| *waiting = Some(sum(*waiting, Record::Add(1.0))));
+                        level.with(|waiting| *waiting = Some(sum(*waiting, DeferredRecord::Add(1.0))));
                     }
                 });
             }
@@ -452,7 +469,7 @@ mod tests {
                 for _ in 0..100 {
                     let mut found = None;
                     level.with(|waiting| found = waiting.take());
-                    if let Some(Record::Add(difference)) = found {
+                    if let Some(DeferredRecord::Add(difference)) = found {
                         *taken.lock().expect("no panic") += difference;
                     }
                 }
@@ -460,7 +477,7 @@ mod tests {
         });
         let mut rest = 0.0;
         level.with(|waiting| {
-            if let Some(Record::Add(difference)) = waiting {
+            if let Some(DeferredRecord::Add(difference)) = waiting {
                 rest = *difference;
             }
         });

@@ -1,7 +1,7 @@
-//! Statics that record into the installed instance. Hot: one more load than a handle.
+//! Handles in statics, which record into the installed instance. Hot: one load more than a handle.
 
 use super::counter::CounterInner;
-use super::deferred::{Any, Make, Record, defer, lost};
+use super::deferred::{Any, DeferredRecord, Make, defer, lost};
 use super::histogram::corrected;
 use super::{
     Counter, CounterBuilder, Gauge, GaugeBuilder, Handle, Histogram, HistogramBuilder, Timer, TimerBuilder,
@@ -18,9 +18,9 @@ use std::panic::Location;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// A handle in a static. Before [`install`](crate::Builder::install) it does nothing, at the price of two loads;
-/// then it registers itself at the first use. If it cannot be registered, it does nothing and
-/// [`Telemetry::faults`](crate::Telemetry::faults) says why.
+/// A handle in a static. Before [`install`](crate::Builder::install) it does nothing, at the cost of two loads; after
+/// that it registers itself at its first use. If the registration fails, it does nothing, and
+/// [`Telemetry::faults`](crate::Telemetry::faults) returns the error.
 ///
 /// Made by [`counter!`](crate::counter), [`gauge!`](crate::gauge), [`histogram!`](crate::histogram),
 /// [`timer!`](crate::timer) and [`up_down_counter!`](crate::up_down_counter).
@@ -39,16 +39,17 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Lazy<H> {
     handle: OnceLock<H>,
-    /// The handle's [`Key`], for counters: saves the look whether the handle is there. No instance has the key 0.
+    /// For counters, the handle's [`Key`], so that the fast path need not test if the handle exists. No instance has
+    /// the key 0.
     key: AtomicU64,
-    definition: Definition,
-    make: fn(&Definition, &Arc<Instance>) -> Result<H, RegisterError>,
+    definition: StaticDefinition,
+    make: fn(&StaticDefinition, &Arc<Instance>) -> Result<H, RegisterError>,
     make_any: Make,
 }
 
-/// What the macros write down.
+/// The macros' arguments: everything that the registration of a static needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Definition {
+pub(super) struct StaticDefinition {
     pub(super) name: &'static str,
     pub(super) help: &'static str,
     pub(super) labels: &'static [(&'static str, &'static str)],
@@ -59,8 +60,8 @@ pub(super) struct Definition {
     pub(super) at: &'static Location<'static>,
 }
 
-impl Definition {
-    /// Whether its records are samples.
+impl StaticDefinition {
+    /// Returns `true` if the static's records are samples.
     pub(super) fn is_sampled(&self) -> bool {
         matches!(self.handle, "Histogram" | "Timer")
     }
@@ -129,17 +130,17 @@ impl<H: Handle> Deref for Lazy<H> {
     fn deref(&self) -> &H {
         match self.handle.get() {
             Some(handle) => handle,
-            None if global().is_none() => H::noop_ref(), // out here: half of what a call would cost
+            None if global().is_none() => H::noop_ref(), // tested inline: half the cost of a call
             None => self.first_use(),
         }
     }
 }
 
 impl<H: Handle> Lazy<H> {
-    /// Adds to a handle that is a tap.
+    /// Adds to a counter through its key.
     #[inline(always)]
     fn add_by(&self, inner: fn(&H) -> &CounterInner, amount: u64) {
-        // Relaxed: a key is a number; the cell it leads to is this thread's own.
+        // Relaxed: a key is only a number; the cell that it leads to belongs to this thread.
         if !local::add(Key(self.key.load(Ordering::Relaxed)), amount) && global().is_some() {
             self.add_cold(inner, amount);
         }
@@ -148,14 +149,14 @@ impl<H: Handle> Lazy<H> {
     #[cold]
     #[inline(never)]
     fn add_cold(&self, inner: fn(&H) -> &CounterInner, amount: u64) {
-        let Some(handle) = self.try_use() else { return self.defer(Record::Count(amount)) };
+        let Some(handle) = self.try_use() else { return self.defer(DeferredRecord::Count(amount)) };
         let inner = inner(handle);
         self.key.store(inner.key().0, Ordering::Relaxed);
         inner.add(amount);
     }
 
-    /// Whoever dereferences the static from within tellane gets a handle that does nothing, which counts as one record
-    /// lost; the static's own methods [defer](Self::defer) their records.
+    /// Slow path of `deref`. From within tellane it returns a no-op handle and counts one record as lost; the static's
+    /// own methods [defer](Self::defer) their records instead.
     #[cold]
     #[inline(never)]
     fn first_use(&self) -> &H {
@@ -165,20 +166,20 @@ impl<H: Handle> Lazy<H> {
         })
     }
 
-    /// The handle, which is registered if it is not there; `None` from within tellane, where the registration's locks
-    /// may be held further up this stack: a global allocator records.
+    /// Returns the handle, and registers it if necessary. `None` from within tellane (a global allocator that records),
+    /// where a caller further up this stack may hold the registration's locks.
     fn try_use(&self) -> Option<&H> {
         if let Some(there) = self.handle.get() {
             return Some(there);
         }
         let Some(instance) = global().filter(|instance| !instance.lanes.is_forked()) else {
-            // A forked child, where a thread that is not there may hold the registration's locks.
+            // A forked child, where a thread that does not exist there may hold the registration's locks.
             return Some(H::noop_ref());
         };
         local::try_without_recording(|| self.register(instance)).flatten()
     }
 
-    /// Not inside `get_or_init`: the allocator may use this static meanwhile.
+    /// Registers the static's metric. Not inside `get_or_init`, since the allocator may use this static meanwhile.
     fn register(&self, instance: &Arc<Instance>) -> Option<&H> {
         let (made, error) = match (self.make)(&self.definition, instance) {
             Ok(made) => (made, None),
@@ -188,17 +189,17 @@ impl<H: Handle> Lazy<H> {
         if self.handle.set(made).is_ok()
             && let Some(error) = error
         {
-            instance.fault(self.definition.name, error); // once, by the thread that was first
+            instance.fault(self.definition.name, error); // once, by the first thread
         }
         self.handle.get()
     }
 
-    /// Counts a record as soon as this thread is outside of tellane.
-    fn defer(&self, record: Record) {
+    /// Defers a record until this thread has left tellane.
+    fn defer(&self, record: DeferredRecord) {
         defer(&self.definition, self.make_any, record);
     }
 
-    /// Counts or records bytes: `_bytes` becomes part of the name.
+    /// Sets the unit to bytes: `_bytes` becomes part of the name.
     ///
     /// ```
     /// static SENT: tellane::LazyCounter = tellane::counter!("sent_total", "Bytes sent.").bytes();
@@ -213,7 +214,7 @@ impl<H: Handle> Lazy<H> {
         self
     }
 
-    /// Counts seconds, or records durations: `_seconds` becomes part of the name.
+    /// Sets the unit to seconds (for histograms, durations): `_seconds` becomes part of the name.
     ///
     /// ```
     /// static AGE: tellane::LazyGauge = tellane::gauge!("age", "Age of the oldest order.").seconds();
@@ -277,7 +278,7 @@ impl Lazy<UpDownCounter> {
         self.add(1);
     }
 
-    /// Takes one away.
+    /// Subtracts one.
     ///
     /// ```
     /// static WAITING: tellane::LazyUpDownCounter = tellane::up_down_counter!("waiting", "Customers waiting.");
@@ -309,7 +310,7 @@ impl Lazy<UpDownCounter> {
 }
 
 impl Lazy<Histogram> {
-    /// Records an integer as it is: nanoseconds, bytes, or plain numbers.
+    /// Records an integer without conversion: nanoseconds, bytes, or plain numbers.
     ///
     /// ```
     /// static ITEMS: tellane::LazyHistogram = tellane::histogram!("items", "Items in a basket.");
@@ -319,12 +320,12 @@ impl Lazy<Histogram> {
     /// assert_eq!(snapshot.histogram("items", &[]).and_then(|items| items.max()), Some(3.0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[inline(always)] // as a call, what is not installed takes three times as long
+    #[inline(always)] // as a call, a record without an installed instance takes three times as long
     pub fn record(&self, value: u64) {
         match self.handle.get() {
             Some(histogram) => histogram.record(value),
             None if global().is_none() => {}
-            // Not by way of the handle: all calls on the way are in tail position, and no register need be saved.
+            // Not through `deref`: this way all calls are in tail position, and no register need be saved.
             None => self.record_cold(value),
         }
     }
@@ -345,7 +346,7 @@ impl Lazy<Histogram> {
         self.record(nanos(duration));
     }
 
-    /// Records a number in the unit shown: seconds, bytes, or plain. NaN, the infinities and negative numbers are
+    /// Records a number in the exported unit: seconds, bytes, or plain. NaN, the infinities and negative numbers are
     /// rejected and counted as [`Reason::Invalid`](crate::Reason::Invalid).
     ///
     /// ```
@@ -365,8 +366,7 @@ impl Lazy<Histogram> {
         }
     }
 
-    /// Records a value and those that its loop would have seen had it not been held up: see
-    /// [`Histogram::record_corrected`].
+    /// Records a value with correction for coordinated omission: see [`Histogram::record_corrected`].
     ///
     /// ```
     /// static LATENCY: tellane::LazyHistogram = tellane::histogram!("latency", "Time to reply.").seconds();
@@ -383,7 +383,7 @@ impl Lazy<Histogram> {
     fn record_cold(&self, value: u64) {
         match self.try_use() {
             Some(histogram) => histogram.record(value),
-            None => self.defer(Record::Sample(value)),
+            None => self.defer(DeferredRecord::Sample(value)),
         }
     }
 
@@ -392,7 +392,7 @@ impl Lazy<Histogram> {
     fn record_f64_cold(&self, value: f64) {
         match self.try_use() {
             Some(histogram) => histogram.record_f64(value),
-            None => self.defer(Record::Number(value)),
+            None => self.defer(DeferredRecord::Number(value)),
         }
     }
 }
@@ -413,7 +413,7 @@ impl Lazy<Gauge> {
         match self.handle.get() {
             Some(gauge) => gauge.set(value),
             None if global().is_none() => {}
-            None => self.record_cold(Record::Set(value)),
+            None => self.record_cold(DeferredRecord::Set(value)),
         }
     }
 
@@ -432,7 +432,7 @@ impl Lazy<Gauge> {
         match self.handle.get() {
             Some(gauge) => gauge.add(difference),
             None if global().is_none() => {}
-            None => self.record_cold(Record::Add(difference)),
+            None => self.record_cold(DeferredRecord::Add(difference)),
         }
     }
 
@@ -453,10 +453,10 @@ impl Lazy<Gauge> {
 
     #[cold]
     #[inline(never)]
-    fn record_cold(&self, record: Record) {
+    fn record_cold(&self, record: DeferredRecord) {
         match (self.try_use(), record) {
-            (Some(gauge), Record::Set(value)) => gauge.set(value),
-            (Some(gauge), Record::Add(difference)) => gauge.add(difference),
+            (Some(gauge), DeferredRecord::Set(value)) => gauge.set(value),
+            (Some(gauge), DeferredRecord::Add(difference)) => gauge.add(difference),
             _ => self.defer(record),
         }
     }
@@ -483,7 +483,7 @@ impl Lazy<Timer> {
         }
     }
 
-    /// Runs a closure and records how long it took. If it panics, that is recorded too.
+    /// Runs a closure and records its duration, even if it panics.
     ///
     /// ```
     /// static PACKING: tellane::LazyTimer = tellane::timer!("packing", "Time to pack an order.");
@@ -520,7 +520,7 @@ impl Lazy<Timer> {
 
         match (self.try_use(), global()) {
             (Some(timer), _) => timer.time(act),
-            (None, None) => act(), // never: without an instance the handle is not asked for
+            (None, None) => act(), // never: without an instance this path is not taken
             (None, Some(instance)) => {
                 let clock = &instance.lanes.clock;
                 let _running = Running { timer: self, clock, start: clock.ticks() };
@@ -534,7 +534,7 @@ impl Lazy<Timer> {
     fn record_cold(&self, duration: Duration) {
         match self.try_use() {
             Some(timer) => timer.record(duration),
-            None => self.defer(Record::Sample(nanos(duration))),
+            None => self.defer(DeferredRecord::Sample(nanos(duration))),
         }
     }
 }
@@ -552,7 +552,7 @@ macro_rules! lazy {
                 Self {
                     handle: OnceLock::new(),
                     key: AtomicU64::new(0),
-                    definition: Definition {
+                    definition: StaticDefinition {
                         name,
                         help,
                         labels,
@@ -566,7 +566,7 @@ macro_rules! lazy {
                 }
             }
 
-            fn make(definition: &Definition, instance: &Arc<Instance>) -> Result<$handle, RegisterError> {
+            fn make(definition: &StaticDefinition, instance: &Arc<Instance>) -> Result<$handle, RegisterError> {
                 let mut builder = $builder::new(instance, definition.name).help(definition.help).at(definition.at);
                 for (name, value) in definition.labels {
                     builder = builder.label(name, value);
@@ -595,7 +595,7 @@ macro_rules! static_macro {
     ($dollar:tt $(#[$doc:meta])* $name:ident, $lazy:ident) => {
         $(#[$doc])*
         ///
-        /// Arguments: the name, what it says, and labels with fixed values. Names are checked when it is first used;
+        /// Arguments: the name, the help text, and labels with fixed values. The names are checked at the first use;
         /// see [`Telemetry::faults`](crate::Telemetry::faults).
         #[macro_export]
         macro_rules! $name {
@@ -607,7 +607,7 @@ macro_rules! static_macro {
 }
 
 static_macro! { $
-    /// A counter for a static.
+    /// Defines a counter for a static.
     ///
     /// ```
     /// use tellane::{LazyCounter, counter};
@@ -623,7 +623,7 @@ static_macro! { $
     counter, LazyCounter
 }
 static_macro! { $
-    /// An up-down-counter for a static.
+    /// Defines an up-down-counter for a static.
     ///
     /// ```
     /// static IN_FLIGHT: tellane::LazyUpDownCounter = tellane::up_down_counter!("in_flight", "Requests in flight.");
@@ -633,7 +633,7 @@ static_macro! { $
     up_down_counter, LazyUpDownCounter
 }
 static_macro! { $
-    /// A gauge for a static.
+    /// Defines a gauge for a static.
     ///
     /// ```
     /// static HEAT: tellane::LazyGauge = tellane::gauge!("heat_celsius", "Heat inside.");
@@ -642,7 +642,7 @@ static_macro! { $
     gauge, LazyGauge
 }
 static_macro! { $
-    /// A histogram for a static; `.seconds()` or `.bytes()` gives it a unit.
+    /// Defines a histogram for a static; `.seconds()` or `.bytes()` sets its unit.
     ///
     /// ```
     /// static SIZES: tellane::LazyHistogram = tellane::histogram!("reply", "Size of replies.").bytes();
@@ -651,7 +651,7 @@ static_macro! { $
     histogram, LazyHistogram
 }
 static_macro! { $
-    /// A timer for a static.
+    /// Defines a timer for a static.
     ///
     /// ```
     /// static PARSING: tellane::LazyTimer = tellane::timer!("parsing", "Time to parse a file.");

@@ -38,7 +38,7 @@ pub(super) struct ThreadLocal {
     pub(super) head: OwnCopy,
     pub(super) thread_state: Cell<*const ThreadState>,
     pub(super) lanes: Cell<*const LaneRegistry>,
-    /// Spills since the last look at the heartbeat.
+    /// Spills since the last check of the heartbeat.
     pub(super) spills: Cell<u32>,
     /// A base that refused this thread a lane.
     refused: Cell<u64>,
@@ -190,7 +190,7 @@ impl ThreadLocal {
 /// Replaces the row of this thread's lane, which the thread is attached to and which has grown. The old row is gone.
 pub(super) fn replace_row(local: &ThreadLocal, instance: u32, row: (*const AtomicU64, usize)) {
     local.set_row(row);
-    // The thread is attached, so it has an entry, and nobody borrows the list while a record is made.
+    // The thread is attached, so it has an entry, and the list is not borrowed while a record is made.
     let _kept = ATTACHMENTS.try_with(|attachments| {
         let attachments = attachments.0.borrow();
         let its = attachments.iter().filter(|attachment| attachment.lanes.instance == instance);

@@ -36,7 +36,7 @@ impl LocalLane<'_> {
         if level == Level::Error { 0 } else { capacity as u64 >> level as u32 }
     }
 
-    /// The most words that a log record of this level may have. A longer one would never find room.
+    /// The most words that a log record of this level may have. A longer one would never fit.
     #[cold]
     pub(crate) fn longest_log(&self, level: Level) -> usize {
         let capacity = self.lane.ring.capacity();

@@ -127,7 +127,7 @@ pub(crate) fn enter_span_at(thread_state: &ThreadState, index: StackIndex, ids: 
     thread_state.spans.enter_at(index, ids);
 }
 
-/// Counts a span's duration for which the ring has no room. Takes no [`LocalLane`], which would have to be stored to
+/// Counts a span's duration that does not fit the ring. Takes no [`LocalLane`], which would have to be stored to
 /// memory for this call.
 #[cold]
 #[inline(never)]

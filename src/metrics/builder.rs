@@ -53,7 +53,7 @@ impl<'a> MetricDraft<'a> {
         FixedFamily::register(|| self.members(kind, shape, labels))
     }
 
-    /// A family's metric, with these labels before those that are the same for all.
+    /// Registers a family's metric. Its label names are `labels`, then those of the fixed labels.
     fn members<H: Handle>(
         &self,
         kind: MetricKind,
@@ -68,7 +68,7 @@ impl<'a> MetricDraft<'a> {
     }
 }
 
-/// Snapshots that were saved with more bounds can be read all the same, so the limit stands at the registration.
+/// Checks the number of bounds. The limit applies to registrations only: a saved snapshot may have more bounds.
 fn check_bounds(shape: Option<&Shape>) -> Result<(), RegisterError> {
     match shape.map_or(0, |shape| shape.bounds.len()) {
         bounds if bounds > BOUNDS_MAX => Err(RegisterError::TooManyBounds { bounds }),

@@ -50,8 +50,8 @@ impl TraceFlags {
     pub(super) const EXITED: u64 = 128;
     /// This span owns a hold on the entry that its handle names.
     pub(crate) const HOLDS: u64 = 256;
-    /// Of a remote parent: its `traceparent` said sampled, independent of the decision made here. Passed on in headers
-    /// until a span of this process is in between.
+    /// Set for a remote parent: its `traceparent` said sampled, independent of the decision made here. Passed on in
+    /// headers until a span of this process is in between.
     pub(crate) const CAME_SAMPLED: u64 = 512;
     /// The bits of the handle: not 0 if trace state or baggage came along.
     pub(crate) const PROPAGATES: u64 = !0xFFFF;

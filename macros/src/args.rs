@@ -1,4 +1,4 @@
-//! What stands between the attribute's parentheses. Runs in the compiler; must not accept what `expand` would ignore.
+//! Arguments of the attribute `#[observed]`. Runs in the compiler; must not accept an argument that `expand` ignores.
 
 use proc_macro2::Span;
 use syn::ext::IdentExt;
@@ -9,20 +9,20 @@ use syn::{Error, Expr, Ident, LitStr, Path, Result, Token, parenthesized, token}
 const KNOWN: &str = "a literal name, `name`, `tracer`, `kind`, `fields`, `err` and `crate`";
 const KINDS: [&str; 5] = ["Server", "Client", "Producer", "Consumer", "Internal"];
 
-/// The arguments, each at most once.
+/// The attribute's arguments, each at most once.
 #[derive(Default)]
 pub(crate) struct Args {
-    /// The span's name, if it is not the function's.
+    /// The span's name; `None` for the function's name.
     pub(crate) name: Option<LitStr>,
-    /// Where the span comes from, if not from the installed instance.
+    /// The tracer; `None` for that of the installed instance.
     pub(crate) tracer: Option<Expr>,
-    /// One of [`KINDS`].
+    /// The span's kind, one of [`KINDS`].
     pub(crate) kind: Option<Ident>,
-    /// What to record, in the order given; keys differ.
+    /// The attributes to record, in the order given; keys are distinct.
     pub(crate) fields: Option<Vec<Field>>,
-    /// Where `err` stands.
+    /// The position of the argument `err`, for errors.
     pub(crate) err: Option<Span>,
-    /// Where tellane is.
+    /// The path of tellane.
     pub(crate) root: Option<Path>,
 }
 
@@ -33,9 +33,9 @@ pub(crate) struct Field {
 }
 
 pub(crate) enum FieldValue {
-    /// `key = expr`
+    /// The expression of `key = expr`.
     Given(Box<Expr>),
-    /// `key` alone: the argument of that name.
+    /// The function's argument of this name, for `key` alone.
     Argument(Ident),
 }
 
@@ -43,7 +43,7 @@ impl Parse for Args {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
         let mut args = Self::default();
         while !input.is_empty() {
-            args.take(input)?;
+            args.parse_argument(input)?;
             if !input.is_empty() {
                 input.parse::<Token![,]>()?;
             }
@@ -53,7 +53,7 @@ impl Parse for Args {
 }
 
 impl Args {
-    fn take(&mut self, input: ParseStream<'_>) -> Result<()> {
+    fn parse_argument(&mut self, input: ParseStream<'_>) -> Result<()> {
         if input.peek(LitStr) {
             let at = input.span();
             return once(&mut self.name, "the name", at, name(input)?);
@@ -69,7 +69,7 @@ impl Args {
             "crate" => once(&mut self.root, "`crate`", at, assigned(input, Path::parse_mod_style)?),
             "fields" => once(&mut self.fields, "`fields`", at, fields(input)?),
             "err" if input.peek(Token![=]) || input.peek(token::Paren) => {
-                Err(input.error("`err` stands alone: the error's Display becomes the span's message"))
+                Err(input.error("`err` takes no value: the error's Display becomes the span's message"))
             }
             "err" => once(&mut self.err, "`err`", at, at),
             other => Err(Error::new(at, format!("#[observed] has no argument `{other}`, only {KNOWN}"))),
@@ -77,8 +77,8 @@ impl Args {
     }
 }
 
-fn once<T>(place: &mut Option<T>, what: &str, at: Span, value: T) -> Result<()> {
-    match place.replace(value) {
+fn once<T>(argument: &mut Option<T>, what: &str, at: Span, value: T) -> Result<()> {
+    match argument.replace(value) {
         None => Ok(()),
         Some(_) => Err(Error::new(at, format!("{what} is given twice"))),
     }
@@ -91,7 +91,7 @@ fn assigned<T>(input: ParseStream<'_>, value: impl FnOnce(ParseStream<'_>) -> Re
 
 fn name(input: ParseStream<'_>) -> Result<LitStr> {
     let name: LitStr = input.parse().map_err(|error| {
-        Error::new(error.span(), "a span's name is a literal text, as in `name = \"order\"`")
+        Error::new(error.span(), "a span's name must be a string literal, as in `name = \"order\"`")
     })?;
     if name.value().is_empty() {
         return Err(Error::new(name.span(), "a span's name cannot be empty"));
@@ -103,13 +103,13 @@ fn kind(input: ParseStream<'_>) -> Result<Ident> {
     let path: Path = input.call(Path::parse_mod_style)?;
     match path.get_ident() {
         Some(kind) if KINDS.iter().any(|known| kind == known) => Ok(kind.clone()),
-        _ => Err(Error::new_spanned(path, format!("a span's kind is one of {}", KINDS.join(", ")))),
+        _ => Err(Error::new_spanned(path, format!("a span's kind must be one of {}", KINDS.join(", ")))),
     }
 }
 
 fn fields(input: ParseStream<'_>) -> Result<Vec<Field>> {
     if !input.peek(token::Paren) {
-        return Err(input.error("fields are listed in parentheses: `fields(items, path = expr)`"));
+        return Err(input.error("fields must be listed in parentheses: `fields(items, path = expr)`"));
     }
     let list;
     parenthesized!(list in input);
@@ -145,19 +145,22 @@ impl Parse for Field {
         let word = input.call(Ident::parse_any).map_err(|error| {
             Error::new(
                 error.span(),
-                "a field is `key = expr`, `\"dotted.key\" = expr`, or the name of an argument",
+                "a field must be `key = expr`, `\"dotted.key\" = expr`, or the name of an argument",
             )
         })?;
         let key = LitStr::new(&word.unraw().to_string(), word.span());
         if input.peek(Token![.]) {
-            return Err(input.error("a key with a dot stands in quotes: `\"dotted.key\" = expr`"));
+            return Err(input.error("a key with a dot must be in quotes: `\"dotted.key\" = expr`"));
         }
         if input.peek(Token![=]) {
             let value = FieldValue::Given(Box::new(assigned(input, Expr::parse)?));
             return Ok(Self { key, value });
         }
         if word == "self" {
-            return Err(Error::new(word.span(), "`self` as a whole cannot be recorded: `key = self.part`"));
+            return Err(Error::new(
+                word.span(),
+                "`self` cannot be recorded as a whole: name a part of it, `key = self.part`",
+            ));
         }
         Ok(Self { key, value: FieldValue::Argument(word) })
     }

@@ -1,8 +1,9 @@
-//! Writes the function anew, with a span around its work. Every name it brings in is resolved where the attribute is
-//! defined (`mixed_site`), so the body can neither see nor hide it; what the user wrote keeps its place for errors.
+//! Generates the function with a span around its work. Every name that it introduces is resolved at the definition of
+//! the attribute (`mixed_site`), so the body can neither see nor shadow it. Tokens of the user keep their positions,
+//! for errors.
 
 use crate::args::{Args, Field, FieldValue};
-use crate::function::{Function, Shape, future_in_mut, output_of};
+use crate::function::{Function, FunctionKind, future_in_mut, output_of};
 use proc_macro2::{Delimiter, Group, Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
 use syn::ext::IdentExt;
@@ -10,8 +11,8 @@ use syn::spanned::Spanned;
 use syn::visit_mut::{self, VisitMut};
 use syn::{Error, Expr, Ident, LitStr, Path, Result, ReturnType, Token, Type, parse_quote_spanned};
 
-/// The function with its span; or what is wrong, and the item as it was, so that the rest of the program does not
-/// complain about its absence.
+/// Returns the function with its span. If there is an error, returns the error and the unchanged item, so that the
+/// compiler does not also report the item as missing.
 pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
     observe(args, item.clone()).unwrap_or_else(|error| {
         let mut tokens = error.into_compile_error();
@@ -21,19 +22,19 @@ pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 fn observe(args: TokenStream, item: TokenStream) -> Result<TokenStream> {
-    // The item first: that the attribute is in the wrong place matters more than what is wrong inside it.
+    // The item is parsed first: an attribute on the wrong item matters more than an error in its arguments.
     let function: Function = syn::parse2(item)?;
     let args: Args = syn::parse2(args)?;
     if let (Some(err), ReturnType::Default) = (args.err, &function.sig.output) {
         return Err(Error::new(
             err,
-            "`err` is for functions that return a Result, and this one returns nothing",
+            "`err` is for functions that return a Result, and this one returns nothing: remove `err`",
         ));
     }
     let opening = Opening::new(&args, &function)?;
-    let body = match function.shape()? {
-        Shape::Sync => opening.around_call(&function),
-        Shape::Async => {
+    let body = match function.kind()? {
+        FunctionKind::Sync => opening.around_call(&function),
+        FunctionKind::Async => {
             let output = match &function.sig.output {
                 ReturnType::Type(_, output) => Some(&**output),
                 ReturnType::Default => None,
@@ -41,7 +42,7 @@ fn observe(args: TokenStream, item: TokenStream) -> Result<TokenStream> {
             let body = nested(function.braces, &function.body);
             opening.around_future(Some(<Token![move]>::default()), output, &body)
         }
-        Shape::Returned(mut tail) => {
+        FunctionKind::Returned(mut tail) => {
             if let Some(place) = future_in_mut(&mut tail)
                 && let Expr::Async(future) = place
             {
@@ -69,18 +70,18 @@ fn block(braces: Span, inside: &TokenStream) -> TokenStream {
     group.into_token_stream()
 }
 
-/// The body as a block within the new body. The compiler shows it where the body is, but knows that nobody wrote these
-/// braces, and does not call them unnecessary.
+/// Wraps the body in a block within the new body. Errors point at the user's body, but the compiler knows that the
+/// braces are generated and does not warn that they are unnecessary.
 fn nested(braces: Span, inside: &TokenStream) -> TokenStream {
     block(at(braces), inside)
 }
 
-/// How the span starts, and what is set on it.
+/// The statements that start the span and set its attributes.
 struct Opening<'a> {
     root: Path,
     args: &'a Args,
     name: LitStr,
-    /// `span.set(key, value);` each
+    /// Statements `span.set(key, value);`.
     sets: Vec<TokenStream>,
     /// The variable of the span.
     span: Ident,
@@ -110,7 +111,8 @@ impl<'a> Opening<'a> {
         faults.map_or(Ok(Self { root, args, name, sets, span }), Err)
     }
 
-    /// `let span = Tracer::span(..);` and the fields. `changed` says that it is changed later on.
+    /// Generates `let span = Tracer::span(..);` and the fields. With `changed` the variable is mutable, since later
+    /// code changes the span.
     fn start(&self, plain: &str, of_kind: &str, changed: bool) -> TokenStream {
         let site = Span::mixed_site();
         let Self { root, name, sets, span, .. } = self;
@@ -122,14 +124,15 @@ impl<'a> Opening<'a> {
                 let borrow = quote_spanned!(at(tracer.span())=> &);
                 quote_spanned!(site=> #root::Tracer::#method(#borrow #tracer, #name #kind))
             }
-            // As a method, so that the branches may give tracers or references to tracers.
+            // A method call, so that the branches of the expression may give tracers or references to tracers.
             Some(tracer) => quote_spanned!(site=> (#tracer).#method(#name #kind)),
         };
         let mutable = (changed || !sets.is_empty()).then(|| quote_spanned!(site=> mut));
         quote_spanned!(site=> let #mutable #span = #start; #(#sets)*)
     }
 
-    /// The work is in the call. The body stands in a block of its own, so that what it declares comes first in it.
+    /// Generates the body of a function whose work is in the call. The user's body is a block of its own, so that its
+    /// declarations come first in it.
     fn around_call(&self, function: &Function) -> TokenStream {
         let site = Span::mixed_site();
         let start = self.start("span", "span_with_kind", self.args.err.is_some());
@@ -140,8 +143,8 @@ impl<'a> Opening<'a> {
         let span = &self.span;
         let result = Ident::new("__tellane_result", site);
         let returned = without_impl(returned);
-        // `return` and `?` end the closure. It goes through a function, since a closure that is called where it
-        // stands is not taken to be called once, and could not return what it borrows mutably.
+        // `return` and `?` end the closure. It is called by a function that takes `FnOnce`: the compiler does not infer
+        // `FnOnce` for a closure that is called directly, which then could not return its mutable borrows.
         let failure = quote_spanned!(at(err)=> ::core::result::Result::Err(error));
         let text = quote_spanned!(at(err)=> ::std::string::ToString::to_string(error));
         quote_spanned! {site=>
@@ -151,14 +154,14 @@ impl<'a> Opening<'a> {
             #start
             let #result: #returned = __tellane_once(move || -> #returned #body);
             if let #failure = &#result {
-                // Nobody would read the text of a span that is not recorded.
+                // The message is built only for a span that is recorded.
                 if #span.is_recorded() { #span.fail_with(&#text) } else { #span.fail() }
             }
             #result
         }
     }
 
-    /// The work is in a future; this is what stands in an async block around it.
+    /// Generates the content of the async block around a function's future.
     fn around_future(
         &self,
         capture: Option<Token![move]>,
@@ -168,13 +171,13 @@ impl<'a> Opening<'a> {
         let site = Span::mixed_site();
         let start = self.start("owned", "owned_with_kind", false);
         let Self { root, span, .. } = self;
-        // Where the compiler complains of a future that gives no Result, or one whose error cannot be shown.
+        // Errors about a future that gives no Result, or whose error has no Display, point at `err`.
         let (in_span, place) = match self.args.err {
             Some(err) => ("in_span_err", at(err)),
             None => ("in_span", site),
         };
         let in_span = Ident::new(in_span, place);
-        // Tells the compiler, ahead of the body, what the inner block gives: `?` has to know what to convert to.
+        // Gives the compiler the output type of the inner block before its body: `?` must know the type to convert to.
         let hint = output.filter(|output| !matches!(output, Type::Never(_))).map(|output| {
             let output = without_impl(output);
             quote_spanned! {site=>
@@ -192,7 +195,7 @@ impl<'a> Opening<'a> {
     }
 }
 
-/// The place of the user's word, with the names of the definition.
+/// Returns a span at the position of the user's token, with names resolved at the definition.
 fn at(word: Span) -> Span {
     Span::mixed_site().located_at(word)
 }
@@ -201,7 +204,7 @@ fn value_of(field: &Field, function: &Function) -> Result<TokenStream> {
     match &field.value {
         FieldValue::Given(value) => Ok(value.to_token_stream()),
         FieldValue::Argument(name) => match function.argument(name) {
-            // Taking it by value would take it away from the body.
+            // Borrowed: by value, the body could not use the argument any more.
             Some(Some(Type::Path(path)))
                 if path.path.segments.last().is_some_and(|last| last.ident == "String") =>
             {
@@ -209,14 +212,17 @@ fn value_of(field: &Field, function: &Function) -> Result<TokenStream> {
             }
             Some(_) => Ok(name.to_token_stream()),
             None => {
-                let text = format!("`{}` has no argument `{name}`: `{name} = expr`", function.sig.ident);
+                let text = format!(
+                    "`{}` has no argument `{name}`: give a value, `{name} = expr`",
+                    function.sig.ident
+                );
                 Err(Error::new(name.span(), text))
             }
         },
     }
 }
 
-/// Whether a `&` can stand before it; what is wrong with it is then said of its type, and not of a method.
+/// Returns `true` if `&` can be put before the expression. Errors then refer to its type rather than to a method.
 fn gives_one_type(tracer: &Expr) -> bool {
     matches!(
         tracer,
@@ -232,7 +238,7 @@ fn gives_one_type(tracer: &Expr) -> bool {
     )
 }
 
-/// `impl Trait` can be returned, but not written down inside a body; there it is inferred.
+/// Replaces `impl Trait` by `_`: it is not allowed as a type inside a body, where the compiler infers it.
 fn without_impl(returned: &Type) -> Type {
     struct Infer;
     impl VisitMut for Infer {

@@ -1,5 +1,5 @@
-//! The item under the attribute: what it is, and where its future is, if it has one. The body stays unread tokens
-//! unless the function returns a future by hand, so that nothing in it can be misread.
+//! The function under the attribute: its parts, and the position of its future, if it has one. The body is not parsed
+//! unless the function returns a future explicitly, so that no body is rejected or misread.
 
 use proc_macro2::{Span, TokenStream};
 use syn::ext::IdentExt;
@@ -16,20 +16,20 @@ pub(crate) struct Function {
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) vis: Visibility,
     pub(crate) sig: Signature,
-    /// The braces; their span is what the compiler shows when the body has the wrong type.
+    /// The braces. Errors about the type of the body point at them.
     pub(crate) braces: Span,
-    /// `#![...]` at the start of the body.
+    /// Inner attributes, `#![...]`, at the start of the body.
     pub(crate) inner: Vec<Attribute>,
     pub(crate) body: TokenStream,
 }
 
-/// How the work is done.
-pub(crate) enum Shape {
-    /// In the call.
+/// The kind of function: sync, async, or returning a future.
+pub(crate) enum FunctionKind {
+    /// The work is in the call.
     Sync,
-    /// `async fn`
+    /// An `async fn`.
     Async,
-    /// In a future that the call returns: the body is this expression, an async block or `Box::pin` of one.
+    /// The work is in a future that the call returns: the body is this expression, an async block or `Box::pin` of one.
     Returned(Box<Expr>),
 }
 
@@ -38,12 +38,13 @@ impl Parse for Function {
         let attrs = input.call(Attribute::parse_outer)?;
         let vis = input.parse()?;
         if !starts_function(input) {
-            let text = "#[observed] goes on a function or method: put it on each one that is to have a span";
+            let text = "#[observed] goes on functions and methods only: put it on each one that needs a span";
             return Err(input.error(text));
         }
         let sig: Signature = input.parse()?;
         if let Some(constant) = sig.constness {
-            let text = "a const fn may run in the compiler, where there are no spans: remove `const`, or #[observed]";
+            let text =
+                "a const fn may run in the compiler, where there are no spans: remove `const` or #[observed]";
             return Err(Error::new(constant.span, text));
         }
         if input.peek(Token![;]) {
@@ -75,27 +76,28 @@ fn starts_function(input: ParseStream<'_>) -> bool {
 }
 
 impl Function {
-    /// Says how the work is done; refuses a future that is made in a way it cannot see through, since a span that
-    /// measures only how long it took to make the future would mislead.
-    pub(crate) fn shape(&self) -> Result<Shape> {
+    /// Determines the kind of function. Refuses a future that is made elsewhere, since a span that only covers the
+    /// making of a future would be misleading.
+    pub(crate) fn kind(&self) -> Result<FunctionKind> {
         if self.sig.asyncness.is_some() {
-            return Ok(Shape::Async);
+            return Ok(FunctionKind::Async);
         }
-        let ReturnType::Type(_, returned) = &self.sig.output else { return Ok(Shape::Sync) };
+        let ReturnType::Type(_, returned) = &self.sig.output else { return Ok(FunctionKind::Sync) };
         if let Ok(tail) = syn::parse2::<Expr>(self.body.clone())
             && future_in(&tail).is_some()
         {
-            return Ok(Shape::Returned(Box::new(tail)));
+            return Ok(FunctionKind::Returned(Box::new(tail)));
         }
         if output_of(returned).is_some() {
-            let text = "#[observed] cannot see into this future: let the whole body be `Box::pin(async move { .. })` \
-                        or `async move { .. }`, or make it an async fn";
+            let text = "#[observed] cannot see into this future: make the whole body `Box::pin(async move { .. })` \
+                        or `async move { .. }`, or make the function an async fn";
             return Err(Error::new_spanned(returned, text));
         }
-        Ok(Shape::Sync)
+        Ok(FunctionKind::Sync)
     }
 
-    /// The argument of that name, with its type if the name stands for all of it.
+    /// Returns the argument of this name: with its type if the name is the whole argument, without if it is part of a
+    /// pattern.
     pub(crate) fn argument(&self, name: &Ident) -> Option<Option<&Type>> {
         self.sig.inputs.iter().find_map(|input| {
             let FnArg::Typed(input) = input else { return None };
@@ -134,7 +136,7 @@ fn future_in(tail: &Expr) -> Option<&ExprAsync> {
     }
 }
 
-/// The async block of a [`Shape::Returned`].
+/// Returns the async block of a [`FunctionKind::Returned`].
 pub(crate) fn future_in_mut(tail: &mut Expr) -> Option<&mut Expr> {
     match tail {
         Expr::Call(call) => call.args.first_mut(),
@@ -149,8 +151,8 @@ fn is_box_pin(called: &Expr) -> bool {
         && last.next().is_some_and(|segment| segment.ident == "Box")
 }
 
-/// What a future's type, if it is seen to be one, says it gives: `R` in `Pin<Box<dyn Future<Output = R>>>`,
-/// `BoxFuture<'_, R>` and `impl Future<Output = R>`.
+/// Returns the output of a future's type: `R` in `Pin<Box<dyn Future<Output = R>>>`, `BoxFuture<'_, R>` and
+/// `impl Future<Output = R>`. `None` if the type does not look like a future.
 pub(crate) fn output_of(future: &Type) -> Option<&Type> {
     match future {
         Type::Path(path) => {

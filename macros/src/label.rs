@@ -1,4 +1,4 @@
-//! `#[derive(Label)]`: an enum's variants as the values of a label.
+//! The derive `Label`: an enum's variants become the values of a label.
 
 use proc_macro2::TokenStream;
 use quote::quote_spanned;
@@ -6,20 +6,29 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Attribute, Data, DeriveInput, Error, Fields, LitStr, Path, Result, Token, Variant};
 
-/// The implementation, or what is wrong with the enum.
+/// Generates the implementation, or a compile error.
 pub(crate) fn derive(item: TokenStream) -> TokenStream {
     syn::parse2(item).and_then(|item| implement(&item)).unwrap_or_else(Error::into_compile_error)
 }
 
 fn implement(item: &DeriveInput) -> Result<TokenStream> {
     let Data::Enum(data) = &item.data else {
-        return Err(Error::new(item.ident.span(), "only an enum has a fixed number of values"));
+        return Err(Error::new(
+            item.ident.span(),
+            "only an enum can be a label: it has a fixed number of values",
+        ));
     };
     if data.variants.is_empty() {
-        return Err(Error::new(item.ident.span(), "an enum without variants is no label"));
+        return Err(Error::new(
+            item.ident.span(),
+            "an enum without variants cannot be a label: add a variant",
+        ));
     }
     if let Some(generic) = item.generics.params.first() {
-        return Err(Error::new(generic.span(), "a label's values cannot depend on a type"));
+        return Err(Error::new(
+            generic.span(),
+            "a label's values cannot depend on a type: remove the generic parameters",
+        ));
     }
     let mut tellane: Path = syn::parse_quote_spanned!(proc_macro2::Span::mixed_site()=> ::tellane);
     for attribute in item.attrs.iter().filter(|attribute| attribute.path().is_ident("label")) {
@@ -35,7 +44,10 @@ fn implement(item: &DeriveInput) -> Result<TokenStream> {
     let texts = data.variants.iter().map(text_of).collect::<Result<Vec<_>>>()?;
     for (number, text) in texts.iter().enumerate() {
         if texts[..number].iter().any(|other| other.value() == text.value()) {
-            return Err(Error::new(text.span(), "two variants cannot have the same text"));
+            return Err(Error::new(
+                text.span(),
+                "two variants cannot have the same text: rename one with `#[label(rename = \"..\")]`",
+            ));
         }
     }
     let (name, variants) = (&item.ident, data.variants.iter().map(|variant| &variant.ident));
@@ -54,10 +66,13 @@ fn implement(item: &DeriveInput) -> Result<TokenStream> {
     })
 }
 
-/// A variant's text: what `rename` says, or its name in snake case.
+/// Returns a variant's text: that of `rename`, or its name in snake case.
 fn text_of(variant: &Variant) -> Result<LitStr> {
     if !matches!(variant.fields, Fields::Unit) {
-        return Err(Error::new(variant.span(), "a variant with fields is more than one value"));
+        return Err(Error::new(
+            variant.span(),
+            "a variant with fields is more than one value: remove its fields",
+        ));
     }
     let named = || LitStr::new(&snake_case(&variant.ident.unraw().to_string()), variant.ident.span());
     let renames = variant.attrs.iter().filter(|attribute| attribute.path().is_ident("label"));
@@ -76,7 +91,7 @@ fn rename(attribute: &Attribute) -> Result<LitStr> {
     text.ok_or_else(|| Error::new(attribute.span(), "expected `rename = \"text\"`"))
 }
 
-/// `NotFound` as `not_found`, `Http2` as `http2`, `IOError` as `io_error`.
+/// Converts a name to snake case: `NotFound` to `not_found`, `Http2` to `http2`, `IOError` to `io_error`.
 fn snake_case(name: &str) -> String {
     let letters: Vec<char> = name.chars().collect();
     let mut text = String::new();
@@ -97,16 +112,16 @@ mod tests {
     use super::*;
     use quote::quote;
 
-    fn said(item: TokenStream) -> String {
+    fn derived(item: TokenStream) -> String {
         derive(item).to_string()
     }
 
     #[test]
     fn variants_become_texts_in_their_order() {
-        let made = said(quote! { enum Class { Fine, #[label(rename = "5xx")] Failed } });
+        let made = derived(quote! { enum Class { Fine, #[label(rename = "5xx")] Failed } });
         assert!(made.contains(r#"& ["fine" , "5xx"]"#), "{made}");
         assert!(made.contains("Self :: Failed => 1usize"), "{made}");
-        let made = said(quote! { #[label(crate = our::telemetry)] enum Class { Fine } });
+        let made = derived(quote! { #[label(crate = our::telemetry)] enum Class { Fine } });
         assert!(made.contains("impl our :: telemetry :: Label for Class"), "{made}");
     }
 
@@ -125,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_label_is_told_apart() {
+    fn invalid_labels_are_refused() {
         let complaints = [
             (quote! { struct Class; }, "only an enum"),
             (quote! { enum Class {} }, "without variants"),
@@ -136,7 +151,7 @@ mod tests {
             (quote! { #[label(krate = x)] enum Class { Fine } }, "expected `crate"),
         ];
         for (item, complaint) in complaints {
-            let made = said(item);
+            let made = derived(item);
             assert!(made.contains("compile_error") && made.contains(complaint), "{made}");
         }
     }

@@ -1,8 +1,8 @@
 //! The attribute `#[observed]` and the derive `Label` of tellane. Use them as `tellane::observed` and `tellane::Label`,
-//! with tellane's feature `macros`; this crate is separate because the compiler wants attributes in crates of their own. It runs in the compiler, never in a
-//! program: what it writes names tellane's public functions only.
+//! with tellane's feature `macros`. This crate is separate because procedural macros need a crate of their own. It runs
+//! in the compiler, never in a program: the code that it generates calls only tellane's public functions.
 
-// From the words between the parentheses to the new function.
+// In the order of the data: `args` parses the attribute's arguments, `function` the item, `expand` writes the result.
 mod args;
 mod expand;
 mod function;
@@ -10,10 +10,10 @@ mod label;
 
 use proc_macro::TokenStream;
 
-/// Puts a span around a function, sync or async.
+/// Wraps a function, sync or async, in a span.
 ///
-/// The span starts when the work does and ends with it, however that ends: at its last expression, by `return` or `?`,
-/// by a panic, or when the future is dropped. Spans that start meanwhile are its children.
+/// The span starts when the work starts and ends when it ends: at the last expression, by `return` or `?`, by a panic,
+/// or when the future is dropped. Spans that start meanwhile are its children.
 ///
 /// ```
 /// use tellane::{Tracer, observed};
@@ -43,7 +43,7 @@ use proc_macro::TokenStream;
 /// assert_eq!(spans.iter().map(|span| &*span.name).collect::<Vec<_>>(), ["look up price", "order"]);
 /// assert_eq!(spans[0].parent_id, Some(spans[1].span_id));
 /// let keys: Vec<_> = spans[1].attributes.iter().map(|(key, _)| &**key).collect();
-/// assert_eq!(keys, ["items", "shop.cart"]); // what is not listed is not recorded
+/// assert_eq!(keys, ["items", "shop.cart"]); // only the listed fields are recorded
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -51,29 +51,29 @@ use proc_macro::TokenStream;
 ///
 /// Separated by commas, in any order, each at most once.
 ///
-/// | argument | what it does | without it |
+/// | argument | meaning | default |
 /// |---|---|---|
 /// | `"op"` or `name = "op"` | the span's name, a literal | the function's name |
-/// | `tracer = expr` | the tracer, or a reference to one; may use `self` and the arguments | `tellane::tracer()`, the installed instance's, which does nothing before there is one |
+/// | `tracer = expr` | the tracer, or a reference to one; may use `self` and the arguments | `tellane::tracer()`, the tracer of the installed instance, a no-op until one is installed |
 /// | `kind = Server` | the span's kind: `Server`, `Client`, `Producer`, `Consumer`, `Internal` | the tracer's default |
-/// | `fields(..)` | attributes, see below | nothing is recorded |
-/// | `err` | when the function returns `Err`, the span fails with the error's `Display` as message | it does not look |
-/// | `crate = path` | where tellane is, for crates that re-export it | `::tellane` |
+/// | `fields(..)` | attributes, see below | no attributes |
+/// | `err` | when the function returns `Err`, the span fails with the error's `Display` as message | the result is not inspected |
+/// | `crate = path` | the path of tellane, for crates that re-export it | `::tellane` |
 ///
-/// Getting the installed instance's tracer counts a reference on every call: hot functions are better off with a
-/// tracer that they hold.
+/// `tellane::tracer()` increments a reference count on every call. In hot functions, pass a tracer that you already
+/// hold.
 ///
 /// # Fields
 ///
-/// `key = expr`, `"dotted.key" = expr`, or the name of an argument alone, which is then key and value. Values are
-/// what `Into<Attribute>` is made from: text, integers, floats, booleans. An argument of type `String` is read by
-/// reference; of others that are no value as they stand, write which part: `fields(user = user.id)`. Fields are
-/// evaluated on every call, before the body, whether or not the span is kept. Nothing else is recorded, so no password
-/// comes along by accident.
+/// A field is `key = expr`, `"dotted.key" = expr`, or just the name of an argument, which is then both key and value.
+/// Values can be anything that implements `Into<Attribute>`: text, integers, floats, booleans. An argument of type
+/// `String` is borrowed. For an argument of another type, record a part of it: `fields(user = user.id)`. Fields are
+/// evaluated on every call, before the body, even if the span is not kept. Other arguments are never recorded, so a
+/// password cannot get into a span by accident.
 ///
 /// # Errors
 ///
-/// `err` takes any `Result` whose error is `Display`, under any alias.
+/// `err` works with every `Result` whose error implements `Display`, also under an alias.
 ///
 /// ```
 /// use tellane::{Status, Tracer, observed};
@@ -90,15 +90,14 @@ use proc_macro::TokenStream;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// With it, the body of a sync function runs in a closure that is called once: `#[track_caller]` does not reach into
+/// With `err`, the body of a sync function runs in a closure that is called once: `#[track_caller]` has no effect in
 /// it, and arguments that the body uses are dropped before the span ends.
 ///
 /// # Async functions
 ///
-/// The span starts at the first poll, and is current while the future is polled, on whichever thread that is. Besides
-/// `async fn`, a function may return its future by hand, as `async-trait` has it, if the whole body is
-/// `Box::pin(async move { .. })` or `async move { .. }`. Put `#[observed]` on the methods of an `#[async_trait]` block
-/// as on any other.
+/// The span starts at the first poll and is current while the future is polled, on any thread. Besides `async fn`, a
+/// function may return its future explicitly, as `async-trait` does, if the whole body is `Box::pin(async move { .. })`
+/// or `async move { .. }`. On the methods of an `#[async_trait]` block, use `#[observed]` as on any other function.
 ///
 /// ```
 /// use std::pin::Pin;
@@ -126,19 +125,19 @@ use proc_macro::TokenStream;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// # What does not compile
+/// # Compile errors
 ///
-/// A function that the compiler may run:
+/// A `const fn`, which the compiler may evaluate:
 /// ```compile_fail
 /// #[tellane::observed]
 /// const fn answer() -> u8 { 42 }
 /// ```
-/// Anything that is no function:
+/// An item that is not a function:
 /// ```compile_fail
 /// #[tellane::observed]
 /// struct Order;
 /// ```
-/// An argument that does not exist, or stands twice:
+/// An argument that does not exist, or is given twice:
 /// ```compile_fail
 /// #[tellane::observed(level = "info")]
 /// fn order() {}
@@ -147,7 +146,7 @@ use proc_macro::TokenStream;
 /// #[tellane::observed("order", name = "order")]
 /// fn order() {}
 /// ```
-/// A field that is no argument, or no value:
+/// A field that is not an argument, or whose type cannot be recorded:
 /// ```compile_fail
 /// #[tellane::observed(fields(items))]
 /// fn order(item: u64) {}
@@ -156,7 +155,7 @@ use proc_macro::TokenStream;
 /// #[tellane::observed(fields(items))]
 /// fn order(items: Vec<u8>) {}
 /// ```
-/// `err` where there is no `Result`, or an error without `Display`:
+/// `err` on a function that does not return a `Result`, or whose error does not implement `Display`:
 /// ```compile_fail
 /// #[tellane::observed(err)]
 /// fn order() {}
@@ -166,18 +165,19 @@ use proc_macro::TokenStream;
 /// #[tellane::observed(err)]
 /// fn order() -> Result<(), Silent> { Err(Silent) }
 /// ```
-/// A future that is made elsewhere, whose work the span would not see:
+/// A future that is made elsewhere, so that the span could not cover its work:
 /// ```compile_fail
 /// #[tellane::observed]
 /// fn order() -> impl Future<Output = ()> { std::future::ready(()) }
 /// ```
+#[doc(alias = "instrument")]
 #[proc_macro_attribute]
 pub fn observed(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::expand(args.into(), item.into()).into()
 }
 
-/// Makes an enum a label of a fixed family (`tellane::FixedFamily`): its
-/// variants are the values, by their names in snake case or by what `#[label(rename = "..")]` says.
+/// Derives `tellane::Label` for an enum, so that it can be a label of a fixed family (`tellane::FixedFamily`). The
+/// variants are the label's values: their names in snake case, or the text of `#[label(rename = "..")]`.
 ///
 /// ```
 /// use tellane::Label;
@@ -191,27 +191,27 @@ pub fn observed(args: TokenStream, item: TokenStream) -> TokenStream {
 /// }
 ///
 /// #[derive(Clone, Copy, Label)]
-/// enum TailSampling {
+/// enum Outcome {
 ///     Done,
 ///     NotFound,
 /// }
 ///
 /// let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// let requests =
-///     telemetry.counter("requests_total").fixed_family::<(Method, TailSampling)>(["method", "outcome"])?;
-/// requests.with((Method::Get, TailSampling::NotFound)).inc();
+///     telemetry.counter("requests_total").fixed_family::<(Method, Outcome)>(["method", "outcome"])?;
+/// requests.with((Method::Get, Outcome::NotFound)).inc();
 /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
 /// let labels = [("method", "GET"), ("outcome", "not_found")];
 /// assert_eq!(snapshot.counter("requests_total", &labels), Some(1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// `#[label(crate = path)]` on the enum says where tellane is, for crates that re-export it. Two variants with one text
-/// do not compile:
+/// `#[label(crate = path)]` on the enum sets the path of tellane, for crates that re-export it. Two variants with the
+/// same text do not compile:
 ///
 /// ```compile_fail
 /// #[derive(Clone, Copy, tellane::Label)]
-/// enum TailSampling {
+/// enum Outcome {
 ///     Done,
 ///     #[label(rename = "done")]
 ///     Finished,

@@ -1,8 +1,8 @@
-//! What the attribute writes, compiled and run against a stand-in for tellane that keeps a list of what was done. That
-//! it works with tellane itself is in tellane's tests/observed.rs.
+//! Compiles and runs the attribute's code with a stand-in for tellane that lists all calls. Tests with tellane itself
+//! are in tellane's tests/observed.rs.
 
 #![deny(warnings, clippy::all, clippy::pedantic)]
-// What this file's own functions are made to be like, for the attribute's sake.
+// Lints against the style of this file's own functions, which are written to exercise the attribute.
 #![allow(
     clippy::needless_pass_by_value,
     clippy::unused_async,
@@ -22,7 +22,7 @@ use std::future::Future;
 use std::pin::Pin;
 use tellane_macros::observed;
 
-/// What was done since the last look, on one line.
+/// Returns the calls since the last time, on one line.
 fn done() -> String {
     take().join(" ")
 }

@@ -1,4 +1,4 @@
-//! What is written, token for token, and what is refused: each with its text and the words that it points at.
+//! Tests of the generated code, token by token, and of the errors with their texts and positions.
 
 use super::{expand, observe};
 use proc_macro2::TokenStream;
@@ -8,24 +8,24 @@ fn tokens(text: &str) -> TokenStream {
 }
 
 #[track_caller]
-fn assert_written(args: &str, item: &str, wanted: &str) {
+fn assert_generated(args: &str, item: &str, wanted: &str) {
     let written = observe(tokens(args), tokens(item)).expect("it is accepted");
     assert_eq!(dense(&written), dense(&tokens(wanted)));
 }
 
-/// As text without spaces: they differ between tokens that were read and tokens that were put together.
+/// Converts tokens to text without spaces, which differ between parsed and generated tokens.
 fn dense(tokens: &TokenStream) -> String {
     tokens.to_string().split_whitespace().collect()
 }
 
-/// What is said, and of which words.
+/// Returns the errors, each with the source text that it points at.
 fn faults(args: &str, item: &str) -> Vec<(String, String)> {
     let error = observe(tokens(args), tokens(item)).expect_err("it is refused");
-    let said = error.into_iter().map(|error| {
+    let errors = error.into_iter().map(|error| {
         let at = error.span().source_text().unwrap_or_default();
         (error.to_string(), at)
     });
-    said.collect()
+    errors.collect()
 }
 
 #[track_caller]
@@ -37,8 +37,8 @@ fn assert_refused(args: &str, item: &str, text: &str, at: &str) {
 }
 
 #[test]
-fn a_function_keeps_its_face() {
-    assert_written(
+fn a_function_keeps_its_signature_and_attributes() {
+    assert_generated(
         "",
         "/// Doc.
         #[inline] #[cfg(unix)]
@@ -57,9 +57,9 @@ fn a_function_keeps_its_face() {
 }
 
 #[test]
-fn a_body_is_not_read() {
-    let body = "{ this is; not Rust . yet }"; // as while it is being typed
-    assert_written(
+fn a_body_is_not_parsed() {
+    let body = "{ this is; not Rust . yet }"; // like a body that is still being typed
+    assert_generated(
         "",
         &format!("fn f() {body}"),
         &format!(
@@ -69,8 +69,8 @@ fn a_body_is_not_read() {
 }
 
 #[test]
-fn every_argument_has_its_place() {
-    assert_written(
+fn every_argument_takes_effect() {
+    assert_generated(
         "fields(n, s, \"a.b\" = n + 1,), crate = crate::seen, kind = Consumer, tracer = self.tracer, name = \"op\",",
         "fn f(&self, n: u8, s: String) {}",
         "fn f(&self, n: u8, s: String) {
@@ -85,8 +85,8 @@ fn every_argument_has_its_place() {
 }
 
 #[test]
-fn an_async_body_says_first_what_it_gives() {
-    assert_written(
+fn an_async_body_begins_with_a_hint_of_its_output_type() {
+    assert_generated(
         "err, fields(id)",
         "async fn f(id: u64) -> Result<impl Send, E> { g(id).await? }",
         "async fn f(id: u64) -> Result<impl Send, E> {
@@ -126,7 +126,7 @@ fn a_returned_future_is_wrapped_within_its_box() {
         let wanted =
             body.replace(&format!("async {capture} {{ 1 }}").replace("  ", " "), &inside(capture, hint));
         assert_ne!(wanted, body);
-        assert_written(
+        assert_generated(
             "",
             &format!("fn f<'a>() -> {returned} {{ {body} }}"),
             &format!("fn f<'a>() -> {returned} {{ {wanted} }}"),
@@ -141,7 +141,7 @@ fn arguments_are_checked() {
     refused("level = \"info\"", "no argument `level`", "level");
     refused("skip(a)", "only a literal name, `name`, `tracer`, `kind`, `fields`, `err` and `crate`", "skip");
     refused("3", "#[observed] takes a literal name", "3");
-    refused("name = NAME", "literal text", "NAME");
+    refused("name = NAME", "string literal", "NAME");
     refused("name = \"\"", "cannot be empty", "\"\"");
     refused("name", "expected `=`", "");
     refused("\"a\", name = \"b\"", "the name is given twice", "name");
@@ -153,7 +153,7 @@ fn arguments_are_checked() {
     refused("crate = a, crate = b", "`crate` is given twice", "crate");
     refused("kind = server", "one of Server, Client, Producer, Consumer, Internal", "server");
     refused("kind = SpanKind::Server", "one of Server", "SpanKind::Server");
-    refused("err = Debug", "`err` stands alone", "=");
+    refused("err = Debug", "`err` takes no value", "=");
     refused("err kind = Client", "expected `,`", "kind");
 }
 
@@ -161,27 +161,27 @@ fn arguments_are_checked() {
 fn fields_are_checked() {
     let item = "fn f(&self, a: u8, _: u8) {}";
     let refused = |args, text, at| assert_refused(args, item, text, at);
-    refused("fields = a", "listed in parentheses", "=");
-    refused("fields(b)", "`f` has no argument `b`: `b = expr`", "b");
+    refused("fields = a", "must be listed in parentheses", "=");
+    refused("fields(b)", "`f` has no argument `b`: give a value, `b = expr`", "b");
     refused("fields(a, a = 2)", "the field `a` is given twice", "a");
     refused("fields(a, \"a\" = 2)", "the field `a` is given twice", "\"a\"");
     refused("fields(\"x.y\")", "needs a value: `\"x.y\" = expr`", "\"x.y\"");
     refused("fields(\"\" = 1)", "cannot be empty", "\"\"");
-    refused("fields(x.y = 1)", "a key with a dot stands in quotes", ".");
+    refused("fields(x.y = 1)", "a key with a dot must be in quotes", ".");
     refused("fields(self)", "`key = self.part`", "self");
-    refused("fields(%a)", "a field is `key = expr`", "%");
+    refused("fields(%a)", "a field must be `key = expr`", "%");
     let all = faults("fields(b, a, c)", item);
     assert_eq!(all.iter().map(|(_, at)| &**at).collect::<Vec<_>>(), ["b", "c"], "all that are wrong");
 }
 
 #[test]
-fn places_are_checked() {
+fn items_are_checked() {
     let refused = |item, text, at| assert_refused("", item, text, at);
-    refused("pub struct S { a: u8 }", "goes on a function", "struct");
-    refused("impl S {}", "goes on a function", "impl");
-    refused("unsafe impl S {}", "goes on a function", "unsafe");
-    refused("const X: u8 = 1;", "goes on a function", "const");
-    refused("mod m { fn f() {} }", "goes on a function", "mod");
+    refused("pub struct S { a: u8 }", "goes on functions", "struct");
+    refused("impl S {}", "goes on functions", "impl");
+    refused("unsafe impl S {}", "goes on functions", "unsafe");
+    refused("const X: u8 = 1;", "goes on functions", "const");
+    refused("mod m { fn f() {} }", "goes on functions", "mod");
     refused("pub const fn f() {}", "a const fn may run in the compiler", "const");
     refused("fn f(&self) -> u8;", "no body to observe", "fn f(&self) -> u8");
     refused(
@@ -196,11 +196,11 @@ fn places_are_checked() {
     );
     assert_refused("err", "fn f() {}", "functions that return a Result", "err");
     assert_refused("err", "async fn f() {}", "functions that return a Result", "err");
-    assert_refused("nonsense", "struct S;", "goes on a function", "struct");
+    assert_refused("nonsense", "struct S;", "goes on functions", "struct");
 }
 
 #[test]
-fn what_is_refused_stays_in_the_program() {
+fn a_refused_item_stays_in_the_program() {
     let item = "pub fn f() {}";
     let written = expand(tokens("nonsense"), tokens(item)).to_string();
     assert!(written.starts_with(":: core :: compile_error !"), "{written}");

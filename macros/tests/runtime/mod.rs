@@ -1,4 +1,4 @@
-//! Stands in for tellane: the part of it that `#[observed]` names, with a list of what was done on this thread.
+//! Stand-in for tellane: the part of it that `#[observed]` calls, with a list of the calls on this thread.
 
 use std::cell::RefCell;
 use std::fmt::Display;

@@ -383,5 +383,5 @@ fn faults_of_the_settings_are_named() {
     let faults = Config { tail_sampling: Some(outcome), ..Config::default() }.faults();
     let settings: Vec<_> = faults.into_iter().map(|fault| fault.setting).collect();
     let expected = ["ratio", "traces", "spans_per_trace", "bytes", "longest_wait"];
-    assert_eq!(settings, expected.map(|setting| format!("outcome.{setting}")));
+    assert_eq!(settings, expected.map(|setting| format!("tail_sampling.{setting}")));
 }

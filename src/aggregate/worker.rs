@@ -1,4 +1,4 @@
-//! The aggregator's thread: passes, sleeps, answers, and gets up again after a panic.
+//! The aggregator's thread: makes passes, sleeps, answers requests, and restarts after a panic.
 
 use super::fold::{FailPoint, FailPoints};
 use super::pacing::Pacing;
@@ -15,29 +15,30 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// What the worker can be asked for. Requests have a channel of their own and never share the records' path.
+/// A request to the worker. Requests have their own channel and are never mixed with the records.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// A snapshot of all that was recorded before.
+    /// Make a snapshot of all records made before, and send it.
     Snapshot(Sender<Arc<Snapshot>>),
-    /// A last snapshot, then the end.
+    /// Make a last snapshot, then end.
     Shutdown,
 }
 
-/// Set once the worker has given up: what ended it was no request. It is set before the channels are closed, so whoever
-/// finds them closed sees it.
+/// Set when the worker ended because of panics, not by a request. Set before the channels are closed, so a caller that
+/// finds them closed also sees this.
 pub(crate) type Death = Arc<OnceLock<()>>;
 
-/// Everything the worker's thread owns or shares.
+/// The state that the worker's thread owns or shares.
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) lanes: Arc<LaneRegistry>,
     pub(crate) step: Arc<Mutex<Step>>,
     pub(crate) latest: Arc<ArcSwap<Snapshot>>,
     pub(crate) requests: Receiver<Request>,
-    /// Closed right behind the requests: whoever has one in there that was not answered sees that it will not be.
+    /// Dropped right after `requests`; a caller whose request is still queued then sees a disconnect instead of waiting
+    /// for its deadline.
     pub(crate) answers: Sender<()>,
-    /// Closed by its drop: whoever waits for the end sees it, however it came.
+    /// Dropped after the other channels; a caller that waits for the end sees a disconnect, even if the worker panicked.
     pub(crate) ended: Sender<()>,
     pub(crate) death: Death,
     pub(crate) fail_points: FailPoints,
@@ -50,13 +51,13 @@ thread_local! {
     static OWN_THREAD: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Makes this thread one of tellane's own.
+/// Marks this thread as one of tellane's own.
 pub(crate) fn become_own_thread() {
     OWN_THREAD.with(|own| own.set(true));
     local::mark_own_thread();
 }
 
-/// Whether this thread is tellane's own, which must not wait for itself.
+/// Returns `true` if this thread is one of tellane's own, which must not wait for themselves.
 pub(crate) fn is_own_thread() -> bool {
     OWN_THREAD.with(Cell::get)
 }
@@ -65,16 +66,17 @@ impl Worker {
     /// Starts the thread.
     ///
     /// # Errors
-    /// If the operating system has none to give.
+    /// The operating system's error if it cannot start a thread.
     pub(crate) fn spawn(self) -> std::io::Result<()> {
         let thread = std::thread::Builder::new().name("tellane".into());
-        thread.spawn(move || self.run()).map(drop) // it ends by request, or with the last handle that can make one
+        // Detached: the thread ends by request, or when the last sender of requests is dropped.
+        thread.spawn(move || self.run()).map(drop)
     }
 
     fn run(mut self) {
         // `work` catches a panic in a pass. A panic outside of a pass is a fault of tellane's own: the worker restarts
         // `restarts_max` times in a row, then the instance ends as if by a shutdown, except that it answers no request.
-        // A worker that has run for `retry_max` counts anew: one panic a day is no reason to end.
+        // The count starts again once a worker has run for `retry_max`: one panic a day is no reason to end.
         let mut failures = 0;
         let has_worked = loop {
             let began = self.lanes.uptime.millis();
@@ -93,15 +95,17 @@ impl Worker {
             Policy::new(self.thresholds).after_panic(&self.lanes, u32::MAX);
             let _flushed = caught(|| self.answer(Request::Shutdown));
         }
-        // The writer of the logs ends when it has written what it has, and with it the instance.
+        // Ends the writer of the logs after its queued batches, and so releases its reference to the instance.
         self.step.lock().close_logs();
-        // Who sees the end must find the requests closed. After a panic it does too: fields drop in their order.
+        // The order matters: a caller that sees the end must find `requests` closed. A panic keeps the order, too,
+        // since fields are dropped in the order of their declaration.
         let Self { requests, answers, ended, .. } = self;
         drop(requests);
         drop(answers);
         drop(ended);
     }
 
+    /// Makes passes until a shutdown is requested. A panic in a pass is caught here, any other by `run`.
     fn work(&mut self) {
         become_own_thread();
         timer_slack::minimize();
@@ -132,7 +136,7 @@ impl Worker {
             }
             lanes.beat(clock.ticks());
             if self.lanes.is_closed() {
-                // Shut down past a full queue of requests: see `Telemetry::shutdown`.
+                // A shutdown that found the queue of requests full closes the lanes itself: see `Telemetry::shutdown`.
                 self.answer(Request::Shutdown);
                 return;
             }
@@ -154,40 +158,43 @@ impl Worker {
         }
     }
 
+    /// Makes one pass, with a snapshot if `flush`; returns the sleep before the next pass, or an error if it panicked.
     fn pass(&mut self, policy: &mut Policy, flush: bool) -> Result<Duration, ()> {
         let worked = caught(|| {
             let mut step = self.step.lock();
-            let found = step.run();
+            let stats = step.run();
             if flush {
                 self.latest.store(Arc::new(step.snapshot()));
             }
             policy.after_step(&self.lanes, || step.bytes());
             step.keep_up();
-            found
+            stats
         });
-        worked.map(|found| self.pacing.next(found.fill_permille)).ok_or(())
+        worked.map(|stats| self.pacing.next(stats.fill_permille)).ok_or(())
     }
 
+    /// Carries out a request.
     fn answer(&self, request: Request) {
         match request {
-            Request::Snapshot(asker) => {
-                if let Some(taken) = self.try_hard(|step| Arc::new(step.snapshot())) {
-                    self.latest.store(Arc::clone(&taken));
-                    // The asker may have given up at its deadline.
-                    let _gone = asker.send(taken);
-                } // else the asker is left without an answer, which it sees as the channel's end
+            Request::Snapshot(reply) => {
+                if let Some(snapshot) = self.retry(|step| Arc::new(step.snapshot())) {
+                    self.latest.store(Arc::clone(&snapshot));
+                    // The caller may have given up at its deadline.
+                    let _gone = reply.send(snapshot);
+                } // otherwise the caller gets no snapshot, and sees a disconnect
             }
             Request::Shutdown => {
                 self.lanes.close();
-                // Once for what was there, once for what was published while the lanes were being closed.
-                self.try_hard(Step::run);
-                self.try_hard(Step::settle);
-                if let Some(last) = self.try_hard(|step| Arc::new(step.snapshot())) {
+                // One pass for the records published before, and the snapshot's pass for those published while the
+                // lanes were being closed.
+                self.retry(Step::run);
+                self.retry(Step::settle);
+                if let Some(last) = self.retry(|step| Arc::new(step.snapshot())) {
                     self.latest.store(last);
                 }
-                self.try_hard(Step::finish_logs);
-                self.try_hard(Step::sweep);
-                // The last snapshot's account is the last account.
+                self.retry(Step::finish_logs);
+                self.retry(Step::sweep);
+                // The last snapshot gets the final ledger, which includes the records found by the sweep.
                 let mut last = Snapshot::clone(&self.latest.load());
                 last.ledger = self.lanes.ledger();
                 self.latest.store(Arc::new(last));
@@ -195,9 +202,10 @@ impl Worker {
         }
     }
 
-    /// Tries again after a panic, as often as the aggregator may be restarted: each try gets past the record that the
-    /// one before failed on, so that one bad record costs neither an answer nor the records behind it.
-    fn try_hard<R>(&self, act: impl Fn(&mut Step) -> R) -> Option<R> {
+    /// Runs an act of the step, and retries it after a panic as often as the aggregator may be restarted. Each attempt
+    /// gets past the record that the attempt before panicked on, so one bad record prevents neither the answer nor the
+    /// folding of the records after it.
+    fn retry<R>(&self, act: impl Fn(&mut Step) -> R) -> Option<R> {
         (0..=self.thresholds.restarts_max).find_map(|_| {
             let mut step = self.step.lock();
             let done = caught(|| act(&mut step));

@@ -1,28 +1,27 @@
-//! Snapshots as bytes, for another process or machine to read and merge. Cold.
+//! Saves snapshots as bytes, for another process or machine to read and merge. Cold.
 //!
-//! A saved snapshot is a stream of the crate's records, the magic first. Definitions say what the numbers mean;
-//! figures (`what` in the record) are
+//! A saved snapshot is a stream of the crate's records after a magic number. Definitions give names to the numbers; the
+//! figures are, by the record's field `what`:
 //!
 //! | what | id | words |
 //! |---|---|---|
 //! | 0 counter, 1 up-down-counter, 2 gauge | series | the value: u64, i64, or the bits of an f64 |
-//! | 3 histogram | series | minimum, maximum, sum (low, high), then index and count of the filled buckets, by index; a histogram of more than 2,000 filled buckets goes on in further figures, whose first four words add nothing |
+//! | 3 histogram | series | minimum, maximum, sum (low, high), then index and count of the filled buckets, by index; a histogram with more than 2,000 filled buckets continues in further figures, whose first four words add nothing |
 //! | 4 ledger | kind | recorded, aggregated, switched off, unsampled, in flight, held back, then drops by reason |
-//! | 5 remarks | 0 | clamped, coarse |
-//! | 6 taken | 0 | Unix time and uptime in nanoseconds |
-//! | 7 spans | 0 the latest, 1 the slowest | ticks and Unix time of one instant, nanoseconds a tick in 32.32; the spans follow |
+//! | 5 totals | 0 | clamped, coarse |
+//! | 6 time | 0 | Unix time and uptime of the snapshot, in nanoseconds |
+//! | 7 spans | 0 the latest, 1 the slowest | ticks and Unix time of one instant, nanoseconds per tick in 32.32 fixed point; the spans follow |
 //! | 8 exemplars | 0 | offered, kept, replaced, no room |
-//! | 9 bounds | series | the number of a bound, then for it and those that follow the samples of its bucket that do not exceed it |
-//! | 10 logs shed | 0 | log records dropped for want of room, by level from trace to error; left out if there are none, so that an older reader sees no figure that it does not know |
+//! | 9 bounds | series | the number of a bound, then for this bound and each of the following ones the samples of its bucket at or below it |
+//! | 10 logs shed | 0 | log records dropped because the ring was full, by level from trace to error; left out if there are none, since an older reader refuses a figure that it does not know |
 //!
-//! Bounds of a histogram's definition that divide a bucket are numbered, and have figures (9) that follow those of the
-//! buckets. A histogram without such figures is exact at no bound that divides a bucket, and these bounds are left out
-//! of what is read.
+//! The bounds of a histogram's definition that divide a bucket are numbered, and have figures (9) after those of the
+//! buckets. A histogram without such figures has no exact count at these bounds, so the reader leaves the bounds out.
 //!
-//! A series' definition is its text form below: fields set apart by the unit separator, each escaped.
+//! A series' definition is a text (`text_of`): escaped fields, separated by the unit separator.
 //!
-//! Saved snapshots come from other machines, and from whoever pretends to be one: reading takes time in proportion to
-//! the bytes, or to sorting them (`benches/hostile.rs` counts the instructions).
+//! Saved snapshots come from other machines, which may be hostile. So reading takes time in proportion to the bytes, or
+//! to sorting them (`benches/hostile.rs` counts the instructions).
 
 mod histogram;
 
@@ -40,19 +39,21 @@ use std::time::Duration;
 
 const HISTOGRAM: u16 = 3;
 const LEDGER: u16 = 4;
-const REMARKS: u16 = 5;
-const TAKEN: u16 = 6;
+const TOTALS: u16 = 5;
+const TIME: u16 = 6;
 const SPANS: u16 = 7;
 const EXEMPLARS: u16 = 8;
 const BOUNDS: u16 = 9;
 const LOGS_SHED: u16 = 10;
-/// Filled buckets in one record.
+/// The most filled buckets in one record.
 const BUCKETS: usize = 2_000;
-/// Between the fields of a series' definition; ASCII's unit separator.
+/// The separator between the fields of a series' definition: ASCII's unit separator.
 const SEPARATOR: char = '\u{1f}';
 
 impl Snapshot {
-    /// The snapshot as bytes. What the pipeline says of itself ([`Pipeline`]) stays behind, the ledger goes along.
+    /// Encodes the snapshot as bytes, for [`from_bytes`](Self::from_bytes) in another process or machine. The ledger is
+    /// included; the pipeline's own figures ([`Pipeline`]), exemplars, slowest traces and the counts of tail sampling
+    /// are not.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -67,12 +68,15 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`EncodeError::IdTooLarge`] if there are more than 2^20 series.
+    #[doc(alias = "serialize")]
+    #[doc(alias = "encode")]
+    #[doc(alias = "save")]
     pub fn to_bytes(&self) -> Result<Vec<u8>, EncodeError> {
         let mut words = Vec::new();
         let mut put = |record: Record| encode(&record, &mut words);
         put(Record::Definition { space: Space::Service, id: 0, text: self.service.to_string() })?;
         let uptime = nanos(self.uptime);
-        put(Record::Figures { what: TAKEN, id: 0, words: vec![self.unix_nanos, uptime] })?;
+        put(Record::Figures { what: TIME, id: 0, words: vec![self.unix_nanos, uptime] })?;
         for (id, (identity, value)) in (0..).zip(self.catalogue.iter().zip(&self.values)) {
             put(Record::Definition { space: Space::Series, id, text: text_of(identity) })?;
             match value {
@@ -85,7 +89,7 @@ impl Snapshot {
                 }
                 PointValue::Histogram(view) => {
                     let mut head = [view.min, view.max, view.sum as u64, (view.sum >> 64) as u64];
-                    // At least one, also of a histogram without samples.
+                    // A histogram without samples has a record, too.
                     let chunks = view.filled.chunks(BUCKETS).chain(view.filled.is_empty().then_some(&[][..]));
                     for chunk in chunks {
                         let filled = chunk.iter().flat_map(|(index, count)| [u64::from(*index), *count]);
@@ -108,8 +112,8 @@ impl Snapshot {
             let account = self.ledger.kind(kind).to_words();
             put(Record::Figures { what: LEDGER, id: kind as u32, words: account })?;
         }
-        let remarks = vec![self.ledger.clamped(), self.ledger.coarse()];
-        put(Record::Figures { what: REMARKS, id: 0, words: remarks })?;
+        let totals = vec![self.ledger.clamped(), self.ledger.coarse()];
+        put(Record::Figures { what: TOTALS, id: 0, words: totals })?;
         let exemplars = self.ledger.exemplars().to_words().to_vec();
         put(Record::Figures { what: EXEMPLARS, id: 0, words: exemplars })?;
         if let Some(shed) = self.ledger.logs_shed_words() {
@@ -121,7 +125,8 @@ impl Snapshot {
         Ok(to_bytes(&words))
     }
 
-    /// A snapshot from its bytes.
+    /// Decodes a snapshot from the bytes that [`to_bytes`](Self::to_bytes) made. The bytes may come from an untrusted
+    /// source.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -132,24 +137,27 @@ impl Snapshot {
     /// ```
     ///
     /// # Errors
-    /// [`ReadError`] if the bytes are no saved snapshot, or not a whole one. Whatever the bytes, it neither panics nor
+    /// [`ReadError`] if the bytes are not a complete saved snapshot. For any bytes, the call neither panics nor
     /// allocates more than a small multiple of their number.
+    #[doc(alias = "deserialize")]
+    #[doc(alias = "decode")]
+    #[doc(alias = "load")]
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ReadError> {
         let words = from_bytes(bytes)?;
         let snapshot = Self::empty("".into());
-        let mut reading = Reading { snapshot, points: Vec::new(), names: None, texts: HashSet::new() };
+        let mut reader = SnapshotReader { snapshot, points: Vec::new(), batch: None, texts: HashSet::new() };
         let mut decoder = Decoder::new(&words);
         loop {
             let before = decoder.rest();
             let Some(record) = decoder.next() else { break };
             let raw = &before[..before.len() - decoder.rest().len()];
-            reading.take(record?, raw)?;
+            reader.add(record?, raw)?;
         }
-        reading.finish()
+        reader.finish()
     }
 }
 
-/// The names of a batch's spans and keys, then its spans.
+/// Encodes the names and keys that a batch's spans use, then the spans.
 fn put_spans(batch: &SpanBatch, words: &mut Vec<u64>) -> Result<(), EncodeError> {
     let instant = vec![batch.anchor.ticks, batch.anchor.unix_nanos, batch.scale.factor()];
     for (id, part) in [(0, &batch.latest[..]), (1, &batch.slowest[..])] {
@@ -166,7 +174,7 @@ fn put_spans(batch: &SpanBatch, words: &mut Vec<u64>) -> Result<(), EncodeError>
             ids.dedup();
             for id in ids {
                 let text = if space == Space::Key { batch.names.key(id) } else { batch.names.span(id) };
-                // Spans without a name are not shown, neither are attributes without a key: here or there.
+                // A span without a name and an attribute without a key are not shown, neither here nor by the reader.
                 let Some(text) = text else { continue };
                 encode(&Record::Definition { space, id, text: text.to_string() }, words)?;
             }
@@ -176,7 +184,7 @@ fn put_spans(batch: &SpanBatch, words: &mut Vec<u64>) -> Result<(), EncodeError>
     Ok(())
 }
 
-/// The keys that an item names.
+/// Collects the keys that an item uses.
 fn keys_of(item: &Item, into: &mut Vec<u32>) {
     match item {
         Item::Attribute(key, _) => into.push(*key),
@@ -189,23 +197,24 @@ fn keys_of(item: &Item, into: &mut Vec<u32>) {
     }
 }
 
-/// A snapshot being read.
-struct Reading {
+/// The state of decoding a snapshot.
+struct SnapshotReader {
     snapshot: Snapshot,
     points: Vec<(Arc<Identity>, Option<ReadValue>)>,
-    /// Names met since the last batch of spans began, and where its spans go.
-    names: Option<Batch>,
-    /// Every name and key once, so that the same texts are known by their addresses (`last_values`).
+    /// The batch of spans that is being read, with its names.
+    batch: Option<PartialBatch>,
+    /// All names and keys, interned: equal texts share an address, which `last_values` compares.
     texts: HashSet<Arc<str>>,
 }
 
-/// The value of a series so far.
+/// The value of a series, as far as it has been read.
 enum ReadValue {
     Whole(PointValue),
     Histogram(PartialHistogram),
 }
 
-struct Batch {
+/// A batch of spans, as far as it has been read.
+struct PartialBatch {
     slowest: bool,
     anchor: Anchor,
     scale: Scale,
@@ -213,8 +222,9 @@ struct Batch {
     spans: Vec<u64>,
 }
 
-impl Reading {
-    fn take(&mut self, record: Record, raw: &[u64]) -> Result<(), ReadError> {
+impl SnapshotReader {
+    /// Adds one record; `raw` is its words.
+    fn add(&mut self, record: Record, raw: &[u64]) -> Result<(), ReadError> {
         match record {
             Record::Definition { space: Space::Service, text, .. } => self.snapshot.service = text.into(),
             Record::Definition { space: Space::Series, id, text } => {
@@ -224,13 +234,13 @@ impl Reading {
                 self.points.push((Arc::new(identity_of(&text).ok_or(ReadError::Unexpected)?), None));
             }
             Record::Definition { space, id, text } => {
-                let names = &mut self.names.as_mut().ok_or(ReadError::Unexpected)?.names;
-                let of = if space == Space::Key { &mut names.keys } else { &mut names.spans };
+                let names = &mut self.batch.as_mut().ok_or(ReadError::Unexpected)?.names;
+                let table = if space == Space::Key { &mut names.keys } else { &mut names.spans };
                 let text = self.texts.get(&*text).cloned().unwrap_or_else(|| text.into());
                 self.texts.insert(Arc::clone(&text));
-                of.insert(id, text);
+                table.insert(id, text);
             }
-            Record::Span(_) => self.names.as_mut().ok_or(ReadError::Unexpected)?.spans.extend(raw),
+            Record::Span(_) => self.batch.as_mut().ok_or(ReadError::Unexpected)?.spans.extend(raw),
             Record::Figures { what, id, words } => self.figures(what, id, &words)?,
             Record::Sample { .. } | Record::Exemplar(_) | Record::Log(_) => {
                 return Err(ReadError::Unexpected);
@@ -239,11 +249,12 @@ impl Reading {
         Ok(())
     }
 
+    /// Adds the figures of one record.
     fn figures(&mut self, what: u16, id: u32, words: &[u64]) -> Result<(), ReadError> {
         match (what, words) {
             (0..=HISTOGRAM, words) => {
                 let (identity, value) = self.points.get_mut(id as usize).ok_or(ReadError::Unexpected)?;
-                point(identity, value, what, words).ok_or(ReadError::Unexpected)?;
+                set_value(identity, value, what, words).ok_or(ReadError::Unexpected)?;
             }
             (BOUNDS, &[first, ref within @ ..]) => {
                 let Some((_, Some(ReadValue::Histogram(partial)))) = self.points.get_mut(id as usize) else {
@@ -255,7 +266,7 @@ impl Reading {
                 let account = self.snapshot.ledger.set_kind(id, words);
                 account.ok_or(ReadError::Unexpected)?;
             }
-            (REMARKS, &[clamped, coarse]) => self.snapshot.ledger.set_inexact(clamped, coarse),
+            (TOTALS, &[clamped, coarse]) => self.snapshot.ledger.set_inexact(clamped, coarse),
             (EXEMPLARS, &[offered, kept, replaced, no_room]) => {
                 let exemplars = ExemplarLedger::from_words([offered, kept, replaced, no_room]);
                 self.snapshot.ledger.set_exemplars(exemplars);
@@ -263,13 +274,13 @@ impl Reading {
             (LOGS_SHED, words) => {
                 self.snapshot.ledger.set_logs_shed(words).ok_or(ReadError::Unexpected)?;
             }
-            (TAKEN, &[unix_nanos, uptime]) => {
+            (TIME, &[unix_nanos, uptime]) => {
                 self.snapshot.unix_nanos = unix_nanos;
                 self.snapshot.uptime = Duration::from_nanos(uptime);
             }
             (SPANS, &[ticks, unix_nanos, factor]) => {
                 self.end_batch();
-                self.names = Some(Batch {
+                self.batch = Some(PartialBatch {
                     slowest: id != 0,
                     anchor: Anchor { ticks, unix_nanos },
                     scale: Scale::from_factor(factor),
@@ -282,8 +293,9 @@ impl Reading {
         Ok(())
     }
 
+    /// Adds the batch that was being read to the snapshot.
     fn end_batch(&mut self) {
-        let Some(batch) = self.names.take() else { return };
+        let Some(batch) = self.batch.take() else { return };
         let (latest, slowest) = if batch.slowest { (vec![], batch.spans) } else { (batch.spans, vec![]) };
         self.snapshot.spans.push(SpanBatch {
             names: Names::Read(Arc::new(batch.names)),
@@ -295,13 +307,15 @@ impl Reading {
         });
     }
 
+    /// Sorts the series, checks that they do not contradict each other, and builds the snapshot.
     fn finish(mut self) -> Result<Snapshot, ReadError> {
         self.end_batch();
         self.points.sort_by(|(a, _), (b, _)| a.key().cmp(&b.key()));
         for pair in self.points.windows(2) {
             let [(one, _), (next, _)] = pair else { continue };
             let (metric, other) = (&one.metric, &next.metric);
-            // A series stands here once, and all of one name are of one kind, or readers could not tell them apart.
+            // Each series must be unique, and all series of a name must have one kind, or readers could not tell them
+            // apart.
             if one.key() == next.key() || (metric.name == other.name && !metric.is_like(other)) {
                 return Err(ReadError::Unexpected);
             }
@@ -324,8 +338,8 @@ impl Reading {
     }
 }
 
-/// Sets the value of a series, or adds to its histogram.
-fn point(identity: &Identity, value: &mut Option<ReadValue>, what: u16, words: &[u64]) -> Option<()> {
+/// Sets the value of a series, or adds to its histogram; `None` if the figures do not fit the series.
+fn set_value(identity: &Identity, value: &mut Option<ReadValue>, what: u16, words: &[u64]) -> Option<()> {
     match (what, identity.metric.kind, words) {
         (0, MetricKind::Counter, &[total]) => {
             *value = Some(ReadValue::Whole(PointValue::Counter(total)));
@@ -349,8 +363,8 @@ fn point(identity: &Identity, value: &mut Option<ReadValue>, what: u16, words: &
     Some(())
 }
 
-/// A series as text: name, help, kind, unit, the shape's digits, highest value, scale and bounds (floats by their
-/// bits, in hexadecimal), number of labels, label names, label values.
+/// Encodes a series as text: name, help, kind, unit, the shape's digits, highest value, scale and bounds (the bits of
+/// floats in hexadecimal), number of labels, label names, label values.
 fn text_of(identity: &Identity) -> String {
     let metric = &identity.metric;
     let mut fields = vec![metric.name.to_string(), metric.help.to_string()];
@@ -369,6 +383,7 @@ fn text_of(identity: &Identity) -> String {
     fields.into_iter().map(escape).collect::<Vec<_>>().join(&SEPARATOR.to_string())
 }
 
+/// Decodes a series from its text; `None` if the text is not valid.
 fn identity_of(text: &str) -> Option<Identity> {
     let fields: Vec<String> = text.split(SEPARATOR).map(unescape).collect::<Option<_>>()?;
     let [name, help, kind, unit, digits, highest, floats, count, labels @ ..] = &fields[..] else {
@@ -397,6 +412,7 @@ fn identity_of(text: &str) -> Option<Identity> {
     Some(Identity { metric: Arc::new(metric), labels })
 }
 
+/// Reverses the escapes of [`text_of`]; `None` if there is an unknown one.
 fn unescape(field: &str) -> Option<String> {
     let mut letters = field.chars();
     let mut plain = String::with_capacity(field.len());
@@ -413,7 +429,7 @@ fn unescape(field: &str) -> Option<String> {
     Some(plain)
 }
 
-/// Why bytes are not a saved snapshot.
+/// The reason why bytes are not a saved snapshot.
 ///
 /// ```
 /// use tellane::{ReadError, Snapshot, record::DecodeError};
@@ -423,10 +439,10 @@ fn unescape(field: &str) -> Option<String> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// They are no stream of records, or are cut off.
+    /// The bytes are not a stream of records, or are cut off.
     Record(DecodeError),
-    /// A record stands where it has no meaning, or its figures contradict its definition: the bytes are damaged, or
-    /// another version of tellane saved them. Read them by the version that saved them.
+    /// A record is in an unexpected position, or its figures contradict its definition: the bytes are damaged, or
+    /// another version of tellane saved them. Read them with the version that saved them.
     Unexpected,
 }
 
@@ -441,8 +457,8 @@ impl std::fmt::Display for ReadError {
         match self {
             Self::Record(error) => write!(f, "not a saved snapshot: {error}"),
             Self::Unexpected => f.write_str(
-                "not a saved snapshot of this version: a record stands where it has no meaning; \
-                 damaged bytes, or another version of tellane wrote them",
+                "not a saved snapshot of this version: a record is unexpected or contradicts its definition; the bytes \
+                 are damaged, or another version of tellane saved them: read them with that version",
             ),
         }
     }

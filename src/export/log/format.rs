@@ -1,4 +1,4 @@
-//! A record as a line: for people, as logfmt, as JSON.
+//! Formats a log record as one line: for people, as logfmt, or as JSON. Cold.
 
 use super::time::rfc3339;
 use crate::export::escape::{self, is_harmful};
@@ -8,7 +8,7 @@ use crate::snapshot::LogRecord;
 use std::collections::HashSet;
 use std::fmt::Write;
 
-/// How a sink writes a record. One line each, whatever is in its texts; times are UTC.
+/// The format of a sink's lines. Each record is exactly one line, whatever its texts contain; times are UTC.
 ///
 /// ```
 /// use tellane::{Format, Sink, Telemetry};
@@ -22,14 +22,15 @@ pub enum Format {
     /// `2026-11-25T12:44:55.000123Z  INFO shop: open tills=4`
     #[default]
     Human,
-    /// `time=2026-11-25T12:44:55.000123Z level=info target=shop msg=open tills=4`; a field `level` is `fields.level`.
+    /// `time=2026-11-25T12:44:55.000123Z level=info target=shop msg=open tills=4`. A field named `level` becomes
+    /// `fields.level`.
     Logfmt,
     /// `{"time":"2026-11-25T12:44:55.000123Z","level":"info","target":"shop","message":"open","fields":{"tills":4}}`
     Json,
 }
 
 impl Format {
-    /// Appends a record's line, its end included. Only [`Human`](Self::Human) is ever painted.
+    /// Appends a record's line, including its end. Only [`Human`](Self::Human) uses colour.
     pub(super) fn write(self, record: &LogRecord, colour: bool, into: &mut String) {
         match self {
             Self::Human => human(record, colour, into),
@@ -39,7 +40,7 @@ impl Format {
         into.push('\n');
     }
 
-    /// A record's line, without its end and without colour.
+    /// Formats a record as a line, without the line's end and without colour.
     ///
     /// ```
     /// use tellane::{Format, Sink, Telemetry};
@@ -58,7 +59,7 @@ impl Format {
     }
 }
 
-// Below, what is written to a string is taken: there is no error to see to.
+// Writing to a string cannot fail, so the results below are ignored.
 
 fn human(record: &LogRecord, colour: bool, into: &mut String) {
     let paint = |code: &str, into: &mut String| {
@@ -97,28 +98,28 @@ fn logfmt(record: &LogRecord, into: &mut String) {
     pairs(record, &OWN_KEYS, into);
 }
 
-/// Keys of logfmt's own: those at the beginning of a line, then those at its end.
+/// The keys that logfmt writes itself: those at the beginning of a line, then those at its end.
 const OWN_KEYS: [&str; 7] = ["time", "level", "target", "msg", "fields_dropped", "trace_id", "span_id"];
-/// How many of them stand at the beginning.
+/// The number of these keys at the beginning.
 const HEAD_KEYS: usize = 4;
 
-/// Fields and ids as `key=value`. A field with the key of one of the line's own pairs gets a prefix: readers take the first
-/// of two equal keys, or the last, and a field must not pass for the record's level.
+/// Appends fields and ids as `key=value`. A field with one of the line's own keys gets a prefix: of two equal keys,
+/// readers use the first or the last, and a field must not be mistaken for the record's level.
 ///
-/// Two keys may be written alike: `user id` becomes `user_id`, and `level` becomes `fields.level`. Then the one that was
-/// changed gets a number: `user_id.2`.
+/// Two different keys may be written alike, since `user id` becomes `user_id` and `level` becomes `fields.level`. Then
+/// the key that was changed gets a number: `user_id.2`.
 fn pairs(record: &LogRecord, own_keys: &[&str], into: &mut String) {
     let written: Vec<String> = record.fields.iter().map(|(key, _)| written_key(key, own_keys)).collect();
     let is_changed = |at: usize| written[at] != *record.fields[at].0;
     let any_changed = (0..written.len()).any(is_changed);
     let unchanged = (0..written.len()).filter(|at| any_changed && !is_changed(*at));
-    let mut taken: HashSet<String> = unchanged.map(|at| written[at].clone()).collect();
+    let mut used: HashSet<String> = unchanged.map(|at| written[at].clone()).collect();
     for (at, (_, value)) in record.fields.iter().enumerate() {
         into.push(' ');
         into.push_str(&written[at]);
-        if is_changed(at) && !taken.insert(written[at].clone()) {
+        if is_changed(at) && !used.insert(written[at].clone()) {
             let mut numbered = (2_u32..).map(|number| format!(".{number}"));
-            let free = numbered.find(|suffix| taken.insert(format!("{}{suffix}", written[at])));
+            let free = numbered.find(|suffix| used.insert(format!("{}{suffix}", written[at])));
             into.push_str(&free.unwrap_or_default());
         }
         escape::pair_value(value, into);
@@ -131,7 +132,7 @@ fn pairs(record: &LogRecord, own_keys: &[&str], into: &mut String) {
     }
 }
 
-/// A field's key as it stands in the line, before a number is added.
+/// A field's key as written in the line, before a number is added.
 fn written_key(key: &str, own_keys: &[&str]) -> String {
     let mut written = String::with_capacity(key.len());
     escape::key(key, &mut written);
@@ -178,7 +179,7 @@ fn json_value(value: &Value, into: &mut String) {
     match value {
         Value::Str(text) => escape::quoted(text, false, into),
         Value::Cut(text) => escape::quoted(text, true, into),
-        // JSON has no number for these.
+        // JSON has no notation for NaN and the infinities.
         Value::F64(number) if !number.is_finite() => escape::quoted(&number.to_string(), false, into),
         other => drop(write!(into, "{other}")),
     }
@@ -190,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_fields_of_a_line_have_one_key() {
+    fn no_two_fields_of_a_line_have_the_same_key() {
         let keys =
             ["user id", "level", "user_id", "user=id", "fields.level", "user_id.2", "", "_", "b", "user\"id"];
         let fields = keys.into_iter().zip(0..).map(|(key, number)| (key.into(), Value::U64(number)));
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_is_the_only_difference_it_makes() {
+    fn colour_changes_nothing_but_escape_codes() {
         let record = LogRecord {
             unix_nanos: 0,
             level: Level::Warn,
@@ -236,7 +237,7 @@ mod tests {
             ["2", "33", "0"].iter().fold(painted, |text, code| text.replace(&format!("\u{1b}[{code}m"), ""));
         assert_eq!(stripped, plain);
         for format in [Format::Logfmt, Format::Json] {
-            assert_eq!(line(format, true), line(format, false), "for machines there is no colour");
+            assert_eq!(line(format, true), line(format, false), "formats for machines have no colour");
         }
     }
 }

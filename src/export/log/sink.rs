@@ -41,7 +41,8 @@ struct Lines {
     out: Box<dyn Write + Send>,
     format: Format,
     colour: bool,
-    /// For a file, the number of writes that found it full or moved away since a rotation failed; `None` for other outputs.
+    /// For a file, the number of writes that found it full or moved away since a rotation failed; `None` for other
+    /// outputs.
     rotations_failed: Option<Arc<AtomicU64>>,
     /// `true` if a failed write may have left an unfinished line.
     torn: bool,

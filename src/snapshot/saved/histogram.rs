@@ -1,5 +1,6 @@
-//! A histogram being read from figures. Cold, but its cost must stay in proportion to the figures: whoever made them
-//! may have put each bucket into a record of its own. So buckets are only collected here, and added up at the end.
+//! Decodes a histogram from figures. Cold, but the cost must stay in proportion to the figures, since a hostile
+//! snapshot may put each bucket into a record of its own. So buckets are only collected at first, and merged at the
+//! end.
 
 use crate::series::Shape;
 use crate::snapshot::HistogramView;
@@ -7,18 +8,18 @@ use crate::snapshot::distribution::merge_buckets;
 use crate::stats::{Layout, Splits};
 use std::sync::Arc;
 
-/// What the figures said so far.
+/// A histogram, as far as it has been read.
 #[derive(Debug)]
 pub(super) struct PartialHistogram {
     layout: Layout,
     scale: f64,
-    /// Index and count of filled buckets, as they came.
+    /// Index and count of filled buckets, in the order in which they were read.
     filled: Vec<(u32, u64)>,
-    /// Of all of them; kept below 2^64, so that adding up cannot overflow.
+    /// The sum of all these counts; kept below 2^64, so that merging the buckets cannot overflow.
     count: u64,
     sum: u128,
     splits: Arc<Splits>,
-    /// For each bound of the splits, the samples of its bucket that do not exceed it.
+    /// For each bound of the splits, the samples of its bucket at or below it.
     within: Vec<u64>,
     /// Minimum and maximum; `None` before the first figures.
     range: Option<(u64, u64)>,
@@ -51,26 +52,26 @@ impl PartialHistogram {
         self.range = match self.range {
             None => Some((min, max)),
             Some(range) if self.count == before => Some(range),
-            // The extremes of a histogram without samples mean nothing.
+            // The extremes of a histogram without samples are meaningless.
             Some(_) if before == 0 => Some((min, max)),
             Some((least, greatest)) => Some((least.min(min), greatest.max(max))),
         };
         Some(())
     }
 
-    /// Adds figures of the bounds that divide a bucket, from the bound with the number `first`. `None` if that is not
-    /// the next one, or if there are more figures than bounds.
+    /// Adds the figures of the bounds that divide a bucket, beginning with the bound number `first`. `None` if that is
+    /// not the next bound, or if there are more figures than bounds.
     pub(super) fn add_within(&mut self, first: u64, within: &[u64]) -> Option<()> {
         let read = self.within.len();
         let more = first == read as u64 && !within.is_empty() && within.len() <= self.splits.len() - read;
         more.then(|| self.within.extend(within))
     }
 
-    /// `None` if no samples are spread over the bounds so.
+    /// Builds the view; `None` if no samples could have made these counts.
     pub(super) fn finish(self) -> Option<HistogramView> {
         let (min, max) = self.range.unwrap_or((u64::MAX, 0));
         let Self { layout, scale, filled, count, sum, splits, within, .. } = self;
-        // Without any figures no bound that divides a bucket is exact.
+        // Without figures, no bound that divides a bucket is exact.
         let splits = if within.is_empty() { Arc::default() } else { splits };
         let (filled, within, exemplars) = (merge_buckets(filled), within.into(), Vec::new());
         let view = HistogramView { layout, scale, filled, splits, within, count, sum, min, max, exemplars };

@@ -1,7 +1,8 @@
-//! Spans that follow their tasks: many requests at once on a tokio runtime of several threads, one of them cancelled.
+//! Spans that follow their tasks: many concurrent requests on a tokio runtime of several threads, one of them
+//! cancelled.
 //!
-//! `cargo run --release --example async_tasks` prints the trees of three of them, and checks that every span found its
-//! parent, on whatever threads its task ran.
+//! `cargo run --release --example async_tasks` prints the span trees of three requests. It also checks that every span
+//! has the right parent, on whatever threads its task ran.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -19,7 +20,7 @@ async fn serve(tracer: Tracer, number: u64) -> Result<u64, String> {
 }
 
 async fn look_up(tracer: Tracer, number: u64) -> u64 {
-    tokio::task::yield_now().await; // the task may go on on another thread
+    tokio::task::yield_now().await; // the task may continue on another thread
     let mut parse = tracer.span("parse answer"); // a guard: not held across an await
     parse.set("bytes", 10 * number);
     number
@@ -30,7 +31,7 @@ async fn pay(number: u64) -> Result<u64, String> {
     if number % 10 == 7 { Err(format!("card {number} is declined")) } else { Ok(1) }
 }
 
-/// A span and its descendants, indented.
+/// Prints a span and its descendants, indented.
 fn print(span: &FinishedSpan, children: &HashMap<u64, Vec<&FinishedSpan>>, depth: usize) {
     let message = span.status_message.as_deref().map_or(String::new(), |message| format!(": {message}"));
     let cancelled = if span.cancelled { " (cancelled)" } else { "" };
@@ -52,18 +53,18 @@ fn main() -> Result<(), Box<dyn Error>> {
                 tokio::spawn(serve(tracer.clone(), number).in_span_err(request))
             })
             .collect();
-        // Nobody waits for this one: it is dropped before it is done.
+        // This future is never polled to its end: it is dropped, and its span is cancelled.
         drop(std::future::pending::<()>().in_span(tracer.owned("abandoned")));
         let mut failed = 0;
         for task in tasks {
-            failed += u64::from(task.await.is_ok_and(|outcome| outcome.is_err()));
+            failed += u64::from(task.await.is_ok_and(|result| result.is_err()));
         }
         failed
     });
 
     let snapshot = telemetry.snapshot(Duration::from_secs(5))?;
     let mut spans: Vec<FinishedSpan> = snapshot.spans().collect();
-    spans.sort_by_key(|span| span.start_unix_nanos); // those of several threads come in no order of time
+    spans.sort_by_key(|span| span.start_unix_nanos); // spans of several threads are not ordered by time
     let mut children: HashMap<u64, Vec<&FinishedSpan>> = HashMap::new();
     spans.iter().for_each(|span| children.entry(span.parent_id.unwrap_or(0)).or_default().push(span));
     let roots = &children[&0];
@@ -72,7 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .filter(|root| root.status_message.is_some() || root.cancelled)
         .take(3)
         .for_each(|root| print(root, &children, 0));
-    assert_eq!((roots.len() as u64, failed), (REQUESTS + 1, 10), "each request, and the abandoned one");
+    assert_eq!((roots.len() as u64, failed), (REQUESTS + 1, 10), "all requests, and the abandoned one");
     for root in roots.iter().filter(|root| &*root.name == "request") {
         let names: Vec<_> = children[&root.span_id].iter().map(|child| &*child.name).collect();
         assert_eq!(names, ["look up stock", "pay"]);

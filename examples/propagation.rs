@@ -1,7 +1,8 @@
-//! A trace over three services: headers out, headers in, and a pool of threads inside one of them.
+//! A trace across three services: headers are injected and extracted, and one service passes its context to a thread
+//! pool.
 //!
-//! `cargo run --release --example propagation` prints the headers as they travel and the one trace that comes of them.
-//! The services are instances in one process; only headers go between them.
+//! `cargo run --release --example propagation` prints the headers of each call and the resulting trace. The services
+//! are instances in one process; only headers pass between them.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -11,7 +12,7 @@ use tellane::{Baggage, Context, SpanKind, Telemetry};
 
 type Headers = BTreeMap<String, String>;
 
-/// The front: a new trace, with baggage for whoever comes after.
+/// The first service: starts a new trace with baggage for the services behind it.
 fn front(front: &Telemetry, stock: &Telemetry, packing: &Telemetry) -> Result<(), Box<dyn Error>> {
     let tracer = front.tracer();
     let _request = tracer.span_with_kind("GET /cart", SpanKind::Server);
@@ -24,7 +25,7 @@ fn front(front: &Telemetry, stock: &Telemetry, packing: &Telemetry) -> Result<()
     self::stock(stock, packing, &headers)
 }
 
-/// The middle: takes the request's context, and hands it to threads of a pool.
+/// The second service: extracts the request's context and passes it to threads of a pool.
 fn stock(stock: &Telemetry, packing: &Telemetry, headers: &Headers) -> Result<(), Box<dyn Error>> {
     let tracer = stock.tracer();
     let _attached = tracer.attach(&Context::extract(headers));
@@ -35,11 +36,11 @@ fn stock(stock: &Telemetry, packing: &Telemetry, headers: &Headers) -> Result<()
         let pool = scope.spawn(|| {
             for (context, shelf) in work {
                 let _attached = context.attach();
-                let mut look = tracer.span("look into shelf");
-                look.set("shelf", shelf);
+                let mut check = tracer.span("check shelf");
+                check.set("shelf", shelf);
             }
         });
-        (0..3).for_each(|shelf| jobs.send((context.clone(), shelf)).expect("the pool waits"));
+        (0..3).for_each(|shelf| jobs.send((context.clone(), shelf)).expect("the pool is running"));
         drop(jobs);
         pool.join().expect("no panic");
     });
@@ -51,7 +52,7 @@ fn stock(stock: &Telemetry, packing: &Telemetry, headers: &Headers) -> Result<()
     Ok(())
 }
 
-/// The end of the line, whose caller sends one broken header beside the good ones: it is ignored.
+/// The last service. One of the headers it receives is malformed, and is ignored.
 fn packing(packing: &Telemetry, headers: &Headers) {
     let mut headers = headers.clone();
     headers.insert("tracestate".into(), "not a member".into());
@@ -74,7 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let snapshot = service.snapshot(Duration::from_secs(5))?;
         for span in snapshot.spans() {
             let parent = span.parent_id.map_or("-".into(), |id| format!("{id:016x}"));
-            let entry = if span.local_root { "enters" } else { "" };
+            let entry = if span.local_root { "local root" } else { "" };
             println!(
                 "{:8} {:15} {:016x} parent {parent:16} {entry}",
                 snapshot.service(),
@@ -86,7 +87,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     assert_eq!(traces.len(), 8);
     traces.dedup();
-    assert_eq!(traces.len(), 1, "it is one trace");
+    assert_eq!(traces.len(), 1, "all spans belong to one trace");
     println!("one trace: {:032x}", traces[0]);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Sampling by outcome: of a thousand requests, the few worth looking at are kept whole, and every one is counted.
+//! Tail sampling: of a thousand requests, the few interesting traces are kept whole, and all requests are counted.
 //!
 //! `cargo run --example tail_sampling`
 
@@ -7,8 +7,8 @@ use std::time::Duration;
 use tellane::{Clock, Config, TailSampling, Telemetry};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (clock, hand) = Clock::mock(); // so that a request takes what the example says
-    let outcome = TailSampling {
+    let (clock, hand) = Clock::mock(); // so that each request takes exactly the time set below
+    let rules = TailSampling {
         errors: true,
         slower_than: Some(Duration::from_secs(1)),
         slower_than_p99: false,
@@ -16,10 +16,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         longest_wait: Duration::from_secs(600),
         ..TailSampling::default()
     };
-    // No trace is sampled at its beginning: all of them are held until their root has ended.
+    // Head sampling keeps no trace, so all of them are held until their root has ended.
     let config =
-        Config { sampling: 0.0, tail_sampling: Some(outcome), ring_words: 1 << 17, ..Config::default() };
-    // The clock jumps, and the aggregator has done nothing wrong.
+        Config { sampling: 0.0, tail_sampling: Some(rules), ring_words: 1 << 17, ..Config::default() };
+    // The mock clock jumps ahead, so allow a long time between heartbeats: the aggregator must not count as stalled.
     let config = Config { stall_after: Duration::from_secs(600), ..config };
     let telemetry = Telemetry::builder("shop").config(config).clock(clock).start()?;
     let tracer = telemetry.tracer();
@@ -36,21 +36,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let snapshot = telemetry.snapshot(Duration::from_secs(10))?;
-    let decisions = snapshot.tail_sampling();
-    println!("what became of 1,000 traces");
-    for (decision, reason, count) in decisions.traces().filter(|(.., count)| *count > 0) {
+    let stats = snapshot.tail_sampling();
+    println!("decisions on 1,000 traces");
+    for (decision, reason, count) in stats.traces().filter(|(.., count)| *count > 0) {
         println!("  {decision:<8}{reason:<14}{count:>6}");
     }
-    println!("the slowest that was kept");
+    println!("the slowest trace that was kept");
     let slowest = snapshot.slowest_traces();
     if let Some(trace) = slowest.first() {
         print!("{trace}");
     }
 
-    assert_eq!((decisions.error, decisions.slow, decisions.attribute), (5, 10, 4));
-    assert_eq!((decisions.traces_kept(), decisions.uninteresting), (19, 981));
-    // Kept whole, each with its three spans; and the durations are those of all.
-    assert_eq!((snapshot.spans().count(), decisions.spans_dropped), (3 * 19, 3 * 981));
-    assert_eq!(snapshot.span_durations("request").map(|taken| taken.count()), Some(1_000));
+    assert_eq!((stats.error, stats.slow, stats.attribute), (5, 10, 4));
+    assert_eq!((stats.traces_kept(), stats.uninteresting), (19, 981));
+    // Traces are kept whole, each with its three spans; durations are recorded for all requests.
+    assert_eq!((snapshot.spans().count(), stats.spans_dropped), (3 * 19, 3 * 981));
+    assert_eq!(snapshot.span_durations("request").map(|durations| durations.count()), Some(1_000));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The inverted index: from a word to the files it occurs in, in shards that threads seldom meet in.
+//! The inverted index: from a word to the files that contain it, in shards so that threads seldom wait for each other.
 
 use crate::meters::{NEW_WORDS, POSTINGS};
 use foldhash::fast::RandomState;
@@ -14,11 +14,11 @@ type Shard = HashMap<Box<str>, Postings, RandomState>;
 #[derive(Debug, Default)]
 struct Postings {
     occurrences: u64,
-    /// The files' numbers.
+    /// Numbers of the files.
     files: Vec<u32>,
 }
 
-/// A word and how common it is.
+/// A word with its number of occurrences and of files.
 #[derive(Debug)]
 pub(crate) struct Frequency {
     pub(crate) word: String,
@@ -37,13 +37,13 @@ impl Index {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::default() }
     }
 
-    /// Takes in that a word occurs so many times in a file.
+    /// Adds the number of occurrences of a word in a file.
     pub(crate) fn insert(&self, word: &str, file: u32, occurrences: u64) {
         let shard = &self.shards[self.hasher.hash_one(word) as usize % SHARDS];
         let mut shard = locked(shard);
         POSTINGS.inc();
         let postings = match shard.get_mut(word) {
-            Some(there) => there,
+            Some(postings) => postings,
             None => {
                 NEW_WORDS.inc();
                 shard.entry(word.into()).or_default()
@@ -57,7 +57,7 @@ impl Index {
         self.shards.iter().map(|shard| locked(shard).len()).sum()
     }
 
-    /// The `most` most frequent words of at least so many characters.
+    /// Returns the `most` most frequent words of at least `least_characters` characters.
     pub(crate) fn most_frequent(&self, most: usize, least_characters: usize) -> Vec<Frequency> {
         let mut all = Vec::new();
         for shard in &self.shards {
@@ -77,7 +77,7 @@ impl Index {
     }
 }
 
-/// A shard is whole after every statement, so a panic elsewhere does not spoil it.
+/// Locks a shard. A shard is consistent after every statement, so a panic of another thread does not matter.
 fn locked(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }

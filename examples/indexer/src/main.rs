@@ -1,13 +1,13 @@
-//! A word index of a directory tree, built in memory by several threads and observed by tellane in its innermost
-//! loops; then the report, and what observation cost.
+//! Builds a word index of a directory tree in memory, on several threads, observed by tellane in its innermost loops.
+//! Then prints a report, and the cost of the telemetry.
 //!
 //! ```text
 //! cargo run --release -p indexer -- [DIR]
 //! ```
 //!
-//! One thread walks the tree (`walk`) and feeds a bounded queue; the others read files, cut them into words (`work`)
-//! and merge these into a sharded map (`index`). `meters` has all that is measured. To see the cost, the same work is
-//! done several times, with telemetry on and off in turn.
+//! One thread walks the tree (`walk`) and feeds a bounded queue; the others read files, split them into words (`work`)
+//! and merge the words into a sharded map (`index`). `meters` declares all metrics. To measure the cost of telemetry,
+//! the same work is done several times, with telemetry on and off alternately.
 
 mod index;
 mod meters;
@@ -31,41 +31,41 @@ use tellane::{Config, Report, Snapshot, Telemetry, prometheus};
 use walk::Walk;
 use work::Worker;
 
-/// Files that may wait for an indexing thread.
+/// Most files that may wait for an indexing thread.
 const QUEUE: usize = 256;
-/// How long to wait for telemetry, which answers within milliseconds unless the machine is overwhelmed.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for telemetry, which answers within milliseconds unless the machine is overloaded.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One run over all files.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pass {
     pub(crate) elapsed: Duration,
-    /// Samples and spans recorded in it, or skipped.
+    /// Samples and spans of the pass, recorded or skipped.
     pub(crate) records: u64,
 }
 
-/// What all passes together came to.
+/// Results of all passes.
 #[derive(Debug)]
 pub(crate) struct Results {
-    /// Of the first pass; the others are the same, unless `changed`.
+    /// Totals of the first pass; those of the others are the same, unless `changed`.
     pub(crate) totals: Totals,
     pub(crate) words: usize,
     pub(crate) frequent: Vec<Frequency>,
-    /// Whether files were left out because of the bound.
+    /// `true` if files were left out because of the limit.
     pub(crate) bounded: bool,
-    /// Whether somebody wrote to the files between two passes.
+    /// `true` if the files changed between two passes.
     pub(crate) changed: bool,
     pub(crate) on: Vec<Pass>,
     pub(crate) off: Vec<Pass>,
 }
 
 impl Results {
-    /// The warm-up too.
+    /// Number of passes, including the warm-up.
     pub(crate) fn all_passes(&self) -> u64 {
         (1 + self.on.len() + self.off.len()) as u64
     }
 
-    /// Records of the passes with telemetry off: skipped on purpose.
+    /// Records of the passes with telemetry off, which are suppressed.
     fn suppressed(&self) -> u64 {
         self.off.iter().map(|pass| pass.records).sum()
     }
@@ -87,10 +87,10 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     let config = Config {
-        // The bar looks at the latest snapshot and should not show an old one.
+        // The progress bar shows the latest snapshot, which should not be older than the bar itself.
         flush_interval: REFRESH,
-        // Samples that find the ring full are counted in place, spans are dropped. Half a ring of this size takes the
-        // spans of a quarter of a second, should the aggregator have to wait that long for a processor.
+        // Samples that find the ring full are counted in the spill, spans are dropped. Half a ring of this size holds
+        // the spans of a quarter of a second, in case the aggregator waits that long for a processor.
         ring_words: 1 << 18,
         ..Config::default()
     };
@@ -98,7 +98,7 @@ fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     let meters = Meters::register(&telemetry)?;
     let results = Passes { options, telemetry: &telemetry, meters: &meters }.run()?;
 
-    let shutdown = telemetry.shutdown(PATIENCE);
+    let shutdown = telemetry.shutdown(TIMEOUT);
     let snapshot = telemetry.latest();
     if let Some(file) = &options.prometheus {
         let written = fs::write(file, prometheus::render(&snapshot));
@@ -106,7 +106,7 @@ fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     }
     let findings = Findings { options, results: &results, snapshot: &snapshot };
     let mut text = format!("{findings}{}", Report(&snapshot));
-    // The snapshot was taken on the way out; the shutdown has the last word.
+    // The snapshot was taken before the shutdown was complete. If the final ledger differs, print it, too.
     if *snapshot.ledger() != shutdown.ledger {
         text += &format!("{}\n", shutdown.ledger);
     }
@@ -116,13 +116,13 @@ fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     print(&text)?;
 
     if lost > 0 {
-        eprintln!("indexer: {lost} records were dropped, by the reasons above");
+        eprintln!("indexer: {lost} records were dropped, for the reasons above");
     }
     let balances = total.recorded == total.aggregated + lost + total.suppressed();
     Ok(if shutdown.finished && balances { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// To standard output; whoever has closed it has seen enough.
+/// Prints to standard output. A closed pipe is not an error.
 fn print(text: &str) -> io::Result<()> {
     match stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -138,13 +138,13 @@ struct Passes<'a> {
 }
 
 impl Passes<'_> {
-    /// The warm-up, then pairs of passes with telemetry on and off, every second pair the other way round: neither
-    /// side has the warmer caches.
+    /// Runs the warm-up, then pairs of passes with telemetry on and off. The order alternates from pair to pair, so
+    /// that neither side has the warmer caches.
     fn run(self) -> Result<Results, Box<dyn Error>> {
         let switch = self.telemetry.switch();
-        let start = self.telemetry.snapshot(PATIENCE)?;
+        let start = self.telemetry.snapshot(TIMEOUT)?;
         let (_not_timed, index, bounded) = self.pass("warm-up".into(), &start, None);
-        let mut before = self.telemetry.snapshot(PATIENCE)?;
+        let mut before = self.telemetry.snapshot(TIMEOUT)?;
         let totals = Totals::of(&before).since(&Totals::of(&start));
 
         let (mut on, mut off, mut changed) = (Vec::new(), Vec::new(), false);
@@ -159,7 +159,7 @@ impl Passes<'_> {
             }
             let title = format!("pass {}/{last} {name}", number + 1);
             let (elapsed, _index, _bounded) = self.pass(title, &before, Some(totals.bytes));
-            let after = self.telemetry.snapshot(PATIENCE)?;
+            let after = self.telemetry.snapshot(TIMEOUT)?;
             let records = after.ledger().total().recorded - before.ledger().total().recorded;
             changed |= Totals::of(&after).since(&Totals::of(&before)) != totals;
             passes.push(Pass { elapsed, records });
@@ -170,7 +170,7 @@ impl Passes<'_> {
         Ok(Results { totals, words, frequent, bounded, changed, on, off })
     }
 
-    /// Builds the index once; also says how long it took, and whether files were left out.
+    /// Builds the index once. Returns the time it took, the index, and `true` if files were left out.
     fn pass(self, title: String, before: &Snapshot, bytes: Option<u64>) -> (Duration, Index, bool) {
         let Self { options, telemetry, meters } = self;
         let progress = Progress { telemetry, title, before: Totals::of(before), bytes };

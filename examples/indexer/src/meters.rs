@@ -1,7 +1,7 @@
-//! Everything this program measures.
+//! All metrics of this program.
 //!
-//! What has one fixed series is a static: the code that records names it and nobody hands it round. A family's series
-//! and the tracer belong to an instance, so they travel in [`Meters`].
+//! A metric with one fixed series is a static, so it need not be passed around. A family's series and the tracer belong
+//! to an instance, so they are passed in [`Meters`].
 
 use tellane::{
     Counter, Family, LazyCounter, LazyGauge, LazyHistogram, LazyTimer, RegisterError, Telemetry, Tracer,
@@ -10,7 +10,7 @@ use tellane::{counter, gauge, histogram, timer};
 
 macro_rules! files {
     ($outcome:literal) => {
-        counter!("index_files_total", "Files met, by what became of them.", "outcome" => $outcome)
+        counter!("index_files_total", "Files found, by outcome.", "outcome" => $outcome)
     };
 }
 
@@ -21,13 +21,12 @@ pub(crate) static UNREADABLE: LazyCounter = files!("unreadable");
 pub(crate) static LOST_DIRECTORIES: LazyCounter =
     counter!("index_unreadable_directories_total", "Directories that could not be listed.");
 
-pub(crate) static TOKENS: LazyCounter = counter!("index_tokens_total", "Words read, each time they occur.");
+pub(crate) static TOKENS: LazyCounter = counter!("index_tokens_total", "Words read, all occurrences.");
 pub(crate) static POSTINGS: LazyCounter = counter!("index_postings_total", "Insertions into the index.");
-pub(crate) static NEW_WORDS: LazyCounter =
-    counter!("index_new_words_total", "Insertions of a word not there yet.");
+pub(crate) static NEW_WORDS: LazyCounter = counter!("index_new_words_total", "Insertions of a new word.");
 
 pub(crate) static QUEUE_DEPTH: LazyGauge =
-    gauge!("index_queue_depth", "Files that wait for an indexing thread.");
+    gauge!("index_queue_depth", "Files waiting for an indexing thread.");
 pub(crate) static QUEUE_WAIT: LazyTimer =
     timer!("index_queue_wait", "Time a file waits for an indexing thread.");
 pub(crate) static READ_TIME: LazyTimer = timer!("index_read", "Time to read a file.");
@@ -35,10 +34,10 @@ pub(crate) static READ_TIME: LazyTimer = timer!("index_read", "Time to read a fi
 pub(crate) static FILE_SIZE: LazyHistogram = histogram!("index_file", "Size of the files read.").bytes();
 pub(crate) static TOKEN_SIZE: LazyHistogram = histogram!("index_token", "Length of the words read.").bytes();
 
-/// Extensions told apart; further ones meet in one series labelled `__overflow__`.
+/// Most extensions with a series of their own; further extensions share the series labelled `__overflow__`.
 const EXTENSIONS: usize = 8;
 
-/// What is measured by handles rather than statics.
+/// Handles that are not statics.
 #[derive(Debug)]
 pub(crate) struct Meters {
     pub(crate) tracer: Tracer,

@@ -1,4 +1,4 @@
-//! The command line, by hand: four options do not earn a dependency.
+//! The command line, parsed by hand: four options do not justify a dependency.
 
 use std::env;
 use std::ffi::OsString;
@@ -8,20 +8,20 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 pub(crate) const HELP: &str = "\
-Builds an inverted word index of a directory in memory, observed by tellane, and says what observation cost.
+Builds an inverted word index of a directory in memory, observed by tellane, and prints the cost of the telemetry.
 
 usage: indexer [OPTIONS] [DIR]
 
-  DIR                 what to index; by default the cargo registry's sources, or else this repository.
+  DIR                 directory to index; by default the cargo registry's sources, or else this repository.
                       Hidden entries, symbolic links and cache directories (CACHEDIR.TAG) are left out.
-  --prometheus FILE   write the metrics there, in the Prometheus text format
-  --max-mib N         read no more than N MiB; by default 256 without DIR, and everything with it
-  --passes N          timed passes with telemetry on, and as many with it off; by default 5
-  --threads N         indexing threads; by default one for each CPU
-  --help              print this
+  --prometheus FILE   write the metrics to FILE, in the Prometheus text format
+  --max-mib N         read at most N MiB; by default 256 without DIR, no limit with DIR
+  --passes N          number of timed passes with telemetry on, and again with telemetry off; by default 5
+  --threads N         number of indexing threads; by default one for each CPU
+  --help              print this help
 ";
 
-/// What a run that names no directory reads at most: well under a minute on two slow cores.
+/// Limit for a run without a directory, so that it takes well under a minute on two slow cores.
 const DEFAULT_MAX_MIB: u64 = 256;
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// `None` if help is asked for; the error is for people.
+    /// Parses the arguments. `None` if help is requested; the error is a message for the user.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Self>, String> {
         let (mut root, mut prometheus, mut max_mib) = (None, None, None);
         let mut passes = 5;
@@ -50,10 +50,10 @@ impl Options {
                 Some("--passes") => passes = number("--passes", &value()?)?,
                 Some("--threads") => threads = number("--threads", &value()?)?,
                 Some(option) if option.starts_with('-') => {
-                    return Err(format!("there is no option {option}"));
+                    return Err(format!("unknown option {option}"));
                 }
                 _ if root.is_some() => {
-                    return Err(format!("one DIR at a time: {} is too many", argument.display()));
+                    return Err(format!("only one DIR is allowed: {} is the second", argument.display()));
                 }
                 _ => root = Some(PathBuf::from(argument)),
             }
@@ -73,7 +73,7 @@ fn number(option: &str, value: &OsString) -> Result<usize, String> {
     number.ok_or_else(|| format!("{option} needs a number above 0, not {}", value.display()))
 }
 
-/// Text that every machine with Rust has.
+/// Returns a directory with text that every machine with Rust has.
 fn default_root() -> PathBuf {
     let home = |variable, below: &str| env::var_os(variable).map(|home| Path::new(&home).join(below));
     let cargo =

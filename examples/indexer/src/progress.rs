@@ -1,4 +1,4 @@
-//! The bar on standard error, fed by telemetry's own snapshots. It waits for nobody: it looks at the latest one.
+//! The progress bar on standard error, which shows the latest snapshot of the telemetry and never waits for a new one.
 
 use crate::report::{Totals, grouped, mib};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -6,9 +6,9 @@ use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 use tellane::Telemetry;
 
-/// How often telemetry publishes a snapshot, and the bar moves.
+/// Interval at which telemetry publishes snapshots and the bar is updated.
 pub(crate) const REFRESH: Duration = Duration::from_millis(100);
-/// How often a line is printed where no bar can be.
+/// Interval of progress lines if standard error is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 const BAR: usize = 24;
 
@@ -16,20 +16,20 @@ const BAR: usize = 24;
 pub(crate) struct Progress<'a> {
     pub(crate) telemetry: &'a Telemetry,
     pub(crate) title: String,
-    /// What there was before this pass.
+    /// Totals before this pass.
     pub(crate) before: Totals,
-    /// Bytes of a whole pass, once the first has counted them.
+    /// Bytes of a whole pass, known after the first.
     pub(crate) bytes: Option<u64>,
 }
 
 impl Progress<'_> {
-    /// Shows how far the pass is until the other end of `over` is dropped.
+    /// Shows the progress of the pass until the other end of `over` is dropped.
     pub(crate) fn run(self, over: &Receiver<()>) {
         let mut out = stderr();
         let bar = out.is_terminal();
         let began = Instant::now();
         let mut line_at = LINE_EVERY;
-        // Whoever closed standard error does not want to know: failed writes are nobody's concern.
+        // Failed writes are ignored: if standard error is closed, there is nobody to show progress to.
         while over.recv_timeout(REFRESH) == Err(RecvTimeoutError::Timeout) {
             let elapsed = began.elapsed();
             if bar {
@@ -54,7 +54,7 @@ impl Progress<'_> {
                 let filled = (BAR as u64 * done.bytes / bytes.max(1)).min(BAR as u64) as usize;
                 ["#".repeat(filled), "-".repeat(BAR - filled)].concat()
             }
-            None => format!("{:-^BAR$}", " how much is there? "),
+            None => format!("{:-^BAR$}", " counting "),
         };
         let speed = mib(done.bytes) / elapsed.as_secs_f64();
         let waiting = snapshot.gauge("index_queue_depth", &[]).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What is printed at the end: what was found, how fast, what observing it cost. Then tellane's own report.
+//! The printed report: contents of the index, speed, cost of the telemetry. Tellane's own report follows it.
 
 use crate::index::Frequency;
 use crate::{Options, Pass, Results};
@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 use tellane::{PointValue, Snapshot};
 
-/// What the program's counters say.
+/// Totals of the program's counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) files: u64,
@@ -43,8 +43,8 @@ impl Totals {
     }
 }
 
-/// The last line, below the ledger: half of the records are suppressed there, since half of the passes ran with
-/// telemetry off. That is no loss and must not read like one.
+/// The last line, after the ledger. It explains the suppressed records, which are about half of all, since half of the
+/// passes ran with telemetry off: nothing was lost.
 #[derive(Debug)]
 pub(crate) struct Suppressed {
     /// Records of the passes with telemetry off.
@@ -56,18 +56,18 @@ pub(crate) struct Suppressed {
 impl Display for Suppressed {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let passes = grouped(self.by_passes);
-        write!(f, "suppressed: the {passes} records of the passes with telemetry off, left out on purpose")?;
+        write!(f, "suppressed: {passes} records of the passes with telemetry off, as intended")?;
         match self.total.saturating_sub(self.by_passes) {
             0 => Ok(()),
-            others => write!(f, "; {} while tellane's switch was off by itself", grouped(others)),
+            others => write!(f, "; {} more because tellane switched itself off", grouped(others)),
         }
     }
 }
 
-/// Traces shown.
+/// Number of traces shown.
 const SLOWEST: usize = 3;
 
-/// The report, but for tellane's part.
+/// The report, without tellane's part.
 pub(crate) struct Findings<'a> {
     pub(crate) options: &'a Options,
     pub(crate) results: &'a Results,
@@ -81,11 +81,7 @@ impl Display for Findings<'_> {
         self.rates(f)?;
         self.cost(f)?;
         self.slowest(f)?;
-        writeln!(
-            f,
-            "\nall {} passes together, the warm-up too, as tellane reports them:",
-            self.results.all_passes()
-        )
+        writeln!(f, "\ntellane's report on all {} passes, including the warm-up:", self.results.all_passes())
     }
 }
 
@@ -117,10 +113,10 @@ impl Findings<'_> {
         }
         if self.results.bounded {
             let mib = self.options.max_bytes >> 20;
-            writeln!(f, "  stopped at {mib} MiB and left out the rest; --max-mib sets the bound")?;
+            writeln!(f, "  stopped at the limit of {mib} MiB; set another with --max-mib")?;
         }
         if self.results.changed {
-            writeln!(f, "  the files changed during the run, so the passes compare less well")?;
+            writeln!(f, "  files changed during the run, so the passes are not fully comparable")?;
         }
         Ok(())
     }
@@ -157,11 +153,7 @@ impl Findings<'_> {
 
     fn cost(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Results { on, off, .. } = self.results;
-        writeln!(
-            f,
-            "\n{:<24}{:>14}{:>14}{:>14}",
-            "what observation cost", "telemetry off", "on", "difference"
-        )?;
+        writeln!(f, "\n{:<24}{:>14}{:>14}{:>14}", "cost of telemetry", "telemetry off", "on", "difference")?;
         let middle = format!("median of {}", on.len());
         for (name, pick) in
             [("fastest", fastest as fn(&[Pass]) -> _), (&middle, median), ("slowest", slowest)]
@@ -172,20 +164,23 @@ impl Findings<'_> {
         let more = median(on).as_secs_f64() - median(off).as_secs_f64();
         let nanos = 1e9 * more * self.options.threads as f64 / self.records().max(1) as f64;
         let records = grouped(self.records());
-        writeln!(f, "  {records} samples and spans a pass, {nanos:+.1} ns of a processor's time for each")?;
-        // The differences between equal passes are the machine's, not telemetry's.
+        writeln!(f, "  {records} samples and spans per pass, {nanos:+.1} ns of CPU time for each")?;
+        // If equal passes differ by more than that, the difference is noise of the machine, not the cost of telemetry.
         if more.abs() < (median(off) - fastest(off)).as_secs_f64() {
-            writeln!(f, "  passes with telemetry off differ by more among themselves: this machine is busy")?;
+            writeln!(
+                f,
+                "  within the noise: passes with telemetry off differ by more than that from each other"
+            )?;
         }
         writeln!(
             f,
-            "  off: samples and spans are skipped and counted as suppressed; counters and gauges go on"
+            "  off: samples and spans are skipped and counted as suppressed; counters and gauges still count"
         )
     }
 }
 
 impl Findings<'_> {
-    /// The slowest files, and what was done with them.
+    /// Prints the slowest traces: files, with the spans of their processing.
     fn slowest(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let traces = self.snapshot.slowest_traces();
         if traces.is_empty() {

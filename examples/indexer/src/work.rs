@@ -1,4 +1,5 @@
-//! What an indexing thread does: takes files from the queue, reads, cuts into words, merges into the index.
+//! The indexing threads: they receive files from the queue, read them, split them into words and merge these into the
+//! index.
 
 use crate::index::Index;
 use crate::meters::{
@@ -12,9 +13,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// About how much text is cut into words under one span.
+/// Approximate length of the text that is split into words in one span.
 const BATCH_BYTES: usize = 16 << 10;
-/// A NUL this early makes a file binary.
+/// A file with a NUL byte among this many first bytes counts as binary.
 const BINARY_BYTES: usize = 1024;
 
 #[derive(Debug)]
@@ -22,12 +23,12 @@ pub(crate) struct Worker<'a> {
     pub(crate) root: &'a Path,
     pub(crate) index: &'a Index,
     pub(crate) meters: &'a Meters,
-    /// The file at hand; its memory serves all.
+    /// Content of the present file. The buffer is reused for all files.
     pub(crate) content: Vec<u8>,
 }
 
 impl Worker<'_> {
-    /// Works until the queue is empty and the walker gone.
+    /// Processes files until the queue is empty and the walker has ended.
     pub(crate) fn run(mut self, queue: &Receiver<Job>) {
         for job in queue {
             QUEUE_DEPTH.sub(1.0);
@@ -69,7 +70,7 @@ impl Worker<'_> {
         INDEXED.inc();
     }
 
-    /// Counts a batch's words; returns how many there were. The innermost loop.
+    /// Counts the words of a batch and returns their number. The innermost loop.
     fn tokenize<'t>(&self, batch: &'t str, counts: &mut HashMap<&'t str, u64, RandomState>) -> u64 {
         let mut span = self.meters.tracer.span("tokenize batch");
         let mut tokens = 0;
@@ -98,12 +99,12 @@ fn read(path: &Path, content: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs of letters and digits.
+/// Splits a text into words: runs of letters and digits.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty())
 }
 
-/// The text in pieces of about [`BATCH_BYTES`] that cut no word in two.
+/// Splits a text into batches of about [`BATCH_BYTES`], always between two words.
 fn batches(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {

@@ -38,7 +38,7 @@ fn prose(seed: u64, words: usize) -> String {
     text
 }
 
-/// The files that are to be indexed, and beside them what is to be left out.
+/// Writes the files to be indexed, and others that must be left out.
 fn lay_out(root: &Path) -> Vec<String> {
     let texts = vec![
         prose(1, 20_000), // several batches
@@ -63,7 +63,7 @@ fn lay_out(root: &Path) -> Vec<String> {
     texts
 }
 
-/// For each word its occurrences and the number of files it is in.
+/// Counts for each word its occurrences and the files that contain it.
 fn count_naively(texts: &[String]) -> BTreeMap<String, (u64, u64)> {
     let mut counts = BTreeMap::<String, (u64, u64)>::new();
     for text in texts {
@@ -78,13 +78,13 @@ fn count_naively(texts: &[String]) -> BTreeMap<String, (u64, u64)> {
     counts
 }
 
-/// A sample of the exposition text.
+/// Returns a sample of the exposition text.
 fn exposed(text: &str, series: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {series} in {text}")).parse().unwrap()
 }
 
-/// The numbers of a ledger line.
+/// Parses the numbers of a ledger line.
 fn ledger(line: &str) -> [u64; 5] {
     let names = ["recorded", "aggregated", "dropped", "suppressed", "in_flight"];
     let parts: Vec<_> = line.strip_prefix("ledger ").expect(line).split(' ').collect();
@@ -121,7 +121,7 @@ fn words_counters_and_ledger_agree_with_a_naive_count() {
         .collect();
     assert_eq!(printed, expected, "{out}");
 
-    // The slowest files as trees: a root at the margin, what was done with it below, further in.
+    // The slowest traces are printed as trees, with a root and indented children.
     let slowest = out.lines().skip_while(|line| *line != "slowest traces").skip(1);
     let slowest: Vec<_> = slowest.take_while(|line| line.starts_with("  ")).collect();
     let depth = |line: &str| line.len() - line.trim_start().len();
@@ -136,7 +136,7 @@ fn words_counters_and_ledger_agree_with_a_naive_count() {
     let indexed = texts.len() as u64;
     let read = indexed + 2;
     for (series, count) in [
-        // Counters go on while the switch is off.
+        // Counters and gauges still count while the switch is off.
         ("index_files_total{outcome=\"indexed\"}", ALL * indexed),
         ("index_files_total{outcome=\"binary\"}", ALL),
         ("index_files_total{outcome=\"not_utf8\"}", ALL),
@@ -145,7 +145,7 @@ fn words_counters_and_ledger_agree_with_a_naive_count() {
         ("index_new_words_total", ALL * counts.len() as u64),
         ("index_read_bytes_total{extension=\"rs\"}", ALL * (texts[1].len() + texts[3].len()) as u64),
         ("index_queue_depth", 0),
-        // Samples and spans do not.
+        // Samples and spans are skipped while it is off.
         ("index_token_bytes_count", ON * tokens),
         ("index_token_bytes_sum", ON * token_bytes),
         ("index_file_bytes_count", ON * read),
@@ -169,16 +169,16 @@ fn words_counters_and_ledger_agree_with_a_naive_count() {
     assert_eq!((dropped, in_flight), (0, 0), "{out}");
     assert_eq!(recorded, aggregated + suppressed);
     assert_eq!(aggregated, ON * suppressed, "one pass off, two on");
-    // The suppressed records are explained, and nothing sounds an alarm.
+    // The suppressed records are explained, and nothing looks like a loss.
     let number: String = why.chars().filter(char::is_ascii_digit).collect();
     assert_eq!(number, suppressed.to_string(), "{why}");
-    assert!(why.ends_with("records of the passes with telemetry off, left out on purpose"), "{why}");
+    assert!(why.ends_with("records of the passes with telemetry off, as intended"), "{why}");
     assert!(!err.contains("dropped"), "{err}"); // only the progress of the passes
-    assert!(exposed(&text, "tellane_exemplars_offered_total") > 0, "there were exemplars all the same");
+    assert!(exposed(&text, "tellane_exemplars_offered_total") > 0, "there were exemplars");
 }
 
 #[test]
-fn the_bound_is_kept_and_said() {
+fn the_size_limit_is_kept_and_reported() {
     let root = fresh_directory("indexer-bound");
     for name in ["1.txt", "2.txt", "3.txt"] {
         fs::write(root.join(name), "words ".repeat(100_000)).unwrap();
@@ -187,7 +187,7 @@ fn the_bound_is_kept_and_said() {
     let out = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{out}");
     assert!(out.contains("1 files, 0.6 MiB, 100,000 words, 1 of them distinct"), "{out}");
-    assert!(out.contains("stopped at 1 MiB"), "{out}");
+    assert!(out.contains("stopped at the limit of 1 MiB"), "{out}");
 }
 
 #[test]
@@ -198,8 +198,8 @@ fn mistakes_on_the_command_line_are_explained() {
     for (arguments, message) in [
         (vec![nowhere.to_str().unwrap()], "not-there"),
         (vec![file.to_str().unwrap()], "cannot read"),
-        (vec![".", "."], "one DIR at a time"),
-        (vec!["--fast"], "there is no option --fast"),
+        (vec![".", "."], "only one DIR is allowed"),
+        (vec!["--fast"], "unknown option --fast"),
         (vec!["--passes"], "--passes needs a value"),
         (vec!["--passes", "0"], "--passes needs a number above 0, not 0"),
         (vec!["--max-mib", "much"], "--max-mib needs a number above 0, not much"),

@@ -1,7 +1,7 @@
-//! A service for the W3C trace-context validation service: it posts on what it is asked to, with its own trace context.
+//! A service under test for the W3C trace-context validation suite: it forwards requests with their trace context.
 //!
-//! A request is a JSON list of `{"url": ..., "arguments": ...}`. For each the service posts `arguments` to `url`. There
-//! are two ways through it, which must pass the same trace context on:
+//! A request is a JSON list of `{"url": ..., "arguments": ...}`. For each item the service posts `arguments` to `url`.
+//! It has two routes, which must propagate the same trace context:
 //!
 //! - `POST /test`: futures in spans ([`tellane::InSpan`]), on a runtime of several threads;
 //! - `POST /blocking`: an attached context and span guards, on a thread for blocking work.
@@ -24,7 +24,7 @@ use std::error::Error;
 use std::time::Duration;
 use tellane::{Context, InSpan, SpanKind, Telemetry, Tracer};
 
-/// An address of this machine only.
+/// Address to listen on, reachable from this machine only.
 const ADDRESS: &str = "127.0.0.1:5000";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -42,7 +42,7 @@ fn service(tracer: Tracer) -> Router {
     Router::new().route("/test", post(by_futures)).route("/blocking", post(by_guards)).with_state(tracer)
 }
 
-/// One request to be made.
+/// One outgoing request.
 struct Call {
     url: String,
     arguments: String,
@@ -51,7 +51,7 @@ struct Call {
 fn calls(body: &[u8]) -> Result<Vec<Call>, Failure> {
     let list: Vec<Value> = serde_json::from_slice(body).map_err(|error| bad(&error))?;
     let call = |item: &Value| {
-        let url = item["url"].as_str().ok_or_else(|| bad(&"a call has no text as its `url`"))?;
+        let url = item["url"].as_str().ok_or_else(|| bad(&"the `url` of each call must be a string"))?;
         Ok(Call { url: url.to_owned(), arguments: item["arguments"].to_string() })
     };
     list.iter().map(call).collect()
@@ -63,13 +63,14 @@ fn bad(error: &dyn std::fmt::Display) -> Failure {
     (StatusCode::BAD_REQUEST, error.to_string())
 }
 
-/// The server's span is owned, and the handler is a future in it. Each call is a future in a span of its own.
+/// Handles a request with futures: the server span is owned, the handler is a future in it, and each call is a future
+/// in a span of its own.
 async fn by_futures(State(tracer): State<Tracer>, headers: HeaderMap, body: Bytes) -> Result<(), Failure> {
     let parent = tracer.extract(&headers);
     let server = tracer.build("POST /test").kind(SpanKind::Server).parent(&parent).start_owned();
     let handler = async {
         for call in calls(&body)? {
-            // A real handler awaits; the task may be on another thread afterwards.
+            // Like a real handler, this one awaits; afterwards its task may be on another thread.
             tokio::task::yield_now().await;
             let client = tracer.owned_with_kind("POST", SpanKind::Client);
             let sent = async {
@@ -84,7 +85,8 @@ async fn by_futures(State(tracer): State<Tracer>, headers: HeaderMap, body: Byte
     handler.in_span(server).await
 }
 
-/// The request's context is attached to a thread for blocking work, where spans are guards.
+/// Handles a request on a thread for blocking work: the request's context is attached to the thread, and spans are
+/// guards.
 async fn by_guards(State(tracer): State<Tracer>, headers: HeaderMap, body: Bytes) -> Result<(), Failure> {
     let handler = move || {
         let _attached = tracer.attach(&Context::extract(&headers));
@@ -102,7 +104,7 @@ async fn by_guards(State(tracer): State<Tracer>, headers: HeaderMap, body: Bytes
     handled.unwrap_or_else(|panic| Err((StatusCode::INTERNAL_SERVER_ERROR, panic.to_string())))
 }
 
-/// The headers of the current context.
+/// Returns the headers of the current context.
 fn injected() -> HeaderMap {
     let mut headers = HeaderMap::new();
     Context::current().inject(&mut headers);

@@ -1,4 +1,4 @@
-//! The service as a program of its own sees it: over sockets, both ways.
+//! Tests of both routes of the service over sockets.
 
 use super::service;
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use tellane::testing::Kit;
 
-/// Answers this many requests, and says which headers they had.
+/// Answers a number of requests and returns the headers of each.
 fn harness(listener: TcpListener, requests: usize) -> Vec<BTreeMap<String, String>> {
     let answer = |_| {
         let (stream, _) = listener.accept().expect("a request");
@@ -30,7 +30,7 @@ fn harness(listener: TcpListener, requests: usize) -> Vec<BTreeMap<String, Strin
 }
 
 #[test]
-fn both_ways_pass_the_context_on() {
+fn both_routes_propagate_the_context() {
     for way in ["test", "blocking"] {
         let kit = Kit::new();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_io().build().expect("a runtime");
@@ -67,7 +67,7 @@ fn both_ways_pass_the_context_on() {
 }
 
 #[test]
-fn what_is_no_list_of_calls_is_refused() {
+fn malformed_lists_of_calls_are_refused() {
     for bad in ["", "{}", "[1]", r#"[{"arguments":[]}]"#] {
         let refused = super::calls(bad.as_bytes()).map(drop).expect_err("it is malformed");
         assert_eq!(refused.0, axum::http::StatusCode::BAD_REQUEST, "{bad}");

@@ -28,7 +28,7 @@ type Labels<'a> = ArrayVec<(&'a str, &'a str), LABELS_MAX>;
 /// All stored sets, by a hash of name and label names.
 #[derive(Debug)]
 pub(super) struct Sets<H> {
-    by_names: DashMap<u64, Vec<Set<H>>, FixedState>,
+    by_names: DashMap<u64, Vec<KeySet<H>>, FixedState>,
     hasher: FixedState,
     /// Number of sets. Relaxed: racing threads may store a few more.
     len: AtomicUsize,
@@ -36,15 +36,15 @@ pub(super) struct Sets<H> {
 
 /// A name, a set of label names, and the answer for their keys.
 #[derive(Debug)]
-struct Set<H> {
+struct KeySet<H> {
     name: Box<str>,
     labels: Box<[Box<str>]>,
-    keys: Keys<H>,
+    answer: SetAnswer<H>,
 }
 
 /// The answer for the keys of a set.
 #[derive(Debug)]
-enum Keys<H> {
+enum SetAnswer<H> {
     /// All keys are refused.
     Refused,
     /// Keys with a value that is too long use the overflow series. If the metric is at its cap, `own` has the handles
@@ -92,7 +92,7 @@ impl<H: Clone> CachedHandle<H> {
     }
 }
 
-impl<H> Set<H> {
+impl<H> KeySet<H> {
     fn is_of(&self, name: &str, labels: &Labels<'_>) -> bool {
         *self.name == *name
             && self.labels.len() == labels.len()
@@ -126,7 +126,7 @@ impl<H: Clone> Sets<H> {
         sort(key, &mut labels)?;
         let sets = self.by_names.try_get(&self.hash_of_names(key.name(), &labels)).try_unwrap()?;
         let set = sets.iter().find(|set| set.is_of(key.name(), &labels))?;
-        let Keys::Overflow { handle, metric, own } = &set.keys else { return Some(None) };
+        let SetAnswer::Overflow { handle, metric, own } = &set.answer else { return Some(None) };
         if !labels.iter().any(|(_, value)| instance.metrics.is_overflow(&[value])) {
             let is_its = |(values, _): &&(Box<[Box<str>]>, H)| {
                 values.iter().zip(&labels).all(|(mine, (_, theirs))| **mine == **theirs)
@@ -141,7 +141,7 @@ impl<H: Clone> Sets<H> {
 
     /// Stores that all keys of this key's set are refused.
     pub(super) fn refuse(&self, instance: &Instance, key: &Key) {
-        self.store(instance, key, |_| (Keys::Refused, 0));
+        self.store(instance, key, |_| (SetAnswer::Refused, 0));
     }
 
     /// Stores the overflow series that a key uses, and all series of its set if the metric is at its cap. `names` are
@@ -174,12 +174,17 @@ impl<H: Clone> Sets<H> {
                 own
             });
             debug_assert_eq!(labels.len(), names.len());
-            (Keys::Overflow { handle: handle.clone(), metric: Arc::clone(&metric), own }, bytes)
+            (SetAnswer::Overflow { handle: handle.clone(), metric: Arc::clone(&metric), own }, bytes)
         });
     }
 
     /// Stores the answer for a set, unless a final one is stored.
-    fn store(&self, instance: &Instance, key: &Key, keys: impl FnOnce(&Labels<'_>) -> (Keys<H>, usize)) {
+    fn store(
+        &self,
+        instance: &Instance,
+        key: &Key,
+        answer: impl FnOnce(&Labels<'_>) -> (SetAnswer<H>, usize),
+    ) {
         let mut labels = Labels::new();
         if sort(key, &mut labels).is_none() {
             return;
@@ -189,28 +194,28 @@ impl<H: Clone> Sets<H> {
             return;
         }
         let hash = self.hash_of_names(key.name(), &labels);
-        // Called before the shard is locked, since `keys` takes locks of the metric registry.
-        let (keys, bytes) = keys(&labels);
+        // Called before the shard is locked, since `answer` takes locks of the metric registry.
+        let (answer, bytes) = answer(&labels);
         let mut sets = self.by_names.entry(hash).or_default();
         match sets.iter_mut().find(|set| set.is_of(key.name(), &labels)) {
             // Another thread was faster, and its answer is final.
             Some(there) if there.is_final() => return,
-            Some(there) => there.keys = keys,
+            Some(there) => there.answer = answer,
             None => {
                 self.len.fetch_add(1, Ordering::Relaxed);
-                instance.metrics.add_bytes(text + size_of::<(u64, Vec<()>, Set<H>)>());
+                instance.metrics.add_bytes(text + size_of::<(u64, Vec<()>, KeySet<H>)>());
                 let names = labels.iter().map(|(name, _)| Box::from(*name)).collect();
-                sets.push(Set { name: key.name().into(), labels: names, keys });
+                sets.push(KeySet { name: key.name().into(), labels: names, answer });
             }
         }
         instance.metrics.add_bytes(bytes);
     }
 }
 
-impl<H> Set<H> {
+impl<H> KeySet<H> {
     /// Returns `true` if the answer can never change.
     fn is_final(&self) -> bool {
-        matches!(self.keys, Keys::Refused | Keys::Overflow { own: Some(_), .. })
+        matches!(self.answer, SetAnswer::Refused | SetAnswer::Overflow { own: Some(_), .. })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::callsites::{CallsiteEntry, Callsites, level_of};
 use super::fields::{EventRecord, FieldSink, Fields, Gathered, NameAndKind};
-use super::slots::{self, Handle, SpanSlot};
+use super::slots::{self, SlotHandle, SpanSlot};
 use crate::instance::Instance;
 use crate::level::Level;
 use crate::log::Logger;
@@ -88,7 +88,7 @@ impl Core {
         attributes: &Attributes<'_>,
         under: Under,
         check_level: bool,
-    ) -> Option<Handle> {
+    ) -> Option<SlotHandle> {
         let metadata = attributes.metadata();
         let Some(known) = self.callsites.get(metadata) else { return self.begin_uncached(attributes, under) };
         if check_level && !known.is_on() {
@@ -101,7 +101,7 @@ impl Core {
             Some(PendingSpan::Span(birth, start)) => {
                 let Some((id, slot)) = slots::vacant(known.number) else { return self.refuse() };
                 slot.span.begin(birth, start);
-                (Handle(id), slot)
+                (SlotHandle(id), slot)
             }
             Some(PendingSpan::Nothing) => return None,
             None => return self.begin_slow(known, attributes, under),
@@ -115,7 +115,7 @@ impl Core {
     /// Slow path of [`begin`](Self::begin): a span of a callsite that is not in the table.
     #[cold]
     #[inline(never)]
-    fn begin_uncached(&self, attributes: &Attributes<'_>, under: Under) -> Option<Handle> {
+    fn begin_uncached(&self, attributes: &Attributes<'_>, under: Under) -> Option<SlotHandle> {
         let begin = |known: &CallsiteEntry| match known.is_on() {
             true => self.begin_slow(known, attributes, under),
             false => None,
@@ -127,7 +127,12 @@ impl Core {
     /// the instance yet, or never will be, such as tellane's own.
     #[cold]
     #[inline(never)]
-    fn begin_slow(&self, known: &CallsiteEntry, attributes: &Attributes<'_>, under: Under) -> Option<Handle> {
+    fn begin_slow(
+        &self,
+        known: &CallsiteEntry,
+        attributes: &Attributes<'_>,
+        under: Under,
+    ) -> Option<SlotHandle> {
         if crate::aggregate::is_own_thread() {
             return None;
         }
@@ -147,12 +152,12 @@ impl Core {
             return self.refuse();
         };
         slot.span.store(span);
-        Some(Handle(id))
+        Some(SlotHandle(id))
     }
 
     /// Counts a span as dropped, since too many spans are open.
     #[cold]
-    fn refuse(&self) -> Option<Handle> {
+    fn refuse(&self) -> Option<SlotHandle> {
         self.instance.lanes.shared.shared_dropped(Kind::Span, Reason::RingFull);
         None
     }

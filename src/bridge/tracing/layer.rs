@@ -1,7 +1,7 @@
 //! Layer for a registry of `tracing-subscriber`. Warm: the registry takes a lock and a box for each span's extension.
 
 use super::core::{Core, Events};
-use super::slots::{self, Handle, SpanSlot};
+use super::slots::{self, SlotHandle, SpanSlot};
 use crate::sync::fixed::{AtomicU64, Ordering};
 use crate::telemetry::Telemetry;
 use crate::trace::foreign::{self, Under};
@@ -123,8 +123,8 @@ impl Layer {
 /// be several layers.
 #[derive(Debug)]
 struct SpanExtension {
-    first: (u64, Handle),
-    others: Vec<(u64, Handle)>,
+    first: (u64, SlotHandle),
+    others: Vec<(u64, SlotHandle)>,
 }
 
 impl SpanExtension {

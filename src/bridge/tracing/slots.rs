@@ -62,9 +62,9 @@ pub(super) fn nothing() -> Id {
 
 /// An owned handle of a span. Dropping the last handle ends the span.
 #[derive(Debug)]
-pub(super) struct Handle(pub(super) Id);
+pub(super) struct SlotHandle(pub(super) Id);
 
-impl Handle {
+impl SlotHandle {
     /// Converts the handle to its id, without dropping it. [`SpanSlot::release`] must be called with the id later.
     #[inline(always)]
     pub(super) fn into_id(self) -> Id {
@@ -72,7 +72,7 @@ impl Handle {
     }
 }
 
-impl Drop for Handle {
+impl Drop for SlotHandle {
     #[inline]
     fn drop(&mut self) {
         if let Some(slot) = find(&self.0) {

@@ -1,7 +1,7 @@
 //! Subscriber for programs that need only tellane: a span takes no registry, no lock and no allocation. Hot.
 
 use super::core::{Core, Events};
-use super::slots::{self, Handle, SpanSlot};
+use super::slots::{self, SlotHandle, SpanSlot};
 use crate::telemetry::Telemetry;
 use crate::trace::foreign::{self, Under};
 use std::cell::Cell;
@@ -208,7 +208,7 @@ impl tracing_core::Subscriber for Subscriber {
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
         let under = self.under(attributes.parent(), attributes.is_root());
         // No check of the level: `tracing` has asked for the callsite's interest, and asks again when a level changes.
-        self.core.begin(attributes, under, false).map_or_else(slots::nothing, Handle::into_id)
+        self.core.begin(attributes, under, false).map_or_else(slots::nothing, SlotHandle::into_id)
     }
 
     fn record(&self, id: &Id, values: &Record<'_>) {

@@ -41,8 +41,10 @@ pub struct Config {
     /// Longest sleep of the aggregator. Default 10 ms.
     pub longest_sleep: Duration,
     /// Time between two snapshots that are published without a request. Default 10 s.
+    #[doc(alias = "export_interval")]
     pub flush_interval: Duration,
     /// Most series of a metric that does not set its own cap. Default 2,000.
+    #[doc(alias = "cardinality_limit")]
     pub series_cap: usize,
     /// Most span names, most attribute keys, and the number of metric names up to which a bridge may add more. Spans of
     /// further names count as `__overflow__`; attributes and log fields of further keys are left out, and counted in the
@@ -56,9 +58,11 @@ pub struct Config {
     pub kept_spans: usize,
     /// Share of new traces whose spans are kept, from 0 to 1, chosen by trace id. Durations are counted for all spans,
     /// sampled or not. Default 1.
+    #[doc(alias = "sampler")]
     pub sampling: f64,
     /// Follow the sampling decision of the caller for a trace that began in another process, rather than applying
     /// [`sampling`](Self::sampling) to it again. Default true.
+    #[doc(alias = "ParentBased")]
     pub parent_based: bool,
     /// Most new traces that are sampled per second; further traces are not sampled. Default no limit.
     pub traces_per_second: Option<u32>,
@@ -69,9 +73,11 @@ pub struct Config {
     pub span_limits: SpanLimits,
     /// Lowest level that is recorded, for every log target; `None` records no logs. To set levels for single targets or
     /// at run time, see [`Telemetry::set_levels`](crate::Telemetry::set_levels). Default info.
+    #[doc(alias = "LevelFilter")]
     pub log_level: Option<Level>,
     /// Most records per second of one log statement. Further records are suppressed; after that second a record with
     /// their number follows. Default 1,000; `None` is no limit.
+    #[doc(alias = "rate_limit")]
     pub logs_per_second: Option<u32>,
     /// Longest text in a log record, in characters, at least 16. Longer texts are truncated, and so are texts that do
     /// not fit into the record, which holds at most 32 KiB, and less if the rings are smaller. Default 4,096.

@@ -218,6 +218,8 @@ impl Baggage {
     /// assert_eq!(baggage.with("not a token", "1").err(), Some(BaggageError::BadKey));
     /// # Ok::<(), BaggageError>(())
     /// ```
+    #[doc(alias = "set_baggage")]
+    #[doc(alias = "insert")]
     pub fn with(&self, key: &str, value: &str) -> Result<Self, BaggageError> {
         self.with_metadata(key, value, "")
     }
@@ -255,6 +257,7 @@ impl Baggage {
     /// assert_eq!(baggage.header(), "b=2");
     /// ```
     #[must_use]
+    #[doc(alias = "remove")]
     pub fn without(&self, key: &str) -> Self {
         if self.get(key).is_none() {
             return self.clone();

@@ -20,6 +20,8 @@ use std::hash::BuildHasher;
 /// let message = Message { headers: vec![("Baggage", b"a=1".to_vec())] };
 /// assert_eq!(tellane::Incoming::read(&message).baggage.get("a"), Some("1"));
 /// ```
+#[doc(alias = "Extractor")]
+#[doc(alias = "carrier")]
 pub trait Extract {
     /// Calls `each` with every value of this name, in order. The name is in lower case and is compared ignoring case.
     /// Values are bytes, so that a value that is not text is refused rather than treated as absent.
@@ -49,6 +51,8 @@ pub trait Extract {
 /// tellane::inject(None, &TraceState::empty(), &Baggage::parse("a=1"), &mut message);
 /// assert_eq!(message.headers, ["baggage: a=1"]);
 /// ```
+#[doc(alias = "Injector")]
+#[doc(alias = "carrier")]
 pub trait Inject {
     /// Sets a header and replaces all others with this name. The name is in lower case, the value is printable ASCII.
     ///

@@ -30,6 +30,8 @@ const BAGGAGE: &str = "baggage";
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[doc(alias = "TextMapPropagator")]
+#[doc(alias = "extract")]
 pub struct Incoming {
     /// The caller's span; `None` if there is no valid `traceparent` or more than one. Start a new trace then.
     pub parent: Option<RemoteParent>,
@@ -123,6 +125,8 @@ impl HeaderFaults {
 /// assert_eq!(headers.len(), 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "TextMapPropagator")]
+#[doc(alias = "propagate")]
 pub fn inject(
     parent: Option<&RemoteParent>,
     state: &TraceState,

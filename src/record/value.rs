@@ -102,6 +102,7 @@ impl SpanKind {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
+#[doc(alias = "AnyValue")]
 pub enum Value {
     /// A text. Invalid UTF-8 is replaced when a record is decoded.
     Str(String),

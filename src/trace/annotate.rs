@@ -26,8 +26,8 @@ impl ActiveSpan {
     #[inline(never)]
     fn set_text(&mut self, key: &'static str, text: &str) {
         match self.key_fast(key) {
-            Some(number) if self.items.push_str_fast(number, text, self.limits.left.value) => {
-                self.limits.left.attributes -= 1
+            Some(number) if self.items.push_str_fast(number, text, self.core.limits.left.value) => {
+                self.core.limits.left.attributes -= 1
             }
             _ => self.set_text_slowly(key, text),
         }
@@ -37,7 +37,7 @@ impl ActiveSpan {
     fn set_number(&mut self, key: &'static str, kind: u64, bits: u64) {
         match self.key_fast(key) {
             Some(number) if self.items.push_number_fast(number, kind, bits) => {
-                self.limits.left.attributes -= 1
+                self.core.limits.left.attributes -= 1
             }
             _ => self.set_number_slowly(key, kind, bits),
         }
@@ -47,11 +47,11 @@ impl ActiveSpan {
     /// makes no call, so no register is saved for one.
     #[inline(always)]
     fn key_fast(&self, key: &'static str) -> Option<u32> {
-        let may = self.is_recorded() && self.limits.left.attributes > 0;
+        let may = self.is_recorded() && self.core.limits.left.attributes > 0;
         if !may {
             return None;
         }
-        local::with_lane(self.base.get(), |local| {
+        local::with_lane(self.core.base.get(), |local| {
             local.thread_state.keys.get_home(key, 0).map(|number| number.get())
         })
         .flatten()
@@ -60,7 +60,7 @@ impl ActiveSpan {
     #[cold]
     #[inline(never)]
     fn set_text_slowly(&mut self, key: &'static str, text: &str) {
-        let most = self.limits.left.value;
+        let most = self.core.limits.left.value;
         self.set_value(
             key,
             |items, key| items.push_str(key, text, most.into()),
@@ -93,9 +93,9 @@ impl ActiveSpan {
         if !self.is_recorded() {
             return;
         }
-        let Some(key) = key_number(self.base.get(), key) else { return self.drop_attributes(1) };
-        if self.limits.left.attributes > 0 && push(&mut self.items, key).is_ok() {
-            self.limits.left.attributes -= 1;
+        let Some(key) = key_number(self.core.base.get(), key) else { return self.drop_attributes(1) };
+        if self.core.limits.left.attributes > 0 && push(&mut self.items, key).is_ok() {
+            self.core.limits.left.attributes -= 1;
         } else {
             self.put(entry(key));
         }
@@ -105,12 +105,12 @@ impl ActiveSpan {
     #[cold]
     #[inline(never)]
     fn put(&mut self, entry: KeyedItem<'_>) {
-        let mut left = self.limits.left.attributes;
+        let mut left = self.core.limits.left.attributes;
         let mut put = self.items.put(0, entry, &mut left);
         if put == Err(PutError::NoRoom) && self.grow() {
             put = self.items.put(0, entry, &mut left);
         }
-        self.limits.left.attributes = left;
+        self.core.limits.left.attributes = left;
         if put.is_err() {
             self.drop_attributes(1);
         }
@@ -132,7 +132,7 @@ impl ActiveSpan {
     #[cold]
     #[inline(never)]
     fn remove_replaced(&mut self) {
-        self.limits.left.attributes += self.items.remove_replaced(0);
+        self.core.limits.left.attributes += self.items.remove_replaced(0);
     }
 
     #[cold]
@@ -141,9 +141,9 @@ impl ActiveSpan {
         let may = !self.items.has_block();
         if may {
             // A record that is longer than the ring would never find room.
-            let ring = local::with_lane(self.base.get(), |local| local.lane.ring.capacity());
+            let ring = local::with_lane(self.core.base.get(), |local| local.lane.ring.capacity());
             let longest = ring.unwrap_or(usize::MAX).saturating_sub(layout::SPAN_WORDS + 1);
-            self.items.give_block(more_room(self.base.get()), longest);
+            self.items.give_block(more_room(self.core.base.get()), longest);
             self.set_needs_slow_end();
         }
         may
@@ -156,9 +156,9 @@ impl ActiveSpan {
         }
         let begun = self.begin_event(name);
         match begun {
-            Some(_) => self.limits.left.events -= 1,
+            Some(_) => self.core.limits.left.events -= 1,
             None => {
-                self.limits.events_dropped = self.limits.events_dropped.saturating_add(1);
+                self.core.limits.events_dropped = self.core.limits.events_dropped.saturating_add(1);
                 self.set_needs_slow_end();
             }
         }
@@ -166,11 +166,11 @@ impl ActiveSpan {
     }
 
     fn begin_event(&mut self, name: &'static str) -> Option<OpenItem> {
-        if self.limits.left.events == 0 {
+        if self.core.limits.left.events == 0 {
             return None;
         }
-        let name = key_number(self.base.get(), name).unwrap_or(OVERFLOW_KEY);
-        let now = local::with_lane(self.base.get(), |local| local.lanes.clock.ticks())?;
+        let name = key_number(self.core.base.get(), name).unwrap_or(OVERFLOW_KEY);
+        let now = local::with_lane(self.core.base.get(), |local| local.lanes.clock.ticks())?;
         self.keep(|items| items.begin_event(name, now))
     }
 
@@ -180,13 +180,13 @@ impl ActiveSpan {
         if !self.is_recorded() {
             return None;
         }
-        let may = self.limits.left.links > 0;
+        let may = self.core.limits.left.links > 0;
         let begin = |items: &mut Items| items.begin_link(to.trace_id, to.span_id, to.sampled);
         let begun = if may { self.keep(begin) } else { None };
         match begun {
-            Some(_) => self.limits.left.links -= 1,
+            Some(_) => self.core.limits.left.links -= 1,
             None => {
-                self.limits.links_dropped = self.limits.links_dropped.saturating_add(1);
+                self.core.limits.links_dropped = self.core.limits.links_dropped.saturating_add(1);
                 self.set_needs_slow_end();
             }
         }
@@ -203,15 +203,15 @@ impl ActiveSpan {
         key: &'static str,
         value: Attribute<'_>,
     ) -> (OpenItem, u16) {
-        let Some(key) = key_number(self.base.get(), key) else {
+        let Some(key) = key_number(self.core.base.get(), key) else {
             self.items.count_dropped_in(at);
             return (at, left);
         };
-        if left > 0 && push(&mut self.items, key, value, self.limits.left.value).is_ok() {
+        if left > 0 && push(&mut self.items, key, value, self.core.limits.left.value).is_ok() {
             self.items.set_attributes_len(at);
             return (at, left - 1);
         }
-        self.put_within(at, left, entry(key, value, self.limits.left.value))
+        self.put_within(at, left, entry(key, value, self.core.limits.left.value))
     }
 
     #[cold]
@@ -235,7 +235,7 @@ impl ActiveSpan {
     #[cold]
     pub(super) fn emit(&mut self, message: &str) {
         if self.is_recorded() {
-            self.put(KeyedItem::message(message, self.limits.left.value.into()));
+            self.put(KeyedItem::message(message, self.core.limits.left.value.into()));
         }
     }
 

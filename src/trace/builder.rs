@@ -116,7 +116,7 @@ impl<'a> SpanBuilder<'a> {
     fn begin(self, on_thread: bool) -> OwnedSpan {
         // The hold lasts until the span has its own.
         let (parent, _hold) = match &self.parent {
-            _ if self.root => (ParentSpec::None, None),
+            _ if self.root => (ParentSpec::Root, None),
             Some(context) => context.as_parent(self.tracer),
             None => (ParentSpec::Current, None),
         };

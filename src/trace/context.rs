@@ -279,7 +279,7 @@ impl Context {
     /// a span it leaves the parent to the thread, and adds its baggage to it.
     pub(super) fn as_parent(&self, tracer: &Tracer) -> (ParentSpec, Option<Hold>) {
         let Some(base) = tracer.source().map(|source| source.base.get()) else {
-            return (ParentSpec::None, None);
+            return (ParentSpec::Root, None);
         };
         if let Some(ids) = self.ids_for(tracer) {
             let hold = hold(base, self.propagated.as_ref());
@@ -397,7 +397,7 @@ impl Tracer {
     /// ```
     pub fn context_of(&self, span: &OwnedSpan) -> Context {
         match &span.0 {
-            Some(open) => Context::of(open.base.get(), open.ids),
+            Some(open) => Context::of(open.core.base.get(), open.core.ids),
             None => self.current_context(),
         }
     }

@@ -1,17 +1,16 @@
-//! What a bridge needs of spans that another ecosystem's rules govern: a parent and a current span that are known by
-//! their ids, and may be left in any order. Hot.
+//! Spans for bridges, which follow another ecosystem's rules: parents and current spans are known by their ids, and spans
+//! are exited in any order. Hot.
 
 use super::active::SpanStart;
 use super::owned::{OwnedSpan, enter_cold};
 use super::span::SpanContext;
-use super::tracer::{ParentSpec, SpanName, Tracer};
+use super::tracer::Tracer;
+pub(crate) use super::tracer::{ParentSpec, SpanName};
 use crate::instance::find;
 use crate::lane::{Ids, Key, TraceFlags, laneless, local};
 use crate::record::SpanKind;
 
-pub(crate) use super::active::atomic::AtomicSpan;
-
-/// What a span is to others: their parent, a thread's current one. Stays true after its end.
+/// A reference to a span by its ids: the parent of others, or a thread's current span. Stays valid after the span's end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SpanRef {
     /// The base of its instance.
@@ -20,24 +19,34 @@ pub(crate) struct SpanRef {
 }
 
 impl SpanRef {
-    /// `None` for a span that does nothing.
+    /// A reference to this span; `None` for a span that does nothing.
     #[inline]
     pub(crate) fn of(span: &OwnedSpan) -> Option<Self> {
         let open = span.0.as_ref()?;
-        Some(Self { base: open.base.get(), ids: open.ids })
+        Some(Self { base: open.core.base.get(), ids: open.core.ids })
     }
 
-    /// No span at all: who is inside has no parent.
+    /// A reference to the span of these ids, for an instance of this base.
+    pub(crate) fn to(base: u64, ids: Ids) -> Self {
+        Self { base, ids }
+    }
+
+    /// A reference to no span: spans started inside are roots.
     pub(crate) fn nobody(base: u64) -> Self {
         Self { base, ids: Ids::NOBODY }
     }
 
-    /// Its ids, unless it carries none.
+    /// The parent of spans that are started under this one.
+    pub(crate) fn as_parent(self) -> ParentSpec {
+        ParentSpec::Given(self.ids)
+    }
+
+    /// The span's ids, if it has any.
     pub(crate) fn span_context(self) -> Option<SpanContext> {
         SpanContext::of(self.ids)
     }
 
-    /// Makes it this thread's current span.
+    /// Makes the span this thread's current one.
     #[inline(always)]
     pub(crate) fn enter_unordered(self) {
         if local::with_lane(self.base, |local| local.enter(self.ids)).is_none() {
@@ -52,13 +61,13 @@ impl SpanRef {
         enter_cold(self.base, self.ids, None);
     }
 
-    /// Leaves it; those stepped into since stay.
+    /// Exits the span; spans entered since stay.
     pub(crate) fn exit_unordered(self) {
         exit_unordered(self.base, self.ids.span_id);
     }
 }
 
-/// Leaves the span of this id, stepped into on this thread; those stepped into since stay.
+/// Exits the span of this id on this thread; spans entered since stay.
 #[inline(always)]
 pub(crate) fn exit_unordered(base: u64, span_id: u64) {
     if local::with_lane(base, |local| local.exit_unordered(span_id)).is_none() {
@@ -66,7 +75,7 @@ pub(crate) fn exit_unordered(base: u64, span_id: u64) {
     }
 }
 
-/// What ran inside has led the thread to another instance.
+/// Slow path: code inside the span has attached the thread to another instance.
 #[cold]
 #[inline(never)]
 fn exit_unordered_cold(base: u64, span_id: u64) {
@@ -76,41 +85,13 @@ fn exit_unordered_cold(base: u64, span_id: u64) {
     }
 }
 
-/// Whose child a span is to be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Under {
-    /// The thread's current span.
-    Current,
-    /// Nobody: it begins a trace.
-    Nobody,
-    Span(SpanRef),
-}
-
-impl From<Under> for ParentSpec {
-    #[inline(always)]
-    fn from(under: Under) -> Self {
-        match under {
-            Under::Current => Self::Current,
-            Under::Nobody => Self::None,
-            Under::Span(span_ref) => Self::Given(span_ref.ids),
-        }
-    }
-}
-
-/// A span that has no place yet.
+/// A span that is started and not stored yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum PendingSpan<'a> {
     /// The switch is off.
     Nothing,
-    /// When it started, in ticks.
+    /// The span, and its start in ticks.
     Span(SpanStart<'a>, u64),
-}
-
-/// The name of a span to be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Called<'a> {
-    Literal(&'static str),
-    Dynamic(&'a str),
 }
 
 impl OwnedSpan {
@@ -121,10 +102,10 @@ impl OwnedSpan {
         }
     }
 
-    /// As if it had never been: it does not end. The caller counts it.
+    /// Discards the span without an end. The caller counts it.
     #[cold]
     pub(crate) fn forget(mut self) {
-        // Its items are not dropped with it: see `ActiveSpan`.
+        // A span's items are not dropped with it: see `ActiveSpan`.
         let Some(mut open) = self.0.take() else { return };
         open.release_propagated();
         let block = open.items.take_block();
@@ -135,30 +116,26 @@ impl OwnedSpan {
 impl Tracer {
     /// Starts a span that is on no thread.
     #[inline(always)]
-    pub(crate) fn start_under(&self, name: Called<'_>, kind: SpanKind, under: Under) -> OwnedSpan {
-        let name = match name {
-            Called::Literal(text) => SpanName::Literal(text),
-            Called::Dynamic(text) => SpanName::Dynamic(text),
-        };
-        self.begin(name, kind, under.into(), false)
+    pub(crate) fn start_detached(&self, name: SpanName<'_>, kind: SpanKind, parent: ParentSpec) -> OwnedSpan {
+        self.begin(name, kind, parent, false)
     }
 
     /// Prepares a span for storage in a place of the caller's; its name is a literal. `None` if only
-    /// [`start_under`](Self::start_under) can: this thread is not at the instance, or the span carries trace state or
+    /// [`start_detached`](Self::start_detached) can: this thread is not at the instance, or the span carries trace state or
     /// baggage.
     #[inline(always)]
-    pub(crate) fn prepare(&self, name: &'static str, under: Under) -> Option<PendingSpan<'_>> {
+    pub(crate) fn prepare(&self, name: &'static str, parent: ParentSpec) -> Option<PendingSpan<'_>> {
         let source = self.source()?;
         let kind = SpanKind::Internal;
         local::with_lane(source.base.get(), |local| {
             if !local.lane.ring.lets_samples_through() {
-                if ParentSpec::from(under).on(local.thread_state).is_some() {
+                if parent.on(local.thread_state).is_some() {
                     return None; // there is a context to pass on
                 }
                 local.skip_span();
                 return Some(PendingSpan::Nothing);
             }
-            let around = match ParentSpec::from(under).on(local.thread_state) {
+            let around = match parent.on(local.thread_state) {
                 Some(around) if !around.trace_flags.has(TraceFlags::UNCOMMON) => Some(around), // a span with nothing to carry
                 Some(around) if around.trace_flags.has(TraceFlags::PROPAGATES) => return None,
                 _ => None,

@@ -17,6 +17,8 @@ mod span;
 mod tracer;
 
 pub use crate::names::Attribute;
+#[cfg(feature = "tracing")]
+pub(crate) use active::atomic::AtomicSpan;
 pub use builder::SpanBuilder;
 pub use context::{Context, ContextGuard};
 pub use future::{InContext, InSpan, Spanned, SpannedResult};

@@ -80,7 +80,7 @@ impl OwnedSpan {
     pub fn event(&mut self, name: &'static str) -> EventBuilder<'_> {
         let Some(open) = &mut self.0 else { return EventBuilder { to: None, left: 0 } };
         let at = open.event(name);
-        let left = open.limits.left.event_attributes;
+        let left = open.core.limits.left.event_attributes;
         EventBuilder { to: at.map(|at| (open, at)), left }
     }
 
@@ -102,7 +102,7 @@ impl OwnedSpan {
     pub fn link(&mut self, to: SpanContext) -> EventBuilder<'_> {
         let Some(open) = &mut self.0 else { return EventBuilder { to: None, left: 0 } };
         let at = open.link(to);
-        let left = open.limits.left.link_attributes;
+        let left = open.core.limits.left.link_attributes;
         EventBuilder { to: at.map(|at| (open, at)), left }
     }
 
@@ -221,7 +221,7 @@ impl OwnedSpan {
     #[inline]
     pub fn enter(&self) -> Entered<'_> {
         let open = self.0.as_ref().filter(|open| open.place == DETACHED);
-        let inside = open.and_then(|open| StackEntry::entered(open.base, open.ids));
+        let inside = open.and_then(|open| StackEntry::entered(open.core.base, open.core.ids));
         Entered { inside, open, was_panicking: std::thread::panicking(), not_send: PhantomData }
     }
 
@@ -271,7 +271,7 @@ impl Drop for OwnedSpan {
     #[inline]
     fn drop(&mut self) {
         if let Some(open) = &mut self.0 {
-            if std::thread::panicking() { open.end_special() } else { open.end() }
+            if std::thread::panicking() { open.end_unwinding() } else { open.end() }
         }
     }
 }
@@ -319,11 +319,11 @@ pub(super) struct StackEntry {
 impl StackEntry {
     #[inline(always)]
     fn of(open: &ActiveSpan) -> Option<Self> {
-        let place = match local::with_lane(open.base.get(), |local| local.enter_from(&open.ids)) {
+        let place = match local::with_lane(open.core.base.get(), |local| local.enter_from(&open.core.ids)) {
             Some(place) => place,
-            None => enter_cold(open.base.get(), open.ids, None)?,
+            None => enter_cold(open.core.base.get(), open.core.ids, None)?,
         };
-        Some(Self { base: open.base, span_id: open.ids.span_id, place })
+        Some(Self { base: open.core.base, span_id: open.core.ids.span_id, place })
     }
 
     /// Puts these ids on the stack of the thread's lane at the instance, for the time of a poll.
@@ -358,7 +358,7 @@ impl StackEntry {
 
     /// The place of a span's own guard.
     pub(super) fn of_guard(open: &ActiveSpan) -> Self {
-        Self { base: open.base, span_id: open.ids.span_id, place: open.place }
+        Self { base: open.core.base, span_id: open.core.ids.span_id, place: open.place }
     }
 
     pub(super) fn place(self) -> StackIndex {

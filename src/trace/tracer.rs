@@ -49,16 +49,16 @@ pub(super) struct TracerInner {
 
 /// The parent of a span that is about to start.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum ParentSpec {
+pub(crate) enum ParentSpec {
     /// The innermost one of the thread.
     Current,
-    None,
+    Root,
     Given(Ids),
 }
 
 /// What a span will be called, and how that is found out: by the text's address, or by its letters.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum SpanName<'a> {
+pub(crate) enum SpanName<'a> {
     Literal(&'static str),
     Dynamic(&'a str),
 }
@@ -259,7 +259,7 @@ impl ParentSpec {
     pub(super) fn on(self, thread_state: &ThreadState) -> Option<Ids> {
         match self {
             Self::Current => thread_state.spans.current(),
-            Self::None => None,
+            Self::Root => None,
             Self::Given(ids) => Some(ids),
         }
     }
@@ -463,13 +463,13 @@ impl TracerInner {
         let around = match parent {
             ParentSpec::Given(ids) => Some(ids),
             ParentSpec::Current if !on_thread => current_ids(base.get()),
-            ParentSpec::Current | ParentSpec::None => None,
+            ParentSpec::Current | ParentSpec::Root => None,
         };
         let is_there = |ids: &Ids| ids.is_span() || ids.trace_flags.has(TraceFlags::PROPAGATES);
         let Some(ids) = around.filter(is_there) else { return OwnedSpan::noop() };
         let span_start = self.span_start(SpanNameMeta::default(), SpanIds { ids, ..SpanIds::default() });
         let mut open = ActiveSpan::absent(span_start, Absent::Forwarding, 0);
-        if on_thread && let Some(inside) = StackEntry::at(base, open.ids) {
+        if on_thread && let Some(inside) = StackEntry::at(base, open.core.ids) {
             open.place = inside.place();
         }
         OwnedSpan(Some(open))

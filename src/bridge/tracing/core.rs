@@ -9,7 +9,7 @@ use crate::log::Logger;
 use crate::stats::{Kind, Reason};
 use crate::sync::Arc;
 use crate::telemetry::Telemetry;
-use crate::trace::foreign::{Called, PendingSpan, SpanRef, Under};
+use crate::trace::foreign::{ParentSpec, PendingSpan, SpanName, SpanRef};
 use crate::trace::{EventBuilder, OwnedSpan, Tracer};
 use tracing_core::span::{Attributes, Record};
 use tracing_core::{Event, Metadata};
@@ -86,25 +86,27 @@ impl Core {
     pub(super) fn begin(
         &self,
         attributes: &Attributes<'_>,
-        under: Under,
+        parent: ParentSpec,
         check_level: bool,
     ) -> Option<SlotHandle> {
         let metadata = attributes.metadata();
-        let Some(known) = self.callsites.get(metadata) else { return self.begin_uncached(attributes, under) };
+        let Some(known) = self.callsites.get(metadata) else {
+            return self.begin_uncached(attributes, parent);
+        };
         if check_level && !known.is_on() {
             return None;
         }
         if known.is_special {
-            return self.begin_slow(known, attributes, under);
+            return self.begin_slow(known, attributes, parent);
         }
-        let (handle, slot) = match self.tracer.prepare(metadata.name(), under) {
+        let (handle, slot) = match self.tracer.prepare(metadata.name(), parent) {
             Some(PendingSpan::Span(birth, start)) => {
                 let Some((id, slot)) = slots::vacant(known.number) else { return self.refuse() };
                 slot.span.begin(birth, start);
                 (SlotHandle(id), slot)
             }
             Some(PendingSpan::Nothing) => return None,
-            None => return self.begin_slow(known, attributes, under),
+            None => return self.begin_slow(known, attributes, parent),
         };
         if !attributes.fields().is_empty() && slot.span.is_recorded() {
             attributes.record(&mut Fields(&slot.span));
@@ -115,9 +117,9 @@ impl Core {
     /// Slow path of [`begin`](Self::begin): a span of a callsite that is not in the table.
     #[cold]
     #[inline(never)]
-    fn begin_uncached(&self, attributes: &Attributes<'_>, under: Under) -> Option<SlotHandle> {
+    fn begin_uncached(&self, attributes: &Attributes<'_>, parent: ParentSpec) -> Option<SlotHandle> {
         let begin = |known: &CallsiteEntry| match known.is_on() {
-            true => self.begin_slow(known, attributes, under),
+            true => self.begin_slow(known, attributes, parent),
             false => None,
         };
         self.callsites.with(&self.instance, attributes.metadata(), begin).flatten()
@@ -131,7 +133,7 @@ impl Core {
         &self,
         known: &CallsiteEntry,
         attributes: &Attributes<'_>,
-        under: Under,
+        parent: ParentSpec,
     ) -> Option<SlotHandle> {
         if crate::aggregate::is_own_thread() {
             return None;
@@ -141,8 +143,8 @@ impl Core {
             attributes.record(&mut Fields(&mut name_and_kind));
         }
         let name =
-            name_and_kind.name.as_deref().map_or(Called::Literal(known.metadata.name()), Called::Dynamic);
-        let mut span = self.tracer.start_under(name, name_and_kind.kind, under);
+            name_and_kind.name.as_deref().map_or(SpanName::Literal(known.metadata.name()), SpanName::Dynamic);
+        let mut span = self.tracer.start_detached(name, name_and_kind.kind, parent);
         SpanRef::of(&span)?;
         if span.is_recorded() {
             attributes.record(&mut Fields(&mut span));
@@ -188,7 +190,7 @@ impl Core {
     pub(super) fn event(
         &self,
         event: &Event<'_>,
-        under: Under,
+        parent: ParentSpec,
         amend: impl FnOnce(&mut dyn FnMut(&mut OwnedSpan)),
     ) {
         if crate::aggregate::is_own_thread() {
@@ -199,7 +201,7 @@ impl Core {
                 return;
             }
             if self.events != Events::OfSpans {
-                self.emit(known, event, under);
+                self.emit(known, event, parent);
             }
             let fails = self.errors_fail && known.level == Level::Error;
             if self.events != Events::Logs {
@@ -210,13 +212,13 @@ impl Core {
         });
     }
 
-    fn emit(&self, known: &CallsiteEntry, event: &Event<'_>, under: Under) {
+    fn emit(&self, known: &CallsiteEntry, event: &Event<'_>, parent: ParentSpec) {
         let mut record = EventRecord::new(known.logger.at(known.level));
         event.record(&mut Fields(&mut record));
-        let inside = match under {
-            Under::Current => None,
-            Under::Nobody => Some(SpanRef::nobody(self.tracer.base())),
-            Under::Span(span_ref) => Some(span_ref),
+        let inside = match parent {
+            ParentSpec::Current => None,
+            ParentSpec::Root => Some(SpanRef::nobody(self.tracer.base())),
+            ParentSpec::Given(ids) => Some(SpanRef::to(self.tracer.base(), ids)),
         };
         inside.inspect(|span_ref| span_ref.enter_unordered());
         record.emit(known.metadata.name());

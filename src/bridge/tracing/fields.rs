@@ -4,7 +4,7 @@
 use super::callsites::OTEL;
 use crate::log::{CAUSES, LogRecordBuilder, with_text_of};
 use crate::record::{SpanKind, Status};
-use crate::trace::foreign::AtomicSpan;
+use crate::trace::AtomicSpan;
 use crate::trace::{Attribute, OwnedSpan};
 use arrayvec::{ArrayString, ArrayVec};
 use std::error::Error;

@@ -4,7 +4,7 @@ use super::core::{Core, Events};
 use super::slots::{self, SlotHandle, SpanSlot};
 use crate::sync::fixed::{AtomicU64, Ordering};
 use crate::telemetry::Telemetry;
-use crate::trace::foreign::{self, Under};
+use crate::trace::foreign::{self, ParentSpec};
 use std::cell::Cell;
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Event, Subscriber};
@@ -107,14 +107,14 @@ impl Layer {
         parent: Option<&Id>,
         is_root: bool,
         context: &Context<'_, S>,
-    ) -> Under {
+    ) -> ParentSpec {
         match parent {
             Some(parent) => context
                 .span(parent)
                 .and_then(|parent| self.nearest(&parent))
-                .map_or(Under::Nobody, |slot| Under::Span(slot.span.span_ref())),
-            None if is_root => Under::Nobody,
-            None => Under::Current,
+                .map_or(ParentSpec::Root, |slot| slot.span.span_ref().as_parent()),
+            None if is_root => ParentSpec::Root,
+            None => ParentSpec::Current,
         }
     }
 }

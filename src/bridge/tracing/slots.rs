@@ -7,7 +7,7 @@
 use crate::lane::{forks, local};
 use crate::sync::Mutex;
 use crate::sync::fixed::{AtomicU32, Ordering};
-use crate::trace::foreign::AtomicSpan;
+use crate::trace::AtomicSpan;
 use std::cell::RefCell;
 use std::sync::LazyLock;
 use tracing_core::span::Id;

@@ -3,7 +3,7 @@
 use super::core::{Core, Events};
 use super::slots::{self, SlotHandle, SpanSlot};
 use crate::telemetry::Telemetry;
-use crate::trace::foreign::{self, Under};
+use crate::trace::foreign::{self, ParentSpec};
 use std::cell::Cell;
 use tracing_core::span::{Attributes, Current, Id, Record};
 use tracing_core::subscriber::Interest;
@@ -170,13 +170,13 @@ impl Subscriber {
         tracing_core::dispatcher::set_global_default(Dispatch::new(self))
     }
 
-    fn under(&self, parent: Option<&Id>, is_root: bool) -> Under {
+    fn under(&self, parent: Option<&Id>, is_root: bool) -> ParentSpec {
         match parent {
             Some(parent) => {
-                slots::find(parent).map_or(Under::Nobody, |slot| Under::Span(slot.span.span_ref()))
+                slots::find(parent).map_or(ParentSpec::Root, |slot| slot.span.span_ref().as_parent())
             }
-            None if is_root => Under::Nobody,
-            None => Under::Current,
+            None if is_root => ParentSpec::Root,
+            None => ParentSpec::Current,
         }
     }
 
@@ -227,9 +227,9 @@ impl tracing_core::Subscriber for Subscriber {
         let under = self.under(event.parent(), event.is_root());
         self.core.event(event, under, |act| {
             let slot = match under {
-                Under::Current => self.innermost().map(|(_, slot)| slot),
-                Under::Nobody => None,
-                Under::Span(_) => event.parent().and_then(|parent| slots::find(parent)),
+                ParentSpec::Current => self.innermost().map(|(_, slot)| slot),
+                ParentSpec::Root => None,
+                ParentSpec::Given(_) => event.parent().and_then(|parent| slots::find(parent)),
             };
             if let Some(slot) = slot {
                 slot.span.amend(act);

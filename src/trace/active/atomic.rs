@@ -1,11 +1,10 @@
-//! An open span laid down in words that any thread can read: for those who know a span by a number and not by a value
-//! they own. Hot: [`AtomicSpan::begin`], [`AtomicSpan::span_ref`] and [`AtomicSpan::end`] are plain loads and stores.
+//! An open span stored in words that any thread can read, for a caller that knows the span by a number and owns no
+//! value. Hot: [`AtomicSpan::begin`], [`AtomicSpan::span_ref`] and [`AtomicSpan::end`] are plain loads and stores.
 //!
-//! All of it is Relaxed. Whoever has the number had it from the thread that parked the span, directly or not, by
-//! whatever the program hands its spans round with; that orders the words too. Who does not keep to it reads numbers
-//! that belong to no span, and no more than that.
+//! All accesses are Relaxed. A caller can only hold the number because the storing thread handed it over, and that hand-over
+//! orders these words. A stale number reads garbage ids, never invalid memory.
 
-use super::{Absent, ActiveSpan, DETACHED, RemainingLimits, SpanIds, SpanStart};
+use super::{Absent, ActiveSpan, DETACHED, RemainingLimits, SpanCore, SpanStart};
 use crate::config::SpanLimits;
 use crate::instance::{key_number, push};
 use crate::lane::{Ids, RedMetrics, TraceFlags, local};
@@ -35,25 +34,25 @@ pub(crate) struct AtomicSpan {
     start: AtomicU64,
     parent_id: AtomicU64,
     red_metrics: AtomicU64,
-    /// What may still be set, and what was dropped: four numbers of 16 bits each.
+    /// The remaining limits and the numbers of dropped items: four numbers of 16 bits each.
     left: [AtomicU64; 2],
     frame: [AtomicU64; Items::FRAME],
     /// Items that the frame has no room for. Its lock is also that of those who [amend](Self::amend).
     block: Mutex<Option<Box<Block>>>,
 }
 
-const UNUSUAL: u32 = 8;
+const SLOW_END: u32 = 8;
 const WAS_PANICKING: u32 = 9;
 const HAS_BLOCK: u32 = 10;
-/// The reason for which no lane carries it, and one.
-const LANELESS: u32 = 24;
-/// Stands there for a span that only passes a context on.
+/// The reason for which no lane carries the span, plus one.
+const ABSENT: u32 = 24;
+/// The value there of a span that only passes a context on.
 const FORWARDING: u64 = 0xFF;
-/// Words in the frame.
+/// Shift of the number of words in the frame.
 const WORDS: u32 = 32;
 
-/// Bits of a span that does not end the usual way.
-const OUT_OF_THE_ORDINARY: u64 = (1 << UNUSUAL) | (1 << HAS_BLOCK) | (0xFF << LANELESS);
+/// Bits of a span that must end by the slow path.
+const NEEDS_SLOW_END: u64 = (1 << SLOW_END) | (1 << HAS_BLOCK) | (0xFF << ABSENT);
 
 #[inline(always)]
 fn four(numbers: [u16; 4]) -> u64 {
@@ -65,7 +64,7 @@ fn one(word: u64, place: u32) -> u16 {
     (word >> (16 * place)) as u16
 }
 
-/// Words of an item into the frame; how many, or none if there is no room.
+/// Writes the words of an item into the frame. Returns their number, or 0 if there is no room.
 #[inline(always)]
 fn lay_out(limits: &[AtomicU64], words: &[u64]) -> u64 {
     if words.len() > limits.len() {
@@ -97,7 +96,7 @@ impl AtomicSpan {
         }
     }
 
-    /// Lays a span down. `false` for one that does nothing: there is nothing to keep.
+    /// Stores a span. `false` for a span that does nothing: there is nothing to store.
     #[cold]
     pub(crate) fn store(&self, mut span: OwnedSpan) -> bool {
         let Some(open) = &mut span.0 else { return false };
@@ -111,64 +110,75 @@ impl AtomicSpan {
         true
     }
 
-    fn store_words(&self, open: &ActiveSpan, block: u64) {
-        let put = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
-        let words = open.items.inline();
-        let laneless = match open.absent {
+    /// Stores a span, but for its block.
+    fn store_words(&self, active: &ActiveSpan, block: u64) {
+        let words = active.items.inline();
+        let absent = match active.absent {
             None => 0,
             Some(Absent::Laneless(reason)) => reason as u64 + 1,
             Some(Absent::Forwarding) => FORWARDING,
         };
-        let bits = (u64::from(open.needs_slow_end()) << UNUSUAL)
-            | (u64::from(open.was_panicking) << WAS_PANICKING)
+        let bits = (u64::from(active.needs_slow_end()) << SLOW_END)
+            | (u64::from(active.was_panicking) << WAS_PANICKING)
             | block
-            | (laneless << LANELESS)
+            | (absent << ABSENT)
             | ((words.len() as u64) << WORDS);
-        put(&self.base, open.base.get());
-        put(&self.trace_high, (open.ids.trace_id >> 64) as u64);
-        put(&self.trace_low, open.ids.trace_id as u64);
-        put(&self.span_id, open.ids.span_id);
-        put(&self.trace_flags, open.ids.trace_flags.0);
-        put(&self.bits, bits);
-        put(&self.start, open.start);
-        put(&self.parent_id, open.parent_id);
-        put(&self.header, open.header);
-        put(&self.red_metrics, open.red_metrics.word());
-        let SpanLimits { attributes, events, links, event_attributes, link_attributes, value } =
-            open.limits.left;
-        put(&self.left[0], four([attributes, events, links, event_attributes]));
-        put(
-            &self.left[1],
-            four([link_attributes, value, open.limits.events_dropped, open.limits.links_dropped]),
-        );
+        self.store_core(&active.core, bits);
         for (place, word) in self.frame.iter().zip(words) {
-            put(place, *word);
+            place.store(*word, Ordering::Relaxed);
         }
     }
 
-    /// Lays down a span that has just begun.
+    /// Stores a span that has just begun.
     #[inline(always)]
     pub(crate) fn begin(&self, span_start: SpanStart<'_>, start: u64) {
-        let SpanStart { base, known, span_ids: SpanIds { ids, parent_id, flags }, limits } = span_start;
-        let put = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
         let bits = u64::from(std::thread::panicking()) << WAS_PANICKING;
-        put(&self.base, base.get());
-        put(&self.trace_high, (ids.trace_id >> 64) as u64);
-        put(&self.trace_low, ids.trace_id as u64);
-        put(&self.span_id, ids.span_id);
-        put(&self.trace_flags, ids.trace_flags.0);
-        put(&self.bits, bits);
-        put(&self.start, start);
-        put(&self.parent_id, parent_id);
-        put(&self.header, layout::header_more(known.header, 0, flags, 0));
-        put(&self.red_metrics, known.red_metrics.word());
-        let SpanLimits { attributes, events, links, event_attributes, link_attributes, value } = limits.left;
-        put(&self.left[0], four([attributes, events, links, event_attributes]));
-        put(&self.left[1], four([link_attributes, value, 0, 0]));
+        self.store_core(&SpanCore::new(span_start, start), bits);
     }
 
-    /// Sets an attribute; the caller is the only one who knows of it yet. `false` if it is not that simple: then
-    /// [`amend`](Self::amend) sees to it.
+    #[inline(always)]
+    fn store_core(&self, core: &SpanCore, bits: u64) {
+        let put = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
+        put(&self.base, core.base.get());
+        put(&self.trace_high, (core.ids.trace_id >> 64) as u64);
+        put(&self.trace_low, core.ids.trace_id as u64);
+        put(&self.span_id, core.ids.span_id);
+        put(&self.trace_flags, core.ids.trace_flags.0);
+        put(&self.bits, bits);
+        put(&self.start, core.start);
+        put(&self.parent_id, core.parent_id);
+        put(&self.header, core.header);
+        put(&self.red_metrics, core.red_metrics.word());
+        let RemainingLimits { left, events_dropped, links_dropped } = core.limits;
+        put(&self.left[0], four([left.attributes, left.events, left.links, left.event_attributes]));
+        put(&self.left[1], four([left.link_attributes, left.value, events_dropped, links_dropped]));
+    }
+
+    /// The core that [`store_core`](Self::store_core) stored; `None` if no span was ever stored here.
+    fn load_core(&self) -> Option<SpanCore> {
+        let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        let [first, second] = [0, 1].map(|at: usize| get(&self.left[at]));
+        let left = SpanLimits {
+            attributes: one(first, 0),
+            events: one(first, 1),
+            links: one(first, 2),
+            event_attributes: one(first, 3),
+            link_attributes: one(second, 0),
+            value: one(second, 1),
+        };
+        Some(SpanCore {
+            base: NonZeroU64::new(get(&self.base))?,
+            header: get(&self.header),
+            start: get(&self.start),
+            ids: self.ids(),
+            parent_id: get(&self.parent_id),
+            red_metrics: RedMetrics::of(get(&self.red_metrics)),
+            limits: RemainingLimits { left, events_dropped: one(second, 2), links_dropped: one(second, 3) },
+        })
+    }
+
+    /// Sets an attribute of a span that only the caller knows yet. `false` if that is not simple; then
+    /// [`amend`](Self::amend) must set it.
     #[inline]
     pub(crate) fn set_first(&self, key: &'static str, value: Attribute<'_>) -> bool {
         let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
@@ -180,7 +190,7 @@ impl AtomicSpan {
         let filled = (bits >> WORDS) as usize;
         let limits = self.frame.get(filled..).unwrap_or_default();
         let number = |kind, bits: u64| Some([layout::attribute(kind, key, 0, false), bits]);
-        // What fits no two words is encoded elsewhere first.
+        // A value that does not fit two words is encoded on the stack first.
         let words = match value {
             Attribute::I64(plain) => number(layout::TYPE_I64, plain as u64),
             Attribute::U64(plain) => number(layout::TYPE_U64, plain),
@@ -203,25 +213,24 @@ impl AtomicSpan {
         true
     }
 
-    /// Whether what is set on it may be kept.
+    /// Returns `true` if items that are set on the span may be kept.
     #[inline(always)]
     pub(crate) fn is_recorded(&self) -> bool {
         self.ids().trace_flags.has(TraceFlags::SAMPLED | TraceFlags::HELD)
     }
 
-    /// Ends the span. The caller is the last who knows of it.
+    /// Ends the span. No other caller knows it any more.
     #[inline(always)]
     pub(crate) fn end(&self) {
         let bits = self.bits.load(Ordering::Relaxed);
-        let is_plain = bits & OUT_OF_THE_ORDINARY == 0 && !std::thread::panicking();
+        let is_plain = bits & NEEDS_SLOW_END == 0 && !std::thread::panicking();
         let ended = is_plain && local::with_lane(self.base(), |local| self.end_here(&local, bits)).is_some();
         if !ended {
             self.end_slow();
         }
     }
 
-    /// As [`ActiveSpan::end`] does it, straight from the words, for a span that is recorded and finds room; what else there
-    /// may be is [`end_slow`](Self::end_slow)'s.
+    /// Fast path: like [`ActiveSpan::end`], but straight from the words, for a span that is recorded and finds room.
     #[inline(always)]
     fn end_here(&self, local: &local::LocalLane<'_>, bits: u64) {
         let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
@@ -266,7 +275,7 @@ impl AtomicSpan {
         self.base.load(Ordering::Relaxed)
     }
 
-    /// What it is to other spans; it stays here.
+    /// A reference to the span, for its children.
     #[inline(always)]
     pub(crate) fn span_ref(&self) -> SpanRef {
         SpanRef { base: self.base(), ids: self.ids() }
@@ -282,52 +291,36 @@ impl AtomicSpan {
         }
     }
 
-    /// Takes the span up. The caller is the last who knows of it.
+    /// Loads the span with its block. No other caller knows it any more.
     fn take(&self) -> OwnedSpan {
         let has_block = self.bits.load(Ordering::Relaxed) & (1 << HAS_BLOCK) != 0;
         self.load(if has_block { self.block.lock().take() } else { None })
     }
 
     fn load(&self, block: Option<Box<Block>>) -> OwnedSpan {
-        let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
-        let bits = get(&self.bits);
+        let Some(core) = self.load_core() else { return OwnedSpan::noop() };
+        let bits = self.bits.load(Ordering::Relaxed);
         let bit = |at: u32| bits & (1 << at) != 0;
-        let Some(base) = NonZeroU64::new(get(&self.base)) else { return OwnedSpan::noop() };
-        let [first, second] = [0, 1].map(|at: usize| get(&self.left[at]));
         let frame = self.frame.iter().take((bits >> WORDS) as usize);
         OwnedSpan(Some(ActiveSpan {
-            base,
-            header: get(&self.header),
-            start: get(&self.start),
-            ids: self.ids(),
-            parent_id: get(&self.parent_id),
+            core,
             place: DETACHED,
-            red_metrics: RedMetrics::of(get(&self.red_metrics)),
-            limits: RemainingLimits {
-                left: SpanLimits {
-                    attributes: one(first, 0),
-                    events: one(first, 1),
-                    links: one(first, 2),
-                    event_attributes: one(first, 3),
-                    link_attributes: one(second, 0),
-                    value: one(second, 1),
-                },
-                events_dropped: one(second, 2),
-                links_dropped: one(second, 3),
-            },
-            needs_slow_end: AtomicBool::new(bit(UNUSUAL) || block.is_some()),
-            exited_by_panic: AtomicBool::new(false), // nobody enters a parked span by a guard
+            needs_slow_end: AtomicBool::new(bit(SLOW_END) || block.is_some()),
+            exited_by_panic: AtomicBool::new(false), // a stored span is entered without a guard
             was_panicking: bit(WAS_PANICKING),
-            absent: match (bits >> LANELESS) & 0xFF {
+            absent: match (bits >> ABSENT) & 0xFF {
                 FORWARDING => Some(Absent::Forwarding),
                 laneless => Reason::ALL.get(laneless.wrapping_sub(1) as usize).copied().map(Absent::Laneless),
             },
-            items: ManuallyDrop::new(Items::from_parts(frame.map(get), block)),
+            items: ManuallyDrop::new(Items::from_parts(
+                frame.map(|word| word.load(Ordering::Relaxed)),
+                block,
+            )),
         }))
     }
 
-    /// The span is left while its thread unwinds. It fails, unless it began under that panic; a panic that is caught
-    /// leaves no other trace of it at the span's end.
+    /// Marks a span as failed that was exited while its thread unwinds, unless the span began under that panic. A panic
+    /// that is caught leaves no other trace at the span's end.
     #[cold]
     #[inline(never)]
     pub(crate) fn exited_by_panic(&self) {
@@ -336,8 +329,8 @@ impl AtomicSpan {
         }
     }
 
-    /// Changes the span where it is: late attributes, events, links, status. Takes a lock of this span's, so `act` must
-    /// run nobody else's code.
+    /// Changes the span in place: late attributes, events, links, status. Takes this span's lock, so `act` must not run
+    /// foreign code.
     #[cold]
     pub(crate) fn amend(&self, act: impl FnOnce(&mut OwnedSpan)) {
         let mut block = self.block.lock();

@@ -5,6 +5,7 @@
 
 mod attach;
 mod counter;
+mod guards;
 mod log;
 #[cfg(all(test, tellane_loom))]
 pub(crate) mod loom;

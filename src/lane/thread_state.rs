@@ -20,9 +20,6 @@ use std::cell::Cell;
 
 /// Entries of the table of exemplar epochs, a power of two. Two series that share an entry send fewer exemplars.
 const EXAMPLES: usize = 512;
-/// 2^64 divided by the golden ratio, made odd (Knuth).
-const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-
 /// The state of one thread at one instance.
 #[derive(Debug)]
 pub(crate) struct ThreadState {

@@ -1,7 +1,7 @@
 //! Builds a log record field by field, and records errors with their causes. Each field is encoded when it is set. The
 //! only allocation is a block for records that do not fit 32 words.
 
-use super::logger::{LoggerInner, MessageSource};
+use super::write::{LoggerInner, MessageSource};
 use crate::instance::{key_number, push};
 use crate::lane::local;
 use crate::level::Level;

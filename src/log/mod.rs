@@ -7,6 +7,7 @@
 mod builder;
 mod logger;
 mod macros;
+mod write;
 
 pub use builder::LogRecordBuilder;
 #[cfg(feature = "tracing")]

@@ -1,7 +1,8 @@
 //! Builders that register a metric by name and return its handle. Cold.
 
-use super::family::{Family, Handle, handle_of};
+use super::family::Family;
 use super::fixed::FixedFamily;
+use super::handle::{Handle, handle_of};
 use super::label::LabelSet;
 use super::members::FamilyInner;
 use super::{Counter, Gauge, Histogram, Timer, UpDownCounter};

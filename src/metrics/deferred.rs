@@ -7,7 +7,7 @@
 //! allocator makes during the growth. Records that do not fit are counted as lost: see [`lost`].
 
 use super::counter::CounterInner;
-use super::lazy::StaticDefinition;
+use super::definition::StaticDefinition;
 use super::{Gauge, Histogram};
 use crate::instance::{Instance, global};
 use crate::lane::local;

@@ -1,6 +1,6 @@
 //! Fixed families: metrics whose labels are enums. Hot: [`FixedFamily::with`], one array access.
 
-use super::family::Handle;
+use super::handle::Handle;
 use super::label::LabelSet;
 use super::members::{FamilyInner, Handles};
 use crate::error::RegisterError;

@@ -2,6 +2,7 @@
 
 use super::counter::CounterInner;
 use super::deferred::{Any, DeferredRecord, Make, defer, lost};
+use super::definition::StaticDefinition;
 use super::histogram::corrected;
 use super::{
     Counter, CounterBuilder, Gauge, GaugeBuilder, Handle, Histogram, HistogramBuilder, Timer, TimerBuilder,
@@ -45,26 +46,6 @@ pub struct Lazy<H> {
     definition: StaticDefinition,
     make: fn(&StaticDefinition, &Arc<Instance>) -> Result<H, RegisterError>,
     make_any: Make,
-}
-
-/// The macros' arguments: everything that the registration of a static needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct StaticDefinition {
-    pub(super) name: &'static str,
-    pub(super) help: &'static str,
-    pub(super) labels: &'static [(&'static str, &'static str)],
-    /// The handle's type.
-    pub(super) handle: &'static str,
-    pub(super) bytes: bool,
-    pub(super) seconds: bool,
-    pub(super) at: &'static Location<'static>,
-}
-
-impl StaticDefinition {
-    /// Returns `true` if the static's records are samples.
-    pub(super) fn is_sampled(&self) -> bool {
-        matches!(self.handle, "Histogram" | "Timer")
-    }
 }
 
 /// A [`Counter`] in a static.

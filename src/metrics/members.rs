@@ -1,7 +1,7 @@
 //! Shared slow path of both kinds of family, for new label values: registers a series, or returns the overflow series.
 //! Cold, except above the cap: then a call takes no lock.
 
-use super::family::{Handle, handle_of};
+use super::handle::{Handle, handle_of};
 use crate::error::RegisterError;
 use crate::instance::Instance;
 use crate::lane::local;

@@ -7,9 +7,11 @@
 mod builder;
 mod counter;
 mod deferred;
+mod definition;
 mod family;
 mod fixed;
 mod gauge;
+mod handle;
 mod histogram;
 mod label;
 mod lazy;
@@ -19,13 +21,14 @@ mod timer;
 #[cfg(feature = "metrics")]
 pub(crate) use builder::{DIGITS, bounds_of};
 #[cfg(feature = "metrics")]
-pub(crate) use family::handle_of;
+pub(crate) use handle::handle_of;
 
 pub use builder::{CounterBuilder, GaugeBuilder, HistogramBuilder, TimerBuilder, UpDownCounterBuilder};
 pub use counter::{Counter, UpDownCounter};
-pub use family::{Family, Handle};
+pub use family::Family;
 pub use fixed::FixedFamily;
 pub use gauge::Gauge;
+pub use handle::Handle;
 pub use histogram::Histogram;
 pub use label::{Label, LabelSet};
 pub use lazy::{Lazy, LazyCounter, LazyGauge, LazyHistogram, LazyTimer, LazyUpDownCounter};

@@ -4,7 +4,7 @@
 //! A change takes its number from the switch's own word, so the log has the order in which the changes were made, even
 //! if a writer is late. A writer whose entry is out of date by then leaves the slot to the newer entry.
 
-use super::{Cause, State, Transition};
+use super::state::{Cause, State, Transition};
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{AtomicU64, Ordering};
 

@@ -6,7 +6,7 @@
 
 #![allow(unsafe_code)] // the pointers in `ThreadLocal`
 
-use super::reentry::Guards;
+use super::guards::Guards;
 use crate::lane::{Key, Lane, LaneRegistry, SlotCache, ThreadState, TraceFlags};
 use crate::stats::{Kind, Reason};
 use crate::sync::plant::{Bug, planted};

@@ -6,23 +6,6 @@
 
 use super::attach::{LOCAL, NOWHERE};
 use crate::lane::SlotCache;
-use std::cell::Cell;
-
-/// This thread's guards.
-pub(super) struct Guards {
-    /// Inside [`without_recording`].
-    busy: Cell<bool>,
-    /// Inside [`locked`].
-    locked: Cell<bool>,
-    /// Runs when the outermost [`without_recording`] ends.
-    afterwards: Cell<Option<fn()>>,
-}
-
-impl Guards {
-    pub(super) const fn new() -> Self {
-        Self { busy: Cell::new(false), locked: Cell::new(false), afterwards: Cell::new(None) }
-    }
-}
 
 /// Runs `act`, which allocates or takes a lock. Meanwhile this thread is attached to no instance: its records go to the
 /// shared counts as [`Reason::Reentrant`](crate::stats::Reason::Reentrant), where they wait for no lock and drop no

@@ -1,7 +1,7 @@
 //! Intern cache of a thread: names and keys that it has used, by address. Hot, except for
 //! [`insert`](InternCache::insert).
 
-use super::GOLDEN;
+use super::id_generator::GOLDEN;
 use std::cell::Cell;
 
 /// Entries of a cache, a power of two.

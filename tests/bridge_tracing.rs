@@ -562,31 +562,38 @@ fn a_span_that_is_off_passes_the_context_on() {
             };
             assert_eq!(headers().len(), 0, "{way}, {state}");
             std::thread::scope(|scope| {
-                scope.spawn(|| {
-                    tracing::dispatcher::with_default(&dispatch, || {
-                        let inside = span.enter();
-                        drop(info_span!("child").entered());
-                        assert_eq!(headers(), request, "{way}, {state}, elsewhere");
-                        drop(inside);
-                        assert_eq!(headers().len(), 0, "{way}, {state}, elsewhere");
-                    });
-                });
+                scope
+                    .spawn(|| {
+                        tracing::dispatcher::with_default(&dispatch, || {
+                            let inside = span.enter();
+                            drop(info_span!("child").entered());
+                            assert_eq!(headers(), request, "{way}, {state}, elsewhere");
+                            drop(inside);
+                            assert_eq!(headers().len(), 0, "{way}, {state}, elsewhere");
+                        });
+                    })
+                    // Not left to the scope: it does not wait until the lane is handed back.
+                    .join()
+                    .expect("no panic");
             });
         };
         kit.telemetry().switch().force_off();
         tracing::dispatcher::with_default(&dispatch, || judge("off"));
         kit.telemetry().switch().release();
-        let (takes_the_last_lane, is_done) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+        let (takes, has_taken) = std::sync::mpsc::channel();
+        let (is_done, done) = std::sync::mpsc::channel::<()>();
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let is_done = is_done; // dropped also by a panic: nobody waits for ever
+            let tracer = &tracer;
+            scope.spawn(move || {
                 drop(tracer.span("last lane"));
-                takes_the_last_lane.wait();
-                is_done.wait();
+                takes.send(()).expect("it is waited for");
+                let _ended = done.recv();
             });
-            takes_the_last_lane.wait();
+            has_taken.recv().expect("it takes the lane");
             let without_a_lane = || tracing::dispatcher::with_default(&dispatch, || judge("without a lane"));
             scope.spawn(without_a_lane).join().expect("no panic");
-            is_done.wait();
+            drop(is_done);
         });
         let spans = kit.end().kind(tellane::Kind::Span);
         assert_eq!((spans.recorded, spans.switched_off), (8, 3), "{way}: {spans:?}");

@@ -1,4 +1,4 @@
-//! What all tracers of an instance go by: which new traces are sampled, and how much a span may carry.
+//! Sampling and span limits, shared by all tracers of an instance. Cold; tracers copy what their hot calls need.
 
 use crate::clock::Clock;
 use crate::config::SpanLimits;
@@ -7,17 +7,17 @@ use crate::lane::TraceFlags;
 use crate::sync::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// An instance's settings of tracing.
+/// The tracing settings of an instance.
 #[derive(Debug)]
 pub(crate) struct Sampling {
-    /// Share of new traces that are sampled.
+    /// The share of new traces that are sampled, from 0 to 1.
     pub(crate) ratio: f64,
-    /// Whether a trace that began elsewhere is sampled as it was there.
+    /// Set if a trace that began in another process is sampled as it was there.
     pub(crate) parent_based: bool,
     pub(crate) rate_limit: Option<RateLimit>,
-    /// Whether traces that are not sampled are held until their outcome is known.
+    /// Set if traces that are not sampled are held for tail sampling.
     pub(crate) holds: bool,
-    /// Whether samples in sampled spans become exemplars.
+    /// Set if samples in sampled spans become exemplars.
     pub(crate) exemplars: bool,
     pub(crate) span_limits: SpanLimits,
     pub(crate) headers: HeadersRefused,
@@ -47,7 +47,7 @@ impl Sampling {
     }
 }
 
-/// Headers of requests that were refused, or parts of them.
+/// Counts of request headers, or parts of them, that were refused.
 #[derive(Debug, Default)]
 pub(crate) struct HeadersRefused {
     traceparents: AtomicU64,
@@ -56,30 +56,30 @@ pub(crate) struct HeadersRefused {
 }
 
 impl HeadersRefused {
-    /// Counts what was refused of one request.
+    /// Counts the faults of one request's headers.
     #[cold]
     pub(crate) fn count(&self, faults: &HeaderFaults) {
-        // Relaxed: counts that stand for themselves.
+        // Relaxed: counts that publish nothing.
         self.traceparents.fetch_add(u64::from(faults.traceparent.is_some()), Ordering::Relaxed);
         self.tracestates.fetch_add(u64::from(faults.tracestate.is_some()), Ordering::Relaxed);
         self.baggage_members.fetch_add(u64::from(faults.baggage_dropped), Ordering::Relaxed);
     }
 
-    /// Trace parents, trace states, members of baggage.
+    /// Refused trace parents, trace states and baggage members.
     pub(crate) fn counts(&self) -> [u64; 3] {
         [&self.traceparents, &self.tracestates, &self.baggage_members]
             .map(|count| count.load(Ordering::Relaxed))
     }
 }
 
-/// So many new traces a second, and no more in a burst (a token bucket, kept as the time at which it is full again).
+/// A limit on new traces per second: a token bucket of one second, stored as the time at which it is full again.
 #[derive(Debug)]
 pub(crate) struct RateLimit {
     /// Ticks that one trace is worth.
-    each: u64,
-    /// Ticks that a full bucket is worth: a second.
+    ticks_per_trace: u64,
+    /// The ticks that fill an empty bucket: a second.
     burst: u64,
-    /// The bucket is full again at this tick.
+    /// The tick at which the bucket is full again.
     full_at: AtomicU64,
     refused: AtomicU64,
 }
@@ -88,24 +88,25 @@ impl RateLimit {
     pub(crate) fn new(traces_per_second: u32, clock: &Clock) -> Self {
         let second = clock.ticks_in(Duration::from_secs(1));
         Self {
-            each: second / u64::from(traces_per_second.max(1)),
+            ticks_per_trace: second / u64::from(traces_per_second.max(1)),
             burst: second,
             full_at: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         }
     }
 
-    /// Takes a token, if there is one. After the clock was set back, the bucket is full again.
+    /// Takes a token; `false` if the bucket is empty. After the clock was set back, the bucket is full again.
     #[cold]
     pub(crate) fn admits(&self, clock: &Clock) -> bool {
         // Relaxed: the bucket is one number, and guards no other memory.
         let taken = self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
-            // Read behind the bucket, whose time was made from a reading before it: an empty bucket is full again a
-            // second from now, unless the clock was set back. An eighth is left for cores that disagree.
+            // The clock is read after the bucket, whose time was made from an earlier reading. So an empty bucket is
+            // full at most a second from now, unless the clock was set back. An eighth of a second of slack is for
+            // cores whose clocks disagree.
             let now = clock.ticks();
             let latest = now.saturating_add(self.burst).saturating_add(self.burst / 8);
             let full_at = if full_at > latest { now } else { full_at };
-            let next = full_at.max(now).saturating_add(self.each);
+            let next = full_at.max(now).saturating_add(self.ticks_per_trace);
             (next <= now.saturating_add(self.burst)).then_some(next)
         });
         if taken.is_err() {

@@ -1,4 +1,4 @@
-//! The front door: install, hand out handles, look, shut down. Cold.
+//! The front door: makes handles, takes snapshots, shuts down. Cold.
 
 mod builder;
 mod inner;
@@ -19,16 +19,17 @@ use crate::stats::Ledger;
 use crate::targets::ParseLevelsError;
 use crate::trace::Tracer;
 use crate::unwind::caught;
-use inner::Inner;
+use inner::TelemetryInner;
 use install::{FlushOnDrop, INSTALLED};
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One telemetry pipeline: lanes, registry, aggregator. Clone it freely; several live side by side in one process.
+/// One telemetry pipeline: lanes, metrics, aggregator. Cheap to clone; one process may have several.
 ///
 /// Dropping the last clone of an instance that was started with [`start`](Builder::start) shuts it down, waiting at
-/// most [`Config::drop_deadline`]; counters, tracers and loggers that outlive it only count what they drop.
+/// most [`Config::drop_deadline`]. Counters, tracers and loggers that outlive the instance drop their records and count
+/// them as dropped.
 ///
 /// The installed instance belongs to the process: dropping the last clone of what [`install`](Builder::install)
 /// returned flushes it, within the same deadline, and does not end it.
@@ -43,15 +44,18 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "keep it until the end of `main`: dropping the last clone flushes, and ends an instance made by `start`"]
-pub struct Telemetry(Arc<Inner>, #[expect(dead_code, reason = "held for its drop")] Option<Arc<FlushOnDrop>>);
+pub struct Telemetry(
+    Arc<TelemetryInner>,
+    #[expect(dead_code, reason = "held for its drop")] Option<Arc<FlushOnDrop>>,
+);
 
 impl Telemetry {
     pub(crate) fn instance(&self) -> &Arc<Instance> {
         &self.0.instance
     }
 
-    /// Another handle to the installed instance, also when the one that [`install`](Builder::install) returned is gone;
-    /// `None` if nothing was installed. Dropping this handle neither flushes nor ends the instance.
+    /// Another handle to the installed instance, even if the handle that [`install`](Builder::install) returned was
+    /// dropped; `None` if nothing was installed. Dropping this handle neither flushes nor ends the instance.
     ///
     /// ```
     /// use tellane::Telemetry;
@@ -65,7 +69,7 @@ impl Telemetry {
         INSTALLED.get().map(|inner| Self(Arc::clone(inner), None))
     }
 
-    /// A counter: a count that only grows.
+    /// Begins the registration of a counter: a count that only grows.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -75,12 +79,13 @@ impl Telemetry {
     /// assert_eq!(snapshot.counter("orders_total", &[]), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "register_counter")]
     #[track_caller]
     pub fn counter<'a>(&'a self, name: &'a str) -> CounterBuilder<'a> {
         CounterBuilder::new(&self.0.instance, name)
     }
 
-    /// An up-down-counter: a count that goes up and down by differences.
+    /// Begins the registration of an up-down-counter: a count that can also be decreased.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -95,7 +100,7 @@ impl Telemetry {
         UpDownCounterBuilder::new(&self.0.instance, name)
     }
 
-    /// A gauge: a value that is set.
+    /// Begins the registration of a gauge: a metric whose value can be set to anything.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -110,7 +115,7 @@ impl Telemetry {
         GaugeBuilder::new(&self.0.instance, name)
     }
 
-    /// A histogram: a distribution of values.
+    /// Begins the registration of a histogram: a distribution of values.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -120,12 +125,14 @@ impl Telemetry {
     /// assert_eq!(snapshot.histogram("reply_bytes", &[]).and_then(|reply| reply.max()), Some(1_500.0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "summary")]
+    #[doc(alias = "distribution")]
     #[track_caller]
     pub fn histogram<'a>(&'a self, name: &'a str) -> HistogramBuilder<'a> {
         HistogramBuilder::new(&self.0.instance, name)
     }
 
-    /// A timer: a histogram of durations with a stopwatch.
+    /// Begins the registration of a timer: a histogram of durations with a stopwatch.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -140,7 +147,7 @@ impl Telemetry {
         TimerBuilder::new(self.instance(), name)
     }
 
-    /// Starts spans.
+    /// The tracer of this instance, which starts spans.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -154,8 +161,8 @@ impl Telemetry {
         Tracer::new(&self.0.instance)
     }
 
-    /// Makes log records under a name. By custom it is a path like the module's, since levels go by its parts; loggers
-    /// of one name share their level. There may be 10,000 names.
+    /// The logger of a target name. Use a path like the module's, since level rules match its parts; loggers of one
+    /// name share their level. An instance keeps up to 10,000 names; loggers of further names share one target.
     ///
     /// ```
     /// let (sink, kept) = tellane::Sink::memory(100);
@@ -169,9 +176,9 @@ impl Telemetry {
         Logger::new(&self.0.instance, target)
     }
 
-    /// Sets the least level that is recorded of a target and of those whose names go on with `::`, unless they have a
-    /// longer rule of their own; `None` records nothing. The empty target stands for all. At once, for loggers that
-    /// are there, too.
+    /// Sets the lowest level that is recorded for a target and for the targets below it (`target::…`), unless a longer
+    /// rule matches them; `None` records nothing. The empty target is the default for all. Takes effect at once, for
+    /// existing loggers too.
     ///
     /// ```
     /// use tellane::Level;
@@ -190,8 +197,8 @@ impl Telemetry {
         }
     }
 
-    /// Replaces all rules of levels by a text: a level for all, and `target=level` for some, with commas between; `off`
-    /// records nothing. Where no level is given for all, it is info.
+    /// Replaces all level rules by those of a text: a default level and `target=level` rules, separated by commas;
+    /// `off` records nothing. Without a default level, the default is info.
     ///
     /// ```
     /// use tellane::Level;
@@ -203,7 +210,7 @@ impl Telemetry {
     /// ```
     ///
     /// # Errors
-    /// [`ParseLevelsError`] names the part that is no rule; then nothing was changed.
+    /// [`ParseLevelsError`] names the part that is not a rule; then nothing was changed.
     pub fn set_levels(&self, text: &str) -> Result<(), ParseLevelsError> {
         if self.0.instance.lanes.is_forked() {
             return Ok(());
@@ -213,10 +220,10 @@ impl Telemetry {
         Ok(())
     }
 
-    /// A snapshot of everything that was recorded before this call, taken now. After shutdown it is the last one. Then
-    /// it waits for the sinks to write the log records of the same time, until the deadline at most, and does not fail
-    /// if they have not: the snapshot's ledger says what was on its way when it was taken, [`ledger`](Self::ledger)
-    /// what is now.
+    /// Takes a snapshot of everything that was recorded before this call. After shutdown, returns the last snapshot.
+    /// The call then waits, at most until the deadline, for the sinks to write the log records made before it, and does
+    /// not fail if they are late: the snapshot's ledger has the records that were in flight when it was taken,
+    /// [`ledger`](Self::ledger) those in flight now.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -231,11 +238,17 @@ impl Telemetry {
     /// # Errors
     /// [`SnapshotError::Deadline`] if the aggregator does not answer in time: it is stalled, or there is more to drain
     /// than the deadline allows.
+    #[doc(alias = "flush")]
+    #[doc(alias = "force_flush")]
+    #[doc(alias = "gather")]
+    #[doc(alias = "scrape")]
+    #[doc(alias = "collect")]
+    #[doc(alias = "render")]
     pub fn snapshot(&self, deadline: Duration) -> Result<Arc<Snapshot>, SnapshotError> {
         self.0.snapshot(deadline)
     }
 
-    /// The last snapshot taken, by request or on the flush interval. Never waits.
+    /// The last snapshot taken, on request or at the flush interval. Never waits.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -247,7 +260,7 @@ impl Telemetry {
         self.0.latest.load_full()
     }
 
-    /// Where the records went, now. Never waits for the aggregator.
+    /// The present account of all records: aggregated, dropped by reason, in flight. Never waits for the aggregator.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -263,16 +276,16 @@ impl Telemetry {
             return self.latest().ledger().clone();
         }
         if self.0.has_ended() {
-            // Nobody but another call of this holds the lock now, and not for long.
+            // The worker has ended, so only another call of this function can hold the lock, and not for long.
             let mut step = self.0.step.lock();
-            // What producers published while the lanes were being closed. A record that cannot be folded must not
-            // come back as the caller's panic; the next call goes on behind it.
+            // Drains what producers published while the lanes were being closed. A record that cannot be folded must
+            // not panic in the caller; the next call goes on behind it.
             let _swept = caught(|| without_recording(|| step.sweep()));
         }
         lanes.ledger()
     }
 
-    /// The resilience switch.
+    /// The resilience switch of this instance.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -283,8 +296,8 @@ impl Telemetry {
         Switch { instance: Arc::clone(&self.0.instance), seen: self.0.instance.lanes.switch.changes.made() }
     }
 
-    /// What could not be registered and had nowhere to say so: statics, and what came over a bridge. The first
-    /// hundred, and why.
+    /// Failed registrations of callers that cannot get an error back: statics and bridges. The first hundred are kept,
+    /// each with its reason.
     ///
     /// ```
     /// static ORDERS: tellane::LazyCounter = tellane::counter!("orders-total", "Orders placed.");
@@ -297,8 +310,8 @@ impl Telemetry {
         self.0.instance.faults()
     }
 
-    /// The extension of this type, if one was set with [`set_extension`](Self::set_extension). Takes no lock; for cold
-    /// code, since it compares types.
+    /// The extension of this type; `None` unless it was set with [`set_extension`](Self::set_extension). Takes no lock.
+    /// Meant for cold code, since it searches by type.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -326,12 +339,12 @@ impl Telemetry {
     /// ```
     ///
     /// # Errors
-    /// The value itself, if there is an extension of this type already. The first one stays.
+    /// Returns the value if there is an extension of this type already. The first one stays.
     pub fn set_extension<T: Any + Send + Sync>(&self, value: T) -> Result<Arc<T>, T> {
         self.0.instance.extensions.set(value)
     }
 
-    /// Which clock it runs by: `tsc`, `os` or `mock`.
+    /// The name of the instance's clock: `tsc`, `os` or `mock`.
     ///
     /// ```
     /// let telemetry = tellane::Telemetry::builder("shop").clock(tellane::Clock::os()).start()?;
@@ -342,9 +355,9 @@ impl Telemetry {
         self.0.instance.lanes.clock.source()
     }
 
-    /// Aggregates what has been recorded, takes a last snapshot and ends the pipeline; what is recorded from now on
-    /// is counted as [`AfterShutdown`](crate::Reason::AfterShutdown). Waits at most until the deadline, and not at all
-    /// on a thread of tellane's own or in the child of a fork. May be called again, from anywhere.
+    /// Aggregates everything recorded so far, takes a last snapshot and ends the pipeline. Later records are dropped
+    /// and counted as [`AfterShutdown`](crate::Reason::AfterShutdown). Waits at most until the deadline, and not at all
+    /// on one of tellane's own threads or in a forked child. May be called again, on any thread.
     ///
     /// ```
     /// use std::time::Duration;
@@ -356,16 +369,18 @@ impl Telemetry {
     /// assert_eq!(telemetry.ledger().total().dropped.by(tellane::Reason::AfterShutdown), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "close")]
+    #[doc(alias = "stop")]
     pub fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         self.0.shutdown(deadline);
-        // In the child of a fork the channel's own lock may be held by a thread that is not there.
+        // In a forked child the channel's lock may be held by a thread that does not exist there.
         let finished = !self.0.instance.lanes.is_forked() && self.0.has_ended();
         let ledger = self.ledger();
         ShutdownReport { finished, flushed: ledger.total().aggregated, ledger }
     }
 }
 
-/// What a shutdown came to.
+/// The result of a shutdown.
 ///
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -378,11 +393,11 @@ impl Telemetry {
 #[non_exhaustive]
 #[must_use = "it says whether anything was lost"]
 pub struct ShutdownReport {
-    /// Whether the aggregator has ended; if not, it was still at work at the deadline and goes on.
+    /// `true` if the aggregator has ended; `false` if it was still working at the deadline, and goes on.
     pub finished: bool,
-    /// Records aggregated in the life of the instance.
+    /// Records aggregated in the lifetime of the instance.
     pub flushed: u64,
-    /// The account of all records: lost by reason, and still in flight if it did not finish.
+    /// The account of all records: dropped by reason, and still in flight if the shutdown did not finish.
     pub ledger: Ledger,
 }
 
@@ -394,7 +409,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// The worker takes nothing more from the channel then, and the channel does not say so to whoever is in it.
+    /// The worker takes no more requests then, and the channel does not tell a caller whose request is still queued.
     #[test]
     fn a_snapshot_that_is_asked_for_during_the_last_pass_is_the_last_one() {
         let (arrive, arrived) = bounded(0);

@@ -1,7 +1,8 @@
-//! Settings into a running instance. Cold. The only place that wires the rooms.
+//! The builder of an instance: turns settings into a running pipeline. Cold. The only file that wires the rooms
+//! together.
 
 use super::Telemetry;
-use super::inner::Inner;
+use super::inner::TelemetryInner;
 use super::install::{FlushOnDrop, INSTALLED, Installing};
 use crate::aggregate::{Death, FailPoint, FailPoints, Pacing, Step, Thresholds, Worker, become_own_thread};
 use crate::clock::Clock;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 /// Requests that may wait for the aggregator.
 const REQUESTS: usize = 64;
 
-/// Collects what an instance is made of; see [`Telemetry::builder`].
+/// Collects the settings, the clock and the sinks of an instance; made by [`Telemetry::builder`].
 ///
 /// ```
 /// use tellane::{Clock, Telemetry};
@@ -42,7 +43,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Replaces all settings.
+    /// Replaces all settings of the builder.
     ///
     /// ```
     /// use tellane::{Config, Telemetry};
@@ -56,7 +57,7 @@ impl Builder {
         self
     }
 
-    /// Sets the share of new traces whose spans are kept, from 0 to 1: [`Config::sampling`].
+    /// Sets the sampling ratio: the share of new traces whose spans are kept, from 0 to 1 ([`Config::sampling`]).
     ///
     /// ```
     /// let telemetry = tellane::Telemetry::builder("shop").sampling(0.0).start()?;
@@ -66,12 +67,14 @@ impl Builder {
     /// assert_eq!(snapshot.span_durations("order").map(|taken| taken.count()), Some(1)); // its duration is
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "sampler")]
+    #[doc(alias = "sample_rate")]
     pub fn sampling(mut self, share: f64) -> Self {
         self.config.sampling = share;
         self
     }
 
-    /// Takes time from another clock than the system's; a [`Clock::mock`] for tests.
+    /// Sets the clock, such as a [`Clock::mock`] in tests. The default is the system's clock.
     ///
     /// ```
     /// use std::time::Duration;
@@ -88,7 +91,7 @@ impl Builder {
         self
     }
 
-    /// Sends log records to a sink, and to those named before. Without any, log records are counted and forgotten.
+    /// Adds a sink for log records. Without a sink, log records are counted and discarded.
     ///
     /// ```
     /// use tellane::{Format, Sink, Telemetry};
@@ -99,12 +102,15 @@ impl Builder {
     /// assert_eq!(kept.records().len(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "sink")]
+    #[doc(alias = "appender")]
+    #[doc(alias = "exporter")]
     pub fn log_to(mut self, sink: Sink) -> Self {
         self.sinks.push(sink);
         self
     }
 
-    /// Sets the level that targets start with: [`Config::log_level`].
+    /// Sets the default level of all log targets ([`Config::log_level`]).
     ///
     /// ```
     /// use tellane::{Level, Telemetry};
@@ -117,14 +123,14 @@ impl Builder {
         self
     }
 
-    /// Runs `hook` inside the aggregator, where it may panic or stall: for tests of what happens then.
+    /// Runs `hook` inside the aggregator, where it may panic or stall. For fault-injection tests.
     #[doc(hidden)]
     pub fn inject(mut self, hook: impl Fn(FailPoint) + Send + Sync + 'static) -> Self {
         self.fail_points = FailPoints(Some(Arc::new(hook)));
         self
     }
 
-    /// Starts an instance of its own: lanes, registry and an aggregator thread.
+    /// Starts a separate instance: lanes, metrics and an aggregator thread.
     ///
     /// ```
     /// use tellane::{StartError, Telemetry};
@@ -136,7 +142,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`StartError::Config`] lists every setting that cannot be used; [`StartError::Thread`] if the operating system
-    /// has no thread to give.
+    /// cannot create a thread.
     pub fn start(self) -> Result<Telemetry, StartError> {
         let faults = self.config.faults();
         if !faults.is_empty() {
@@ -190,18 +196,19 @@ impl Builder {
         let death = Arc::clone(&worker.death);
         worker.spawn().map_err(StartError::Thread)?;
         enlist(&instance);
-        let inner = Inner { instance, config, step, latest, requests, answering, queue_stats, ended, death };
+        let inner =
+            TelemetryInner { instance, config, step, latest, requests, answering, queue_stats, ended, death };
         Ok(Telemetry(Arc::new(inner), None))
     }
 
-    /// Starts an instance and makes it the global one, which statics record into. There is one for the life of the
-    /// process.
+    /// Starts an instance and makes it the global one, which statics record into. A process can install one instance in
+    /// its lifetime.
     ///
     /// Keep the returned handle until the end of `main`. Its drop flushes: within [`Config::drop_deadline`], everything
-    /// recorded before is aggregated and log records are written. The drop does not end the instance, and statics go
-    /// on recording; [`Telemetry::installed`] returns another handle. Only [`Telemetry::shutdown`] ends it, and from
-    /// then on statics count what they drop. What is recorded after the last flush and before the end of the process
-    /// is not written.
+    /// recorded before is aggregated and log records are written. The drop does not end the instance, and statics go on
+    /// recording; [`Telemetry::installed`] returns another handle. Only [`Telemetry::shutdown`] ends it; from then on,
+    /// statics drop their records and count them. Records made after the last flush and before the end of the process
+    /// are not written.
     ///
     /// ```
     /// use tellane::{LazyCounter, StartError, Telemetry};
@@ -210,7 +217,7 @@ impl Builder {
     /// let telemetry = Telemetry::builder("shop").install()?;
     /// assert!(matches!(Telemetry::builder("shop").install(), Err(StartError::AlreadyInstalled)));
     /// drop(telemetry); // flushes
-    /// ORDERS.inc(); // is counted all the same
+    /// ORDERS.inc(); // is still counted
     /// let telemetry = Telemetry::installed().expect("installed above");
     /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.counter("orders_total", &[]), Some(1));
@@ -218,8 +225,11 @@ impl Builder {
     /// ```
     ///
     /// # Errors
-    /// As for [`start`](Self::start), [`StartError::AlreadyInstalled`], and [`StartError::Forked`]; then nothing was
+    /// Those of [`start`](Self::start), [`StartError::AlreadyInstalled`], and [`StartError::Forked`]; then nothing was
     /// started.
+    #[doc(alias = "init")]
+    #[doc(alias = "set_global")]
+    #[doc(alias = "set_global_default")]
     pub fn install(self) -> Result<Telemetry, StartError> {
         let _one_at_a_time = Installing::begin()?;
         if INSTALLED.get().is_some() {
@@ -246,7 +256,8 @@ impl Builder {
             idle: config.idle_lanes,
         };
         let clock = self.clock.clone().unwrap_or_else(Clock::system);
-        let instance = INSTANCES.fetch_add(1, fixed::Ordering::Relaxed); // a number; nothing hangs on its order
+        // Relaxed: a unique number that publishes nothing.
+        let instance = INSTANCES.fetch_add(1, fixed::Ordering::Relaxed);
         let lanes = Arc::new(LaneRegistry::new(instance, limits, clock, config.stall_after, config.retry));
         let caps = Caps { series: config.series_cap, names: config.names_cap, label: config.label_value_max };
         let sampling = Sampling {
@@ -275,7 +286,7 @@ impl Builder {
 }
 
 impl Telemetry {
-    /// Begins an instance for a service.
+    /// A builder of an instance for the named service, with default settings.
     ///
     /// ```
     /// use std::time::Duration;
@@ -296,15 +307,15 @@ impl Telemetry {
     }
 }
 
-/// Starts the thread of the sinks. It ends when the aggregator will send no more, and the instance has not ended
-/// before it.
+/// Starts the thread that writes to the sinks. The thread ends when the aggregator has closed its end of the queue, and
+/// the instance ends only after the thread.
 fn write_logs(writer: Writer, latest: Arc<ArcSwap<Snapshot>>, alive: Sender<()>) -> std::io::Result<()> {
     let thread = std::thread::Builder::new().name("tellane-log".into());
     let work = move || {
         become_own_thread();
         let lanes = Arc::clone(&writer.instance.lanes);
         writer.run();
-        // What was in flight when the last snapshot was taken has arrived.
+        // Log records that were in flight when the last snapshot was taken are written now, so its ledger is replaced.
         let mut last = Snapshot::clone(&latest.load());
         last.ledger = lanes.ledger();
         latest.store(Arc::new(last));

@@ -1,4 +1,4 @@
-//! A running instance behind its handles: requests to the worker, waits with a deadline, the end. Cold.
+//! The running instance behind its handles: requests to the worker, waits with a deadline, shutdown. Cold.
 
 use crate::aggregate::{Death, Request, Step, is_own_thread};
 use crate::clock::{deadline_in, has_passed, time_left};
@@ -14,24 +14,24 @@ use std::time::Duration;
 
 /// A running instance: its worker, its latest snapshot and its log writer, shared by all handles.
 #[derive(Debug)]
-pub(super) struct Inner {
+pub(super) struct TelemetryInner {
     pub(super) instance: Arc<Instance>,
     pub(super) config: Config,
     pub(super) step: Arc<Mutex<Step>>,
     pub(super) latest: Arc<ArcSwap<Snapshot>>,
     pub(super) requests: Sender<Request>,
-    /// Disconnected when the worker takes no more requests. One that is still in the channel then stays there, and its
-    /// asker would wait for an answer in vain.
+    /// Disconnected when the worker takes no more requests. A request that is still queued is then never answered; its
+    /// caller sees the disconnect instead of waiting for its deadline.
     pub(super) answering: Receiver<()>,
-    /// How far the sinks of the logs are, if there are any.
+    /// Statistics of the queue to the log writer; `None` without sinks.
     pub(super) queue_stats: Option<Arc<QueueStats>>,
-    /// Disconnected when the worker has ended, and the writer of the logs.
+    /// Disconnected when both the worker and the log writer have ended.
     pub(super) ended: Receiver<()>,
     pub(super) death: Death,
 }
 
-impl Inner {
-    /// [`Telemetry::snapshot`].
+impl TelemetryInner {
+    /// Implements `Telemetry::snapshot`: asks the worker, then waits for the sinks.
     pub(super) fn snapshot(&self, deadline: Duration) -> Result<Arc<Snapshot>, SnapshotError> {
         if self.instance.lanes.is_forked() {
             return Err(SnapshotError::Forked);
@@ -40,8 +40,8 @@ impl Inner {
             return Err(SnapshotError::OwnThread);
         }
         let until = deadline_in(deadline); // one for both waits
-        let (asker, answer) = bounded(1);
-        match self.requests.send_deadline(Request::Snapshot(asker), until) {
+        let (reply, answer) = bounded(1);
+        match self.requests.send_deadline(Request::Snapshot(reply), until) {
             Ok(()) => {}
             Err(SendTimeoutError::Timeout(_)) => return Err(SnapshotError::Deadline { after: deadline }),
             Err(SendTimeoutError::Disconnected(_)) => return self.last(until),
@@ -58,13 +58,13 @@ impl Inner {
                 self.wait_for_sinks(until);
                 Ok(taken)
             }
-            // It shut down before it came to this request: the last snapshot is there.
+            // The worker shut down before it reached this request, so the last snapshot is published.
             None if self.instance.lanes.is_closed() => self.last(until),
             None => Err(SnapshotError::Ended),
         }
     }
 
-    /// The last snapshot, after the end; no answer if the end was a fault, and not the shutdown.
+    /// The last snapshot, after the worker has ended. An error if a fault ended the worker and not a shutdown.
     pub(super) fn last(&self, until: std::time::Instant) -> Result<Arc<Snapshot>, SnapshotError> {
         self.wait_for_sinks(until);
         if self.death.get().is_some() { Err(SnapshotError::Ended) } else { Ok(self.latest.load_full()) }
@@ -74,8 +74,8 @@ impl Inner {
         matches!(self.ended.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected))
     }
 
-    /// Waits until what was handed over by now is written. A look now and then: a message to a writer that is stuck
-    /// would stay in its queue for ever, and more with each call.
+    /// Waits until the log records handed over so far are written. It polls: a message to a writer that is stuck would
+    /// stay in the writer's queue for ever, and each call would add one.
     pub(super) fn wait_for_sinks(&self, until: std::time::Instant) {
         let Some(queue_stats) = &self.queue_stats else { return };
         let sent = queue_stats.sent();
@@ -90,23 +90,23 @@ impl Inner {
         }
         match self.requests.try_send(Request::Shutdown) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-            // So many wait that the worker must be stuck: records are refused at least, and it ends as soon as it is
-            // back, because it finds the directory closed.
+            // The queue is full, so the worker must be stuck. Closing the lanes refuses further records at least, and
+            // the worker ends as soon as it runs again, because it finds the lanes closed.
             Err(TrySendError::Full(_)) => self.instance.lanes.close(),
         }
         if !is_own_thread() {
-            // Nothing is ever sent: this waits for the end, or the deadline.
+            // Nothing is ever sent here: this waits for the disconnect at the end, or for the deadline.
             let _ended = self.ended.recv_timeout(deadline);
         }
     }
 }
 
-impl Drop for Inner {
+impl Drop for TelemetryInner {
     fn drop(&mut self) {
         self.shutdown(self.config.drop_deadline);
         if self.instance.lanes.is_forked() {
-            // The last end of a channel takes the channel's lock when it is dropped, and in the child of a fork a
-            // thread that is not there may hold it. So these are not the last.
+            // Dropping the last handle of a channel takes the channel's lock, which in a forked child may be held by a
+            // thread that does not exist there. So one handle of each is leaked.
             let channels = (self.requests.clone(), self.answering.clone(), self.ended.clone());
             std::mem::forget((channels, Arc::clone(&self.step)));
         }

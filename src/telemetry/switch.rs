@@ -5,8 +5,8 @@ use crate::switch::{Override, State, Transition};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The resilience switch of an instance: its state, the caller's override, and the changes since this value was made
-/// (it is a subscription of its own).
+/// The resilience switch of an instance: its state, the caller's override, and the changes since this value was made.
+/// Each value is a subscription of its own.
 ///
 /// ```
 /// use tellane::State;
@@ -27,7 +27,7 @@ pub struct Switch {
 }
 
 impl Switch {
-    /// The state, as records see it.
+    /// The present state of the switch, with the override applied.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -41,7 +41,7 @@ impl Switch {
         self.instance.lanes.switch.position().effective()
     }
 
-    /// Changes made so far.
+    /// The number of changes made so far.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -55,7 +55,7 @@ impl Switch {
         self.instance.lanes.switch.changes.made()
     }
 
-    /// Turns recording off, until [`release`](Self::release). Counters and gauges go on.
+    /// Turns recording off until [`release`](Self::release). Counters and gauges go on.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -68,11 +68,12 @@ impl Switch {
     /// assert_eq!(snapshot.ledger().kind(tellane::Kind::Sample).switched_off, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "disable")]
     pub fn force_off(&self) {
         self.force(Override::Off);
     }
 
-    /// Keeps recording on whatever the pipeline's health, until [`release`](Self::release).
+    /// Keeps recording on, even if the pipeline is overloaded, until [`release`](Self::release).
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -81,11 +82,12 @@ impl Switch {
     /// assert_eq!(switch.state(), tellane::State::Healthy);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "enable")]
     pub fn force_on(&self) {
         self.force(Override::On);
     }
 
-    /// Gives the switch back to the pipeline.
+    /// Removes the override: the pipeline controls the switch again.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -108,8 +110,8 @@ impl Switch {
         lanes.apply_mode();
     }
 
-    /// The next change this subscription has not delivered yet, if there is one. If more than 64 happened since it
-    /// was last asked, the oldest are skipped; [`changes`](Self::changes) counts them all.
+    /// Returns the next change that this subscription has not delivered yet; `None` if there is none. If more than 64
+    /// changes happened since the last call, the oldest are skipped; [`changes`](Self::changes) counts them all.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -123,8 +125,8 @@ impl Switch {
         self.instance.lanes.switch.changes.next(&mut self.seen)
     }
 
-    /// Waits for the next change. It may be noticed up to 20 ms late: a producer that trips the switch makes no
-    /// system call, not even to wake a subscriber.
+    /// Waits for the next change; `None` after the timeout. A change may be delivered up to 20 ms late: a producer that
+    /// trips the switch makes no system call, not even to wake a subscriber.
     ///
     /// ```
     /// use std::time::Duration;
@@ -136,7 +138,7 @@ impl Switch {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn wait_for_change(&mut self, timeout: Duration) -> Option<Transition> {
-        const LOOK: Duration = Duration::from_millis(20);
+        const POLL_INTERVAL: Duration = Duration::from_millis(20);
         let mut left = timeout;
         loop {
             if let Some(change) = self.next_change() {
@@ -145,8 +147,8 @@ impl Switch {
             if left.is_zero() {
                 return None;
             }
-            std::thread::sleep(LOOK.min(left));
-            left = left.saturating_sub(LOOK);
+            std::thread::sleep(POLL_INTERVAL.min(left));
+            left = left.saturating_sub(POLL_INTERVAL);
         }
     }
 }

@@ -759,7 +759,7 @@ fn a_future_that_has_ended_panics_when_it_is_polled_again() {
         catch_unwind(AssertUnwindSafe(|| fails.as_mut().poll(&mut context).is_ready())),
     ] {
         let panic = again.expect_err("it says so");
-        assert_eq!(panic.downcast_ref(), Some(&"a future in a span was polled after it had ended"));
+        assert_eq!(panic.downcast_ref(), Some(&"a future in a span was polled after it had completed"));
     }
     assert_eq!(kit.outline(), "fails failed: \"no\"\nplain\n", "each ended once, and well");
     kit.assert_nothing_lost();

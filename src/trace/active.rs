@@ -1,13 +1,13 @@
-//! An open span that is on, from its start to its record. Hot. It holds no reference count and no pointer to its
-//! instance, only numbers: a reference count would cost more than the rest of the span.
+//! An open span while the switch is on, from its start to its record. Hot. It holds numbers only, and no counted
+//! reference to its instance: counting references would cost more than the rest of the span.
 //!
-//! A span ends in one of two ways. [`end_fast`](ActiveSpan::end_fast) is for a span like most: on its thread's lane, exited
-//! in order, without an error. [`end_slow`](ActiveSpan::end_slow) is for all others.
+//! A span ends in one of two ways. [`end_fast`](ActiveSpan::end_fast) is for a span like most: on its thread's lane,
+//! exited in order, without an error. [`end_slow`](ActiveSpan::end_slow) is for all others.
 
 #[cfg(feature = "tracing")]
 pub(super) mod atomic;
 
-use super::owned::StackEntry;
+use super::owned::EntryRef;
 use crate::config::SpanLimits;
 use crate::context::{Hold, PropagatedHandle};
 use crate::instance::find;
@@ -18,17 +18,17 @@ use crate::sync::fixed::{AtomicBool, Ordering};
 use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 
-/// The index of a span that is on no thread's stack, above any other. An exit from there changes nothing. The number fits
-/// the operand of one store.
+/// The index of a span that is on no thread's stack, above any other. An exit from there changes nothing. The number
+/// fits the operand of one store.
 pub(super) const DETACHED: StackIndex = i32::MAX as StackIndex;
 
-/// An open span.
+/// An open span while the switch is on.
 #[derive(Debug)]
 pub(super) struct ActiveSpan {
     pub(super) core: SpanCore,
     /// Index on the thread's stack of open spans.
-    pub(super) place: StackIndex,
-    /// Set if the end must look at more than usual: an error, long items, no lane. One look in place of four.
+    pub(super) index: StackIndex,
+    /// Set if the end needs the slow path: an error, long items, no lane. One check in place of four.
     ///
     /// This and the next are atomic because guards that entered the span set them through a shared reference. Relaxed:
     /// the end has the span for itself, and the hand-over of the span ordered the guards' stores before that.
@@ -46,7 +46,7 @@ pub(super) struct ActiveSpan {
 /// The part of an open span that [`ActiveSpan`] and [`AtomicSpan`](atomic::AtomicSpan) both hold.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SpanCore {
-    /// The instance's base. Not 0, so that a span that is off is one word to write and one word to look at.
+    /// The instance's base. Not 0, so that a span that is switched off is one word to write and one word to check.
     pub(super) base: NonZeroU64,
     /// The record's header word; the item count is added when the span ends.
     header: u64,
@@ -88,7 +88,7 @@ pub(crate) struct RemainingLimits {
 
 impl RemainingLimits {
     /// The limits of a span without items.
-    pub(super) const fn of(limits: SpanLimits) -> Self {
+    pub(super) const fn new(limits: SpanLimits) -> Self {
         Self { left: limits, events_dropped: 0, links_dropped: 0 }
     }
 }
@@ -138,7 +138,7 @@ impl SpanCore {
         self.ids.trace_flags.has(TraceFlags::SAMPLED | TraceFlags::HELD)
     }
 
-    /// The first words of the record of a span with so many words of items.
+    /// The first words of the span's record, given the number of words of its items.
     #[inline(always)]
     fn head(&self, items: usize, duration: u64) -> [u64; layout::SPAN_WORDS] {
         let header = layout::header_more(self.header, items, 0, 0);
@@ -149,10 +149,10 @@ impl SpanCore {
 impl ActiveSpan {
     /// `start` is in ticks.
     #[inline(always)]
-    pub(super) fn new(span_start: SpanStart<'_>, place: StackIndex, was_panicking: bool, start: u64) -> Self {
+    pub(super) fn new(span_start: SpanStart<'_>, index: StackIndex, was_panicking: bool, start: u64) -> Self {
         Self {
             core: SpanCore::new(span_start, start),
-            place,
+            index,
             needs_slow_end: AtomicBool::new(false),
             exited_by_panic: AtomicBool::new(false),
             was_panicking,
@@ -161,8 +161,8 @@ impl ActiveSpan {
         }
     }
 
-    /// A span without a record, on no stack. Its ids are those of the context that it passes on, or none; items that are
-    /// set on it are dropped.
+    /// A span without a record, on no stack. Its ids are those of the context that it passes on, or none; items that
+    /// are set on it are dropped.
     pub(super) fn absent(span_start: SpanStart<'_>, why: Absent, start: u64) -> Self {
         const NOTHING: SpanLimits = SpanLimits {
             attributes: 0,
@@ -172,16 +172,16 @@ impl ActiveSpan {
             link_attributes: 0,
             value: 0,
         };
-        let mut open = Self::new(span_start, DETACHED, std::thread::panicking(), start);
-        let trace_flags = open.core.ids.trace_flags;
-        open.core.ids.trace_flags = trace_flags.off_stack().with_handle(trace_flags.handle());
-        open.core.limits = RemainingLimits::of(NOTHING);
-        open.absent = Some(why);
-        open.set_needs_slow_end();
+        let mut active = Self::new(span_start, DETACHED, std::thread::panicking(), start);
+        let trace_flags = active.core.ids.trace_flags;
+        active.core.ids.trace_flags = trace_flags.off_stack().with_handle(trace_flags.handle());
+        active.core.limits = RemainingLimits::new(NOTHING);
+        active.absent = Some(why);
+        active.set_needs_slow_end();
         if trace_flags.has(TraceFlags::PROPAGATES) {
-            open.hold_propagated();
+            active.hold_propagated();
         }
-        open
+        active
     }
 
     /// Turns a forwarding span into one whose duration is counted as well.
@@ -201,7 +201,7 @@ impl ActiveSpan {
                 self.core.ids.trace_flags = TraceFlags(
                     self.core.ids.trace_flags.with_handle(hold.into_handle()).0 | TraceFlags::HOLDS,
                 );
-                self.set_needs_slow_end(); // its end lets go
+                self.set_needs_slow_end(); // which releases the hold
             }
             None => {
                 self.core.ids.trace_flags = self.core.ids.trace_flags.with_handle(PropagatedHandle::NONE);
@@ -229,7 +229,8 @@ impl ActiveSpan {
         *self.needs_slow_end.get_mut() = true;
     }
 
-    /// Notes that a guard of this span was dropped while its thread unwinds. The panic may be caught before the span ends.
+    /// Notes that a guard of this span was dropped while its thread unwinds. The panic may be caught before the span
+    /// ends.
     #[cold]
     pub(super) fn exited_by_panic(&self) {
         self.exited_by_panic.store(true, Ordering::Relaxed);
@@ -301,13 +302,13 @@ impl ActiveSpan {
         self.end_slow();
     }
 
-    /// Fast path: makes no calls. Rare cases are tail calls, so no callee-saved registers are pushed. `false` if nothing is
-    /// done yet and the slow path must end the span.
+    /// Fast path: makes no calls. Rare cases are tail calls, so no callee-saved registers are pushed. `false` if
+    /// nothing is done yet and the slow path must end the span.
     #[inline(always)]
     fn end_fast(&self, local: &local::LocalLane<'_>) -> bool {
         let Some(clock) = local.lanes.clock.as_tsc() else { return false };
         let (now, items) = (clock.ticks(), self.items.inline());
-        if !local.exit_fast(self.place, self.core.ids.span_id) {
+        if !local.exit_fast(self.index, self.core.ids.span_id) {
             return false;
         }
         self.record(now, local, |duration| {
@@ -346,7 +347,7 @@ impl ActiveSpan {
         let lost = layout::item(layout::TAG_LOST, 0, 0, events_dropped, links_dropped);
         let lost: &[u64] = if events_dropped == 0 && links_dropped == 0 { &[] } else { &[lost] };
         let now = local.lanes.clock.ticks();
-        local.exit(self.place, self.core.ids.span_id, Exit::Span);
+        local.exit(self.index, self.core.ids.span_id, Exit::Span);
         self.record(now, local, |duration| self.push(local, [items, lost], duration));
     }
 
@@ -354,8 +355,8 @@ impl ActiveSpan {
     #[cold]
     #[inline(never)]
     fn end_unattached(&self) {
-        if self.absent.is_some() && self.place != DETACHED {
-            StackEntry::of_guard(self).exit(Exit::Span);
+        if self.absent.is_some() && self.index != DETACHED {
+            EntryRef::of_guard(self).exit(Exit::Span);
         }
         let base = self.core.base.get();
         let Some(instance) = find(Key(base).instance()) else { return };
@@ -384,8 +385,8 @@ impl ActiveSpan {
         }
     }
 
-    /// Calls `push` with the duration if the span is to have a record, and otherwise counts the duration alone. The span
-    /// has left its thread's stack.
+    /// Calls `push` with the duration if the span is to have a record, and otherwise counts the duration alone. The
+    /// span has left its thread's stack.
     #[inline(always)]
     fn record(&self, now: u64, local: &local::LocalLane<'_>, push: impl FnOnce(u64)) {
         let duration = now.saturating_sub(self.core.start);
@@ -411,17 +412,17 @@ impl ActiveSpan {
         local.push_duration(self.core.red_metrics.durations(), local.lanes.clock.scale().nanos(duration));
     }
 
-    /// Writes the record with its items in as many parts as they lie in; counts the span as shed if there is no room.
+    /// Writes the record with its items in as many parts as they lie in; counts the span as shed if the ring is full.
     fn push<const M: usize>(&self, local: &local::LocalLane<'_>, items: [&[u64]; M], duration: u64) {
         let length = items.iter().fold(0, |length, part| length + part.len());
         if !local.push_span::<true, _, _>(|| self.core.head(length, duration), items) {
-            // A shed span's duration counts all the same.
+            // The duration of a shed span is still counted.
             local.shed_span(layout::SPAN_WORDS + length, self.core.start + duration);
             local.push_duration(self.core.red_metrics.durations(), local.lanes.clock.scale().nanos(duration));
         }
     }
 
-    /// Slow path of the push: the record wraps around the end of the ring, or finds no room.
+    /// Slow path of the push: the record wraps around the end of the ring, or the ring is full.
     #[cold]
     #[inline(never)]
     fn push_slow(&self, duration: u64) {

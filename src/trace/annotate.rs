@@ -1,6 +1,7 @@
-//! What is said of an open span while it runs: attributes, events, links, status. Hot: [`ActiveSpan::set`].
+//! Annotations of an open span: attributes, events, links, the status message. Hot: [`ActiveSpan::set`].
 //!
-//! What is over a limit or finds no room is counted, never an error.
+//! An annotation that is over a limit, or for which there is no space left, is dropped and counted. It is never an
+//! error.
 
 use super::active::ActiveSpan;
 use super::span::SpanContext;
@@ -11,7 +12,8 @@ use crate::names::{Attribute, OVERFLOW_KEY};
 use crate::record::{Full, Items, KeyedItem, OpenItem, PutError, layout};
 
 impl ActiveSpan {
-    /// Only the choice by the value's kind is inlined: the caller knows the kind.
+    /// Sets an attribute. Only the match on the value's kind is inlined: the caller knows the kind, so the compiler
+    /// removes the other arms.
     #[inline(always)]
     pub(super) fn set(&mut self, key: &'static str, value: Attribute<'_>) {
         match value {
@@ -29,7 +31,7 @@ impl ActiveSpan {
             Some(number) if self.items.push_str_fast(number, text, self.core.limits.left.value) => {
                 self.core.limits.left.attributes -= 1
             }
-            _ => self.set_text_slowly(key, text),
+            _ => self.set_text_slow(key, text),
         }
     }
 
@@ -39,16 +41,16 @@ impl ActiveSpan {
             Some(number) if self.items.push_number_fast(number, kind, bits) => {
                 self.core.limits.left.attributes -= 1
             }
-            _ => self.set_number_slowly(key, kind, bits),
+            _ => self.set_number_slow(key, kind, bits),
         }
     }
 
-    /// Fast path: the number of a key, if the thread's cache has it in its first place and the attribute may be kept. It
-    /// makes no call, so no register is saved for one.
+    /// Fast path: the number of a key, if the thread's cache holds it in the home slot and the attribute may be kept.
+    /// Makes no calls, so no registers are saved.
     #[inline(always)]
     fn key_fast(&self, key: &'static str) -> Option<u32> {
-        let may = self.is_recorded() && self.core.limits.left.attributes > 0;
-        if !may {
+        let allowed = self.is_recorded() && self.core.limits.left.attributes > 0;
+        if !allowed {
             return None;
         }
         local::with_lane(self.core.base.get(), |local| {
@@ -59,7 +61,7 @@ impl ActiveSpan {
 
     #[cold]
     #[inline(never)]
-    fn set_text_slowly(&mut self, key: &'static str, text: &str) {
+    fn set_text_slow(&mut self, key: &'static str, text: &str) {
         let most = self.core.limits.left.value;
         self.set_value(
             key,
@@ -70,7 +72,7 @@ impl ActiveSpan {
 
     #[cold]
     #[inline(never)]
-    fn set_number_slowly(&mut self, key: &'static str, kind: u64, bits: u64) {
+    fn set_number_slow(&mut self, key: &'static str, kind: u64, bits: u64) {
         self.set_value(
             key,
             |items, key| items.push_number(key, kind, bits),
@@ -97,14 +99,15 @@ impl ActiveSpan {
         if self.core.limits.left.attributes > 0 && push(&mut self.items, key).is_ok() {
             self.core.limits.left.attributes -= 1;
         } else {
-            self.put(entry(key));
+            self.set_slow(entry(key));
         }
     }
 
-    /// A limit or the room is reached: takes the place of an earlier value, or of what earlier values leave.
+    /// Slow path: a limit is reached, or the items are full. Replaces an earlier value of the key, or reclaims the
+    /// words of replaced values.
     #[cold]
     #[inline(never)]
-    fn put(&mut self, entry: KeyedItem<'_>) {
+    fn set_slow(&mut self, entry: KeyedItem<'_>) {
         let mut left = self.core.limits.left.attributes;
         let mut put = self.items.put(0, entry, &mut left);
         if put == Err(PutError::NoRoom) && self.grow() {
@@ -116,15 +119,15 @@ impl ActiveSpan {
         }
     }
 
-    /// Adds to the items, and makes room if there is none.
+    /// Adds an item; if the items are full, makes space first.
     #[inline(always)]
-    fn keep<T>(&mut self, add: impl Fn(&mut Items) -> Result<T, Full>) -> Option<T> {
-        add(&mut self.items).ok().or_else(|| self.keep_in_full(add))
+    fn push_item<T>(&mut self, add: impl Fn(&mut Items) -> Result<T, Full>) -> Option<T> {
+        add(&mut self.items).ok().or_else(|| self.push_item_slow(add))
     }
 
     #[cold]
     #[inline(never)]
-    fn keep_in_full<T>(&mut self, add: impl Fn(&mut Items) -> Result<T, Full>) -> Option<T> {
+    fn push_item_slow<T>(&mut self, add: impl Fn(&mut Items) -> Result<T, Full>) -> Option<T> {
         self.remove_replaced();
         add(&mut self.items).ok().or_else(|| self.grow().then(|| add(&mut self.items).ok())?)
     }
@@ -138,18 +141,18 @@ impl ActiveSpan {
     #[cold]
     #[inline(never)]
     fn grow(&mut self) -> bool {
-        let may = !self.items.has_block();
-        if may {
-            // A record that is longer than the ring would never find room.
+        let allowed = !self.items.has_block();
+        if allowed {
+            // A record that is longer than the ring could never be pushed.
             let ring = local::with_lane(self.core.base.get(), |local| local.lane.ring.capacity());
             let longest = ring.unwrap_or(usize::MAX).saturating_sub(layout::SPAN_WORDS + 1);
             self.items.give_block(more_room(self.core.base.get()), longest);
             self.set_needs_slow_end();
         }
-        may
+        allowed
     }
 
-    /// Begins an event; `None` if it is not kept.
+    /// Begins an event; `None` if it is dropped.
     pub(super) fn event(&mut self, name: &'static str) -> Option<OpenItem> {
         if !self.is_recorded() {
             return None;
@@ -171,18 +174,18 @@ impl ActiveSpan {
         }
         let name = key_number(self.core.base.get(), name).unwrap_or(OVERFLOW_KEY);
         let now = local::with_lane(self.core.base.get(), |local| local.lanes.clock.ticks())?;
-        self.keep(|items| items.begin_event(name, now))
+        self.push_item(|items| items.begin_event(name, now))
     }
 
-    /// Begins a link; `None` if it is not kept.
+    /// Begins a link; `None` if it is dropped.
     #[inline(never)]
     pub(super) fn link(&mut self, to: SpanContext) -> Option<OpenItem> {
         if !self.is_recorded() {
             return None;
         }
-        let may = self.core.limits.left.links > 0;
+        let allowed = self.core.limits.left.links > 0;
         let begin = |items: &mut Items| items.begin_link(to.trace_id, to.span_id, to.sampled);
-        let begun = if may { self.keep(begin) } else { None };
+        let begun = if allowed { self.push_item(begin) } else { None };
         match begun {
             Some(_) => self.core.limits.left.links -= 1,
             None => {
@@ -193,8 +196,8 @@ impl ActiveSpan {
         begun
     }
 
-    /// Sets an attribute of the event or link that began at `at`, of which so many may still be `left`; returns both as
-    /// they are then.
+    /// Sets an attribute of the event or link that begins at `at`, which may have `left` more attributes. Returns the
+    /// new values of both.
     #[inline]
     pub(super) fn set_within(
         &mut self,
@@ -211,12 +214,12 @@ impl ActiveSpan {
             self.items.set_attributes_len(at);
             return (at, left - 1);
         }
-        self.put_within(at, left, entry(key, value, self.core.limits.left.value))
+        self.set_within_slow(at, left, entry(key, value, self.core.limits.left.value))
     }
 
     #[cold]
     #[inline(never)]
-    fn put_within(&mut self, at: OpenItem, mut left: u16, entry: KeyedItem<'_>) -> (OpenItem, u16) {
+    fn set_within_slow(&mut self, at: OpenItem, mut left: u16, entry: KeyedItem<'_>) -> (OpenItem, u16) {
         let before = self.items.len();
         self.remove_replaced(); // the event or link is the last item, and moves with its end
         let at = at.moved_down(before - self.items.len());
@@ -233,17 +236,17 @@ impl ActiveSpan {
 
     /// Sets the status's message.
     #[cold]
-    pub(super) fn emit(&mut self, message: &str) {
+    pub(super) fn set_status_message(&mut self, message: &str) {
         if self.is_recorded() {
-            self.put(KeyedItem::message(message, self.core.limits.left.value.into()));
+            self.set_slow(KeyedItem::message(message, self.core.limits.left.value.into()));
         }
     }
 
-    /// The trace state that came with its parent.
+    /// Sets the trace state that came with the span's parent.
     #[cold]
-    pub(super) fn came_with(&mut self, state: &str) {
+    pub(super) fn set_trace_state(&mut self, state: &str) {
         if self.is_recorded() && !state.is_empty() {
-            self.keep(|items| items.push_plain(layout::TEXT_TRACE_STATE, state));
+            self.push_item(|items| items.push_plain(layout::TEXT_TRACE_STATE, state));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Spans of which more is known at their start than a name. Warm: a name that is no literal is hashed.
+//! The builder of spans with a dynamic name, a parent of their own or links. Warm: a dynamic name is hashed.
 
 use super::context::Context;
 use super::owned::{EventBuilder, OwnedSpan};
@@ -6,14 +6,14 @@ use super::span::{Span, SpanContext};
 use super::tracer::{ParentSpec, SpanName, Tracer};
 use crate::record::SpanKind;
 
-/// Collects what a span is to be; made by [`Tracer::build`].
+/// Collects the properties of a span before it starts; made by [`Tracer::build`].
 ///
 /// ```
 /// use tellane::{Context, SpanKind};
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
 /// let tracer = telemetry.tracer();
 /// let order = tracer.span("order");
-/// let context = Context::current(); // to a queue, say
+/// let context = Context::current(); // goes into a queue, for example
 /// drop(order);
 /// let mut packing = tracer.build("packing").kind(SpanKind::Consumer).parent(&context).start();
 /// packing.set("items", 3_u64);
@@ -35,7 +35,7 @@ impl<'a> SpanBuilder<'a> {
         Self { tracer, name, kind: SpanKind::Internal, parent: None, root: false, links: Vec::new() }
     }
 
-    /// Sets its kind.
+    /// Sets the span's kind.
     ///
     /// ```
     /// # let tracer = tellane::Tracer::noop();
@@ -46,8 +46,8 @@ impl<'a> SpanBuilder<'a> {
         self
     }
 
-    /// Makes it a child of a context's span rather than of the innermost one on this thread. The context's trace state
-    /// and baggage go along with the span. A context without a span changes the baggage only.
+    /// Makes the span a child of a context's span instead of the innermost span on this thread. The span also takes the
+    /// context's trace state and baggage. A context without a span changes the baggage only.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -59,12 +59,13 @@ impl<'a> SpanBuilder<'a> {
     /// # assert_eq!(snapshot.spans().next().and_then(|span| span.parent_id), order.span_context().map(|ids| ids.span_id));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "with_parent")]
     pub fn parent(mut self, parent: &Context) -> Self {
         self.parent = Some(parent.clone());
         self
     }
 
-    /// Makes it the root of a new trace, whatever is open on this thread.
+    /// Makes the span the root of a new trace, even if spans are open on this thread.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -79,7 +80,7 @@ impl<'a> SpanBuilder<'a> {
         self
     }
 
-    /// Links it to another span.
+    /// Links another span to this one.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -93,7 +94,7 @@ impl<'a> SpanBuilder<'a> {
         self
     }
 
-    /// Starts it as the current span of this thread.
+    /// Starts the span as the current one of this thread.
     ///
     /// ```
     /// # let tracer = tellane::Tracer::noop();
@@ -103,7 +104,7 @@ impl<'a> SpanBuilder<'a> {
         Span::on_this_thread(self.begin(true))
     }
 
-    /// Starts it on no thread.
+    /// Starts the span as an owned one, current on no thread.
     ///
     /// ```
     /// # let tracer = tellane::Tracer::noop();
@@ -121,8 +122,8 @@ impl<'a> SpanBuilder<'a> {
             None => (ParentSpec::Current, None),
         };
         let mut span = self.tracer.begin(SpanName::Dynamic(self.name), self.kind, parent, on_thread);
-        if let (Some(open), Some(context)) = (&mut span.0, &self.parent) {
-            open.came_with(&context.trace_state_text());
+        if let (Some(active), Some(context)) = (&mut span.0, &self.parent) {
+            active.set_trace_state(&context.trace_state_text());
         }
         for link in self.links {
             let _: EventBuilder<'_> = span.link(link);

@@ -1,6 +1,6 @@
-//! What a thread or a request is in the middle of: a span, trace state, baggage. Cold: once a request or a hand-over.
+//! The context of a thread or a request: a span, trace state, baggage. Cold: runs once a request or a hand-over.
 
-use super::owned::{OwnedSpan, StackEntry};
+use super::owned::{EntryRef, OwnedSpan};
 use super::span::SpanContext;
 use super::tracer::{ParentSpec, Tracer, TracerInner};
 use crate::context::{
@@ -13,8 +13,8 @@ use crate::sync::{Arc, AtomicU32, Ordering};
 use std::marker::PhantomData;
 use std::num::NonZeroU64;
 
-/// A span to be the parent of others, with the trace state and the baggage that go along: to be taken to another
-/// thread, or over the wire. Cheap to clone.
+/// A parent for spans started elsewhere, with its trace state and baggage. Hand it to another thread, or send it over
+/// the wire. Cheap to clone.
 ///
 /// ```
 /// use tellane::Context;
@@ -35,44 +35,44 @@ use std::num::NonZeroU64;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Context {
-    /// The base of the instance it is of; 0 if it is of none yet.
+    /// The base of the context's instance; 0 if it is bound to none yet.
     base: u64,
-    /// Without a handle, and without the marks of a place on a stack.
+    /// The span's ids, without a handle and without the flags of a stack entry.
     ids: Ids,
     propagated: Option<Arc<Propagated>>,
-    refused: Refused,
+    refused: RefusedHeaders,
 }
 
-/// What was refused of the headers that it was read from, until an instance has counted it. Shared by all clones, so
+/// The faults of the headers that a context was read from, until an instance has counted them. Shared by all clones, so
 /// that one request counts once.
 #[derive(Clone, Debug, Default)]
-struct Refused(Option<Arc<(HeaderFaults, AtomicU32)>>);
+struct RefusedHeaders(Option<Arc<(HeaderFaults, AtomicU32)>>);
 
-/// What was refused makes no other context.
-impl PartialEq for Refused {
+/// Always equal: refused headers do not make a context different.
+impl PartialEq for RefusedHeaders {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Refused {
-    fn of(faults: HeaderFaults) -> Self {
+impl RefusedHeaders {
+    fn new(faults: HeaderFaults) -> Self {
         Self((!faults.is_none()).then(|| Arc::new((faults, AtomicU32::new(0)))))
     }
 
-    fn count_at(&self, source: &TracerInner) {
+    fn count_at(&self, inner: &TracerInner) {
         if let Some((faults, counted)) = self.0.as_deref()
             && counted.swap(1, Ordering::Relaxed) == 0
-        // of all threads, one; nothing else hangs on it
+        // Relaxed: the swap alone decides which thread counts, and publishes nothing.
         {
-            source.instance.sampling.headers.count(faults);
+            inner.instance.sampling.headers.count(faults);
         }
     }
 }
 
 impl Context {
-    /// The context of this thread, at the instance it recorded into last. In a program with several instances,
-    /// [`Tracer::context`] says which.
+    /// The context of this thread, at the instance that the thread last recorded into. In a program with several
+    /// instances, use [`Tracer::current_context`].
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -80,6 +80,7 @@ impl Context {
     /// assert_eq!(tellane::Context::current().span(), order.span_context());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "current_span")]
     pub fn current() -> Self {
         match local::current() {
             Some(base) => Self::at(base),
@@ -87,31 +88,31 @@ impl Context {
         }
     }
 
-    /// The context of this thread where it has no lane: at an instance, or the innermost at any.
+    /// The context of a thread that has no lane: at the given instance, or the innermost one at any instance.
     fn without_lane(base: Option<u64>) -> Self {
         let Some((base, ids, propagated)) = laneless::current(base) else { return Self::default() };
         let ids = Ids { trace_flags: ids.trace_flags.off_stack(), ..ids };
-        Self { base, ids, propagated, refused: Refused::default() }
+        Self { base, ids, propagated, refused: RefusedHeaders::default() }
     }
 
     /// The context of this thread at an instance.
     pub(super) fn at(base: u64) -> Self {
         match local::with_lane(base, |local| local.thread_state.spans.current()).flatten() {
-            Some(ids) => Self::of(base, ids),
+            Some(ids) => Self::from_ids(base, ids),
             None => Self { base, ..Self::without_lane(Some(base)) },
         }
     }
 
     /// The context of a span, or of an entry without a span on a thread's stack.
-    fn of(base: u64, ids: Ids) -> Self {
+    fn from_ids(base: u64, ids: Ids) -> Self {
         let propagated = if is_forked(base) { None } else { ids.trace_flags.handle().get() };
         let ids = Ids { trace_flags: ids.trace_flags.off_stack(), ..ids };
-        Self { base, ids, propagated, refused: Refused::default() }
+        Self { base, ids, propagated, refused: RefusedHeaders::default() }
     }
 
-    /// What the headers of a request say: `traceparent`, `tracestate`, `baggage`. Malformed ones count as absent;
-    /// [`Incoming::read`] says why, and the instance that the context is first used at counts them
-    /// ([`Pipeline::traceparents_refused`](crate::Pipeline::traceparents_refused) and its neighbours).
+    /// Reads the context from the headers of a request: `traceparent`, `tracestate`, `baggage`. Malformed headers are
+    /// treated as absent; [`Incoming::read`] returns the reasons, and the instance that first uses the context counts
+    /// them ([`Pipeline::traceparents_refused`](crate::Pipeline::traceparents_refused) and the figures next to it).
     ///
     /// ```
     /// use std::collections::HashMap;
@@ -125,7 +126,7 @@ impl Context {
         Incoming::read(headers).into()
     }
 
-    /// Writes it into the headers of a request.
+    /// Writes the context into the headers of a request.
     ///
     /// ```
     /// use std::collections::BTreeMap;
@@ -148,13 +149,13 @@ impl Context {
         inject(parent.as_ref(), state, baggage, into);
     }
 
-    /// The span's ids; `None` outside of any.
+    /// The span's ids; `None` if the context has no span.
     ///
     /// ```
     /// assert_eq!(tellane::Context::default().span(), None);
     /// ```
     pub fn span(&self) -> Option<SpanContext> {
-        SpanContext::of(self.ids)
+        SpanContext::from_ids(self.ids)
     }
 
     /// The baggage.
@@ -178,7 +179,7 @@ impl Context {
         self.propagated.as_ref().map_or_else(TraceState::empty, |propagated| propagated.state.clone())
     }
 
-    /// The same with other baggage. It goes along once the context is attached.
+    /// Returns this context with other baggage. The baggage is passed on once the context is attached.
     ///
     /// ```
     /// use tellane::{Baggage, Context};
@@ -193,10 +194,10 @@ impl Context {
     /// ```
     #[must_use = "it changes nothing until it is attached"]
     pub fn with_baggage(&self, baggage: Baggage) -> Self {
-        self.carrying(Propagated { state: self.trace_state(), baggage })
+        self.with_propagated(Propagated { state: self.trace_state(), baggage })
     }
 
-    /// The same with another trace state.
+    /// Returns this context with another trace state.
     ///
     /// ```
     /// use tellane::{Context, TraceState};
@@ -206,17 +207,17 @@ impl Context {
     /// ```
     #[must_use = "it changes nothing until it is attached"]
     pub fn with_trace_state(&self, state: TraceState) -> Self {
-        self.carrying(Propagated { state, baggage: self.baggage() })
+        self.with_propagated(Propagated { state, baggage: self.baggage() })
     }
 
-    fn carrying(&self, propagated: Propagated) -> Self {
+    fn with_propagated(&self, propagated: Propagated) -> Self {
         let propagated = (!propagated.is_empty()).then(|| Arc::new(propagated));
         Self { base: self.base, ids: self.ids, propagated, refused: self.refused.clone() }
     }
 
-    /// Makes it the context of this thread until the guard is dropped: spans that start meanwhile are children of its
-    /// span. One that came by [`extract`](Self::extract) belongs to the installed instance, or, if there is none, to
-    /// the one this thread recorded into last; [`Tracer::attach`] says which.
+    /// Makes this the context of the thread until the guard is dropped: spans that start meanwhile are children of its
+    /// span. A context from [`extract`](Self::extract) is bound to the installed instance, or, if there is none, to the
+    /// instance that this thread last recorded into; use [`Tracer::attach`] to choose another.
     ///
     /// Guards may be dropped in any order: of several contexts, the one attached last stays current until its own guard
     /// is dropped.
@@ -225,11 +226,13 @@ impl Context {
     /// let nothing = tellane::Context::default();
     /// drop(nothing.attach());
     /// ```
+    #[doc(alias = "enter")]
+    #[doc(alias = "set_local_parent")]
     pub fn attach(&self) -> ContextGuard {
-        ContextGuard::to(self.bind())
+        ContextGuard::enter(self.bind())
     }
 
-    /// The same at its instance, which is found as [`attach`](Self::attach) says. `None` if there is none.
+    /// Binds the context to its instance, chosen as for [`attach`](Self::attach). `None` if there is no instance.
     pub(super) fn bind(&self) -> Option<Bound> {
         if let Some(base) = NonZeroU64::new(self.base) {
             return Some(self.bind_at(base, self.ids));
@@ -240,7 +243,7 @@ impl Context {
     }
 
     fn bind_to(&self, tracer: &Tracer) -> Option<Bound> {
-        let base = tracer.source()?.base;
+        let base = tracer.inner()?.base;
         Some(self.bind_at(base, self.ids_for(tracer).unwrap_or_default()))
     }
 
@@ -249,7 +252,7 @@ impl Context {
         Bound { base, ids: with_hold(ids, hold.as_ref()), hold, propagated: self.propagated.clone() }
     }
 
-    /// A span that does nothing but pass this context on.
+    /// A forwarding span: it does nothing but pass this context on.
     #[cold]
     #[inline(never)]
     pub(super) fn forwarding(&self) -> OwnedSpan {
@@ -258,27 +261,27 @@ impl Context {
             find(Key(self.base).instance()).filter(|_| !is_empty).map(|instance| Tracer::new(&instance));
         let Some(tracer) = tracer else { return OwnedSpan::noop() };
         let (parent, _hold) = self.as_parent(&tracer);
-        tracer.source().map_or(OwnedSpan::noop(), |source| source.start_forwarding(parent, false))
+        tracer.inner().map_or(OwnedSpan::noop(), |inner| inner.start_forwarding(parent, false))
     }
 
-    /// Its ids as a parent of this tracer's spans; `None` if it has no span.
+    /// The ids of this context's span as a parent of the tracer's spans; `None` if the context has no span.
     fn ids_for(&self, tracer: &Tracer) -> Option<Ids> {
-        let source = tracer.source()?;
-        self.refused.count_at(source);
+        let inner = tracer.inner()?;
+        self.refused.count_at(inner);
         let mut ids = self.ids;
         if !ids.is_span() {
             return None;
         }
-        if self.base != source.base.get() {
-            ids.trace_flags = source.remote_flags(ids.trace_id, ids.trace_flags.header_flags());
+        if self.base != inner.base.get() {
+            ids.trace_flags = inner.remote_flags(ids.trace_id, ids.trace_flags.header_flags());
         }
         Some(ids)
     }
 
-    /// The parent that it is to a span of this tracer. What it carries goes along for as long as the hold lasts. Without
-    /// a span it leaves the parent to the thread, and adds its baggage to it.
+    /// This context as the parent of a span of the tracer. Its trace state and baggage can be found as long as the hold
+    /// lives. A context without a span leaves the thread's current span as the parent, and adds its baggage.
     pub(super) fn as_parent(&self, tracer: &Tracer) -> (ParentSpec, Option<Hold>) {
-        let Some(base) = tracer.source().map(|source| source.base.get()) else {
+        let Some(base) = tracer.inner().map(|inner| inner.base.get()) else {
             return (ParentSpec::Root, None);
         };
         if let Some(ids) = self.ids_for(tracer) {
@@ -300,12 +303,13 @@ impl Context {
     }
 }
 
-/// In the child of a fork a thread that is not there may hold the lock of an entry.
+/// Returns `true` in a forked child: the lock of an entry may be held by a thread that does not exist there.
 fn is_forked(base: u64) -> bool {
     find(Key(base).instance()).is_some_and(|instance| instance.lanes.is_forked())
 }
 
-/// Puts what a context carries where the spans of an instance find it. `None` if it carries nothing.
+/// Stores a context's trace state and baggage where the spans of an instance find them. `None` if there is nothing to
+/// store.
 fn hold(base: u64, propagated: Option<&Arc<Propagated>>) -> Option<Hold> {
     let propagated = propagated.filter(|_| !is_forked(base))?;
     local::without_recording(|| Hold::new(propagated))
@@ -313,25 +317,26 @@ fn hold(base: u64, propagated: Option<&Arc<Propagated>>) -> Option<Hold> {
 
 fn with_hold(ids: Ids, hold: Option<&Hold>) -> Ids {
     let handle = hold.map_or(PropagatedHandle::NONE, Hold::handle);
-    let nobody = if ids.is_span() { 0 } else { TraceFlags::UNCOMMON };
-    Ids { trace_flags: TraceFlags(ids.trace_flags.with_handle(handle).0 | nobody), ..ids }
+    let uncommon = if ids.is_span() { 0 } else { TraceFlags::UNCOMMON };
+    Ids { trace_flags: TraceFlags(ids.trace_flags.with_handle(handle).0 | uncommon), ..ids }
 }
 
-/// A context at an instance: what an entry on a thread's stack is made of. Keeps what the context carries.
+/// A context bound to an instance: the source of an entry on a thread's stack. Keeps the trace state and the baggage
+/// alive.
 #[derive(Debug)]
 pub(super) struct Bound {
     base: NonZeroU64,
     ids: Ids,
     hold: Option<Hold>,
-    /// For a thread without a lane.
+    /// Trace state and baggage, for a thread without a lane.
     propagated: Option<Arc<Propagated>>,
 }
 
 impl Bound {
-    /// Makes it the context of this thread.
-    pub(super) fn enter(&self) -> Option<StackEntry> {
+    /// Pushes the context on this thread's stack.
+    pub(super) fn enter(&self) -> Option<EntryRef> {
         debug_assert!(self.hold.is_some() || !self.ids.trace_flags.has(TraceFlags::PROPAGATES));
-        StackEntry::in_context(self.base, self.ids, self.propagated.as_ref())
+        EntryRef::enter_context(self.base, self.ids, self.propagated.as_ref())
     }
 }
 
@@ -343,13 +348,15 @@ impl From<Incoming> for Context {
             trace_flags: TraceFlags::of_header(parent.flags),
         });
         let propagated = Propagated { state: incoming.state, baggage: incoming.baggage };
-        Self { base: 0, ids, propagated: None, refused: Refused::of(incoming.faults) }.carrying(propagated)
+        Self { base: 0, ids, propagated: None, refused: RefusedHeaders::new(incoming.faults) }
+            .with_propagated(propagated)
     }
 }
 
 impl Tracer {
-    /// Makes a context the one of this thread, for spans of this tracer's instance, until the guard is dropped. A
-    /// trace that began elsewhere is sampled here as [`Config::parent_based`](crate::Config::parent_based) says.
+    /// Makes a context this thread's current one, for spans of this tracer's instance, until the guard is dropped.
+    /// [`Config::parent_based`](crate::Config::parent_based) decides the sampling of a trace that began in another
+    /// process.
     ///
     /// ```
     /// use std::collections::HashMap;
@@ -364,11 +371,12 @@ impl Tracer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn attach(&self, context: &Context) -> ContextGuard {
-        ContextGuard::to(context.bind_to(self))
+        ContextGuard::enter(context.bind_to(self))
     }
 
-    /// The context of a request's headers, as [`Context::extract`] reads them, for spans of this tracer's instance. In a
-    /// program with several instances, a future [in this context](crate::InSpan::in_context) is at the right one.
+    /// Reads the context from a request's headers, like [`Context::extract`], and binds it to this tracer's instance.
+    /// In a program with several instances, a future [in this context](crate::InSpan::in_context) then uses the right
+    /// one.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -379,14 +387,14 @@ impl Tracer {
     /// ```
     pub fn extract(&self, headers: &(impl Extract + ?Sized)) -> Context {
         let context = Context::extract(headers);
-        let Some(source) = self.source() else { return context };
+        let Some(inner) = self.inner() else { return context };
         let ids = context.ids_for(self).unwrap_or_default();
-        Context { base: source.base.get(), ids, ..context }
+        Context { base: inner.base.get(), ids, ..context }
     }
 
-    /// The context of an owned span: what to hand to those that are to be its children elsewhere. Trace state and
-    /// baggage are those that the span started in. Of a span that does nothing it is the context that the span passes on, or
-    /// this thread's.
+    /// The context of an owned span, to be used as a parent elsewhere. It has the trace state and the baggage that the
+    /// span was started with. For a span that does nothing, it is the context that the span passes on, or this
+    /// thread's.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -397,13 +405,13 @@ impl Tracer {
     /// ```
     pub fn context_of(&self, span: &OwnedSpan) -> Context {
         match &span.0 {
-            Some(open) => Context::of(open.core.base.get(), open.core.ids),
+            Some(active) => Context::from_ids(active.core.base.get(), active.core.ids),
             None => self.current_context(),
         }
     }
 }
 
-/// A [`Context`] that is the one of this thread, until this guard is dropped.
+/// A guard that keeps a [`Context`] the current one of this thread until it is dropped.
 ///
 /// ```compile_fail
 /// let attached = tellane::Context::default().attach();
@@ -417,23 +425,23 @@ impl Tracer {
 #[derive(Debug)]
 #[must_use = "it is current only as long as the guard lives"]
 pub struct ContextGuard {
-    inside: Option<StackEntry>,
-    /// Dropped last: until then the entry's handle is good.
+    entry: Option<EntryRef>,
+    /// Dropped after the entry is exited: the entry's handle is valid until then.
     _bound: Option<Bound>,
     not_send: PhantomData<*const ()>,
 }
 
 impl ContextGuard {
-    fn to(bound: Option<Bound>) -> Self {
-        let inside = bound.as_ref().and_then(Bound::enter);
-        Self { inside, _bound: bound, not_send: PhantomData }
+    fn enter(bound: Option<Bound>) -> Self {
+        let entry = bound.as_ref().and_then(Bound::enter);
+        Self { entry, _bound: bound, not_send: PhantomData }
     }
 }
 
 impl Drop for ContextGuard {
     fn drop(&mut self) {
-        if let Some(inside) = self.inside {
-            inside.exit(Exit::Entered);
+        if let Some(entry) = self.entry {
+            entry.exit(Exit::Entered);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Spans for bridges, which follow another ecosystem's rules: parents and current spans are known by their ids, and spans
-//! are exited in any order. Hot.
+//! Spans for bridges, which follow another ecosystem's rules: parents and current spans are known by their ids, and
+//! spans are exited in any order. Hot.
 
 use super::active::SpanStart;
 use super::owned::{OwnedSpan, enter_cold};
@@ -10,7 +10,8 @@ use crate::instance::find;
 use crate::lane::{Ids, Key, TraceFlags, laneless, local};
 use crate::record::SpanKind;
 
-/// A reference to a span by its ids: the parent of others, or a thread's current span. Stays valid after the span's end.
+/// A reference to a span by its ids: the parent of others, or a thread's current span. Stays valid after the span's
+/// end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SpanRef {
     /// The base of its instance.
@@ -22,8 +23,8 @@ impl SpanRef {
     /// A reference to this span; `None` for a span that does nothing.
     #[inline]
     pub(crate) fn of(span: &OwnedSpan) -> Option<Self> {
-        let open = span.0.as_ref()?;
-        Some(Self { base: open.core.base.get(), ids: open.core.ids })
+        let active = span.0.as_ref()?;
+        Some(Self { base: active.core.base.get(), ids: active.core.ids })
     }
 
     /// A reference to the span of these ids, for an instance of this base.
@@ -43,7 +44,7 @@ impl SpanRef {
 
     /// The span's ids, if it has any.
     pub(crate) fn span_context(self) -> Option<SpanContext> {
-        SpanContext::of(self.ids)
+        SpanContext::from_ids(self.ids)
     }
 
     /// Makes the span this thread's current one.
@@ -97,8 +98,8 @@ pub(crate) enum PendingSpan<'a> {
 impl OwnedSpan {
     /// Counts attributes that were lost before they came here.
     pub(crate) fn drop_attributes(&mut self, number: u16) {
-        if let Some(open) = &mut self.0 {
-            open.drop_attributes(number);
+        if let Some(active) = &mut self.0 {
+            active.drop_attributes(number);
         }
     }
 
@@ -106,9 +107,9 @@ impl OwnedSpan {
     #[cold]
     pub(crate) fn forget(mut self) {
         // A span's items are not dropped with it: see `ActiveSpan`.
-        let Some(mut open) = self.0.take() else { return };
-        open.release_propagated();
-        let block = open.items.take_block();
+        let Some(mut active) = self.0.take() else { return };
+        active.release_propagated();
+        let block = active.items.take_block();
         local::without_recording(|| drop(block));
     }
 }
@@ -120,14 +121,14 @@ impl Tracer {
         self.begin(name, kind, parent, false)
     }
 
-    /// Prepares a span for storage in a place of the caller's; its name is a literal. `None` if only
-    /// [`start_detached`](Self::start_detached) can: this thread is not at the instance, or the span carries trace state or
-    /// baggage.
+    /// Prepares a span with a literal name for storage in a caller-owned [`AtomicSpan`]. `None` if only
+    /// [`start_detached`](Self::start_detached) can start it: this thread is not attached to the instance, or the span
+    /// has trace state or baggage.
     #[inline(always)]
     pub(crate) fn prepare(&self, name: &'static str, parent: ParentSpec) -> Option<PendingSpan<'_>> {
-        let source = self.source()?;
+        let inner = self.inner()?;
         let kind = SpanKind::Internal;
-        local::with_lane(source.base.get(), |local| {
+        local::with_lane(inner.base.get(), |local| {
             if !local.lane.ring.lets_samples_through() {
                 if parent.on(local.thread_state).is_some() {
                     return None; // there is a context to pass on
@@ -136,19 +137,20 @@ impl Tracer {
                 return Some(PendingSpan::Nothing);
             }
             let around = match parent.on(local.thread_state) {
-                Some(around) if !around.trace_flags.has(TraceFlags::UNCOMMON) => Some(around), // a span with nothing to carry
+                // A span without trace state or baggage.
+                Some(around) if !around.trace_flags.has(TraceFlags::UNCOMMON) => Some(around),
                 Some(around) if around.trace_flags.has(TraceFlags::PROPAGATES) => return None,
                 _ => None,
             };
             let known = local.thread_state.names.get(name, kind as u8);
-            let known = known.unwrap_or_else(|| source.meet(local.thread_state, name, kind));
-            let span_ids = source.span_ids(local.thread_state, around);
-            Some(PendingSpan::Span(source.span_start(known, span_ids), local.lanes.clock.ticks()))
+            let known = known.unwrap_or_else(|| inner.intern_name(local.thread_state, name, kind));
+            let span_ids = inner.span_ids(local.thread_state, around);
+            Some(PendingSpan::Span(inner.span_start(known, span_ids), local.lanes.clock.ticks()))
         })?
     }
 
-    /// The base of its instance; 0 if it has none.
+    /// The base of the tracer's instance; 0 for a tracer that does nothing.
     pub(crate) fn base(&self) -> u64 {
-        self.source().map_or(0, |source| source.base.get())
+        self.inner().map_or(0, |inner| inner.base.get())
     }
 }

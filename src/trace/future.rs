@@ -1,11 +1,11 @@
-//! Futures in spans: the span is current whenever the future is polled, on whatever thread. Hot: [`Spanned::poll`].
+//! Futures in spans: the span is current during each poll of the future, on any thread. Hot: [`Spanned::poll`].
 
 mod in_context;
 
 pub use in_context::InContext;
 
 use super::Context as TraceContext;
-use super::owned::{OwnedSpan, StackEntry};
+use super::owned::{EntryRef, OwnedSpan};
 use crate::lane::Exit;
 use pin_project_lite::pin_project;
 use std::fmt::Display;
@@ -31,10 +31,11 @@ use std::task::{Context, Poll};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait InSpan: Future + Sized {
-    /// The span is current while the future is polled or dropped, with the trace state and the baggage that it started
-    /// in. It ends with the future: when that is done, or, as [cancelled](crate::FinishedSpan::cancelled), when it is
-    /// dropped before. If the future panics, the span [fails](crate::FinishedSpan::panicked), also if the panic is caught
-    /// and the future is dropped later. A span that does nothing passes on the context that this was called in.
+    /// Runs the future in a span. The span is current while the future is polled or dropped, with the trace state and
+    /// the baggage that the span was started with. The span ends when the future completes, or, marked
+    /// [cancelled](crate::FinishedSpan::cancelled), when the future is dropped before. If the future panics, the span
+    /// [fails](crate::FinishedSpan::panicked), even if the panic is caught and the future is dropped later. A span that
+    /// does nothing passes on the context in which this method was called.
     ///
     /// ```
     /// use tellane::InSpan;
@@ -43,11 +44,13 @@ pub trait InSpan: Future + Sized {
     /// assert_eq!(runtime.block_on(nothing), 42);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "instrument")]
+    #[doc(alias = "with_context")]
     fn in_span(self, span: OwnedSpan) -> Spanned<Self> {
         Spanned { future: Some(self), span: Some(span.or_forwarding()) }
     }
 
-    /// The same; if what it comes to is an error, the span fails with the error's text.
+    /// Like [`in_span`](Self::in_span); if the future's output is an error, the span fails with the error's text.
     ///
     /// ```
     /// use tellane::{InSpan, Status};
@@ -66,9 +69,9 @@ pub trait InSpan: Future + Sized {
         SpannedResult { spanned: self.in_span(span) }
     }
 
-    /// The context is current while the future is polled or dropped: spans that start meanwhile are children of its
-    /// span, and its trace state and baggage go along. A context not yet bound to an instance uses the one that
-    /// [`Context::attach`](crate::Context::attach) would choose.
+    /// Runs the future in a context. The context is current while the future is polled or dropped: spans that start
+    /// meanwhile are children of its span, and take its trace state and baggage. A context not yet bound to an instance
+    /// uses the one that [`Context::attach`](crate::Context::attach) would choose.
     ///
     /// ```
     /// use tellane::{Baggage, Context, InSpan};
@@ -87,6 +90,8 @@ pub trait InSpan: Future + Sized {
     /// # });
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "with_context")]
+    #[doc(alias = "attach")]
     fn in_context(self, context: TraceContext) -> InContext<Self> {
         InContext::new(self, context)
     }
@@ -95,8 +100,8 @@ pub trait InSpan: Future + Sized {
 impl<F: Future> InSpan for F {}
 
 pin_project! {
-    /// A future in a span; made by [`InSpan::in_span`]. To poll it after it has ended panics, as with the futures of
-    /// `async` blocks, whatever the future inside does: that one is gone by then.
+    /// A future in a span; made by [`InSpan::in_span`]. Polling it after completion panics, like polling an `async`
+    /// block, even if the inner future allows it: the inner future was dropped at its completion.
     ///
     /// ```
     /// use tellane::{InSpan, OwnedSpan, Spanned};
@@ -108,7 +113,7 @@ pin_project! {
     pub struct Spanned<F> {
         #[pin]
         future: Option<F>,
-        // `None` once it has ended.
+        // `None` after completion.
         span: Option<OwnedSpan>,
     }
 
@@ -116,9 +121,9 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             let fails = FailsOnPanic(this.span);
-            let inside = Leaving::enter(fails.0);
-            this.future.set(None); // what its destructors record is recorded in the span
-            drop(inside);
+            let entry = ExitGuard::enter(fails.0);
+            this.future.set(None); // the span is still entered: its destructors may record
+            drop(entry);
             std::mem::forget(fails);
             if let Some(mut span) = this.span.take() {
                 span.cancel();
@@ -128,7 +133,7 @@ pin_project! {
 }
 
 impl<F> Spanned<F> {
-    /// The span, until it has ended.
+    /// The span; `None` after the future has completed.
     ///
     /// ```
     /// use tellane::InSpan;
@@ -145,7 +150,7 @@ impl<F> Spanned<F> {
 }
 
 impl<F: Future> Spanned<F> {
-    /// Polls; when it is done, `at_end` has a last word on the span.
+    /// Polls the future; on completion, calls `at_end` with the span before the span ends.
     #[inline]
     fn poll_to(
         self: Pin<&mut Self>,
@@ -154,45 +159,46 @@ impl<F: Future> Spanned<F> {
     ) -> Poll<F::Output> {
         let mut this = self.project();
         let fails = FailsOnPanic(this.span);
-        let inside = Leaving::enter(fails.0);
-        let Some(future) = this.future.as_mut().as_pin_mut() else { polled_after_its_end() };
-        let outcome = future.poll(context);
-        if let Poll::Ready(outcome) = &outcome {
+        let entry = ExitGuard::enter(fails.0);
+        let Some(future) = this.future.as_mut().as_pin_mut() else { polled_after_completion() };
+        let result = future.poll(context);
+        if let Poll::Ready(result) = &result {
             this.future.set(None);
-            drop(inside);
+            drop(entry);
             std::mem::forget(fails);
             if let Some(mut span) = this.span.take() {
-                at_end(&mut span, outcome);
+                at_end(&mut span, result);
             }
         } else {
-            drop(inside);
+            drop(entry);
             std::mem::forget(fails);
         }
-        outcome
+        result
     }
 }
 
-/// Leaves the stack after a poll, also when the future panics.
-struct Leaving(Option<StackEntry>);
+/// A guard that exits the stack entry after a poll, even if the future panics.
+struct ExitGuard(Option<EntryRef>);
 
-impl Leaving {
+impl ExitGuard {
     #[inline(always)]
     fn enter(span: &Option<OwnedSpan>) -> Self {
-        Self(span.as_ref().and_then(OwnedSpan::enter_unordered))
+        Self(span.as_ref().and_then(OwnedSpan::enter_poll))
     }
 }
 
-impl Drop for Leaving {
+impl Drop for ExitGuard {
     #[inline]
     fn drop(&mut self) {
-        if let Some(inside) = self.0 {
-            inside.exit(Exit::Poll);
+        if let Some(entry) = self.0 {
+            entry.exit(Exit::Poll);
         }
     }
 }
 
-/// The span of a future that is being polled or dropped. This guard is forgotten unless a panic unwinds through the future,
-/// so it costs nothing. Whoever catches the panic may keep the future, so the span fails here and not at its end.
+/// A guard that fails the span if a panic unwinds through its future during a poll or a drop. Without a panic the guard
+/// is forgotten, so it costs nothing. The caller may catch the panic and keep the future, so the span is marked here
+/// and not when it ends.
 struct FailsOnPanic<'a>(&'a mut Option<OwnedSpan>);
 
 impl Drop for FailsOnPanic<'_> {
@@ -205,12 +211,12 @@ impl Drop for FailsOnPanic<'_> {
     }
 }
 
-/// What the futures of std and of `async` do. To wait for ever instead would hide a fault of the executor, or of a
-/// `select!` that is not fused.
+/// Panics, like the futures of std and `async` blocks. Returning `Pending` for ever instead would hide a bug of the
+/// executor, or a `select!` over a future that is not fused.
 #[cold]
 #[inline(never)]
-fn polled_after_its_end() -> ! {
-    panic!("a future in a span was polled after it had ended")
+fn polled_after_completion() -> ! {
+    panic!("a future in a span was polled after it had completed")
 }
 
 impl<F: Future> Future for Spanned<F> {
@@ -223,8 +229,8 @@ impl<F: Future> Future for Spanned<F> {
 }
 
 pin_project! {
-    /// A future in a span that fails with it; made by [`InSpan::in_span_err`]. Like [`Spanned`], it panics when it is
-    /// polled after it has ended.
+    /// A future in a span that fails if the future's output is an error; made by [`InSpan::in_span_err`]. Like
+    /// [`Spanned`], it panics when it is polled after completion.
     ///
     /// ```
     /// use tellane::{InSpan, OwnedSpan, SpannedResult};
@@ -244,10 +250,10 @@ impl<T, E: Display, F: Future<Output = Result<T, E>>> Future for SpannedResult<F
     type Output = Result<T, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, E>> {
-        self.project().spanned.poll_to(context, |span, outcome| {
-            match outcome {
+        self.project().spanned.poll_to(context, |span, result| {
+            match result {
                 Err(error) if span.is_recorded() => span.fail_with(&error.to_string()),
-                Err(_) => span.fail(), // nobody would read the text
+                Err(_) => span.fail(), // formatting the error would be wasted
                 Ok(_) => {}
             }
         })

@@ -2,8 +2,8 @@
 //!
 //! Every span, sampled or not, feeds the histogram `traces_span_metrics_duration_seconds` and, if it ends in error,
 //! the counter `traces_span_metrics_errors_total`, both by span name and kind. A guard ([`Span`]) belongs to its
-//! thread and is current there; an [`OwnedSpan`] goes where it is taken, and futures run in one, or in a [`Context`], by
-//! [`InSpan`].
+//! thread and is current there; an [`OwnedSpan`] can move between threads. Futures run in an owned span, or in a
+//! [`Context`], with [`InSpan`].
 
 mod active;
 mod annotate;

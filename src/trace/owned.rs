@@ -1,4 +1,4 @@
-//! A span that belongs to no thread, and what can be said of any span. Hot, as far as spans are.
+//! The owned span, which belongs to no thread, and the methods that all spans share. Hot.
 
 use super::Attribute;
 use super::active::{ActiveSpan, DETACHED};
@@ -12,10 +12,10 @@ use crate::sync::Arc;
 use std::marker::PhantomData;
 use std::num::NonZeroU64;
 
-/// An open span that may move between threads. It is nobody's parent until it is [entered](Self::enter), or until a
-/// future runs [in it](crate::InSpan::in_span). Ends when dropped, on whatever thread that is.
+/// An open span that may move between threads. It becomes the parent of other spans while it is [entered](Self::enter),
+/// or while a future runs [in it](crate::InSpan::in_span). It ends when it is dropped, on any thread.
 ///
-/// What can be said of it goes for the guard [`Span`](crate::Span) as well, which derefs to it.
+/// All its methods work on the guard [`Span`](crate::Span) as well, which derefs to it.
 ///
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -43,10 +43,10 @@ impl OwnedSpan {
         Self(None)
     }
 
-    /// Sets an attribute. A key that is set again keeps its place and has the last value; limits count keys, not calls.
-    /// Sixteen numbers fit the span itself; a longer span takes a block of 32 KiB, which its thread keeps for the next
-    /// one. An attribute over [`SpanLimits`](crate::SpanLimits) is left out and counted in the finished span; of a longer
-    /// text the beginning is kept. Does nothing on a span that is not recorded.
+    /// Sets an attribute. A key that is set again keeps its position and takes the last value; limits count keys, not
+    /// calls. Sixteen numbers fit into the span itself; a longer span takes a block of 32 KiB, which its thread keeps
+    /// for the next one. An attribute over [`SpanLimits`](crate::SpanLimits) is dropped and counted in the finished
+    /// span; a text over the limit is cut. Does nothing on a span that is not recorded.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("doc").start()?;
@@ -57,14 +57,17 @@ impl OwnedSpan {
     /// span.set("cached", false);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "set_attribute")]
+    #[doc(alias = "record")]
+    #[doc(alias = "add_property")]
     #[inline]
     pub fn set<'v>(&mut self, key: &'static str, value: impl Into<Attribute<'v>>) {
-        if let Some(open) = &mut self.0 {
-            open.set(key, value.into());
+        if let Some(active) = &mut self.0 {
+            active.set(key, value.into());
         }
     }
 
-    /// Notes that something happened, now; attributes can be set on what it returns.
+    /// Adds an event with the present time. Attributes can be set on the builder that it returns.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -76,15 +79,16 @@ impl OwnedSpan {
     /// assert_eq!((&*order.events[0].name, order.events[0].attributes.len()), ("retry", 1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "add_event")]
     #[inline]
     pub fn event(&mut self, name: &'static str) -> EventBuilder<'_> {
-        let Some(open) = &mut self.0 else { return EventBuilder { to: None, left: 0 } };
-        let at = open.event(name);
-        let left = open.core.limits.left.event_attributes;
-        EventBuilder { to: at.map(|at| (open, at)), left }
+        let Some(active) = &mut self.0 else { return EventBuilder { target: None, left: 0 } };
+        let at = active.event(name);
+        let left = active.core.limits.left.event_attributes;
+        EventBuilder { target: at.map(|at| (active, at)), left }
     }
 
-    /// Says that another span has to do with this one: of the requests that a batch answers, say.
+    /// Links another span to this one: for example, the span of each request that a batch answers.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -98,15 +102,17 @@ impl OwnedSpan {
     /// assert_eq!(Some(batch.links[0].span_id), request.span_context().map(|context| context.span_id));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "add_link")]
+    #[doc(alias = "follows_from")]
     #[inline]
     pub fn link(&mut self, to: SpanContext) -> EventBuilder<'_> {
-        let Some(open) = &mut self.0 else { return EventBuilder { to: None, left: 0 } };
-        let at = open.link(to);
-        let left = open.core.limits.left.link_attributes;
-        EventBuilder { to: at.map(|at| (open, at)), left }
+        let Some(active) = &mut self.0 else { return EventBuilder { target: None, left: 0 } };
+        let at = active.link(to);
+        let left = active.core.limits.left.link_attributes;
+        EventBuilder { target: at.map(|at| (active, at)), left }
     }
 
-    /// Says how it went. The last word counts.
+    /// Sets the span's status. The last call counts.
     ///
     /// ```
     /// use tellane::Status;
@@ -120,12 +126,12 @@ impl OwnedSpan {
     /// ```
     #[inline]
     pub fn set_status(&mut self, status: Status) {
-        if let Some(open) = &mut self.0 {
-            open.set_status(status);
+        if let Some(active) = &mut self.0 {
+            active.set_status(status);
         }
     }
 
-    /// Says that it failed: [`Status::Error`].
+    /// Marks the span as failed: [`Status::Error`].
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -141,7 +147,7 @@ impl OwnedSpan {
         self.set_status(Status::Error);
     }
 
-    /// Says that it failed, and why. The last message counts.
+    /// Marks the span as failed and sets the status message. The last message counts.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -153,26 +159,29 @@ impl OwnedSpan {
     /// assert_eq!(order.status_message.as_deref(), Some("out of stock"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "record_exception")]
+    #[doc(alias = "record_error")]
     pub fn fail_with(&mut self, message: &str) {
         self.fail();
-        if let Some(open) = &mut self.0 {
-            open.emit(message);
+        if let Some(active) = &mut self.0 {
+            active.set_status_message(message);
         }
     }
 
-    /// Whether its attributes are kept: it is on, and its trace is sampled or
-    /// [held](crate::Config::outcome) until its outcome is known.
+    /// Returns `true` if attributes that are set on the span are kept: the switch is on, and the trace is sampled or
+    /// held for [tail sampling](crate::Config::tail_sampling).
     ///
     /// ```
     /// let telemetry = tellane::Telemetry::builder("shop").sampling(0.0).start()?;
     /// assert!(!telemetry.tracer().span("order").is_recorded());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "is_recording")]
     pub fn is_recorded(&self) -> bool {
-        self.0.as_ref().is_some_and(|open| open.own_ids().is_some() && open.is_recorded())
+        self.0.as_ref().is_some_and(|active| active.own_ids().is_some() && active.is_recorded())
     }
 
-    /// Whether its trace is sampled.
+    /// Returns `true` if the span's trace is sampled.
     ///
     /// ```
     /// let telemetry = tellane::Telemetry::builder("shop").sampling(0.0).start()?;
@@ -186,7 +195,7 @@ impl OwnedSpan {
             .is_some_and(|ids| ids.trace_flags.has(TraceFlags::SAMPLED))
     }
 
-    /// Its ids, or `None` for a span that does nothing.
+    /// The span's ids; `None` for a span that does nothing.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -198,12 +207,13 @@ impl OwnedSpan {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn span_context(&self) -> Option<SpanContext> {
-        SpanContext::of(self.0.as_ref()?.own_ids()?)
+        SpanContext::from_ids(self.0.as_ref()?.own_ids()?)
     }
 
-    /// Makes it the current span of this thread until the guard is dropped, with the trace state and the baggage that it
-    /// started in. Guards may be dropped in any order: the last one made stays current until it is dropped itself. A
-    /// panic that drops a guard fails the span, also if the panic is caught and the span goes on.
+    /// Makes the span this thread's current one until the guard is dropped, with the trace state and the baggage that
+    /// the span was started with. Guards may be dropped in any order: the last one made stays current until it is
+    /// dropped itself. A panic that drops a guard marks the span as failed, even if the panic is caught and the span
+    /// goes on.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -218,14 +228,16 @@ impl OwnedSpan {
     /// assert_eq!(snapshot.spans().next().expect("just ended").parent_id, ids.map(|ids| ids.span_id));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "in_scope")]
+    #[doc(alias = "set_local_parent")]
     #[inline]
     pub fn enter(&self) -> Entered<'_> {
-        let open = self.0.as_ref().filter(|open| open.place == DETACHED);
-        let inside = open.and_then(|open| StackEntry::entered(open.core.base, open.core.ids));
-        Entered { inside, open, was_panicking: std::thread::panicking(), not_send: PhantomData }
+        let active = self.0.as_ref().filter(|active| active.index == DETACHED);
+        let entry = active.and_then(|active| EntryRef::enter_unordered(active.core.base, active.core.ids));
+        Entered { entry, span: active, was_panicking: std::thread::panicking(), not_send: PhantomData }
     }
 
-    /// Ends it now.
+    /// Ends the span now.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -234,35 +246,37 @@ impl OwnedSpan {
     /// assert_eq!(snapshot.spans().count(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "finish")]
+    #[doc(alias = "close")]
     #[inline]
     pub fn end(self) {}
 
-    /// The same, but one that does nothing passes on the context of this thread.
+    /// Replaces a span that does nothing by one that passes on this thread's context.
     #[inline(always)]
     pub(super) fn or_forwarding(self) -> Self {
         if self.0.is_some() { self } else { Context::current().forwarding() }
     }
 
-    /// Where it stands on a thread's stack while it is entered.
+    /// Enters the span for one poll of a future.
     #[inline(always)]
-    pub(super) fn enter_unordered(&self) -> Option<StackEntry> {
-        self.0.as_ref().and_then(StackEntry::of)
+    pub(super) fn enter_poll(&self) -> Option<EntryRef> {
+        self.0.as_ref().and_then(EntryRef::enter_span)
     }
 
-    /// A panic went through it that may be caught before its end.
+    /// Marks the span as failed by a panic, which may be caught before the span ends.
     #[cold]
     pub(crate) fn panicked(&mut self) {
-        if let Some(open) = &mut self.0 {
-            open.panicked();
+        if let Some(active) = &mut self.0 {
+            active.panicked();
         }
     }
 
-    /// Its future was dropped before it was done.
+    /// Marks the span as cancelled: its future was dropped before it completed.
     pub(super) fn cancel(&mut self) {
-        if let Some(open) = &mut self.0
+        if let Some(active) = &mut self.0
             && !std::thread::panicking()
         {
-            open.cancel();
+            active.cancel();
         }
     }
 }
@@ -270,8 +284,8 @@ impl OwnedSpan {
 impl Drop for OwnedSpan {
     #[inline]
     fn drop(&mut self) {
-        if let Some(open) = &mut self.0 {
-            if std::thread::panicking() { open.end_unwinding() } else { open.end() }
+        if let Some(active) = &mut self.0 {
+            if std::thread::panicking() { active.end_unwinding() } else { active.end() }
         }
     }
 }
@@ -284,127 +298,130 @@ impl Drop for OwnedSpan {
 /// ```
 #[derive(Debug)]
 pub struct EventBuilder<'a> {
-    /// `None` if it is not kept.
-    to: Option<(&'a mut ActiveSpan, OpenItem)>,
+    /// The span, and the item in it; `None` if the event or link was dropped.
+    target: Option<(&'a mut ActiveSpan, OpenItem)>,
     /// Attributes that may still be set.
     left: u16,
 }
 
 impl EventBuilder<'_> {
-    /// Sets an attribute of it. A key that is set again keeps its place and has the last value.
+    /// Sets an attribute of the event or link. A key that is set again keeps its position and takes the last value.
     ///
     /// ```
     /// let mut span = tellane::Tracer::noop().span("order");
     /// span.event("retry").set("attempt", 2_u64);
     /// ```
+    #[doc(alias = "set_attribute")]
     #[allow(clippy::return_self_not_must_use)] // most callers stop after the last one
     #[inline]
     pub fn set<'v>(mut self, key: &'static str, value: impl Into<Attribute<'v>>) -> Self {
-        if let Some((open, at)) = &mut self.to {
-            (*at, self.left) = open.set_within(*at, self.left, key, value.into());
+        if let Some((active, at)) = &mut self.target {
+            (*at, self.left) = active.set_within(*at, self.left, key, value.into());
         }
         self
     }
 }
 
-/// A span's place on this thread's stack while it is entered: what it takes to leave it, and no more. A poll keeps it
-/// where a panic finds it, in memory, and of a span that is off that is one word of nothing.
+/// A reference to an entry on this thread's span stack: just what is needed to exit it. A poll must keep it in memory,
+/// where the unwinder finds it, so it is small: for a span that is switched off, a poll writes a single zero word.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct StackEntry {
+pub(super) struct EntryRef {
     base: NonZeroU64,
     span_id: u64,
-    place: StackIndex,
+    index: StackIndex,
 }
 
-impl StackEntry {
+impl EntryRef {
     #[inline(always)]
-    fn of(open: &ActiveSpan) -> Option<Self> {
-        let place = match local::with_lane(open.core.base.get(), |local| local.enter_from(&open.core.ids)) {
-            Some(place) => place,
-            None => enter_cold(open.core.base.get(), open.core.ids, None)?,
+    fn enter_span(active: &ActiveSpan) -> Option<Self> {
+        let index = match local::with_lane(active.core.base.get(), |local| local.enter_from(&active.core.ids))
+        {
+            Some(index) => index,
+            None => enter_cold(active.core.base.get(), active.core.ids, None)?,
         };
-        Some(Self { base: open.core.base, span_id: open.core.ids.span_id, place })
+        Some(Self { base: active.core.base, span_id: active.core.ids.span_id, index })
     }
 
-    /// Puts these ids on the stack of the thread's lane at the instance, for the time of a poll.
+    /// Pushes these ids on the stack of the thread's lane at the instance, for one poll.
     #[inline(always)]
-    pub(super) fn at(base: NonZeroU64, ids: Ids) -> Option<Self> {
-        let place = match local::with_lane(base.get(), |local| local.enter(ids)) {
-            Some(place) => place,
+    pub(super) fn enter_ids(base: NonZeroU64, ids: Ids) -> Option<Self> {
+        let index = match local::with_lane(base.get(), |local| local.enter(ids)) {
+            Some(index) => index,
             None => enter_cold(base.get(), ids, None)?,
         };
-        Some(Self { base, span_id: ids.span_id, place })
+        Some(Self { base, span_id: ids.span_id, index })
     }
 
-    /// The same, for a guard that may be dropped before those of spans and contexts that are entered later.
+    /// Like [`enter_ids`](Self::enter_ids), for a guard that may be dropped before the guards of later entries.
     #[inline(always)]
-    pub(super) fn entered(base: NonZeroU64, ids: Ids) -> Option<Self> {
-        Self::at(base, Ids { trace_flags: TraceFlags(ids.trace_flags.0 | TraceFlags::ENTERED), ..ids })
+    pub(super) fn enter_unordered(base: NonZeroU64, ids: Ids) -> Option<Self> {
+        Self::enter_ids(base, Ids { trace_flags: TraceFlags(ids.trace_flags.0 | TraceFlags::ENTERED), ..ids })
     }
 
-    /// The same for a context, which knows what it carries: on a thread without a lane no handle is looked up.
-    pub(super) fn in_context(
+    /// Like [`enter_unordered`](Self::enter_unordered), for a context. It passes its trace state and baggage along, so
+    /// a thread without a lane need not look them up by their handle.
+    pub(super) fn enter_context(
         base: NonZeroU64,
         ids: Ids,
         propagated: Option<&Arc<Propagated>>,
     ) -> Option<Self> {
         let ids = Ids { trace_flags: TraceFlags(ids.trace_flags.0 | TraceFlags::ENTERED), ..ids };
-        let place = match local::with_lane(base.get(), |local| local.enter(ids)) {
-            Some(place) => place,
+        let index = match local::with_lane(base.get(), |local| local.enter(ids)) {
+            Some(index) => index,
             None => enter_cold(base.get(), ids, propagated)?,
         };
-        Some(Self { base, span_id: ids.span_id, place })
+        Some(Self { base, span_id: ids.span_id, index })
     }
 
-    /// The place of a span's own guard.
-    pub(super) fn of_guard(open: &ActiveSpan) -> Self {
-        Self { base: open.core.base, span_id: open.core.ids.span_id, place: open.place }
+    /// The entry of a span's own guard.
+    pub(super) fn of_guard(active: &ActiveSpan) -> Self {
+        Self { base: active.core.base, span_id: active.core.ids.span_id, index: active.index }
     }
 
-    pub(super) fn place(self) -> StackIndex {
-        self.place
+    pub(super) fn index(self) -> StackIndex {
+        self.index
     }
 
     #[inline(always)]
     pub(super) fn exit(self, how: Exit) {
-        let left = local::with_lane(self.base.get(), |local| local.exit(self.place, self.span_id, how));
+        let left = local::with_lane(self.base.get(), |local| local.exit(self.index, self.span_id, how));
         if left.is_none() {
             exit_unattached(self, how);
         }
     }
 }
 
-/// Slow path: attaches this thread first. If it can have no lane, the context is kept beside the lanes, for the headers;
-/// the spans started on this thread will be counted as dropped.
+/// Slow path: attaches this thread first. If it can have no lane, the context is kept beside the lanes, for the
+/// headers; the spans started on this thread will be counted as dropped.
 #[cold]
 #[inline(never)]
 pub(super) fn enter_cold(base: u64, ids: Ids, propagated: Option<&Arc<Propagated>>) -> Option<StackIndex> {
     let instance = find(Key(base).instance())?;
     if local::attach(&instance.lanes).is_ok()
-        && let Some(place) = local::with_lane(base, |local| local.enter(ids))
+        && let Some(index) = local::with_lane(base, |local| local.enter(ids))
     {
-        return Some(place);
+        return Some(index);
     }
-    // In the child of a fork a thread that is not there may hold the lock of an entry.
-    let by_handle = || if instance.lanes.is_forked() { None } else { ids.trace_flags.handle().get() };
-    laneless::enter(base, ids, propagated.cloned().or_else(by_handle))
+    // In a forked child the lock of an entry may be held by a thread that does not exist there.
+    let from_handle = || if instance.lanes.is_forked() { None } else { ids.trace_flags.handle().get() };
+    laneless::enter(base, ids, propagated.cloned().or_else(from_handle))
 }
 
-/// Slow path: what ran inside has taken the thread to another instance.
+/// Slow path: code inside the entry has attached the thread to another instance.
 #[cold]
 #[inline(never)]
-fn exit_unattached(inside: StackEntry, how: Exit) {
-    let base = inside.base.get();
-    if laneless::is_laneless(inside.place) {
-        laneless::exit(inside.place, how);
+fn exit_unattached(entry: EntryRef, how: Exit) {
+    let base = entry.base.get();
+    if laneless::is_laneless(entry.index) {
+        laneless::exit(entry.index, how);
     } else if let Some(instance) = find(Key(base).instance())
         && local::attach(&instance.lanes).is_ok()
     {
-        local::with_lane(base, |local| local.exit(inside.place, inside.span_id, how));
+        local::with_lane(base, |local| local.exit(entry.index, entry.span_id, how));
     }
 }
 
-/// An [`OwnedSpan`] that is the current one of this thread, until this guard is dropped.
+/// A guard that keeps an [`OwnedSpan`] the current span of this thread until it is dropped.
 ///
 /// ```compile_fail
 /// let span = tellane::OwnedSpan::noop();
@@ -422,9 +439,10 @@ fn exit_unattached(inside: StackEntry, how: Exit) {
 #[derive(Debug)]
 #[must_use = "it is current only as long as the guard lives"]
 pub struct Entered<'a> {
-    inside: Option<StackEntry>,
-    open: Option<&'a ActiveSpan>,
-    /// A guard that a destructor makes while its thread unwinds is not left by that panic.
+    entry: Option<EntryRef>,
+    span: Option<&'a ActiveSpan>,
+    /// Set if the thread was unwinding already when the guard was made, in a destructor: that panic does not fail the
+    /// span.
     was_panicking: bool,
     not_send: PhantomData<*const ()>,
 }
@@ -432,14 +450,14 @@ pub struct Entered<'a> {
 impl Drop for Entered<'_> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(inside) = self.inside {
-            inside.exit(Exit::Entered);
+        if let Some(entry) = self.entry {
+            entry.exit(Exit::Entered);
         }
-        if let Some(open) = self.open
+        if let Some(active) = self.span
             && std::thread::panicking()
             && !self.was_panicking
         {
-            open.exited_by_panic();
+            active.exited_by_panic();
         }
     }
 }

@@ -1,18 +1,19 @@
-//! The span guard, as users see it, and a span's ids. Hot.
+//! The span guard and the public form of a span's ids. Hot.
 
 use super::owned::OwnedSpan;
 use crate::lane::{Ids, TraceFlags};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-/// An open span, current on its thread: spans that start while it is open become its children. Ends when dropped, on
-/// the thread it was started on. Across threads and `await` points it is an [`OwnedSpan`], to which it derefs.
+/// An open span, current on its thread: spans that start while it is open become its children. It ends when it is
+/// dropped, on the thread that started it. To move a span across threads or `await` points, use an [`OwnedSpan`]; this
+/// guard derefs to one.
 ///
-/// If a panic unwinds through it, it ends in [`Status::Error`](crate::Status::Error). Dropped before its children, it
-/// takes them from the thread's stack: they keep their parent, but new spans become children of whatever is open
-/// around it. A context attached inside, or an owned span entered there, stays current until its own guard is dropped.
-/// A span that is leaked (`mem::forget`) is never recorded, and stays the parent of later ones until a span
-/// around it ends, or the poll of the future that it was leaked in.
+/// If a panic unwinds through the span, it ends with [`Status::Error`](crate::Status::Error). A span that is dropped
+/// before its children removes them from the thread's stack: they keep their parent, but new spans become children of
+/// the span around it. A context attached inside, or an owned span entered there, stays current until its own guard is
+/// dropped. A span that is leaked (`mem::forget`) is never recorded, and stays the parent of later spans until a span
+/// around it ends, or until the poll of the future that leaked it returns.
 ///
 /// ```compile_fail
 /// let span = tellane::Tracer::noop().span("stays here");
@@ -67,7 +68,7 @@ impl Span {
         Self::on_this_thread(OwnedSpan::noop())
     }
 
-    /// Ends it now.
+    /// Ends the span now.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -77,6 +78,9 @@ impl Span {
     /// assert_eq!(snapshot.spans().count(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "finish")]
+    #[doc(alias = "close")]
+    #[doc(alias = "exit")]
     #[inline]
     pub fn end(self) {}
 }
@@ -97,7 +101,7 @@ impl DerefMut for Span {
     }
 }
 
-/// The ids of a span, here or in another process.
+/// The ids of a span in this process or another one.
 ///
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -114,14 +118,14 @@ pub struct SpanContext {
     pub trace_id: u128,
     /// The span's own id, never 0.
     pub span_id: u64,
-    /// Whether the trace is sampled.
+    /// `true` if the trace is sampled.
     pub sampled: bool,
-    /// Whether it is a span of another process.
+    /// `true` if the span belongs to another process.
     pub remote: bool,
 }
 
 impl SpanContext {
-    pub(super) fn of(ids: Ids) -> Option<Self> {
+    pub(super) fn from_ids(ids: Ids) -> Option<Self> {
         ids.is_span().then_some(Self {
             trace_id: ids.trace_id,
             span_id: ids.span_id,

@@ -1,8 +1,8 @@
-//! Starts spans. Hot on names that the thread has met before.
+//! The tracer: starts spans. Hot for names in the thread's intern cache; other names take the slow path.
 
 use super::active::{Absent, ActiveSpan, DETACHED, RemainingLimits, SpanIds, SpanStart};
 use super::context::Context;
-use super::owned::{OwnedSpan, StackEntry};
+use super::owned::{EntryRef, OwnedSpan};
 use super::span::{Span, SpanContext};
 use crate::clock::{Clock, TscClock};
 use crate::instance::{Instance, global};
@@ -13,7 +13,7 @@ use crate::sync::Arc;
 use std::cell::Cell;
 use std::num::NonZeroU64;
 
-/// Starts spans of one instance. Cheap to clone, works from any thread.
+/// Starts the spans of one instance. Cheap to clone; works on any thread.
 ///
 /// ```
 /// let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -35,28 +35,30 @@ pub struct Tracer(Option<TracerInner>);
 pub(super) struct TracerInner {
     pub(super) instance: Arc<Instance>,
     pub(super) base: NonZeroU64,
-    /// The instance's, near at hand.
+    /// A copy of the instance's clock, so that a start does not follow the pointer to the instance.
     clock: Clock,
-    /// Traces whose id, by its low 64 bits, is below this are sampled; the maximum stands for all.
+    /// A trace is sampled if the low 64 bits of its id are below this; the maximum samples every trace.
     threshold: u64,
-    /// The marks of a new trace that is sampled, and of one that is not.
+    /// Trace flags of a new trace that is sampled; those of one that is not stand below.
     sampled: TraceFlags,
     unsampled: TraceFlags,
     limits: RemainingLimits,
-    /// Whether new traces have a rate limit; saves the look into the registry for those that have none.
+    /// Set if new traces have a rate limit. Without one, a start never looks into the instance.
     rate_limited: bool,
 }
 
 /// The parent of a span that is about to start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ParentSpec {
-    /// The innermost one of the thread.
+    /// The innermost span open on this thread.
     Current,
+    /// No parent: the span is the root of a new trace.
     Root,
+    /// The span of these ids.
     Given(Ids),
 }
 
-/// What a span will be called, and how that is found out: by the text's address, or by its letters.
+/// A span's name. A literal is looked up by its address, any other text by its contents.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum SpanName<'a> {
     Literal(&'static str),
@@ -86,13 +88,14 @@ impl Tracer {
             threshold,
             sampled: sampling.sampled_flags(),
             unsampled: sampling.unsampled_flags(),
-            limits: RemainingLimits::of(sampling.span_limits),
+            limits: RemainingLimits::new(sampling.span_limits),
             rate_limited: sampling.rate_limit.is_some(),
         }))
     }
 
-    /// Starts a span on this thread, as a child of the innermost one open here, or as the root of a new trace. It
-    /// ends when dropped. Fastest with one literal for one name: a thread knows a name by the address of its text.
+    /// Starts a span on this thread, as a child of the innermost span open here, or as the root of a new trace. The
+    /// span ends when it is dropped. Fastest if each name is written as a literal in one place only: each thread caches
+    /// names by the address of their text.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -105,12 +108,14 @@ impl Tracer {
     /// assert_eq!(snapshot.spans().filter(|span| span.parent_id.is_some()).count(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "start_span")]
+    #[doc(alias = "in_span")]
     #[inline]
     pub fn span(&self, name: &'static str) -> Span {
         self.span_with_kind(name, SpanKind::Internal)
     }
 
-    /// Starts a span of a kind; otherwise like [`span`](Self::span).
+    /// Starts a span of the given kind; otherwise like [`span`](Self::span).
     ///
     /// ```
     /// use tellane::SpanKind;
@@ -122,13 +127,13 @@ impl Tracer {
     /// ```
     #[inline]
     pub fn span_with_kind(&self, name: &'static str, kind: SpanKind) -> Span {
-        let Some(source) = &self.0 else { return Span::noop() };
-        // Inline is what a span costs that is off; the rest stands once. The span is made in each arm, not in a
-        // closure: from there it would be copied.
-        match local::thread_state_if_on(source.base.get(), Kind::Span) {
-            Some(Some(thread_state)) => Span::on_this_thread(source.start::<true>(thread_state, name, kind)),
+        let Some(inner) = &self.0 else { return Span::noop() };
+        // Only the cost of a span that is switched off is inlined into callers; the rest of the code exists once. Each
+        // arm builds the span itself, because a span returned from a closure would be copied.
+        match local::thread_state_if_on(inner.base.get(), Kind::Span) {
+            Some(Some(thread_state)) => Span::on_this_thread(inner.start::<true>(thread_state, name, kind)),
             Some(None) => Span::noop(),
-            None => Span::on_this_thread(source.start_unattached(
+            None => Span::on_this_thread(inner.start_unattached(
                 SpanName::Literal(name),
                 kind,
                 ParentSpec::Current,
@@ -137,7 +142,7 @@ impl Tracer {
         }
     }
 
-    /// Starts a span that is on no thread: a child of the innermost one open here, but current nowhere until it is
+    /// Starts an owned span: a child of the innermost span open on this thread, but current on no thread until it is
     /// entered.
     ///
     /// ```
@@ -151,11 +156,11 @@ impl Tracer {
         self.owned_with_kind(name, SpanKind::Internal)
     }
 
-    /// Starts a span of a kind that is on no thread.
+    /// Starts an owned span of the given kind.
     ///
-    /// While the switch is off, the span notes no context. To enter it on another thread, begin it by
-    /// [`build`](Self::build), so that the headers of the request go on. A future
-    /// [in the span](crate::InSpan::in_span) takes the context along by itself.
+    /// While the switch is off, the span does not keep the context that it was started in. If it is to be entered on
+    /// another thread, start it with [`build`](Self::build), so that the request's headers are still passed on. A
+    /// future [in the span](crate::InSpan::in_span) keeps the context anyway.
     ///
     /// ```
     /// use tellane::SpanKind;
@@ -166,32 +171,32 @@ impl Tracer {
     /// ```
     #[inline]
     pub fn owned_with_kind(&self, name: &'static str, kind: SpanKind) -> OwnedSpan {
-        let Some(source) = &self.0 else { return OwnedSpan::noop() };
-        match local::thread_state_if_on(source.base.get(), Kind::Span) {
-            Some(Some(thread_state)) => source.start::<false>(thread_state, name, kind), // as in `span_with_kind`
+        let Some(inner) = &self.0 else { return OwnedSpan::noop() };
+        match local::thread_state_if_on(inner.base.get(), Kind::Span) {
+            Some(Some(thread_state)) => inner.start::<false>(thread_state, name, kind), // as in `span_with_kind`
             Some(None) => OwnedSpan::noop(),
-            None => source.start_unattached(SpanName::Literal(name), kind, ParentSpec::Current, false),
+            None => inner.start_unattached(SpanName::Literal(name), kind, ParentSpec::Current, false),
         }
     }
 
-    /// Begins a span with everything that can be said at its start: a name that is no literal, a parent from
-    /// elsewhere.
+    /// Returns a builder for a span with a name that is not a literal, with another parent, or with links.
     ///
     /// ```
     /// use tellane::SpanKind;
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
     /// let route = String::from("/cart");
-    /// let name = format!("GET {route}"); // of limited number: names are kept
+    /// let name = format!("GET {route}"); // use a bounded set: names are kept
     /// drop(telemetry.tracer().build(&name).kind(SpanKind::Server).start());
     /// let snapshot = telemetry.snapshot(std::time::Duration::from_secs(5))?;
     /// assert_eq!(snapshot.spans().next().map(|span| span.name.to_string()), Some("GET /cart".into()));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "span_builder")]
     pub fn build<'a>(&'a self, name: &'a str) -> super::SpanBuilder<'a> {
         super::SpanBuilder::new(self, name)
     }
 
-    /// The ids of the innermost span open on this thread.
+    /// The ids of the innermost span open on this thread; `None` if no span is open.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -202,11 +207,11 @@ impl Tracer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn current_span_context(&self) -> Option<SpanContext> {
-        SpanContext::of(current_ids(self.0.as_ref()?.base.get())?)
+        SpanContext::from_ids(current_ids(self.0.as_ref()?.base.get())?)
     }
 
-    /// The context of this thread: the innermost span, trace state and baggage. See
-    /// [`Context::current`] for one that needs no tracer.
+    /// The context of this thread: the innermost span, with its trace state and baggage.
+    /// [`Context::current`] needs no tracer.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -216,7 +221,7 @@ impl Tracer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn current_context(&self) -> Context {
-        self.0.as_ref().map_or_else(Context::default, |source| Context::at(source.base.get()))
+        self.0.as_ref().map_or_else(Context::default, |inner| Context::at(inner.base.get()))
     }
 
     pub(super) fn begin(
@@ -226,24 +231,25 @@ impl Tracer {
         parent: ParentSpec,
         on_thread: bool,
     ) -> OwnedSpan {
-        let Some(source) = &self.0 else { return OwnedSpan::noop() };
-        match local::thread_state_if_on(source.base.get(), Kind::Span) {
-            Some(Some(thread_state)) => source.start_any(thread_state, name, kind, parent, on_thread), // as in `span_with_kind`
-            Some(None) => source.start_forwarding(parent, on_thread),
-            None => source.start_unattached(name, kind, parent, on_thread),
+        let Some(inner) = &self.0 else { return OwnedSpan::noop() };
+        match local::thread_state_if_on(inner.base.get(), Kind::Span) {
+            // As in `span_with_kind`: each arm builds the span itself.
+            Some(Some(thread_state)) => inner.start_any(thread_state, name, kind, parent, on_thread),
+            Some(None) => inner.start_forwarding(parent, on_thread),
+            None => inner.start_unattached(name, kind, parent, on_thread),
         }
     }
 
-    pub(super) fn source(&self) -> Option<&TracerInner> {
+    pub(super) fn inner(&self) -> Option<&TracerInner> {
         self.0.as_ref()
     }
 }
 
-/// The installed instance's tracer; before [`install`](crate::Builder::install) one whose spans do nothing. Keep it
-/// where you can: getting it counts a reference.
+/// The tracer of the installed instance. Before [`install`](crate::Builder::install), its spans do nothing. Keep the
+/// tracer where you can: each call clones an `Arc`.
 ///
 /// ```
-/// let _nobody = tellane::tracer().span("too early");
+/// let _does_nothing = tellane::tracer().span("too early");
 /// let telemetry = tellane::Telemetry::builder("shop").install()?;
 /// drop(tellane::tracer().span("order"));
 /// assert_eq!(telemetry.snapshot(std::time::Duration::from_secs(5))?.spans().count(), 1);
@@ -254,7 +260,7 @@ pub fn tracer() -> Tracer {
 }
 
 impl ParentSpec {
-    /// What it comes to on a thread: the ids that the span will stand in.
+    /// The parent's ids on this thread; `None` for a root.
     #[inline(always)]
     pub(super) fn on(self, thread_state: &ThreadState) -> Option<Ids> {
         match self {
@@ -266,7 +272,7 @@ impl ParentSpec {
 }
 
 impl TracerInner {
-    /// A span like most: of a literal's name, under the current one, on the thread or on none.
+    /// Starts an ordinary span: a literal name, the current span as its parent, on the thread's stack or detached.
     #[inline(never)]
     fn start<const ON_THREAD: bool>(
         &self,
@@ -274,7 +280,7 @@ impl TracerInner {
         name: &'static str,
         kind: SpanKind,
     ) -> OwnedSpan {
-        // By itself: what is asked of std may be a call.
+        // Checked here, not in the fast path: `panicking()` may be an out-of-line call.
         if std::thread::panicking() {
             self.start_slow::<ON_THREAD>(thread_state, name, kind)
         } else {
@@ -282,7 +288,7 @@ impl TracerInner {
         }
     }
 
-    /// What is usual makes no call from here, and what is not is called last: so few registers need be saved.
+    /// Fast path: makes no calls. Rare cases are tail calls, so no callee-saved registers are pushed.
     #[inline(never)]
     fn start_fast<const ON_THREAD: bool>(
         &self,
@@ -290,55 +296,55 @@ impl TracerInner {
         name: &'static str,
         kind: SpanKind,
     ) -> OwnedSpan {
-        let usual = || {
+        let cached = || {
             Some((
                 self.clock.as_tsc()?,
                 thread_state.names.get_home(name, kind as u8)?,
                 thread_state.spans.next()?,
             ))
         };
-        let Some((clock, known, (place, around))) = usual() else {
+        let Some((clock, known, (index, around))) = cached() else {
             return self.start_slow::<ON_THREAD>(thread_state, name, kind);
         };
         let parent = match around {
             Some(parent) if ON_THREAD && parent.is_span() => parent,
             Some(parent) if !ON_THREAD && !parent.trace_flags.has(TraceFlags::UNCOMMON) => parent,
-            // An owned span outlives what is around it, so it needs a hold on what it carries.
+            // An owned span may outlive its parent, so it needs a hold of its own on trace state and baggage.
             Some(_) if !ON_THREAD => return self.start_slow::<ON_THREAD>(thread_state, name, kind),
             _ if self.rate_limited => return self.start_slow::<ON_THREAD>(thread_state, name, kind),
-            _ => return self.start_root::<ON_THREAD>(thread_state, place, known, clock),
+            _ => return self.start_root::<ON_THREAD>(thread_state, index, known, clock),
         };
         let span_ids = SpanIds::of_child(thread_state.ids.span_id(), parent);
-        let place = if ON_THREAD {
-            thread_state.spans.enter_at(place, span_ids.ids); // its parent has seen to the samples
-            place
+        let index = if ON_THREAD {
+            thread_state.spans.enter_at(index, span_ids.ids); // fast samples are off since its parent was entered
+            index
         } else {
             DETACHED
         };
-        self.begun(known, span_ids, place, false, clock.ticks())
+        self.span_at(known, span_ids, index, false, clock.ticks())
     }
 
-    /// In no span, under a name that was found at once, without a limit to the rate.
+    /// Fast path of a root: a cached name, and no rate limit on new traces.
     #[inline(never)]
     fn start_root<const ON_THREAD: bool>(
         &self,
         thread_state: &ThreadState,
-        place: StackIndex,
+        index: StackIndex,
         known: &Cell<SpanNameMeta>,
         clock: TscClock,
     ) -> OwnedSpan {
-        let around = thread_state.spans.around(place); // baggage, if anything
-        let span_ids = SpanIds::of_root(self.root(thread_state, around, || true));
-        let place = if ON_THREAD {
-            local::enter_span_at(thread_state, place, span_ids.ids);
-            place
+        let around = thread_state.spans.around(index); // an entry without a span: baggage, if anything
+        let span_ids = SpanIds::of_root(self.root_ids(thread_state, around, || true));
+        let index = if ON_THREAD {
+            local::enter_span_at(thread_state, index, span_ids.ids);
+            index
         } else {
             DETACHED
         };
-        self.begun(known, span_ids, place, false, clock.ticks())
+        self.span_at(known, span_ids, index, false, clock.ticks())
     }
 
-    /// By any clock, under any name, however deep.
+    /// Slow path: non-TSC clocks, cache misses, stacks deeper than DEPTH.
     #[inline(never)]
     fn start_slow<const ON_THREAD: bool>(
         &self,
@@ -349,7 +355,7 @@ impl TracerInner {
         self.start_any(thread_state, SpanName::Literal(name), kind, ParentSpec::Current, ON_THREAD)
     }
 
-    /// Any span, on a thread whose desk at this instance this is, while the switch is on.
+    /// Starts any span on a thread that is attached to this instance, while the switch is on.
     fn start_any(
         &self,
         thread_state: &ThreadState,
@@ -362,17 +368,17 @@ impl TracerInner {
             SpanName::Literal(name) => thread_state
                 .names
                 .get(name, kind as u8)
-                .unwrap_or_else(|| self.meet(thread_state, name, kind)),
+                .unwrap_or_else(|| self.intern_name(thread_state, name, kind)),
             SpanName::Dynamic(name) => match self.instance.names.dynamic(name, kind) {
                 Some(known) => known,
                 None => self.instance.span_name(name, kind),
             },
         };
-        self.open(thread_state, known, parent, on_thread)
+        self.start_known(thread_state, known, parent, on_thread)
     }
 
     #[inline(always)]
-    fn open(
+    fn start_known(
         &self,
         thread_state: &ThreadState,
         known: SpanNameMeta,
@@ -380,11 +386,11 @@ impl TracerInner {
         on_thread: bool,
     ) -> OwnedSpan {
         let span_ids = self.span_ids(thread_state, parent.on(thread_state));
-        let place = if on_thread { local::enter_span(thread_state, span_ids.ids) } else { DETACHED };
+        let index = if on_thread { local::enter_span(thread_state, span_ids.ids) } else { DETACHED };
         let now = self.clock.ticks();
-        let mut span = self.begun(&Cell::new(known), span_ids, place, std::thread::panicking(), now);
+        let mut span = self.span_at(&Cell::new(known), span_ids, index, std::thread::panicking(), now);
         if span_ids.ids.trace_flags.has(TraceFlags::PROPAGATES) {
-            // A guard under the thread's own current span needs no hold: whatever is around it has one.
+            // A guard under the thread's current span needs no hold: the entry around it has one and outlives it.
             let outlives = !on_thread || matches!(parent, ParentSpec::Given(_));
             span.0.as_mut().filter(|_| outlives).into_iter().for_each(ActiveSpan::hold_propagated);
         }
@@ -396,45 +402,50 @@ impl TracerInner {
         SpanStart { base: self.base, known, span_ids, limits: &self.limits }
     }
 
-    /// Where a span stands that is about to start in this. Only baggage may be around it, and no span.
+    /// The ids of a span that is about to start under `around`, which may be an entry with baggage and without a span.
     #[inline(always)]
     pub(super) fn span_ids(&self, thread_state: &ThreadState, around: Option<Ids>) -> SpanIds {
         match around {
             Some(parent) if parent.is_span() => SpanIds::of_child(thread_state.ids.span_id(), parent),
-            _ => {
-                SpanIds::of_root(self.root(thread_state, around, || !self.rate_limited || self.is_admitted()))
-            }
+            _ => SpanIds::of_root(
+                self.root_ids(thread_state, around, || !self.rate_limited || self.is_admitted()),
+            ),
         }
     }
 
-    /// `start` is in ticks. What it is known as, the base and the room are read behind the clock, so that no register
-    /// keeps them while it is read.
+    /// Builds the span; `start` is in ticks. The name, the base and the limits are loaded after the clock read on
+    /// purpose: the clock read clobbers the registers they would otherwise occupy.
     #[inline(always)]
-    fn begun(
+    fn span_at(
         &self,
         known: &Cell<SpanNameMeta>,
         span_ids: SpanIds,
-        place: StackIndex,
+        index: StackIndex,
         was_panicking: bool,
         start: u64,
     ) -> OwnedSpan {
-        OwnedSpan(Some(ActiveSpan::new(self.span_start(known.get(), span_ids), place, was_panicking, start)))
+        OwnedSpan(Some(ActiveSpan::new(self.span_start(known.get(), span_ids), index, was_panicking, start)))
     }
 
     /// The ids of a new trace.
     #[inline(always)]
-    fn root(&self, thread_state: &ThreadState, around: Option<Ids>, admitted: impl FnOnce() -> bool) -> Ids {
+    fn root_ids(
+        &self,
+        thread_state: &ThreadState,
+        around: Option<Ids>,
+        admitted: impl FnOnce() -> bool,
+    ) -> Ids {
         let (span_id, trace_id) = (thread_state.ids.span_id(), thread_state.ids.trace_id());
-        let carries =
+        let propagated =
             around.map_or(0, |around| around.trace_flags.0 & (TraceFlags::PROPAGATES | TraceFlags::UNCOMMON));
-        let by_ratio = self.samples(trace_id as u64);
-        let sampling = if by_ratio && admitted() { self.sampled } else { self.unsampled };
-        Ids { trace_id, span_id, trace_flags: TraceFlags(sampling.0 | carries) }
+        let in_ratio = self.in_ratio(trace_id as u64);
+        let sampling = if in_ratio && admitted() { self.sampled } else { self.unsampled };
+        Ids { trace_id, span_id, trace_flags: TraceFlags(sampling.0 | propagated) }
     }
 
-    /// Whether a trace is sampled by its share, by the low half of its id.
+    /// Returns `true` if the sampling ratio includes a trace, given the low half of its id.
     #[inline(always)]
-    fn samples(&self, low: u64) -> bool {
+    fn in_ratio(&self, low: u64) -> bool {
         low < self.threshold || self.threshold == u64::MAX
     }
 
@@ -444,18 +455,18 @@ impl TracerInner {
         limit.as_ref().is_none_or(|limit| limit.admits(&self.instance.lanes.clock))
     }
 
-    /// The marks of a trace that began in another process.
+    /// The trace flags of a trace that began in another process.
     pub(super) fn remote_flags(&self, trace_id: u128, flags: u8) -> TraceFlags {
-        let came = TraceFlags::of_header(flags);
+        let header = TraceFlags::of_header(flags);
         let parent_based = self.instance.sampling.parent_based;
         let sampled =
-            if parent_based { came.has(TraceFlags::SAMPLED) } else { self.samples(trace_id as u64) };
+            if parent_based { header.has(TraceFlags::SAMPLED) } else { self.in_ratio(trace_id as u64) };
         let trace_flags = if sampled { self.sampled } else { self.unsampled };
-        TraceFlags(trace_flags.0 | (came.0 & !TraceFlags::SAMPLED))
+        TraceFlags(trace_flags.0 | (header.0 & !TraceFlags::SAMPLED))
     }
 
-    /// A span that does nothing, and passes on the context that it is begun in. On a thread's stack only if the thread is
-    /// not in that context anyway.
+    /// Starts a forwarding span: it does nothing but pass on the context that it was started in. It goes on the
+    /// thread's stack only if that context is not the thread's current one already.
     #[cold]
     #[inline(never)]
     pub(super) fn start_forwarding(&self, parent: ParentSpec, on_thread: bool) -> OwnedSpan {
@@ -465,20 +476,20 @@ impl TracerInner {
             ParentSpec::Current if !on_thread => current_ids(base.get()),
             ParentSpec::Current | ParentSpec::Root => None,
         };
-        let is_there = |ids: &Ids| ids.is_span() || ids.trace_flags.has(TraceFlags::PROPAGATES);
-        let Some(ids) = around.filter(is_there) else { return OwnedSpan::noop() };
+        let has_context = |ids: &Ids| ids.is_span() || ids.trace_flags.has(TraceFlags::PROPAGATES);
+        let Some(ids) = around.filter(has_context) else { return OwnedSpan::noop() };
         let span_start = self.span_start(SpanNameMeta::default(), SpanIds { ids, ..SpanIds::default() });
-        let mut open = ActiveSpan::absent(span_start, Absent::Forwarding, 0);
-        if on_thread && let Some(inside) = StackEntry::at(base, open.core.ids) {
-            open.place = inside.place();
+        let mut active = ActiveSpan::absent(span_start, Absent::Forwarding, 0);
+        if on_thread && let Some(entry) = EntryRef::enter_ids(base, active.core.ids) {
+            active.index = entry.index();
         }
-        OwnedSpan(Some(open))
+        OwnedSpan(Some(active))
     }
 
-    /// A name that this thread has not met, or not lately.
+    /// Slow path of a name that this thread's cache does not hold (any more).
     #[cold]
     #[inline(never)]
-    pub(super) fn meet(
+    pub(super) fn intern_name(
         &self,
         thread_state: &ThreadState,
         name: &'static str,
@@ -489,7 +500,7 @@ impl TracerInner {
         known
     }
 
-    /// A thread that is not at this instance yet, or cannot be.
+    /// Slow path of a thread that is not attached to this instance yet, or cannot be.
     #[cold]
     #[inline(never)]
     fn start_unattached(
@@ -539,8 +550,8 @@ impl TracerInner {
     }
 }
 
-/// The ids of the innermost entry of this thread at an instance, on its desk or without a lane.
+/// The ids of the innermost entry of this thread at an instance, on its lane's stack or on the stack beside the lanes.
 pub(super) fn current_ids(base: u64) -> Option<Ids> {
-    let on_desk = local::with_lane(base, |local| local.thread_state.spans.current()).flatten();
-    on_desk.or_else(|| laneless::current(Some(base)).map(|(_, ids, _)| ids))
+    let on_lane = local::with_lane(base, |local| local.thread_state.spans.current()).flatten();
+    on_lane.or_else(|| laneless::current(Some(base)).map(|(_, ids, _)| ids))
 }

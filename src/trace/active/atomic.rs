@@ -1,8 +1,8 @@
 //! An open span stored in words that any thread can read, for a caller that knows the span by a number and owns no
 //! value. Hot: [`AtomicSpan::begin`], [`AtomicSpan::span_ref`] and [`AtomicSpan::end`] are plain loads and stores.
 //!
-//! All accesses are Relaxed. A caller can only hold the number because the storing thread handed it over, and that hand-over
-//! orders these words. A stale number reads garbage ids, never invalid memory.
+//! All accesses are Relaxed. A caller can only hold the number because the storing thread handed it over, and that
+//! hand-over orders these words. A stale number reads garbage ids, never invalid memory.
 
 use super::{Absent, ActiveSpan, DETACHED, RemainingLimits, SpanCore, SpanStart};
 use crate::config::SpanLimits;
@@ -19,7 +19,7 @@ use arrayvec::ArrayVec;
 use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 
-/// A place for one open span.
+/// Storage for one open span.
 #[derive(Debug)]
 pub(crate) struct AtomicSpan {
     base: AtomicU64,
@@ -29,7 +29,7 @@ pub(crate) struct AtomicSpan {
     trace_flags: AtomicU64,
     /// Single bits and small numbers: see the shifts below.
     bits: AtomicU64,
-    /// As [`ActiveSpan`] keeps it.
+    /// The record's header word, as in [`ActiveSpan`].
     header: AtomicU64,
     start: AtomicU64,
     parent_id: AtomicU64,
@@ -37,7 +37,7 @@ pub(crate) struct AtomicSpan {
     /// The remaining limits and the numbers of dropped items: four numbers of 16 bits each.
     left: [AtomicU64; 2],
     frame: [AtomicU64; Items::FRAME],
-    /// Items that the frame has no room for. Its lock is also that of those who [amend](Self::amend).
+    /// Items that do not fit into the frame. [`amend`](Self::amend) holds this lock for its whole change.
     block: Mutex<Option<Box<Block>>>,
 }
 
@@ -46,7 +46,7 @@ const WAS_PANICKING: u32 = 9;
 const HAS_BLOCK: u32 = 10;
 /// The reason for which no lane carries the span, plus one.
 const ABSENT: u32 = 24;
-/// The value there of a span that only passes a context on.
+/// The value of the bits at [`ABSENT`] for a span that only passes a context on.
 const FORWARDING: u64 = 0xFF;
 /// Shift of the number of words in the frame.
 const WORDS: u32 = 32;
@@ -60,18 +60,18 @@ fn four(numbers: [u16; 4]) -> u64 {
 }
 
 #[inline(always)]
-fn one(word: u64, place: u32) -> u16 {
-    (word >> (16 * place)) as u16
+fn one(word: u64, position: u32) -> u16 {
+    (word >> (16 * position)) as u16
 }
 
-/// Writes the words of an item into the frame. Returns their number, or 0 if there is no room.
+/// Writes the words of an item into the frame. Returns their number, or 0 if they do not fit.
 #[inline(always)]
-fn lay_out(limits: &[AtomicU64], words: &[u64]) -> u64 {
+fn store_item(limits: &[AtomicU64], words: &[u64]) -> u64 {
     if words.len() > limits.len() {
         return 0;
     }
-    for (place, word) in limits.iter().zip(words) {
-        place.store(*word, Ordering::Relaxed);
+    for (slot, word) in limits.iter().zip(words) {
+        slot.store(*word, Ordering::Relaxed);
     }
     words.len() as u64
 }
@@ -99,14 +99,14 @@ impl AtomicSpan {
     /// Stores a span. `false` for a span that does nothing: there is nothing to store.
     #[cold]
     pub(crate) fn store(&self, mut span: OwnedSpan) -> bool {
-        let Some(open) = &mut span.0 else { return false };
-        if open.items.has_block() {
-            *self.block.lock() = open.items.take_block();
-            self.store_words(open, 1 << HAS_BLOCK);
+        let Some(active) = &mut span.0 else { return false };
+        if active.items.has_block() {
+            *self.block.lock() = active.items.take_block();
+            self.store_words(active, 1 << HAS_BLOCK);
         } else {
-            self.store_words(open, 0);
+            self.store_words(active, 0);
         }
-        std::mem::forget(span); // its block is taken, and the rest is numbers
+        std::mem::forget(span); // its block was moved out, and the rest is numbers
         true
     }
 
@@ -124,8 +124,8 @@ impl AtomicSpan {
             | (absent << ABSENT)
             | ((words.len() as u64) << WORDS);
         self.store_core(&active.core, bits);
-        for (place, word) in self.frame.iter().zip(words) {
-            place.store(*word, Ordering::Relaxed);
+        for (slot, word) in self.frame.iter().zip(words) {
+            slot.store(*word, Ordering::Relaxed);
         }
     }
 
@@ -177,8 +177,8 @@ impl AtomicSpan {
         })
     }
 
-    /// Sets an attribute of a span that only the caller knows yet. `false` if that is not simple; then
-    /// [`amend`](Self::amend) must set it.
+    /// Sets an attribute of a span that only the caller knows yet. `false` if the items are in a block, no attributes
+    /// are left, the key has no number or the frame is full; then [`amend`](Self::amend) must set it.
     #[inline]
     pub(crate) fn set_first(&self, key: &'static str, value: Attribute<'_>) -> bool {
         let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
@@ -198,11 +198,11 @@ impl AtomicSpan {
             Attribute::Str(_) | Attribute::Bool(_) => None,
         };
         let kept = match words {
-            Some(words) => lay_out(limits, &words),
+            Some(words) => store_item(limits, &words),
             None => {
                 let mut items = Items::default();
                 let pushed = push(&mut items, key, value, one(get(&self.left[1]), 1));
-                pushed.map_or(0, |()| lay_out(limits, items.inline()))
+                pushed.map_or(0, |()| store_item(limits, items.inline()))
             }
         };
         if kept == 0 {
@@ -230,7 +230,8 @@ impl AtomicSpan {
         }
     }
 
-    /// Fast path: like [`ActiveSpan::end`], but straight from the words, for a span that is recorded and finds room.
+    /// Fast path: like [`ActiveSpan::end`], but straight from the words, for a span that is recorded and whose record
+    /// fits the ring.
     #[inline(always)]
     fn end_here(&self, local: &local::LocalLane<'_>, bits: u64) {
         let get = |word: &AtomicU64| word.load(Ordering::Relaxed);
@@ -263,13 +264,13 @@ impl AtomicSpan {
         drop(self.take());
     }
 
-    /// The id of the span that is here.
+    /// The id of the stored span.
     #[inline(always)]
     pub(crate) fn span_id(&self) -> u64 {
         self.span_id.load(Ordering::Relaxed)
     }
 
-    /// The base of its instance.
+    /// The base of the span's instance.
     #[inline(always)]
     pub(crate) fn base(&self) -> u64 {
         self.base.load(Ordering::Relaxed)
@@ -304,7 +305,7 @@ impl AtomicSpan {
         let frame = self.frame.iter().take((bits >> WORDS) as usize);
         OwnedSpan(Some(ActiveSpan {
             core,
-            place: DETACHED,
+            index: DETACHED,
             needs_slow_end: AtomicBool::new(bit(SLOW_END) || block.is_some()),
             exited_by_panic: AtomicBool::new(false), // a stored span is entered without a guard
             was_panicking: bit(WAS_PANICKING),
@@ -336,9 +337,9 @@ impl AtomicSpan {
         let mut block = self.block.lock();
         let mut span = self.load(block.take());
         act(&mut span);
-        if let Some(open) = &mut span.0 {
-            *block = open.items.take_block();
-            self.store_words(open, u64::from(block.is_some()) << HAS_BLOCK);
+        if let Some(active) = &mut span.0 {
+            *block = active.items.take_block();
+            self.store_words(active, u64::from(block.is_some()) << HAS_BLOCK);
         }
         std::mem::forget(span);
     }

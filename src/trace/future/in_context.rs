@@ -1,6 +1,6 @@
-//! Futures in contexts: what a task is handed along with its work. Cold: once a poll, beside no span of its own.
+//! Futures in contexts, for tasks that take a context along but have no span of their own. Cold: runs once a poll.
 
-use super::{Leaving, TraceContext};
+use super::{ExitGuard, TraceContext};
 use crate::trace::context::Bound;
 use pin_project_lite::pin_project;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 pin_project! {
     /// A future in a context; made by [`InSpan::in_context`](crate::InSpan::in_context). Like
-    /// [`Spanned`](crate::Spanned), it panics when it is polled after it has ended.
+    /// [`Spanned`](crate::Spanned), it panics when it is polled after completion.
     ///
     /// ```
     /// use tellane::{Context, InContext, InSpan};
@@ -18,11 +18,11 @@ pin_project! {
     #[derive(Debug)]
     #[must_use = "a future does nothing unless it is polled"]
     pub struct InContext<F> {
-        // `None` once it has ended.
+        // `None` after completion.
         #[pin]
         future: Option<F>,
         context: TraceContext,
-        // `None` as long as the context is of no instance.
+        // `None` as long as the context is not bound to an instance.
         bound: Option<Bound>,
     }
 
@@ -30,8 +30,8 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             if this.future.is_some() {
-                let _inside = Leaving(this.bound.as_ref().and_then(Bound::enter));
-                this.future.set(None); // what its destructors record is recorded in the context
+                let _entry = ExitGuard(this.bound.as_ref().and_then(Bound::enter));
+                this.future.set(None); // the context is still attached: its destructors may record
             }
         }
     }
@@ -52,12 +52,12 @@ impl<F: Future> Future for InContext<F> {
         if this.bound.is_none() {
             *this.bound = this.context.bind(); // an instance may have been installed since
         }
-        let _inside = Leaving(this.bound.as_ref().and_then(Bound::enter));
-        let Some(future) = this.future.as_mut().as_pin_mut() else { super::polled_after_its_end() };
-        let outcome = future.poll(context);
-        if outcome.is_ready() {
+        let _entry = ExitGuard(this.bound.as_ref().and_then(Bound::enter));
+        let Some(future) = this.future.as_mut().as_pin_mut() else { super::polled_after_completion() };
+        let result = future.poll(context);
+        if result.is_ready() {
             this.future.set(None);
         }
-        outcome
+        result
     }
 }

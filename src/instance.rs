@@ -1,5 +1,5 @@
-//! One telemetry instance: everything that its handles, its aggregator and its front door share. Cold; the hot calls
-//! hold what they need of it.
+//! One telemetry instance: everything that its handles, its aggregator and its front door share. Cold: hot
+//! calls use copies of the parts they need.
 
 mod extensions;
 mod faults;
@@ -12,7 +12,7 @@ pub(crate) use list::{enlist, find, global, install_global};
 
 use crate::error::RegisterError;
 use crate::lane::{LaneRegistry, SpanNameMeta};
-use crate::names::Names;
+use crate::names::NameTables;
 use crate::record::SpanKind;
 use crate::sampling::Sampling;
 use crate::series::{Caps, Metric, MetricRegistry, Storage};
@@ -25,7 +25,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Instance {
     pub(crate) lanes: Arc<LaneRegistry>,
-    pub(crate) names: Names,
+    pub(crate) names: NameTables,
     pub(crate) metrics: MetricRegistry,
     pub(crate) logs: LogTargets,
     pub(crate) sampling: Sampling,
@@ -36,7 +36,7 @@ pub(crate) struct Instance {
 impl Instance {
     pub(crate) fn new(lanes: Arc<LaneRegistry>, caps: Caps, sampling: Sampling, logs: LogSettings) -> Self {
         Self {
-            names: Names::new(caps.names, caps.label),
+            names: NameTables::new(caps.names, caps.label),
             metrics: MetricRegistry::new(Arc::clone(&lanes), caps),
             logs: LogTargets::new(lanes.instance, &lanes.clock, logs, caps.label),
             sampling,
@@ -46,13 +46,13 @@ impl Instance {
         }
     }
 
-    /// Bytes that are kept as long as the instance: names, keys, targets, definitions and series, and what families and
-    /// bridges keep to find them. Takes no lock.
+    /// Bytes that live as long as the instance: names, keys, targets, definitions, series, and the caches that families
+    /// and bridges keep of them. Takes no lock.
     pub(crate) fn bytes(&self) -> usize {
         self.names.bytes() + self.logs.bytes() + self.metrics.bytes()
     }
 
-    /// A span name, with the histogram of its durations and the counter of its errors.
+    /// Interns a span name, and registers the histogram of its durations and the counter of its errors.
     pub(crate) fn span_name(&self, name: &str, kind: SpanKind) -> SpanNameMeta {
         self.names.span(name, kind, |name| {
             let series =
@@ -68,7 +68,7 @@ impl Instance {
         })
     }
 
-    /// Keeps the error of a registration whose caller has nowhere to return it to: a static's, or a bridge's.
+    /// Keeps the error of a registration whose caller cannot get it back: a static or a bridge.
     pub(crate) fn fault(&self, name: &str, error: RegisterError) {
         // In a forked child the lock may be held by a thread that does not exist there.
         if !self.lanes.is_forked() {

@@ -1,5 +1,5 @@
-//! What all loggers of an instance share: targets with their thresholds, and the rates of statements. Hot:
-//! [`LogTarget::lets`] and [`Rate::admits`]; everything else is cold.
+//! Log targets and rate limits, shared by all loggers of an instance. Hot: [`LogTarget::is_enabled`] and
+//! [`Rate::admits`]; everything else is cold.
 
 mod callsite;
 mod levels;
@@ -12,22 +12,22 @@ pub use levels::ParseLevelsError;
 use crate::clock::Clock;
 use crate::lane::{Key, local};
 use crate::level::Level;
-use crate::names::{COUNTS, Closed, Look, OVERFLOW, Table};
+use crate::names::{COUNTS, Closed, Lookup, OVERFLOW, TextTable};
 use crate::sync::{Arc, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 use levels::LevelRules;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// Targets there may be; loggers of further ones share one.
+/// Maximum number of targets; loggers of further names share one target.
 const TARGETS_MAX: usize = 10_000;
 
-/// An instance's settings of logs.
+/// The log settings of an instance.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogSettings {
     pub(crate) level: Option<Level>,
-    /// Records of one statement in a second; `None` is no limit.
+    /// Maximum records of one statement per second; `None` for no limit.
     pub(crate) per_second: Option<u32>,
-    /// Bytes of a text.
+    /// Maximum bytes of a text.
     pub(crate) value: u16,
 }
 
@@ -37,16 +37,16 @@ impl Default for LogSettings {
     }
 }
 
-/// What a logger belongs to.
+/// The target of loggers: a name with a level threshold.
 #[derive(Debug)]
 pub(crate) struct LogTarget {
     /// The instance's base.
     pub(crate) base: u64,
     pub(crate) id: u32,
     pub(crate) text: Arc<str>,
-    /// The least level that is recorded, as a number.
+    /// The lowest level that is recorded, as a number.
     threshold: AtomicU32,
-    /// Of what is no statement's, by level less one.
+    /// The rates of records without a callsite, by level minus one.
     pub(crate) rates: [Rate; Level::ALL.len()],
 }
 
@@ -62,28 +62,28 @@ impl LogTarget {
     }
 
     #[inline(always)]
-    pub(crate) fn lets(&self, level: Level) -> bool {
-        // Relaxed: a number; who changes it does not wait for those that read it.
+    pub(crate) fn is_enabled(&self, level: Level) -> bool {
+        // Relaxed: the number publishes nothing, and a change of levels does not wait for its readers.
         level as u32 >= self.threshold.load(Ordering::Relaxed)
     }
 }
 
-/// How often a statement has spoken. Relaxed throughout: numbers that guard no memory. Threads that race may let a few
-/// records more through; none goes uncounted.
+/// The rate limit of one statement. Relaxed throughout: the numbers guard no memory. Threads that race may let a few
+/// records more through; every record is counted.
 #[derive(Debug, Default)]
 pub(crate) struct Rate {
-    /// Begin of the present second, in ticks.
+    /// The start of the present second, in ticks.
     since: AtomicU64,
     let_through: AtomicU32,
-    /// Held back and not told of yet.
+    /// Records held back and not reported yet.
     held: AtomicU64,
-    /// The target of the last one held back.
+    /// The target of the last record that was held back.
     target: AtomicU32,
 }
 
-/// Compares a reading with the second that began at `since`: over if it lies behind that second, or more than a second
-/// before it. Then the clock was set back; less is a thread that was slow to use its reading. Both are one comparison:
-/// the difference wraps.
+/// Returns `true` if the second that began at `since` is over: `now` lies after that second, or more than a second
+/// before it. In the latter case the clock was set back; a reading that is less than a second early comes from a thread
+/// that was slow to use it. One comparison covers both cases, since the difference wraps.
 #[inline(always)]
 fn is_over(since: u64, now: u64, second: u64) -> bool {
     now.wrapping_sub(since).wrapping_add(second) >= second.wrapping_mul(2)
@@ -94,7 +94,7 @@ fn is_over(since: u64, now: u64, second: u64) -> bool {
 pub(crate) struct HeldBack {
     pub(crate) target: u32,
     pub(crate) level: Level,
-    /// The statement; `None` for what was said without one.
+    /// The statement; `None` for records without a callsite.
     pub(crate) callsite: Option<u32>,
     pub(crate) records: u64,
 }
@@ -110,20 +110,20 @@ impl Rate {
         }
         let so_far = self.let_through.load(Ordering::Relaxed);
         if so_far < limit {
-            // No read-modify-write: it would cost more than the rest.
+            // A plain store: a read-modify-write would cost more than the rest of the call.
             self.let_through.store(so_far + 1, Ordering::Relaxed);
         }
         so_far < limit
     }
 
     #[cold]
-    fn hold(&self, target: u32) {
+    fn hold_back(&self, target: u32) {
         self.target.store(target, Ordering::Relaxed);
         self.held.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What was held back in a second that has ended, or ends now by the caller's word.
-    fn settle(&self, now: u64, second: u64, end: bool) -> Option<(u32, u64)> {
+    /// Takes the target and the number of records held back in a second that is over, or that the caller ends now.
+    fn take_held_back(&self, now: u64, second: u64, end: bool) -> Option<(u32, u64)> {
         if self.held.load(Ordering::Relaxed) == 0 {
             return None;
         }
@@ -134,7 +134,7 @@ impl Rate {
     }
 }
 
-/// The logs' part of the registry.
+/// The log targets, level rules and rate limits of one instance.
 #[derive(Debug)]
 pub(crate) struct LogTargets {
     base: u64,
@@ -144,28 +144,28 @@ pub(crate) struct LogTargets {
     pub(crate) targets: boxcar::Vec<Arc<LogTarget>>,
     /// The target that stands in above the cap: number 0.
     overflow: Arc<LogTarget>,
-    /// By the target's name.
-    known: Table<u32, 1>,
+    /// Target numbers by name.
+    known: TextTable<u32, 1>,
     closed: Closed,
     rules: Mutex<LevelRules>,
-    /// By the statement's number.
+    /// Rate limits by the callsite's number.
     rates: boxcar::Vec<Rate>,
     growing: Mutex<()>,
-    /// Not 0 while something is held back that nobody was told of.
-    holding: AtomicU32,
-    /// Bytes of a target's name.
+    /// Not 0 while records are held back and not reported.
+    has_held_back: AtomicU32,
+    /// Maximum bytes of a target's name.
     longest: usize,
-    /// Bytes of targets and rates, and of the rules. Relaxed: figures that stand for themselves.
+    /// Bytes of targets and rates; those of the rules stand below. Relaxed: figures that publish nothing.
     bytes: AtomicUsize,
     rules_bytes: AtomicUsize,
-    /// Writes to log files that could not be rotated. Relaxed: a figure that stands for itself.
+    /// Writes to log files that could not be rotated. Relaxed: a figure that publishes nothing.
     pub(crate) rotations_failed: AtomicU64,
-    /// Who wants to know when levels have changed.
+    /// Called after each change of levels.
     watcher: OnceLock<fn()>,
 }
 
 impl LogTargets {
-    /// Targets of names of at most `longest` bytes.
+    /// An empty table of targets, whose names have at most `longest` bytes.
     pub(crate) fn new(instance: u32, clock: &Clock, settings: LogSettings, longest: usize) -> Self {
         let rules = LevelRules::starting_with(settings.level);
         let base = Key::new(instance, 0).0;
@@ -174,12 +174,12 @@ impl LogTargets {
             second: clock.ticks_in(Duration::from_secs(1)).max(1),
             targets: boxcar::Vec::new(),
             overflow: Arc::new(LogTarget::new(base, 0, OVERFLOW, &rules)),
-            known: Table::new(),
+            known: TextTable::new(),
             closed: Closed::new(),
             rules: Mutex::new(rules),
             rates: boxcar::Vec::new(),
             growing: Mutex::new(()),
-            holding: AtomicU32::new(0),
+            has_held_back: AtomicU32::new(0),
             rotations_failed: AtomicU64::new(0),
             longest,
             bytes: AtomicUsize::new(0),
@@ -197,19 +197,19 @@ impl LogTargets {
         self.bytes.load(Ordering::Relaxed) + self.known.bytes() + self.rules_bytes.load(Ordering::Relaxed)
     }
 
-    /// The name that a target is known by: its own, or the one that stands in for names that are too long.
+    /// The name to record for a target: its own, or the overflow name if it is too long.
     fn bounded<'a>(&self, target: &'a str) -> &'a str {
         if target.len() > self.longest { OVERFLOW } else { target }
     }
 
-    /// The target of this name. Takes a lock for a name that has none yet; above the cap it takes none. From within
-    /// such a lock, a name without a target gets the one that stands in.
+    /// Interns a target. Takes a lock for a name that has no target yet, except above the cap. If this thread holds
+    /// such a lock already, a new name gets the overflow target.
     pub(crate) fn target(&self, text: &str) -> &Arc<LogTarget> {
         let text = self.bounded(text);
-        let number = match self.closed.look(|| self.known.get(&[text]).copied()) {
-            Look::Found(number) => Some(number),
-            Look::Absent => None,
-            Look::Open => local::locked(|| self.new_target(text)),
+        let number = match self.closed.lookup(|| self.known.get(&[text]).copied()) {
+            Lookup::Found(number) => Some(number),
+            Lookup::Absent => None,
+            Lookup::Open => local::locked(|| self.new_target(text)),
         };
         number.and_then(|number| self.targets.get(number as usize)).unwrap_or(&self.overflow)
     }
@@ -232,8 +232,8 @@ impl LogTargets {
         number as u32
     }
 
-    /// Sets the level of a target and of those below it. Does nothing if this thread holds the rules already: only an
-    /// allocator that sets levels gets here from within.
+    /// Sets the level of a target and of those below it. Does nothing if this thread holds the lock of the rules
+    /// already, which happens only in an allocator that sets levels.
     pub(crate) fn set_level(&self, target: &str, level: Option<Level>) {
         let _is_done = local::locked(|| {
             let mut rules = self.rules.lock();
@@ -253,7 +253,7 @@ impl LogTargets {
     }
 
     fn apply(&self, rules: &mut LevelRules) {
-        // No target begins with more than a target may have.
+        // A prefix that is longer than any target can never match.
         rules.retain_up_to(self.longest);
         self.rules_bytes.store(rules.bytes(), Ordering::Relaxed);
         for (_, target) in &self.targets {
@@ -261,14 +261,14 @@ impl LogTargets {
         }
     }
 
-    /// Tells who watches that levels have changed. Under no lock: the watcher asks for targets.
+    /// Calls the watcher after a change of levels. Must hold no lock: the watcher looks up targets.
     pub(crate) fn notify_watcher(&self) {
         if let Some(watcher) = self.watcher.get() {
             watcher();
         }
     }
 
-    /// Whether one more record of a statement may be made now.
+    /// Returns `true` if the rate limit admits one more record of a statement now; counts the record otherwise.
     #[inline]
     pub(crate) fn admits(&self, target: &LogTarget, level: Level, callsite: Option<u32>, now: u64) -> bool {
         let Some(limit) = self.settings.per_second else { return true };
@@ -276,26 +276,26 @@ impl LogTargets {
             None => &target.rates[level as usize - 1],
             Some(callsite) => match self.rates.get(callsite as usize) {
                 Some(rate) => rate,
-                None => return true, // the caller sees to it that there is one
+                None => return true, // unreachable: the caller adds the rate first
             },
         };
         let admitted = rate.admits(now, self.second, limit);
         if !admitted {
-            rate.hold(target.id);
-            self.holding.store(1, Ordering::Relaxed);
+            rate.hold_back(target.id);
+            self.has_held_back.store(1, Ordering::Relaxed);
         }
         admitted
     }
 
-    /// Whether the rate of this statement can be kept.
+    /// Returns `true` if the rate of this statement can be tracked: there is no limit, or its entry exists.
     #[inline(always)]
-    pub(crate) fn knows(&self, callsite: u32) -> bool {
+    pub(crate) fn has_rate(&self, callsite: u32) -> bool {
         self.settings.per_second.is_none() || self.rates.get(callsite as usize).is_some()
     }
 
-    /// Makes room for the rates of statements up to this number.
+    /// Adds the rates of all statements up to this number.
     #[cold]
-    pub(crate) fn meet(&self, callsite: u32) {
+    pub(crate) fn add_rates_up_to(&self, callsite: u32) {
         local::without_recording(|| {
             let _one_at_a_time = self.growing.lock();
             while self.rates.count() <= callsite as usize {
@@ -305,36 +305,39 @@ impl LogTargets {
         });
     }
 
-    /// What was held back in seconds that have ended; all of it if this is the end.
-    pub(crate) fn settle(&self, now: u64, end: bool) -> Vec<HeldBack> {
-        if self.holding.swap(0, Ordering::Relaxed) == 0 {
+    /// Takes the counts of records held back in seconds that are over; at the `end`, all of them.
+    pub(crate) fn take_held_back(&self, now: u64, end: bool) -> Vec<HeldBack> {
+        if self.has_held_back.swap(0, Ordering::Relaxed) == 0 {
             return Vec::new();
         }
         let mut all = Vec::new();
         let mut waits = false;
-        let mut look =
-            |rate: &Rate, level: Level, callsite: Option<u32>| match rate.settle(now, self.second, end) {
-                Some((target, records)) => all.push(HeldBack { target, level, callsite, records }),
-                None => waits |= rate.held.load(Ordering::Relaxed) > 0,
-            };
+        let mut collect = |rate: &Rate, level: Level, callsite: Option<u32>| match rate.take_held_back(
+            now,
+            self.second,
+            end,
+        ) {
+            Some((target, records)) => all.push(HeldBack { target, level, callsite, records }),
+            None => waits |= rate.held.load(Ordering::Relaxed) > 0,
+        };
         for (number, rate) in &self.rates {
-            if let Some(callsite) = Callsite::of(number as u32) {
-                look(rate, callsite.level, Some(number as u32));
+            if let Some(callsite) = Callsite::by_number(number as u32) {
+                collect(rate, callsite.level, Some(number as u32));
             }
         }
         for (_, target) in &self.targets {
             for (rate, level) in target.rates.iter().zip(Level::ALL) {
-                look(rate, level, None);
+                collect(rate, level, None);
             }
         }
         if waits {
-            self.holding.store(1, Ordering::Relaxed);
+            self.has_held_back.store(1, Ordering::Relaxed);
         }
         all
     }
 
-    /// The target of a number.
-    pub(crate) fn target_of(&self, id: u32) -> Option<&Arc<LogTarget>> {
+    /// The target with this number.
+    pub(crate) fn target_by_id(&self, id: u32) -> Option<&Arc<LogTarget>> {
         self.targets.get(id as usize)
     }
 }
@@ -354,11 +357,15 @@ mod tests {
         let (logs, _hand, _clock) = logs(None);
         let db = logs.target("app::db");
         assert!(Arc::ptr_eq(db, logs.target("app::db")));
-        assert!(db.lets(Level::Info) && !db.lets(Level::Debug));
+        assert!(db.is_enabled(Level::Info) && !db.is_enabled(Level::Debug));
         logs.set_level("app", Some(Level::Trace));
-        assert!(db.lets(Level::Trace) && !logs.target("hyper").lets(Level::Debug));
+        assert!(db.is_enabled(Level::Trace) && !logs.target("hyper").is_enabled(Level::Debug));
         logs.set_levels("off,app::db=error").unwrap();
-        assert!(db.lets(Level::Error) && !db.lets(Level::Warn) && !logs.target("x").lets(Level::Error));
+        assert!(
+            db.is_enabled(Level::Error)
+                && !db.is_enabled(Level::Warn)
+                && !logs.target("x").is_enabled(Level::Error)
+        );
     }
 
     #[test]
@@ -372,7 +379,7 @@ mod tests {
         hand.set(5_000_000_000);
         let held = HeldBack { target: target.id, level: Level::Warn, callsite: None, records: 7 };
         assert_eq!(
-            logs.settle(clock.ticks(), false),
+            logs.take_held_back(clock.ticks(), false),
             [held],
             "the second that they were held back in is over"
         );
@@ -396,7 +403,9 @@ mod tests {
         logs.set_level(&longer, Some(Level::Error)); // no target has this name
         logs.set_level(&longest, Some(Level::Warn));
         assert_eq!(logs.bytes(), with_one);
-        assert!(!logs.target(&longest).lets(Level::Info) && logs.target(&longer).lets(Level::Info));
+        assert!(
+            !logs.target(&longest).is_enabled(Level::Info) && logs.target(&longer).is_enabled(Level::Info)
+        );
         logs.target("new");
         assert!(logs.bytes() > with_one + size_of::<LogTarget>());
     }
@@ -412,18 +421,22 @@ mod tests {
     }
 
     #[test]
-    fn a_second_has_so_many_records_and_the_rest_is_told_once() {
+    fn records_above_the_rate_are_held_back_and_reported_once() {
         let (logs, hand, clock) = logs(Some(3));
         let target = logs.target("app");
         let admitted =
             |tries: u32| (0..tries).filter(|_| logs.admits(target, Level::Warn, None, clock.ticks())).count();
         assert_eq!(admitted(10), 3);
-        assert_eq!(logs.settle(clock.ticks(), false), []);
+        assert_eq!(logs.take_held_back(clock.ticks(), false), []);
         hand.advance(Duration::from_secs(1));
         let held = HeldBack { target: target.id, level: Level::Warn, callsite: None, records: 7 };
-        assert_eq!(logs.settle(clock.ticks(), false), [held]);
-        assert_eq!(logs.settle(clock.ticks(), true), []);
+        assert_eq!(logs.take_held_back(clock.ticks(), false), [held]);
+        assert_eq!(logs.take_held_back(clock.ticks(), true), []);
         assert_eq!(admitted(4), 3);
-        assert_eq!(logs.settle(clock.ticks(), true), [HeldBack { records: 1, ..held }], "at the end at once");
+        assert_eq!(
+            logs.take_held_back(clock.ticks(), true),
+            [HeldBack { records: 1, ..held }],
+            "at the end at once"
+        );
     }
 }

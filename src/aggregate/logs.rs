@@ -154,7 +154,7 @@ impl LogReorderBuffer {
     /// Adds one record for each statement whose records were held back by the rate limit in a second that has ended.
     fn report_held_back(&mut self, instance: &Instance, end: bool) {
         let now = if self.sender.is_some() { self.began } else { instance.lanes.clock.ticks() };
-        for held in instance.logs.settle(now, end) {
+        for held in instance.logs.take_held_back(now, end) {
             let text = || Message::Text("records were held back".into());
             let key = instance.names.key("held_back");
             let log = record::Log {

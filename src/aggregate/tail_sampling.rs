@@ -15,7 +15,7 @@ mod tests;
 
 use crate::clock::Clock;
 use crate::config::TailSampling;
-use crate::names::Names;
+use crate::names::NameTables;
 use crate::record::{Frame, Item, Span, Value, frame, layout, move_times};
 use crate::snapshot::TailSamplingStats;
 use std::collections::{HashMap, VecDeque};
@@ -43,7 +43,7 @@ const SLOW_P99: u8 = 4;
 const ATTRIBUTE: u8 = 8;
 
 impl SamplingPolicy {
-    pub(super) fn new(tail_sampling: &TailSampling, names: &Names, clock: &Clock) -> Self {
+    pub(super) fn new(tail_sampling: &TailSampling, names: &NameTables, clock: &Clock) -> Self {
         let ticks = |wait: Duration| clock.ticks_in(wait);
         let attributes = tail_sampling.attributes.iter().map(|(key, text)| (names.key(key), text.clone()));
         Self {

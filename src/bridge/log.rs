@@ -105,7 +105,7 @@ impl ::log::Log for Bridge {
         // In a forked child the targets' lock may be held by a thread that does not exist there.
         !self.instance.lanes.is_forked()
             && !crate::aggregate::is_own_thread()
-            && self.instance.logs.target(metadata.target()).lets(level_of(metadata.level()))
+            && self.instance.logs.target(metadata.target()).is_enabled(level_of(metadata.level()))
     }
 
     fn log(&self, record: &::log::Record<'_>) {

@@ -1,19 +1,19 @@
-//! Values that other crates attach to an instance, one of each type. Cold. Lock-free to read and to write, since a forked
-//! child does both.
+//! Values that other crates attach to an instance, one of each type. Cold. Lock-free to read and to write, since a
+//! forked child does both.
 
 use arc_swap::ArcSwap;
 use std::any::{Any, TypeId};
 use std::fmt;
 use std::sync::Arc;
 
-type Value = Arc<dyn Any + Send + Sync>;
+type Extension = Arc<dyn Any + Send + Sync>;
 
 /// The extensions of one instance.
 #[derive(Default)]
-pub(crate) struct Extensions(ArcSwap<Vec<(TypeId, Value)>>);
+pub(crate) struct Extensions(ArcSwap<Vec<(TypeId, Extension)>>);
 
 impl Extensions {
-    /// The extension of this type.
+    /// The extension of this type, if one was set.
     pub(crate) fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         let all = self.0.load();
         let (_, value) = all.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
@@ -27,14 +27,14 @@ impl Extensions {
         // Of several threads that set at once, the first exchange decides; the others then see its entry.
         let before = self.0.rcu(|all| {
             let is_there = all.iter().any(|(other, _)| *other == id);
-            let new = (!is_there).then(|| (id, Arc::clone(&value) as Value));
+            let new = (!is_there).then(|| (id, Arc::clone(&value) as Extension));
             all.iter().cloned().chain(new).collect::<Vec<_>>()
         });
         if before.iter().any(|(other, _)| *other == id) {
-            // The winning exchange put no entry of ours into the list; those that lost have dropped theirs.
+            // The list that was exchanged holds no clone of our value; lists of failed exchanges were dropped.
             return match Arc::try_unwrap(value) {
                 Ok(value) => Err(value),
-                Err(shared) => Ok(shared), // cannot be: see above
+                Err(shared) => Ok(shared), // unreachable: see above
             };
         }
         Ok(value)

@@ -1,4 +1,4 @@
-//! Registrations that failed and records that were lost, for callers that have nowhere to return an error to. Cold.
+//! Failed registrations and lost records of callers that cannot get an error back. Cold.
 
 use crate::error::RegisterError;
 use crate::lane::local;
@@ -7,12 +7,12 @@ use crate::sync::{AtomicU64, Mutex, Ordering};
 use arrayvec::ArrayString;
 use std::sync::OnceLock;
 
-/// Faults that are kept.
+/// The number of faults that are kept.
 const FAULTS_MAX: usize = 100;
-/// Bytes of the name of a metric whose records were lost.
+/// Maximum bytes of the name kept for lost records.
 const LOST_NAME: usize = 200;
 
-/// A registration that failed for a static or a bridge, whose caller has nowhere to return an error to.
+/// A failed registration of a static or a bridge, whose caller cannot get the error back.
 ///
 /// ```
 /// static LOAD: tellane::LazyGauge = tellane::gauge!("my load", "Share of time at work.");
@@ -26,9 +26,9 @@ const LOST_NAME: usize = 200;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RegistrationFault {
-    /// The metric's name as it was asked for.
+    /// The metric's name as the caller wrote it.
     pub name: String,
-    /// The reason.
+    /// The reason why the registration failed.
     pub error: RegisterError,
 }
 
@@ -36,8 +36,8 @@ pub struct RegistrationFault {
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     failed: Mutex<Vec<RegistrationFault>>,
-    /// Records of counters and gauges that were lost. Written from under any lock, so it takes none and allocates
-    /// nothing. Relaxed: a count that publishes nothing.
+    /// The number of lost records of counters and gauges. Counting may happen under any lock, so it takes no lock and
+    /// allocates nothing. Relaxed: a count that publishes nothing.
     lost: AtomicU64,
     /// The name of the first metric that lost a record, or its beginning.
     lost_name: OnceLock<ArrayString<LOST_NAME>>,
@@ -65,22 +65,22 @@ impl Faults {
         })
     }
 
-    /// Counts a lost record of a counter or a gauge: an allocator made it under a lock of tellane's.
+    /// Counts a lost record of a counter or a gauge: an allocator made it under one of tellane's locks.
     #[cold]
-    pub(crate) fn lose(&self, name: &str) {
-        self.name_lost(name);
-        self.lose_one();
+    pub(crate) fn count_lost_of(&self, name: &str) {
+        self.set_lost_name(name);
+        self.count_lost();
     }
 
-    /// Counts a lost record of a metric that [`name_lost`](Self::name_lost) has named.
+    /// Counts a lost record of a metric that [`set_lost_name`](Self::set_lost_name) has named.
     #[cold]
-    pub(crate) fn lose_one(&self) {
+    pub(crate) fn count_lost(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Keeps the name of the first metric that loses a record.
     #[cold]
-    pub(crate) fn name_lost(&self, name: &str) {
+    pub(crate) fn set_lost_name(&self, name: &str) {
         if self.lost_name.get().is_none() {
             let mut short = ArrayString::new();
             short.push_str(&name[..name.floor_char_boundary(LOST_NAME)]);

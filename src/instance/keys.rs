@@ -1,11 +1,11 @@
-//! Attributes into words: a key's number and a value's encoding. Hot; spans and log records share it.
+//! Encoding of attributes: the number of a key and the words of a value. Hot; shared by spans and log records.
 
 use super::list::find;
 use crate::lane::{Key, local};
 use crate::names::{Attribute, OVERFLOW_KEY};
 use crate::record::{Block, Full, Items, KeyedItem, layout};
 
-/// Adds an attribute to what is being encoded; of a text, at most so many characters.
+/// Appends an attribute to the items. A text is cut to `most` characters.
 #[inline(always)]
 pub(crate) fn push(items: &mut Items, key: u32, value: Attribute<'_>, most: u16) -> Result<(), Full> {
     match value {
@@ -17,7 +17,7 @@ pub(crate) fn push(items: &mut Items, key: u32, value: Attribute<'_>, most: u16)
     }
 }
 
-/// An attribute for [`Items::put`]; of a text, at most so many characters.
+/// An attribute for [`Items::put`]. A text is cut to `most` characters.
 #[cold]
 pub(crate) fn entry(key: u32, value: Attribute<'_>, most: u16) -> KeyedItem<'_> {
     match value {
@@ -29,7 +29,7 @@ pub(crate) fn entry(key: u32, value: Attribute<'_>, most: u16) -> KeyedItem<'_> 
     }
 }
 
-/// The number of an attribute key at the instance of this base. `None` if it has none: above the cap, or for its length.
+/// The number of an attribute key at the instance of this base. `None` above the cap, or if the key is too long.
 #[inline(always)]
 pub(crate) fn key_number(base: u64, key: &'static str) -> Option<u32> {
     let known = local::with_lane(base, |local| local.thread_state.keys.get(key, 0)).flatten();
@@ -41,13 +41,13 @@ pub(crate) fn key_number(base: u64, key: &'static str) -> Option<u32> {
 fn intern_key(base: u64, key: &'static str) -> Option<u32> {
     let instance = find(Key(base).instance())?;
     local::attach(&instance.lanes).ok()?;
-    // Above the cap all keys share number 0, which no thread remembers: fast paths would take it for a key's own.
+    // Above the cap all keys share number 0, which is not cached: fast paths would take it for the key's own number.
     let number = Some(instance.names.key(key)).filter(|number| *number != OVERFLOW_KEY)?;
     local::with_lane(base, |local| local.thread_state.keys.insert(key, 0, number))?;
     Some(number)
 }
 
-/// Room for more items than a frame holds: what an earlier record gave back, or new.
+/// A block for more items than a frame holds: one that an earlier record gave back to this thread, or a new one.
 #[cold]
 #[inline(never)]
 pub(crate) fn more_room(base: u64) -> Box<Block> {

@@ -60,7 +60,7 @@ impl Logger {
     #[inline(always)]
     pub fn enabled(&self, level: Level) -> bool {
         match &self.0 {
-            Some(inner) => inner.target.lets(level),
+            Some(inner) => inner.target.is_enabled(level),
             None => false,
         }
     }
@@ -160,7 +160,7 @@ impl Logger {
     #[doc(alias = "builder")]
     #[doc(alias = "record")]
     pub fn at(&self, level: Level) -> LogRecordBuilder<'_> {
-        LogRecordBuilder::new(self.0.as_ref().filter(|inner| inner.target.lets(level)), level)
+        LogRecordBuilder::new(self.0.as_ref().filter(|inner| inner.target.is_enabled(level)), level)
     }
 
     /// Logs an error at ERROR level. The message is the error's text; its causes become the fields `error.cause`,
@@ -227,7 +227,7 @@ pub fn logger(target: &str) -> Logger {
 #[doc(hidden)]
 #[inline(always)]
 pub fn wants(logger: &Logger, level: Level) -> bool {
-    let Some(inner) = logger.0.as_ref().filter(|inner| inner.target.lets(level)) else { return false };
+    let Some(inner) = logger.0.as_ref().filter(|inner| inner.target.is_enabled(level)) else { return false };
     // `None`: the thread is not attached yet. `write` attaches it and looks at the switch then.
     local::lets_through(inner.target.base, Kind::Log).unwrap_or(true)
 }

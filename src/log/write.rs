@@ -90,7 +90,7 @@ impl LoggerInner {
         }
         let callsite = match message {
             MessageSource::Statement(callsite) => {
-                let known = callsite.number().filter(|callsite| logs.knows(*callsite));
+                let known = callsite.number().filter(|callsite| logs.has_rate(*callsite));
                 known.or_else(|| self.register_callsite(callsite))
             }
             MessageSource::Text(_) => None,
@@ -121,8 +121,8 @@ impl LoggerInner {
     #[inline(never)]
     fn register_callsite(&self, callsite: &'static Callsite) -> Option<u32> {
         local::without_recording(|| {
-            let number = callsite.number().or_else(|| callsite.meet())?;
-            self.instance.logs.meet(number);
+            let number = callsite.number().or_else(|| callsite.register())?;
+            self.instance.logs.add_rates_up_to(number);
             Some(number)
         })
     }

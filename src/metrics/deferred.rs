@@ -73,7 +73,7 @@ pub(super) fn lost(definition: &StaticDefinition) {
         if definition.is_sampled() {
             instance.lanes.shared.shared_dropped(Kind::Sample, Reason::Reentrant);
         } else {
-            instance.faults.lose(definition.name);
+            instance.faults.count_lost_of(definition.name);
         }
     }
 }

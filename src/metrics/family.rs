@@ -5,7 +5,7 @@ use super::handle::{Handle, sealed};
 use super::histogram::HistogramInner;
 use super::members::{FamilyInner, Handles};
 use super::{Counter, Gauge, Histogram, Timer, UpDownCounter};
-use crate::names::Table;
+use crate::names::TextTable;
 use crate::series::Storage;
 use crate::sync::Arc;
 
@@ -74,7 +74,7 @@ pub struct Family<H, const N: usize>(Option<Arc<TableFamily<H, N>>>);
 /// The shared state of a family: the table of handles and the registration.
 #[derive(Debug)]
 struct TableFamily<H, const N: usize> {
-    handles: Table<H, N>,
+    handles: TextTable<H, N>,
     members: FamilyInner<H>,
 }
 
@@ -91,7 +91,7 @@ impl<H: Handle, const N: usize> Family<H, N> {
 
     pub(super) fn from_inner(members: FamilyInner<H>) -> Self {
         members.update_bytes(size_of::<TableFamily<H, N>>());
-        Self(Some(Arc::new(TableFamily { handles: Table::new(), members })))
+        Self(Some(Arc::new(TableFamily { handles: TextTable::new(), members })))
     }
 
     /// Returns the handle for these label values, in the order of the label names. It may be cloned and stored.
@@ -136,7 +136,7 @@ impl<H: Handle, const N: usize> TableFamily<H, N> {
     }
 }
 
-impl<'a, H: Handle, const N: usize> Handles<'a, H> for &'a Table<H, N> {
+impl<'a, H: Handle, const N: usize> Handles<'a, H> for &'a TextTable<H, N> {
     fn lookup(&self, values: &[&str]) -> Option<&'a H> {
         self.get(values.first_chunk()?)
     }

@@ -5,7 +5,7 @@ use super::handle::{Handle, handle_of};
 use crate::error::RegisterError;
 use crate::instance::Instance;
 use crate::lane::local;
-use crate::names::{Closed, Look};
+use crate::names::{Closed, Lookup};
 use crate::series::{Descriptor, Metric};
 use crate::sync::{Arc, AtomicUsize, Ordering};
 
@@ -85,10 +85,10 @@ impl<H: Handle> FamilyInner<H> {
         if self.instance.metrics.is_overflow(values) {
             return self.overflow();
         }
-        match self.closed.look(|| handles.lookup(values)) {
-            Look::Found(handle) => handle,
-            Look::Absent => self.overflow(),
-            Look::Open => {
+        match self.closed.lookup(|| handles.lookup(values)) {
+            Lookup::Found(handle) => handle,
+            Lookup::Absent => self.overflow(),
+            Lookup::Open => {
                 let registered = local::try_without_recording(|| self.register_series(values, handles));
                 registered.unwrap_or_else(|| self.overflow())
             }

@@ -1,6 +1,6 @@
-//! What can be set on a span. Hot; conversions only.
+//! Attribute values. Hot; conversions only.
 
-/// A value for [`Span::set`](crate::OwnedSpan::set); made from text, integers, floats and booleans by `Into`.
+/// A value for [`Span::set`](crate::OwnedSpan::set). Text, integers, floats and booleans convert with `Into`.
 ///
 /// ```
 /// use tellane::Attribute;
@@ -10,6 +10,9 @@
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
+#[doc(alias = "KeyValue")]
+#[doc(alias = "AnyValue")]
+#[doc(alias = "tag")]
 pub enum Attribute<'a> {
     /// Text.
     Str(&'a str),

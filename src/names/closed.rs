@@ -1,5 +1,5 @@
-//! Tables that reach their cap. Entries of a table are never removed, so a full table answers for good, without a lock:
-//! what is not in it will never be. Hot for whatever is above a cap.
+//! The closing of a table at its cap. Entries of a table are never removed, so the answer of a full table is final and
+//! needs no lock: a missing entry will never be added. Hot for texts above a cap.
 
 #[cfg(all(test, tellane_loom))]
 mod loom;
@@ -7,17 +7,17 @@ mod loom;
 use crate::sync::plant::{Bug, planted};
 use crate::sync::{AtomicU32, Ordering};
 
-/// Whether a table has all the entries that it will ever have.
+/// A flag that is set once a table takes no further entries.
 #[derive(Debug)]
 pub(crate) struct Closed(AtomicU32);
 
-/// The answer of a table.
+/// The result of a lookup in a table that may be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Look<T> {
+pub(crate) enum Lookup<T> {
     Found(T),
-    /// Not there, and the table takes no further entries.
+    /// Missing, and the table takes no further entries.
     Absent,
-    /// Not there yet.
+    /// Missing so far.
     Open,
 }
 
@@ -26,27 +26,27 @@ impl Closed {
         Self(AtomicU32::new(0))
     }
 
-    /// The table takes no further entries. The caller has made the last one, or has a lock under which it was made.
+    /// Closes the table. The caller has made the last entry, or holds the lock under which it was made.
     pub(crate) fn close(&self) {
-        // Release pairs with the Acquire below: a thread that sees a closed table sees every entry of it.
+        // Release pairs with the Acquire in `lookup`: a thread that sees a closed table sees all its entries.
         self.0.store(1, if planted(Bug::RelaxedClose) { Ordering::Relaxed } else { Ordering::Release });
     }
 
-    /// Looks an entry up by `find`. Of a closed table the answer is final.
+    /// Looks an entry up with `find`. The answer of a closed table is final.
     #[inline]
-    pub(crate) fn look<T>(&self, find: impl Fn() -> Option<T>) -> Look<T> {
+    pub(crate) fn lookup<T>(&self, find: impl Fn() -> Option<T>) -> Lookup<T> {
         if let Some(there) = find() {
-            return Look::Found(there);
+            return Lookup::Found(there);
         }
         if self.0.load(Ordering::Acquire) == 0 {
-            return Look::Open;
+            return Lookup::Open;
         }
-        // Once more: the last entries may have been made between the first look and the closing.
+        // Again: the last entries may have been made between the first lookup and the closing.
         if !planted(Bug::SingleCheck)
             && let Some(there) = find()
         {
-            return Look::Found(there);
+            return Lookup::Found(there);
         }
-        Look::Absent
+        Lookup::Absent
     }
 }

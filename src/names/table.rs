@@ -1,47 +1,48 @@
-//! From label values to a handle, without a lock, an allocation or a second hash. Hot: [`Table::get`].
+//! Map from label values to a handle, read without a lock, an allocation or a second hash. Hot: [`TextTable::get`].
 //!
-//! Insert-only: a trie by the bits of the hash. Each slot is written once and an entry never moves, so it may be read
-//! while it grows; where two entries want the same slot, the later one goes below the earlier one. A hit compares every
-//! byte: a label is never mistaken for another. Entries are bounded by the metric's cap on series.
+//! An insert-only trie by the bits of the hash. Each slot is written once and an entry never moves, so the table may be
+//! read while it grows. If two entries hash to the same slot, the later one goes below the earlier one. A hit compares
+//! every byte, so a label is never mistaken for another. The metric's cap on series bounds the entries.
 
-use super::words::{Keys, Packed, tail};
+use super::words::{HashKeys, Packed, tail};
 use crate::lane::local;
 use crate::sync::{AtomicUsize, Mutex, Ordering};
 use std::sync::OnceLock;
 
-/// Slots of a table, and of what is below an entry: powers of two. The first are many, and a fixed number, so that nearly
-/// all of a hundred series are found by the first look, and that look needs no pointer, no mask and no bounds.
+/// Slots at the root of a table, and below an entry: powers of two. The root is large and of fixed size, so that nearly
+/// all of a hundred series are found in their first slot, and that lookup needs no pointer, no mask and no bounds
+/// check.
 const FIRST: usize = 512;
 const BELOW: usize = 16;
 
 #[derive(Debug)]
-pub(crate) struct Table<H, const N: usize> {
-    keys: Keys,
+pub(crate) struct TextTable<H, const N: usize> {
+    keys: HashKeys,
     filling: Mutex<()>,
-    slots: [Slot<H, N>; FIRST],
-    /// Bytes of the entries and what is below them. Relaxed: a figure that stands for itself.
+    slots: [TableSlot<H, N>; FIRST],
+    /// Bytes of the entries and of the slots below them. Relaxed: a figure that publishes nothing.
     bytes: AtomicUsize,
 }
 
-type Slot<H, const N: usize> = OnceLock<Box<Entry<H, N>>>;
+type TableSlot<H, const N: usize> = OnceLock<Box<TableEntry<H, N>>>;
 
 #[derive(Debug)]
-struct Entry<H, const N: usize> {
+struct TableEntry<H, const N: usize> {
     packed: [Packed; N],
     handle: H,
-    below: OnceLock<Box<[Slot<H, N>; BELOW]>>,
-    /// The tails of all values. Empty if none is long.
+    below: OnceLock<Box<[TableSlot<H, N>; BELOW]>>,
+    /// The tails of all values, one after the other. Empty if no value is long.
     tails: Box<[u8]>,
 }
 
-impl<H, const N: usize> Entry<H, N> {
+impl<H, const N: usize> TableEntry<H, N> {
     #[inline(always)]
     fn has(&self, packed: &[Packed; N]) -> bool {
         let differences = self.packed.iter().zip(packed).map(|(mine, theirs)| mine.difference(theirs));
         differences.fold(0, |all, difference| all | difference) == 0
     }
 
-    /// For values whose lengths are known to be the same.
+    /// Compares the tails. The lengths of the values must be known to agree.
     #[inline(always)]
     fn has_tails(&self, values: &[&str; N]) -> bool {
         let mut mine = &*self.tails;
@@ -53,17 +54,17 @@ impl<H, const N: usize> Entry<H, N> {
     }
 }
 
-impl<H, const N: usize> Table<H, N> {
+impl<H, const N: usize> TextTable<H, N> {
     pub(crate) fn new() -> Self {
         Self {
-            keys: Keys::new(),
+            keys: HashKeys::new(),
             filling: Mutex::new(()),
             slots: [const { OnceLock::new() }; FIRST],
             bytes: AtomicUsize::new(0),
         }
     }
 
-    /// Bytes that the entries take beside the table itself, less what their handles hold.
+    /// Bytes that the entries take in addition to the table itself, without the memory that their handles own.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -71,7 +72,7 @@ impl<H, const N: usize> Table<H, N> {
     #[inline(always)]
     pub(crate) fn get(&self, values: &[&str; N]) -> Option<&H> {
         let Some((hash, packed)) = self.keys.pack(values) else { return self.get_long(values) };
-        self.find(hash, |entry| entry.has(&packed)) // all of it: an entry with a tail has another length
+        self.find(hash, |entry| entry.has(&packed)) // complete: an entry with a tail differs in length
     }
 
     #[inline(never)]
@@ -81,20 +82,20 @@ impl<H, const N: usize> Table<H, N> {
     }
 
     #[inline(always)]
-    fn find(&self, mut hash: u64, is_it: impl Fn(&Entry<H, N>) -> bool) -> Option<&H> {
+    fn find(&self, mut hash: u64, matches: impl Fn(&TableEntry<H, N>) -> bool) -> Option<&H> {
         let mut slot = &self.slots[hash as usize % FIRST];
         hash /= FIRST as u64;
         loop {
             let entry = slot.get()?;
-            if is_it(entry) {
+            if matches(entry) {
                 return Some(&entry.handle);
             }
             slot = &entry.below.get()?[hash as usize % BELOW];
-            hash /= BELOW as u64; // at its end a row: each below the one before
+            hash /= BELOW as u64; // when no bits are left: a chain, each entry below the one before
         }
     }
 
-    /// Keeps a handle; the first one for these values stays. Says whether it is this one. Cold.
+    /// Inserts a handle unless the values have one already. Returns `true` if it was inserted. Cold.
     #[cold]
     pub(crate) fn insert(&self, values: &[&str; N], handle: H) -> bool {
         local::without_recording(|| {
@@ -103,26 +104,26 @@ impl<H, const N: usize> Table<H, N> {
                 return false;
             }
             let (hash, packed) = self.keys.pack_any(values);
-            self.put(hash, packed, values, handle)
+            self.insert_new(hash, packed, values, handle)
         })
     }
 
-    /// Under the lock.
-    fn put(&self, mut hash: u64, packed: [Packed; N], values: &[&str; N], handle: H) -> bool {
+    /// Inserts a handle for new values. The caller holds the lock.
+    fn insert_new(&self, mut hash: u64, packed: [Packed; N], values: &[&str; N], handle: H) -> bool {
         let tails: Box<[u8]> = values.map(tail).concat().into();
-        let mut bytes = size_of::<Entry<H, N>>() + tails.len();
-        let mut entry = Box::new(Entry { packed, handle, below: OnceLock::new(), tails });
+        let mut bytes = size_of::<TableEntry<H, N>>() + tails.len();
+        let mut entry = Box::new(TableEntry { packed, handle, below: OnceLock::new(), tails });
         let mut slot = &self.slots[hash as usize % FIRST];
         hash /= FIRST as u64;
-        while let Err(homeless) = slot.set(entry) {
-            let Some(above) = slot.get() else { return false }; // never: it would have been set
+        while let Err(displaced) = slot.set(entry) {
+            let Some(above) = slot.get() else { return false }; // unreachable: `set` fails only on a full slot
             let below = above.below.get_or_init(|| {
-                bytes += size_of::<[Slot<H, N>; BELOW]>();
+                bytes += size_of::<[TableSlot<H, N>; BELOW]>();
                 Box::new([const { OnceLock::new() }; BELOW])
             });
             slot = &below[hash as usize % BELOW];
             hash /= BELOW as u64;
-            entry = homeless;
+            entry = displaced;
         }
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         true
@@ -135,10 +136,10 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
-    /// Lengths around which texts are packed in another way.
+    /// Lengths around the borders of the ways to pack a text.
     const LENGTHS: [usize; 18] = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 23, 24, 25, 32, 33, 48];
 
-    /// Texts that are much alike: of one letter or NULs, or with one that differs, at any place.
+    /// Texts that differ little: all the same letter or NULs, with at most one letter that differs, at any position.
     fn text() -> impl Strategy<Value = String> {
         (prop::sample::select(&LENGTHS[..]), any::<bool>(), prop::option::of(0_usize..48)).prop_map(
             |(len, zeros, other)| {
@@ -151,7 +152,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_finds_what_a_hash_map_finds(pairs in prop::collection::vec((text(), text()), 0..1000)) {
-            let (table, mut oracle) = (Table::new(), HashMap::new());
+            let (table, mut oracle) = (TextTable::new(), HashMap::new());
             for (number, (a, b)) in pairs.iter().enumerate() {
                 let is_new = !oracle.contains_key(&(a, b));
                 prop_assert_eq!(table.get(&[a, b]).is_none(), is_new);
@@ -167,7 +168,7 @@ mod tests {
 
     #[test]
     fn every_byte_and_every_length_counts() {
-        let table = Table::new();
+        let table = TextTable::new();
         let mut texts = vec![String::new()];
         for len in 1..=50 {
             let other = |place| (0..len).map(|at| if at == place { 'b' } else { 'a' }).collect::<String>();
@@ -187,11 +188,11 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_want_the_same_slots_all_the_way_stand_in_a_row() {
-        let table = Table::new();
+    fn entries_with_the_same_hash_form_a_chain() {
+        let table = TextTable::new();
         for number in 0..40 {
             let values = &[&*number.to_string()];
-            assert!(table.put(u64::MAX, table.keys.pack_any(values).1, values, number));
+            assert!(table.insert_new(u64::MAX, table.keys.pack_any(values).1, values, number));
         }
         let row = std::cell::RefCell::new(vec![]);
         let found = table.find(u64::MAX, |entry| {
@@ -203,7 +204,7 @@ mod tests {
 
     #[test]
     fn values_are_told_apart_by_their_lengths() {
-        let table = Table::new();
+        let table = TextTable::new();
         table.insert(&["ab", "c"], 1);
         assert_eq!(
             (table.get(&["ab", "c"]), table.get(&["a", "bc"]), table.get(&["abc", ""])),
@@ -212,8 +213,8 @@ mod tests {
     }
 
     #[test]
-    fn readers_go_on_while_it_grows() {
-        let table = Table::new();
+    fn readers_find_entries_while_the_table_grows() {
+        let table = TextTable::new();
         let texts: Vec<String> = (0..5_000).map(|number| number.to_string()).collect();
         std::thread::scope(|scope| {
             scope.spawn(|| {

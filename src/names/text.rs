@@ -1,16 +1,16 @@
-//! Texts that are kept: the name of overflow series, and the beginnings of long texts. Cold.
+//! The overflow text, and the truncation of long texts that are kept. Cold.
 
 use std::borrow::Cow;
 
-/// The value, name or target that stands in for all above a cap.
+/// The label value, name or target that stands in for all those above a cap.
 pub(crate) const OVERFLOW: &str = "__overflow__";
-/// Bytes of the two counts in front of the contents of an `Arc`.
+/// Bytes of the two reference counts in front of the contents of an `Arc`.
 pub(crate) const COUNTS: usize = 2 * size_of::<usize>();
-/// Bytes of a refused name in an error: errors are kept, too.
+/// Maximum bytes of a refused name in an error: errors may be kept, too.
 pub(crate) const SHOWN_MAX: usize = 1_024;
 
-/// A text of at most `most` bytes: of a longer one the beginning, with an ellipsis behind it. What comes from elsewhere
-/// and is kept, or stands in an error that is kept, is shortened here.
+/// Cuts a text to at most `most` bytes; a longer text ends in an ellipsis. Texts from outside that are kept, or that
+/// stand in an error that is kept, go through this function.
 pub(crate) fn beginning(text: &str, most: usize) -> Cow<'_, str> {
     const ELLIPSIS: &str = "…";
     if text.len() <= most {

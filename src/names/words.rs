@@ -1,20 +1,20 @@
-//! Label texts in whole words: each is loaded once, and hashed and compared in registers. Hot.
+//! Label texts packed into whole words: each word is loaded once, and hashed and compared in registers. Hot.
 //!
-//! A text of up to 24 bytes is three words and its length, loaded without a loop and with one branch (is it shorter
-//! than a word?): label values of one name differ in length, and a branch on it that goes now one way, now the other,
-//! costs more than all the rest. Pieces overlap, and what a text is too short for is read from zeros instead. For each
-//! length, different texts have different words. Of a longer text the words are the first two and the last one; it goes on
-//! in its [`tail`].
+//! A text of up to 24 bytes becomes three words and its length, loaded without a loop and with one branch (is the text
+//! shorter than a word?). Label values of one name differ in length, so a branch on the length is unpredictable and
+//! costs more than all the rest. The loads overlap; words beyond the end of a short text are read as zeros. For each
+//! length, different texts have different words. A longer text has its first two words and its last one; the rest is
+//! its [`tail`].
 
 use std::hash::{BuildHasher, RandomState};
 
 /// Bytes of a word.
 const WORD: usize = 8;
 
-/// The longest text that is words alone.
+/// The longest text that its three words hold completely.
 const SHORT_MAX: usize = 3 * WORD;
 
-/// Where pieces are read from that a text is too short for.
+/// Zeros, read in place of words beyond the end of a text.
 const NOTHING: [u8; WORD] = [0; WORD];
 
 /// A text's words and its length.
@@ -25,7 +25,7 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    /// Zero if both are the same.
+    /// Returns 0 if both are the same.
     #[inline(always)]
     pub(super) fn difference(&self, other: &Self) -> u64 {
         let words = self.words.iter().zip(&other.words).map(|(mine, theirs)| mine ^ theirs);
@@ -33,16 +33,17 @@ impl Packed {
     }
 }
 
-/// Up to seven bytes.
+/// Packs a text of up to seven bytes.
 #[inline(always)]
 fn short(text: &[u8]) -> u64 {
     let four = u32::from_le_bytes(*text.first_chunk().unwrap_or(&[0; 4]));
     let two = u16::from_le_bytes(*text.last_chunk().unwrap_or(&[0; 2]));
-    let one = *text.get(text.len() & 4).unwrap_or(&0); // the one after the four; the first if there are not so many
+    // The byte after the first four; in a text shorter than four, the first byte.
+    let one = *text.get(text.len() & 4).unwrap_or(&0);
     u64::from(four) | (u64::from(two) << 32) | (u64::from(one) << 48)
 }
 
-/// Eight bytes at least: the first, the second and the last word.
+/// Packs a text of at least eight bytes: its first, second and last word.
 #[inline(always)]
 fn three(text: &[u8]) -> [u64; 3] {
     let second = text.get(WORD..).and_then(<[u8]>::first_chunk);
@@ -50,35 +51,36 @@ fn three(text: &[u8]) -> [u64; 3] {
     words.map(|word| u64::from_le_bytes(*word.unwrap_or(&NOTHING)))
 }
 
-/// What a long text has beside its first two words; nothing if it is not long.
+/// The bytes of a long text after its first two words; empty if the text is not long.
 #[inline(always)]
 pub(super) fn tail(text: &str) -> &[u8] {
     if text.len() > SHORT_MAX { text.as_bytes().get(2 * WORD..).unwrap_or_default() } else { &[] }
 }
 
-/// What hashes are made with: two numbers from the system's randomness for each table, so that whoever chooses label
-/// values cannot choose their places.
+/// The secret keys of a table's hash: two random numbers from the system for each table, so that an attacker who
+/// chooses label values cannot choose their slots.
 ///
-/// Two words at a time are folded into one by a product, as wyhash and foldhash do it. Here no factor is known from
-/// outside: each is mixed with a key of this table or with what such products gave, so nobody can name a word that makes
-/// a product zero, whatever the other is. Lengths are factors, too, and what stands before a text is part of its hash.
+/// Two words at a time are folded into one by a product, as in wyhash and foldhash. No factor is known to an attacker:
+/// each is mixed with a key of this table or with the result of earlier products. So no one can choose a word that
+/// makes a product zero regardless of the other factor. Lengths are factors, too, and the hash of a text covers the
+/// texts before it.
 #[derive(Debug)]
-pub(super) struct Keys([u64; 2]);
+pub(super) struct HashKeys([u64; 2]);
 
-/// Both halves of the product: every bit of either factor reaches every bit of the result.
+/// Multiplies and folds both halves of the product: every bit of either factor affects every bit of the result.
 #[inline(always)]
 fn folded(one: u64, other: u64) -> u64 {
     let product = u128::from(one) * u128::from(other);
     product as u64 ^ (product >> 64) as u64
 }
 
-impl Keys {
+impl HashKeys {
     pub(super) fn new() -> Self {
         let system = RandomState::new();
         Self([0, 1].map(|number: u8| system.hash_one(number)))
     }
 
-    /// The texts' hash and words; `None` if one of them is long.
+    /// The hash and the words of the texts; `None` if one of them is long.
     #[inline(always)]
     pub(super) fn pack<const N: usize>(&self, texts: &[&str; N]) -> Option<(u64, [Packed; N])> {
         let Self([mut hash, key]) = *self;
@@ -92,7 +94,7 @@ impl Keys {
         Some((hash, packed))
     }
 
-    /// The same for texts of any length. For long ones it takes longer.
+    /// Like [`pack`](Self::pack), for texts of any length. Long texts take longer.
     #[inline(always)]
     pub(super) fn pack_any<const N: usize>(&self, texts: &[&str; N]) -> (u64, [Packed; N]) {
         let Self([mut hash, key]) = *self;

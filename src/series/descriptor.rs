@@ -8,7 +8,7 @@ use crate::stats::{Bounds, Layout};
 use std::panic::Location;
 use std::sync::Arc;
 
-/// Bytes of a help text; of a longer one the beginning is kept.
+/// Maximum bytes of a help text; a longer text is cut.
 pub(crate) const HELP_MAX: usize = 4_096;
 
 /// A histogram's precision and presentation.
@@ -16,9 +16,9 @@ pub(crate) const HELP_MAX: usize = 4_096;
 pub(crate) struct Shape {
     pub(crate) digits: u8,
     pub(crate) highest: u64,
-    /// Recorded integers in one shown unit.
+    /// Recorded integers per exported unit.
     pub(crate) scale: f64,
-    /// Upper bounds of the buckets shown, in the unit shown.
+    /// Upper bounds of the exported buckets, in the exported unit.
     pub(crate) bounds: Box<[f64]>,
 }
 
@@ -37,8 +37,9 @@ pub(crate) struct Descriptor {
     pub(crate) unit: Unit,
     pub(crate) labels: Box<[Box<str>]>,
     pub(crate) shape: Option<Shape>,
-    /// What the shape's bounds mean for counts, for all series of the metric.
+    /// The shape's bounds in terms of bucket counts, shared by all series of the metric.
     pub(crate) bounds: Option<Bounds>,
+    /// The place in the program that registered the metric.
     pub(crate) at: &'static Location<'static>,
 }
 
@@ -81,7 +82,7 @@ impl Descriptor {
         })
     }
 
-    /// Bytes it takes.
+    /// Bytes that the definition takes.
     pub(super) fn bytes(&self) -> usize {
         let labels: usize = self.labels.iter().map(|label| size_of::<Box<str>>() + label.len()).sum();
         let bounds = self.shape.as_ref().map_or(0, |shape| size_of_val(&*shape.bounds));
@@ -89,8 +90,8 @@ impl Descriptor {
         size_of::<Self>() + 2 * COUNTS + self.name.len() + self.help.len() + labels + bounds + counted
     }
 
-    /// Whether kind, unit and precision are the same: all series of one name have them in common. Labels are each
-    /// set's own.
+    /// Returns `true` if kind, unit and precision agree, as they must for all series of one name. Label names may
+    /// differ from set to set.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         let precision = |metric: &Self| {
             metric.shape.as_ref().map(|shape| (shape.digits, shape.highest, shape.scale.to_bits()))
@@ -98,14 +99,14 @@ impl Descriptor {
         (self.kind, self.unit, precision(self)) == (other.kind, other.unit, precision(other))
     }
 
-    /// The same histogram with other bounds, which increase.
+    /// This histogram with other bounds, which must increase.
     pub(crate) fn with_bounds(&self, bounds: &[f64]) -> Self {
         let shape = self.shape.as_ref().map(|shape| Shape { bounds: bounds.into(), ..shape.clone() });
         let bounds = shape.as_ref().map(|shape| Bounds::new(shape.layout(), &shape.bounds, shape.scale));
         Self { shape, bounds, ..self.clone() }
     }
 
-    /// What two registrations of one name must have in common.
+    /// A text of the properties in which two registrations of one name must agree.
     pub(crate) fn signature(&self) -> String {
         let labels = &self.labels;
         let precision = self.shape.as_ref().map_or(String::new(), |shape| {
@@ -115,10 +116,10 @@ impl Descriptor {
     }
 }
 
-/// About 18 minutes: what fits one word.
+/// The longest duration that fits a one-word sample, in nanoseconds: about 18 minutes.
 pub(crate) const DURATION_HIGHEST: u64 = (1 << 40) - 1;
 
-/// Bounds of OpenTelemetry's HTTP durations, extended downwards for what runs in microseconds.
+/// OpenTelemetry's bounds of HTTP durations, extended downwards for operations that take microseconds.
 pub(crate) fn duration_bounds() -> Box<[f64]> {
     Box::new([
         0.000_001, 0.000_01, 0.000_1, 0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5,

@@ -14,15 +14,15 @@
 pub enum MetricKind {
     /// A count that only grows.
     Counter,
-    /// A count that goes up and down by differences.
+    /// A count that can also be decreased.
     UpDownCounter,
-    /// A value that is set.
+    /// A value that can be set to anything.
     Gauge,
     /// A distribution of values.
     Histogram,
 }
 
-/// What a metric's numbers are.
+/// The unit of a metric's values.
 ///
 /// ```
 /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -35,10 +35,10 @@ pub enum MetricKind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Unit {
-    /// Plain numbers.
+    /// Plain numbers without a unit.
     #[default]
     None,
-    /// Seconds when shown, nanoseconds when recorded as an integer.
+    /// Seconds when exported, nanoseconds when recorded as an integer.
     Seconds,
     /// Bytes.
     Bytes,
@@ -53,7 +53,7 @@ impl Unit {
         }
     }
 
-    /// Recorded integers in one shown unit.
+    /// Recorded integers per exported unit.
     pub(crate) fn scale(self) -> f64 {
         if self == Self::Seconds { 1e9 } else { 1.0 }
     }

@@ -1,4 +1,4 @@
-//! Metrics and their series: definitions with a place for values. Cold.
+//! Metrics and their series: definitions with the storage of their values. Cold.
 
 #[cfg(feature = "metrics")]
 use super::claims::Claims;
@@ -9,13 +9,14 @@ use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-/// Where a series' value is.
+/// The storage of a series' value.
 #[derive(Clone, Debug)]
 pub(crate) enum Storage {
-    /// A counter's or up-down-counter's cell.
+    /// The cell of a counter or an up-down-counter.
     Cell(Key),
-    /// A gauge: the bits of an f64.
+    /// The bits of a gauge's `f64`.
     Gauge(Arc<AtomicU64>),
+    /// The shared counts of a histogram.
     Histogram(Arc<Distribution>),
 }
 
@@ -27,7 +28,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// What series are sorted by. Label names come last: most metrics have one set of them.
+    /// The sort key of series. Label names come last: most metrics have one set of them.
     pub(crate) fn key(&self) -> (&str, &[Box<str>], &[Box<str>]) {
         (&self.metric.name, &self.labels, &self.metric.labels)
     }
@@ -43,7 +44,7 @@ impl Identity {
     }
 }
 
-/// An identity with the place of its value.
+/// A series: its identity, and the storage of its value.
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) identity: Arc<Identity>,
@@ -51,7 +52,7 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    /// Bytes it takes, the buckets of a histogram aside: those are the lanes' and the aggregator's.
+    /// Bytes that the series takes, without the buckets of a histogram, which lanes and the aggregator own.
     pub(super) fn bytes(&self) -> usize {
         let storage = match self.storage {
             Storage::Cell(_) => size_of::<AtomicU64>(),
@@ -68,10 +69,10 @@ impl Series {
 #[derive(Debug)]
 pub(crate) struct Metric {
     pub(crate) descriptor: Arc<Descriptor>,
-    /// Which of the name's sets it is, in the order of registration.
+    /// The index of this set among those of the name, in the order of registration.
     pub(super) set: u32,
-    pub(super) name: Arc<Named>,
-    /// The series that stands in above the cap. A family has it made beforehand: it counts what an allocator records
+    pub(super) name: Arc<MetricName>,
+    /// The series that stands in above the cap. A family creates it in advance: it counts what an allocator records
     /// while the family registers a series.
     pub(super) overflow: OnceLock<Overflow>,
 }
@@ -79,42 +80,44 @@ pub(crate) struct Metric {
 #[derive(Debug)]
 pub(super) struct Overflow {
     pub(super) series: Arc<Series>,
-    /// Not 0 once it stands in the catalogue, which is when it is first used. Relaxed: a swap decides who adds it.
+    /// Not 0 once the series is in the catalogue, from its first use on. Relaxed: the swap alone decides which thread
+    /// adds it.
     pub(super) is_shown: AtomicU32,
 }
 
-/// A set's number, and its label values.
+/// The index of a set, and label values.
 pub(super) type SeriesKey = (u32, Box<[Box<str>]>);
 
-/// What all sets of one name share.
+/// The state that all label sets of one metric name share.
 #[derive(Debug)]
-pub(crate) struct Named {
-    /// What a bridge calls it.
+pub(crate) struct MetricName {
+    /// The original names of a bridge.
     #[cfg(feature = "metrics")]
     pub(super) claims: Mutex<Claims>,
     pub(super) cap: usize,
     pub(super) series: Mutex<HashMap<SeriesKey, Arc<Series>>>,
-    /// Series that count against the cap: all with labels but the overflow series. Written under the lock of `series`.
+    /// The number of series that count against the cap: all that have labels, except the overflow series. Written under
+    /// the lock of `series`.
     pub(super) made: AtomicUsize,
-    /// Label combinations that met the overflow series because the cap was reached.
+    /// Label combinations that were counted in the overflow series because the cap was reached.
     pub(super) overflowed: AtomicU64,
 }
 
-impl Named {
-    /// Whether the cap on series is reached. It stays so: no series goes.
+impl MetricName {
+    /// Returns `true` if the cap on series is reached. This is final: series are never removed.
     #[cfg(feature = "metrics")]
     pub(super) fn is_full(&self) -> bool {
-        // Relaxed: whoever reads it then takes the lock under which the last series was made.
+        // Relaxed: the caller then takes the lock under which the last series was made.
         self.made.load(Ordering::Relaxed) >= self.cap
     }
 }
 
 impl Metric {
-    pub(super) fn new(descriptor: Descriptor, set: u32, name: Arc<Named>) -> Arc<Self> {
+    pub(super) fn new(descriptor: Descriptor, set: u32, name: Arc<MetricName>) -> Arc<Self> {
         Arc::new(Self { descriptor: Arc::new(descriptor), set, name, overflow: OnceLock::new() })
     }
 
-    /// Counts a record of a combination that the caller sent to the overflow series on its own.
+    /// Counts a label combination that the caller itself sent to the overflow series.
     pub(crate) fn count_overflow(&self) {
         self.name.overflowed.fetch_add(1, Ordering::Relaxed);
     }

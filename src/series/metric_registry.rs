@@ -1,9 +1,9 @@
-//! The metrics of one instance: from definitions to series. Cold: runs at registration and at the first use of a label
-//! combination.
+//! The metric registry of an instance: turns definitions into metrics and series. Cold: runs at registration and at the
+//! first use of a label combination.
 
 use super::descriptor::{DURATION_HIGHEST, Descriptor, Shape, duration_bounds};
 use super::kind::{MetricKind, Unit};
-use super::metric::{Identity, Metric, Named, Overflow, Series, SeriesKey, Storage};
+use super::metric::{Identity, Metric, MetricName, Overflow, Series, SeriesKey, Storage};
 use crate::error::RegisterError;
 use crate::lane::{Distribution, Key, LaneRegistry, local};
 use crate::names::{COUNTS, OVERFLOW};
@@ -25,38 +25,38 @@ pub(crate) struct MetricRegistry {
     pub(super) lanes: Arc<LaneRegistry>,
     /// Every series, in the order of registration.
     pub(crate) catalogue: boxcar::Vec<Arc<Series>>,
-    /// By name, every set of label names there is; the first one speaks for the name.
+    /// The label sets of each name; the first set defines the name's type, unit and precision.
     pub(super) by_name: DashMap<Arc<str>, Vec<Arc<Metric>>>,
     /// Held while a name is checked and inserted. A histogram reserves three more names, which live in other shards of
     /// `by_name`, so the lock of one shard cannot make the check and the insertion one step.
     pub(super) naming: Mutex<()>,
-    /// Series numbers are given out one at a time, and counters raised.
+    /// Held while a series number is assigned, and while a counter is raised.
     pub(super) numbering: Mutex<()>,
-    /// Cap on the series of a metric that names none.
+    /// Cap on the series of a metric that sets no cap.
     series_cap: usize,
-    /// Bytes of a label value.
+    /// Maximum bytes of a label value.
     label_max: usize,
     /// Cap on the names that bridges register.
     #[cfg(feature = "metrics")]
     pub(super) names_cap: usize,
-    /// Bytes of definitions, series, families and what bridges keep. Relaxed: a figure that stands for itself.
+    /// Bytes of definitions, series, families and the caches of bridges. Relaxed: a figure that publishes nothing.
     kept: AtomicUsize,
 }
 
 /// The caps of an instance.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caps {
-    /// Series of a metric that names no cap.
+    /// Series of a metric that sets no cap.
     pub(crate) series: usize,
     /// Span names, and attribute keys.
     pub(crate) names: usize,
-    /// Bytes of a label value, of a span name and of a log target.
+    /// Bytes of a label value, a span name or a log target.
     pub(crate) label: usize,
 }
 
 impl MetricRegistry {
-    /// An empty registry, but for the metrics of spans. They are registered first, so that nobody can take their names
-    /// for something else: spans would have nowhere to be counted.
+    /// A registry with just the metrics of spans. They are registered first, so that no other metric can take their
+    /// names: spans would then have no metrics.
     pub(crate) fn new(lanes: Arc<LaneRegistry>, caps: Caps) -> Self {
         let registry = Self {
             lanes,
@@ -80,18 +80,18 @@ impl MetricRegistry {
         self.kept.load(Ordering::Relaxed)
     }
 
-    /// Counts what a family or a bridge keeps for the instance.
+    /// Counts bytes that a family or a bridge keeps for the instance.
     pub(crate) fn add_bytes(&self, bytes: usize) {
         self.kept.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Takes back what [`add_bytes`](Self::add_bytes) counted.
+    /// Subtracts bytes that [`add_bytes`](Self::add_bytes) counted.
     pub(crate) fn sub_bytes(&self, bytes: usize) {
         self.kept.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// The metric of a definition: the one that is there, if it says the same.
-    /// A second set of label names is a conflict here: it is nearly always a slip of the programmer's.
+    /// Registers a metric, or returns the existing one with the same definition. A second set of label names is a
+    /// conflict here: it is nearly always a programming mistake.
     pub(crate) fn metric(
         &self,
         wanted: Descriptor,
@@ -111,9 +111,9 @@ impl MetricRegistry {
                         None => Err(conflict(&wanted, &there.get()[0].descriptor)),
                     }
                 }
-                Entry::Vacant(storage) => {
+                Entry::Vacant(vacant) => {
                     let metric = self.first_set(wanted, cap);
-                    storage.insert(vec![Arc::clone(&metric)]);
+                    vacant.insert(vec![Arc::clone(&metric)]);
                     Ok(metric)
                 }
             }
@@ -121,9 +121,9 @@ impl MetricRegistry {
         local::locked(register).unwrap_or(Err(RegisterError::Reentrant))
     }
 
-    /// The metric of a name that nobody has yet.
+    /// Creates the first metric of a name.
     pub(super) fn first_set(&self, wanted: Descriptor, cap: Option<usize>) -> Arc<Metric> {
-        let name = Named {
+        let name = MetricName {
             #[cfg(feature = "metrics")]
             claims: Mutex::default(),
             cap: cap.unwrap_or(self.series_cap).max(1),
@@ -131,7 +131,7 @@ impl MetricRegistry {
             made: AtomicUsize::new(0),
             overflowed: AtomicU64::new(0),
         };
-        self.add_bytes(wanted.bytes() + size_of::<Metric>() + size_of::<Named>() + 2 * COUNTS);
+        self.add_bytes(wanted.bytes() + size_of::<Metric>() + size_of::<MetricName>() + 2 * COUNTS);
         Metric::new(wanted, 0, Arc::new(name))
     }
 
@@ -153,8 +153,8 @@ impl MetricRegistry {
         Ok(())
     }
 
-    /// The series of a metric for label values, one for each label name; the overflow series above the cap, for a
-    /// value longer than the limit, or for its own value.
+    /// The series of a metric for label values, one for each label name. The overflow series above the cap, if a value
+    /// is too long, or if a value is the overflow value itself.
     pub(crate) fn series(&self, metric: &Metric, values: &[&str]) -> Result<Arc<Series>, RegisterError> {
         if self.lanes.is_forked() {
             return Err(RegisterError::Forked);
@@ -188,12 +188,13 @@ impl MetricRegistry {
 
     fn new_series(&self, metric: &Metric, labels: Box<[Box<str>]>) -> Result<Arc<Series>, RegisterError> {
         let identity = Identity { metric: Arc::clone(&metric.descriptor), labels };
-        let new = Series { identity: Arc::new(identity), storage: self.number(&metric.descriptor)? };
+        let new =
+            Series { identity: Arc::new(identity), storage: self.allocate_storage(&metric.descriptor)? };
         self.add_bytes(new.bytes());
         Ok(Arc::new(new))
     }
 
-    /// The overflow series of a metric, which is made if it is not there. It is not shown before it is used.
+    /// The overflow series of a metric, created if needed. Snapshots show it from its first use on.
     pub(crate) fn overflow(&self, metric: &Metric) -> Result<Arc<Series>, RegisterError> {
         if self.lanes.is_forked() {
             return Err(RegisterError::Forked);
@@ -216,7 +217,7 @@ impl MetricRegistry {
         Ok(series)
     }
 
-    /// The overflow series of a metric, if it was made; from now on snapshots show it. Takes no lock.
+    /// The overflow series of a metric, if it was created; snapshots show it from now on. Takes no lock.
     pub(crate) fn show_overflow<'a>(&self, metric: &'a Metric) -> Option<&'a Arc<Series>> {
         let overflow = metric.overflow.get()?;
         if overflow.is_shown.load(Ordering::Relaxed) == 0 && overflow.is_shown.swap(1, Ordering::Relaxed) == 0
@@ -226,7 +227,7 @@ impl MetricRegistry {
         Some(&overflow.series)
     }
 
-    /// Every series of a metric but the overflow series.
+    /// All series of a metric except the overflow series.
     pub(crate) fn series_of(&self, metric: &Metric) -> Vec<Arc<Series>> {
         let collect = || {
             let series = metric.name.series.lock();
@@ -236,14 +237,14 @@ impl MetricRegistry {
         local::locked(collect).unwrap_or_default()
     }
 
-    /// Whether label values can only meet the overflow series.
+    /// Returns `true` if these label values always go to the overflow series.
     pub(crate) fn is_overflow(&self, values: &[&str]) -> bool {
         values.iter().any(|value| value.len() > self.label_max || *value == OVERFLOW)
     }
 
-    fn number(&self, metric: &Descriptor) -> Result<Storage, RegisterError> {
+    fn allocate_storage(&self, metric: &Descriptor) -> Result<Storage, RegisterError> {
         let lanes = &self.lanes;
-        // Under the lock of one name's series; other names number theirs at the same time.
+        // The caller holds the lock of one name's series only; other names assign numbers at the same time.
         let _one_at_a_time = self.numbering.lock();
         Ok(match metric.kind {
             MetricKind::Gauge => Storage::Gauge(Arc::new(AtomicU64::new(0))),
@@ -269,7 +270,7 @@ impl MetricRegistry {
         })
     }
 
-    /// Whether a number is left for a series of a metric of this type.
+    /// Returns `true` if a number is left for a series of this metric type.
     #[cfg(feature = "metrics")]
     pub(crate) fn has_numbers(&self, kind: MetricKind) -> bool {
         match kind {
@@ -279,14 +280,15 @@ impl MetricRegistry {
         }
     }
 
-    /// Registered with the instance, so that nobody can take the name for something else: spans would have nowhere
-    /// to be counted.
+    /// The histogram of span durations. The instance registers it at its start, so that no other metric can take the
+    /// name.
     pub(crate) fn span_durations(&self) -> Result<Arc<Metric>, RegisterError> {
         let shape = Shape { digits: 2, highest: DURATION_HIGHEST, scale: 1e9, bounds: duration_bounds() };
         let what = ("traces_span_metrics_duration", "Duration of spans.");
         self.span_metric(what, (MetricKind::Histogram, Unit::Seconds), Some(shape))
     }
 
+    /// The counter of spans that ended in error.
     pub(crate) fn span_errors(&self) -> Result<Arc<Metric>, RegisterError> {
         let what = ("traces_span_metrics_errors", "Spans that ended in error.");
         self.span_metric(what, (MetricKind::Counter, Unit::None), None)
@@ -305,11 +307,12 @@ impl MetricRegistry {
         )
     }
 
-    /// Label combinations that met an overflow series, over all metrics. The map's iterator allocates while it holds a
-    /// shard's lock, so an allocator that registers a metric must be refused meanwhile.
+    /// Label combinations that were counted in an overflow series, over all metrics. The map's iterator allocates while
+    /// it holds a shard's lock, so an allocator that registers a metric must be refused meanwhile.
     pub(crate) fn overflowed(&self) -> u64 {
-        let of = |sets: RefMulti<'_, _, Vec<Arc<Metric>>>| sets[0].name.overflowed.load(Ordering::Relaxed);
-        local::locked(|| self.by_name.iter().map(of).sum()).unwrap_or(0)
+        let overflowed =
+            |sets: RefMulti<'_, _, Vec<Arc<Metric>>>| sets[0].name.overflowed.load(Ordering::Relaxed);
+        local::locked(|| self.by_name.iter().map(overflowed).sum()).unwrap_or(0)
     }
 }
 

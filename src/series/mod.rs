@@ -1,8 +1,8 @@
 //! Metrics: their names, labels and units, and the series that hold their values. Cold.
 //!
 //! A metric is a name with a type, a unit and a set of label names. A series is a metric with label values, and has a
-//! counter cell, a gauge, or a histogram. Everything is append-only: a number, once given, means the same for the life of
-//! the instance.
+//! counter cell, a gauge, or a histogram. Everything is append-only: a number keeps its meaning for the lifetime of the
+//! instance.
 
 #[cfg(feature = "metrics")]
 mod claims;
@@ -25,4 +25,4 @@ pub use kind::{MetricKind, Unit};
 pub(crate) use metric::{Identity, Metric, Series, Storage};
 pub(crate) use metric_registry::{Caps, MetricRegistry};
 #[cfg(feature = "metrics")]
-pub(crate) use sets::OfSet;
+pub(crate) use sets::SetSeries;

@@ -1,12 +1,12 @@
-//! What may be a name. Cold; the rules are those of the Prometheus data model.
+//! Validation of metric and label names, by the rules of the Prometheus data model. Cold.
 
 use super::kind::{MetricKind, Unit};
 use crate::error::RegisterError;
 use crate::names::{SHOWN_MAX, beginning};
 
-/// Bytes of a metric's name and of a label's.
+/// Maximum bytes of a metric name or a label name.
 pub(super) const NAME_MAX: usize = 200;
-/// How the pipeline's own figures begin in expositions.
+/// The prefix of the pipeline's own figures in expositions.
 const OWN: &str = "tellane_";
 
 fn is_word(text: &str, first_too: impl Fn(u8) -> bool) -> bool {
@@ -15,8 +15,8 @@ fn is_word(text: &str, first_too: impl Fn(u8) -> bool) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || first_too(byte))
 }
 
-/// The metric's full name: unit and type are part of it, and added where they are missing. The limit is on the name
-/// without them, so that a full name is accepted again, as when a saved snapshot is read.
+/// The metric's full name: the suffixes of unit and type are added if they are missing. The length limit applies to the
+/// name without suffixes, so that a full name is accepted again, for example when a saved snapshot is read.
 pub(super) fn full_name(name: &str, kind: MetricKind, unit: Unit) -> Result<String, RegisterError> {
     let is_name = is_word(name, |byte| byte == b'_' || byte == b':');
     if !is_name || stem(name, kind, unit).len() > NAME_MAX || name.starts_with("__") || name.starts_with(OWN)
@@ -27,12 +27,12 @@ pub(super) fn full_name(name: &str, kind: MetricKind, unit: Unit) -> Result<Stri
     let stem = if is_counter { name.strip_suffix("_total").unwrap_or(name) } else { name };
     let suffix = unit.suffix();
     let united = suffix.is_empty() || stem.ends_with(suffix);
-    // Two underscores in front are reserved: `_` as a counter is `_total`.
+    // Names that begin with two underscores are reserved: `_` as a counter becomes `_total`.
     let stem = if stem == "_" && (is_counter || !united) { "" } else { stem };
     Ok(format!("{stem}{}{}", if united { "" } else { suffix }, if is_counter { "_total" } else { "" }))
 }
 
-/// A name without what unit and type add to it.
+/// A name without the suffixes of unit and type.
 pub(super) fn stem(full: &str, kind: MetricKind, unit: Unit) -> &str {
     let name = if kind == MetricKind::Counter { full.strip_suffix("_total").unwrap_or(full) } else { full };
     name.strip_suffix(unit.suffix()).unwrap_or(name)
@@ -45,7 +45,7 @@ pub(super) fn label_names(labels: &[&str]) -> Result<(), RegisterError> {
             return Err(RegisterError::BadLabel { label: beginning(label, SHOWN_MAX).into_owned() });
         }
     }
-    // Sorted, not compared one with each other: a saved snapshot may define thousands.
+    // Sorted rather than compared in pairs: a saved snapshot may define thousands of labels.
     let mut sorted = labels.to_vec();
     sorted.sort_unstable();
     match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stem_is_what_was_there_before_unit_and_type() {
+    fn a_stem_has_no_suffixes_of_unit_and_type() {
         for (full, kind, unit, name) in [
             ("hits_total", MetricKind::Counter, Unit::None, "hits"),
             ("sent_bytes_total", MetricKind::Counter, Unit::Bytes, "sent"),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused() {
+    fn invalid_names_are_refused() {
         for bad in ["", "9lives", "a-b", "a b", "__reserved", "tellane_state", "ä", "a\n"] {
             let refused = full_name(bad, MetricKind::Gauge, Unit::None);
             assert_eq!(refused, Err(RegisterError::BadName { name: bad.to_owned() }));
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_words_once_each() {
+    fn labels_are_distinct_words() {
         assert_eq!(label_names(&["method", "route_2"]), Ok(()));
         for bad in ["", "a:b", "__name__", "le", "quantile", "1st"] {
             let refused = label_names(&["ok", bad]);

@@ -72,11 +72,11 @@ impl LogBatch {
 impl LogRecord {
     /// Decodes a record; `None` if it refers to a target, log statement or key that does not exist.
     pub(crate) fn decode(log: Log, anchor: &Anchor, scale: Scale, instance: &Instance) -> Option<Self> {
-        let target = Arc::clone(&instance.logs.target_of(log.target)?.text);
+        let target = Arc::clone(&instance.logs.target_by_id(log.target)?.text);
         let (message, module, location) = match log.message {
             Message::Text(text) => (text.into(), None, None),
             Message::Callsite(callsite) => {
-                let callsite = Callsite::of(callsite)?;
+                let callsite = Callsite::by_number(callsite)?;
                 (callsite.message.into(), Some(callsite.module), Some((callsite.file, callsite.line)))
             }
         };

@@ -1,5 +1,5 @@
-//! Log statements: what each says and where it stands, as a number. Process-wide, since a static knows no instance.
-//! Hot: [`Callsite::number`]; the rest is cold.
+//! Callsites of log statements: message and source location, interned under a number. Process-wide, since a static
+//! belongs to no instance. Hot: [`Callsite::number`]; the rest is cold.
 
 use crate::level::Level;
 use crate::record::layout::ID_LIMIT;
@@ -7,7 +7,7 @@ use crate::sync::fixed::{AtomicU32, Ordering};
 
 static CALLSITES: boxcar::Vec<&'static Callsite> = boxcar::Vec::new();
 
-/// A log statement in the program's text. Made by the macros.
+/// A log statement in the program's source. Made by the macros.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Callsite {
@@ -16,12 +16,12 @@ pub struct Callsite {
     pub(crate) module: &'static str,
     pub(crate) file: &'static str,
     pub(crate) line: u32,
-    /// Its place among [`CALLSITES`] and one; 0 before its first use.
+    /// The callsite's index in [`CALLSITES`], plus one; 0 before its first use.
     number: AtomicU32,
 }
 
 impl Callsite {
-    /// A statement that was not used yet.
+    /// A callsite that was not used yet.
     pub const fn new(
         level: Level,
         message: &'static str,
@@ -32,27 +32,27 @@ impl Callsite {
         Self { level, message, module, file, line, number: AtomicU32::new(0) }
     }
 
-    /// Its number, if it has met anybody.
+    /// The callsite's number; `None` before its first use.
     #[inline(always)]
     pub(crate) fn number(&self) -> Option<u32> {
-        // Acquire pairs with the Release below: who sends the number sends the entry behind it.
+        // Acquire pairs with the Release in `register`: a thread that hands the number on also hands on the entry.
         self.number.load(Ordering::Acquire).checked_sub(1)
     }
 
-    /// Gives it a number; `None` if all are given out.
+    /// Assigns a number; `None` if all numbers are in use.
     #[cold]
-    pub(crate) fn meet(&'static self) -> Option<u32> {
+    pub(crate) fn register(&'static self) -> Option<u32> {
         if CALLSITES.count() >= ID_LIMIT as usize - 1 {
             return None;
         }
         let made = CALLSITES.push(self) as u32;
-        // Of two threads that come at once, one's entry stays unused.
+        // If two threads register at once, the entry of one stays unused.
         let first = self.number.compare_exchange(0, made + 1, Ordering::AcqRel, Ordering::Acquire);
         Some(first.map_or_else(|there| there - 1, |_| made)).filter(|number| *number < ID_LIMIT)
     }
 
-    /// The statement of a number.
-    pub(crate) fn of(number: u32) -> Option<&'static Self> {
+    /// The callsite with this number.
+    pub(crate) fn by_number(number: u32) -> Option<&'static Self> {
         CALLSITES.get(number as usize).copied()
     }
 }

@@ -3,7 +3,7 @@
 use crate::level::Level;
 use std::collections::BTreeMap;
 
-/// The threshold that no level reaches.
+/// The threshold above all levels: nothing is recorded.
 pub(super) const OFF: u32 = Level::Error as u32 + 1;
 
 pub(super) fn threshold(level: Option<Level>) -> u32 {
@@ -13,7 +13,7 @@ pub(super) fn threshold(level: Option<Level>) -> u32 {
 /// The level rules of an instance: a default level, and others by target prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LevelRules {
-    /// The empty prefix is every target's; what is missing there is [`Level::Info`].
+    /// The empty prefix matches every target; without it, the default is [`Level::Info`].
     by_prefix: BTreeMap<Box<str>, Option<Level>>,
 }
 
@@ -26,18 +26,18 @@ impl LevelRules {
         self.by_prefix.insert(prefix.into(), level);
     }
 
-    /// Leaves out the rules of longer prefixes.
+    /// Removes the rules of longer prefixes.
     pub(super) fn retain_up_to(&mut self, longest: usize) {
         self.by_prefix.retain(|prefix, _| prefix.len() <= longest);
     }
 
-    /// Bytes that they take.
+    /// Bytes that the rules take.
     pub(super) fn bytes(&self) -> usize {
         let entry = size_of::<(Box<str>, Option<Level>)>();
         self.by_prefix.keys().map(|prefix| prefix.len() + entry).sum()
     }
 
-    /// The longest of the prefixes that end where a part of the target's name does.
+    /// The threshold of a target: that of the longest prefix that ends at a `::` of the target's name, or at its end.
     pub(super) fn threshold_of(&self, target: &str) -> u32 {
         let mut prefix = target;
         loop {
@@ -52,7 +52,7 @@ impl LevelRules {
         }
     }
 
-    /// Directives with commas between them: a level, or `target=level`; `off` is a level here.
+    /// Parses directives separated by commas: a level, or `target=level`; `off` is accepted as a level.
     pub(super) fn parse(text: &str) -> Result<Self, ParseLevelsError> {
         let level_of = |directive: &str, level: &str| match level.trim() {
             off if off.eq_ignore_ascii_case("off") => Ok(None),
@@ -78,7 +78,7 @@ impl LevelRules {
     }
 }
 
-/// The reason for which a text cannot set levels. Nothing was changed.
+/// An error in the text of level rules. Nothing was changed.
 ///
 /// ```
 /// use tellane::ParseLevelsError;
@@ -90,14 +90,14 @@ impl LevelRules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParseLevelsError {
-    /// A level is none of `trace`, `debug`, `info`, `warn`, `error` and `off`.
+    /// The level is none of `trace`, `debug`, `info`, `warn`, `error` and `off`. Correct its spelling.
     UnknownLevel {
-        /// The part between two commas.
+        /// The directive: the part between two commas.
         directive: String,
     },
-    /// Before the `=` stands nothing, or something with a space in it.
+    /// The target before the `=` is empty or contains a space. Write `target=level`.
     BadTarget {
-        /// The part between two commas.
+        /// The directive: the part between two commas.
         directive: String,
     },
 }
@@ -106,10 +106,13 @@ impl std::fmt::Display for ParseLevelsError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::UnknownLevel { directive } => {
-                write!(f, "{directive:?} names no level: use trace, debug, info, warn, error or off")
+                write!(f, "{directive:?} has no valid level: use trace, debug, info, warn, error or off")
             }
             Self::BadTarget { directive } => {
-                write!(f, "{directive:?} names no target before its `=`: write target=level, without spaces")
+                write!(
+                    f,
+                    "{directive:?} has no valid target before its `=`: write target=level, without spaces"
+                )
             }
         }
     }
@@ -137,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_directive_is_refused() {
+    fn invalid_directives_are_refused() {
         let unknown = |text: &str, directive: &str| {
             let error = ParseLevelsError::UnknownLevel { directive: directive.into() };
             assert_eq!(LevelRules::parse(text), Err(error));
@@ -149,7 +152,7 @@ mod tests {
         assert_eq!(bad, ParseLevelsError::BadTarget { directive: "=debug".into() });
         assert_eq!(
             bad.to_string(),
-            "\"=debug\" names no target before its `=`: write target=level, without spaces"
+            "\"=debug\" has no valid target before its `=`: write target=level, without spaces"
         );
         assert!(LevelRules::parse("a b=info").is_err());
         assert_eq!(LevelRules::parse(" , "), Ok(LevelRules::default()));

@@ -369,7 +369,7 @@ impl TracerInner {
                 .names
                 .get(name, kind as u8)
                 .unwrap_or_else(|| self.intern_name(thread_state, name, kind)),
-            SpanName::Dynamic(name) => match self.instance.names.dynamic(name, kind) {
+            SpanName::Dynamic(name) => match self.instance.names.interned_span(name, kind) {
                 Some(known) => known,
                 None => self.instance.span_name(name, kind),
             },

@@ -7,7 +7,7 @@ use crate::error::RegisterError;
 use crate::instance::Instance;
 use crate::lane::local;
 use crate::names::{SHOWN_MAX, beginning};
-use crate::series::{Descriptor, MetricKind, OfSet, Series};
+use crate::series::{Descriptor, MetricKind, Series, SetSeries};
 use crate::sync::{AtomicUsize, Mutex, Ordering};
 use ::metrics::{Key, Unit};
 use dashmap::{DashMap, Entry};
@@ -156,7 +156,7 @@ impl<H: Clone> HandleCache<H> {
             }
         });
         registered.unwrap_or_else(|| {
-            instance.faults.name_lost(key.name());
+            instance.faults.set_lost_name(key.name());
             Some(self.lost.clone())
         })
     }
@@ -188,7 +188,7 @@ impl<H: Clone> HandleCache<H> {
 
     /// Registers a key; returns its series. If that is the overflow series, also returns the metric and the label names
     /// that the key has there.
-    fn register(&self, instance: &Instance, key: &Key) -> Result<OfSet, RegisterError> {
+    fn register(&self, instance: &Instance, key: &Key) -> Result<SetSeries, RegisterError> {
         let name = metric_name(key.name());
         let description = self.descriptions.get(key.name()).map(|there| there.description.clone());
         let description = description.unwrap_or_else(|| Description::new(&name, None, ""));

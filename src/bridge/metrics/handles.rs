@@ -36,7 +36,7 @@ impl CounterFn for CounterAdapter {
             match raised {
                 Some(true) => drop(self.floor.fetch_max(count, Ordering::Relaxed)),
                 _ if self.instance.lanes.is_forked() => {}
-                _ => self.instance.faults.lose_one(),
+                _ => self.instance.faults.count_lost(),
             }
         }
     }
@@ -77,25 +77,25 @@ pub(super) struct LostRecords(pub(super) Arc<Instance>);
 
 impl CounterFn for LostRecords {
     fn increment(&self, _amount: u64) {
-        self.0.faults.lose_one();
+        self.0.faults.count_lost();
     }
 
     fn absolute(&self, _count: u64) {
-        self.0.faults.lose_one();
+        self.0.faults.count_lost();
     }
 }
 
 impl GaugeFn for LostRecords {
     fn increment(&self, _difference: f64) {
-        self.0.faults.lose_one();
+        self.0.faults.count_lost();
     }
 
     fn decrement(&self, _difference: f64) {
-        self.0.faults.lose_one();
+        self.0.faults.count_lost();
     }
 
     fn set(&self, _value: f64) {
-        self.0.faults.lose_one();
+        self.0.faults.count_lost();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Loom model of a table that is closed while it is read.
 
-use super::{Closed, Look};
+use super::{Closed, Lookup};
 use crate::model::check;
 use crate::sync::plant::Bug;
 use crate::sync::{Arc, AtomicU64, Ordering};
@@ -18,8 +18,8 @@ fn last_entry() {
         });
         // Relaxed, so that nothing but the flag orders the entry.
         let find = || Some(entry.load(Ordering::Relaxed)).filter(|there| *there != 0);
-        assert_ne!(closed.look(find), Look::Absent);
+        assert_ne!(closed.lookup(find), Lookup::Absent);
         maker.join().expect("no failure");
-        assert_eq!(closed.look(find), Look::Found(7));
+        assert_eq!(closed.lookup(find), Lookup::Found(7));
     });
 }

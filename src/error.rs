@@ -76,7 +76,7 @@ pub enum RegisterError {
     /// More bucket bounds than [`BOUNDS_MAX`](crate::BOUNDS_MAX): each is a line of every scrape, for every label. Ask for
     /// fewer, or for none and read quantiles off the histogram.
     TooManyBounds {
-        /// How many were asked for.
+        /// The number asked for.
         bounds: usize,
     },
     /// The instance has no number left: 2^20 histograms or 2^31 counters. Or a bridge met more metric names than
@@ -92,7 +92,7 @@ pub enum RegisterError {
     /// there, or a static was dereferenced, or a bridge met a new key. Use the metric once outside of the allocator, or
     /// call the static's own methods.
     RecordsLost {
-        /// How many records.
+        /// The number of records.
         records: u64,
     },
 }

@@ -28,8 +28,8 @@ use std::time::Duration;
 /// One telemetry pipeline: lanes, metrics, aggregator. Cheap to clone; one process may have several.
 ///
 /// Dropping the last clone of an instance that was started with [`start`](Builder::start) shuts it down, waiting at
-/// most [`Config::drop_deadline`]. Counters, tracers and loggers that outlive the instance drop their records and count
-/// them as dropped.
+/// most [`Config::drop_deadline`](crate::Config::drop_deadline). Counters, tracers and loggers that outlive the instance
+/// drop their records and count them as dropped.
 ///
 /// The installed instance belongs to the process: dropping the last clone of what [`install`](Builder::install)
 /// returned flushes it, within the same deadline, and does not end it.

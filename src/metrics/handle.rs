@@ -28,7 +28,9 @@ pub(crate) fn handle_of<H: Handle>(series: &Series, instance: &Instance) -> H {
     H::from_series(SeriesSource { series, instance })
 }
 
-/// The handle types of metrics: [`Counter`], [`UpDownCounter`], [`Gauge`], [`Histogram`] and [`Timer`].
+/// The handle types of metrics: [`Counter`](crate::Counter),
+/// [`UpDownCounter`](crate::UpDownCounter), [`Gauge`](crate::Gauge), [`Histogram`](crate::Histogram) and
+/// [`Timer`](crate::Timer).
 ///
 /// ```
 /// use tellane::{Counter, Family, Handle};

@@ -9,6 +9,12 @@ use crate::series::{Descriptor, Identity, MetricKind};
 use crate::stats::recorded;
 use std::sync::Arc;
 
+/// Comparisons for each bound that the series of a name declare themselves, and for each series [`SERIES_WEIGHT`] times as
+/// many. If there are more, one series has declared bounds for thousands of others: a small hostile snapshot would cost
+/// time and memory in proportion to the product. The name then keeps no bounds.
+const COMPARISONS_MAX: usize = 64;
+const SERIES_WEIGHT: usize = 16;
+
 /// A series and its value.
 type OwnedPoint = (Arc<Identity>, PointValue);
 
@@ -40,7 +46,12 @@ fn bounds_of(metric: &Descriptor) -> Option<&[f64]> {
 
 /// Gives the series of one name the bounds that are exact in all of them.
 fn keep_common_bounds(points: &mut [OwnedPoint]) {
+    let declared = |(identity, _): &OwnedPoint| bounds_of(&identity.metric).map_or(0, <[f64]>::len);
+    let allowed = points.iter().map(|point| declared(point) + SERIES_WEIGHT).sum::<usize>() * COMPARISONS_MAX;
     let mut bounds = bounds_of(&points[0].0.metric).unwrap_or_default().to_vec();
+    if bounds.len().saturating_mul(points.len()) > allowed {
+        bounds.clear();
+    }
     for view in points.iter().filter_map(|(_, value)| view_of(value)) {
         bounds.retain(|bound| recorded(*bound, view.scale).is_none_or(|bound| view.is_exact_at(bound)));
     }
@@ -61,4 +72,38 @@ fn keep_common_bounds(points: &mut [OwnedPoint]) {
 
 fn view_of(value: &PointValue) -> Option<&HistogramView> {
     if let PointValue::Histogram(view) = value { Some(view) } else { None }
+}
+
+#[cfg(all(test, not(tellane_loom)))]
+mod tests {
+    use crate::{Snapshot, Telemetry};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// A snapshot of one histogram with a series for each label value.
+    fn snapshot(bounds: usize, values: std::ops::Range<usize>) -> Arc<Snapshot> {
+        let telemetry = Telemetry::builder("bounds").start().expect("it starts");
+        let bounds: Vec<f64> = (1..=bounds).map(|bound| bound as f64).collect();
+        let sizes = telemetry.histogram("sizes").bounds(&bounds).series_cap(10_000).family(["of"]);
+        let sizes = sizes.expect("a good name");
+        values.for_each(|value| sizes.with([&format!("{value:05}")]).record(1));
+        telemetry.snapshot(Duration::from_secs(60)).expect("it answers")
+    }
+
+    #[test]
+    fn one_series_does_not_give_its_bounds_to_thousands() {
+        let bounds_of_merged = |bounds, others: usize| {
+            let merged = snapshot(bounds, 0..1).merge(&snapshot(0, 1..1 + others)).expect("of one kind");
+            let counted: u64 = (0..=others)
+                .map(|value| {
+                    merged.histogram("sizes", &[("of", &format!("{value:05}"))]).expect("kept").count()
+                })
+                .sum();
+            assert_eq!(counted, 1 + others as u64);
+            let point = merged.points().find(|point| point.name() == "sizes").expect("kept");
+            point.bounds().len()
+        };
+        assert_eq!(bounds_of_merged(20, 2_000), 20, "small integers are exact with any bounds");
+        assert_eq!(bounds_of_merged(2_000, 2_000), 0, "2,000 bounds for 2,000 series that declare none");
+    }
 }

@@ -32,7 +32,7 @@ impl RingUnderTest {
         self.consumer.waiting(&self.ring)
     }
 
-    /// Number of spans that have called their counter.
+    /// Number of calls of the `count` closure: one for each span pushed.
     pub fn counted(&self) -> u64 {
         self.counted.get()
     }

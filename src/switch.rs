@@ -151,7 +151,7 @@ impl SharedSwitch {
         .is_some()
     }
 
-    /// Sets the caller's override, which stays until it is changed. Returns `true` if it was another one before.
+    /// Sets the caller's override, which stays until it is changed. Returns `true` if this changed the override.
     pub(crate) fn force(&self, forced: Override, now: u64) -> bool {
         self.change(now, |at| {
             (at.forced != forced).then_some(Position { forced, cause: Cause::Manual, ..at })

@@ -56,13 +56,13 @@ impl SpanRing {
         let free = &mut self.words[self.back..self.back + span.len()];
         self.back += span.len();
         match (free.as_mut_array(), span.as_array()) {
-            // Most spans have no items: copying such a span takes four moves inline, other spans take a call.
+            // Most spans have no items. Copying one of those is inlined as four moves; any other span needs a call.
             (Some(free), Some(span)) => *free = *span as [u64; layout::SPAN_WORDS],
             _ => free.copy_from_slice(span),
         }
     }
 
-    /// Makes room after the last of the older spans: grows the buffer, or continues at its beginning.
+    /// Makes room once no older span is left to evict: grows the buffer, or wraps to its beginning.
     #[cold]
     fn grow_or_wrap(&mut self, needed: usize) {
         let enough = self.back + needed;

@@ -33,7 +33,8 @@ impl Uptime {
     /// Ticks since the start.
     pub(crate) fn ticks(&self) -> u64 {
         let early = if planted(Bug::EarlyReading) { Some(self.clock.ticks()) } else { None };
-        // Acquire pairs with the Release halves below: a thread that sees an origin sees the time for which it was set.
+        // Acquire pairs with the Release and AcqRel below: a thread that loads a new `origin` then loads a `seen` no
+        // older than the one it was computed from.
         // The clock is read last, so as long as the clock runs forward, no other thread's time can be ahead of this
         // reading. If the clock were read first, any pause after it would look like a clock that was set back, and
         // would move the origin by mistake.

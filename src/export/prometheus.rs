@@ -50,7 +50,7 @@ pub fn render(snapshot: &Snapshot) -> String {
     text.0
 }
 
-/// The most digits of an integer. Longer decimals make the text grow.
+/// The most digits of an integer. A longer decimal makes the string reallocate.
 const DIGITS_MAX: usize = 20;
 /// The approximate number of bytes of the pipeline's own figures.
 const PIPELINE: usize = 8192;
@@ -225,7 +225,7 @@ impl TextBuffer {
         }
     }
 
-    /// Writes the account of exemplars, which no figure by kind includes.
+    /// Writes the counts of exemplars. Exemplars are no records, so the figures by kind leave them out.
     fn exemplars(&mut self, snapshot: &Snapshot) {
         let exemplars = snapshot.ledger().exemplars();
         for (name, help, kind, count) in [

@@ -5,7 +5,7 @@
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crossbeam_utils::CachePadded;
 
-/// Words of two cache lines: the processor prefetches a line's neighbour with it.
+/// Words in two cache lines, because the processor prefetches lines in pairs.
 const LINE: usize = 16;
 
 type Line = CachePadded<[AtomicU64; LINE]>;
@@ -49,7 +49,7 @@ impl Cells {
         }
     }
 
-    /// Adds this lane's counts from cell `first` on to `sums`, cell by cell. Any thread.
+    /// Adds this lane's counts, starting at cell `first`, to `sums`. Any thread.
     pub(crate) fn add_to(&self, first: usize, sums: &mut [u64]) {
         let row = Arc::clone(&self.row.lock());
         // Line by line: adding a row of 10,000 cells takes half the time of one flat iterator over the cells.

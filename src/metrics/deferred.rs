@@ -100,7 +100,7 @@ struct DeferTable {
     /// contents.
     taken: AtomicU64,
     samples: [Sample; SAMPLES_MAX],
-    /// Number of the next sample; its index is this modulo `SAMPLES_MAX`. Relaxed, for the same reason.
+    /// Number of the next sample; its index is this modulo `SAMPLES_MAX`. Relaxed: each sample's `state` publishes its contents.
     next: AtomicU64,
 }
 
@@ -252,7 +252,7 @@ impl DeferTable {
             else {
                 continue;
             };
-            // Acquire again: the entry may by now contain a later sample of the same static.
+            // Acquire again: the slot may by now hold a later sample of the same static.
             if sample.state.compare_exchange(state, BUSY, Ordering::Acquire, Ordering::Relaxed).is_ok() {
                 let bits = sample.bits.load(Ordering::Relaxed);
                 sample.state.store(NOTHING, Ordering::Release); // pairs with the Acquire in `store_sample`

@@ -111,7 +111,7 @@ impl<H: Handle> FamilyInner<H> {
         };
         if series.identity.labels.iter().zip(&all).any(|(given, wanted)| **given != **wanted) {
             self.close(handles);
-            return &self.overflow; // `Instance::series` has counted the overflow
+            return &self.overflow; // `MetricRegistry::series` has counted the overflow
         }
         handles.store(values, handle_of(&series, &self.instance));
         handles.lookup(values).unwrap_or_else(|| H::noop_ref())

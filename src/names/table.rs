@@ -72,7 +72,7 @@ impl<H, const N: usize> TextTable<H, N> {
     #[inline(always)]
     pub(crate) fn get(&self, values: &[&str; N]) -> Option<&H> {
         let Some((hash, packed)) = self.keys.pack(values) else { return self.get_long(values) };
-        self.find(hash, |entry| entry.has(&packed)) // complete: an entry with a tail differs in length
+        self.find(hash, |entry| entry.has(&packed)) // no tails to compare: an entry with a tail is longer, so its packed form differs
     }
 
     #[inline(never)]
@@ -136,7 +136,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
-    /// Lengths around the borders of the ways to pack a text.
+    /// Lengths on either side of each limit at which the packing changes.
     const LENGTHS: [usize; 18] = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 23, 24, 25, 32, 33, 48];
 
     /// Texts that differ little: all the same letter or NULs, with at most one letter that differs, at any position.

@@ -80,7 +80,7 @@ pub(crate) struct Metric {
 #[derive(Debug)]
 pub(super) struct Overflow {
     pub(super) series: Arc<Series>,
-    /// Not 0 once the series is in the catalogue, from its first use on. Relaxed: the swap alone decides which thread
+    /// Becomes non-zero at the first use, when the series is added to the catalogue. Relaxed: the swap alone decides which thread
     /// adds it.
     pub(super) is_shown: AtomicU32,
 }
@@ -91,7 +91,7 @@ pub(super) type SeriesKey = (u32, Box<[Box<str>]>);
 /// The state that all label sets of one metric name share.
 #[derive(Debug)]
 pub(crate) struct MetricName {
-    /// The original names of a bridge.
+    /// The original names under which a bridge registered this metric and its labels.
     #[cfg(feature = "metrics")]
     pub(super) claims: Mutex<Claims>,
     pub(super) cap: usize,

@@ -63,7 +63,7 @@ pub(crate) struct LogBatch {
 }
 
 impl LogBatch {
-    /// The words that the batch counts for in the queue's bound; 32 stand for the batch itself.
+    /// The batch's share of the queue's bound, in words: its records, and 32 for the batch itself.
     fn weight(&self) -> u64 {
         self.words.len() as u64 + 32
     }

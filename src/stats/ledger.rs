@@ -45,7 +45,7 @@ pub struct Ledger {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KindLedger {
-    /// Calls that made a record, including those that were dropped or suppressed.
+    /// Records that the program asked for, including those dropped or suppressed.
     pub recorded: u64,
     /// Records that were folded into a histogram, kept as a span or written to the log sinks.
     pub aggregated: u64,
@@ -221,8 +221,8 @@ impl Ledger {
         self.coarse
     }
 
-    /// Log records of a level that were shed because their ring had no room. Lower levels are shed first: each level
-    /// may use half as much of a ring's last free words as the level above it.
+    /// Log records of a level that were shed because their ring had no room. Lower levels are shed first: a
+    /// TRACE record must leave half of the ring free, DEBUG a quarter, INFO an eighth, WARN a sixteenth, ERROR nothing.
     ///
     /// ```
     /// use tellane::Level;
@@ -252,17 +252,18 @@ impl Ledger {
         self.exemplars
     }
 
-    /// Sets the account of exemplars, read from a saved snapshot.
-    /// Log records shed, by level, as they are saved; `None` if there are none.
+    /// The numbers of log records shed, by level, for a saved snapshot; `None` if there are none.
     pub(crate) fn logs_shed_words(&self) -> Option<Vec<u64>> {
         self.logs_shed.iter().any(|shed| *shed > 0).then(|| self.logs_shed.into())
     }
 
+    /// Sets the numbers of log records shed from their saved form.
     pub(crate) fn set_logs_shed(&mut self, words: &[u64]) -> Option<()> {
         self.logs_shed = words.try_into().ok()?;
         Some(())
     }
 
+    /// Sets the account of exemplars, read from a saved snapshot.
     pub(crate) fn set_exemplars(&mut self, exemplars: ExemplarLedger) {
         self.exemplars = exemplars;
     }

@@ -1,4 +1,4 @@
-//! Grammar of W3C Baggage, and percent-encoding. Pure functions, called by the parser and by changes.
+//! Grammar of W3C Baggage, and percent-encoding. Pure functions, used to parse baggage and to change it.
 
 use crate::context::members::trim;
 

@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotation {
     /// The most bytes of one file. A single line longer than this gets a file of its own, which then exceeds the bound.
-    /// A file also exceeds it if another program does not release its lock on the file for a second. Default 100 MiB.
+    /// A file can also exceed it if another program holds a lock on the file for more than a second. Default 100 MiB.
     pub bytes: u64,
     /// The number of old files that are kept. Default 5.
     pub files: u32,

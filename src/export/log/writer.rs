@@ -19,7 +19,7 @@ impl Writer {
     /// Runs until the aggregator has dropped the sending end and all batches are written.
     pub(crate) fn run(mut self) {
         while let Some(mut queued) = self.receiver.recv() {
-            // A panic must end neither the thread nor the later batches. The drop of this batch counts its records as
+            // A panic must not end the thread: the later batches would be lost. The drop of this batch counts its records as
             // lost.
             let _written = caught(|| self.write(&mut queued));
         }

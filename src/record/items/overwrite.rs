@@ -100,7 +100,7 @@ impl<'a> KeyedItem<'a> {
 }
 
 impl Items {
-    /// Sets an item among those from word `from` on, in place of an earlier one with the same key. `left` is the number
+    /// Sets an item, in place of an earlier one with the same key. Only items from word `from` onwards are considered. `left` is the number
     /// of attributes that may still be added; removed ones are added to it. A text that does not fit is refused if
     /// there is no block yet, and truncated if there is one.
     #[cold]
@@ -186,7 +186,7 @@ impl Items {
                     if old.len() == len {
                         words.copy_within(next..next + len, old.start);
                     } else {
-                        // After the rotation the order is: the new value, the old value, the items between them. The
+                        // After the rotation the order is: the new value, the old value, then the items that stood between the two. The
                         // copy closes the gap of the old value.
                         words[old.start..next + len].rotate_right(len);
                         words.copy_within(old.end + len..kept + len, old.start + len);

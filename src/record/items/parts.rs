@@ -1,4 +1,4 @@
-//! Reassembles items that were stored in parts, where several threads can reach them. Warm.
+//! Reassembles items whose parts were stored separately, so that several threads could reach them. Warm.
 
 use super::{Block, INLINE_WORDS, Items};
 

@@ -31,7 +31,7 @@ pin_project! {
             let mut this = this.project();
             if this.future.is_some() {
                 let _entry = ExitGuard(this.bound.as_ref().and_then(Bound::enter));
-                this.future.set(None); // the context is still attached: its destructors may record
+                this.future.set(None); // dropped while the context is attached, since the future's destructors may record
             }
         }
     }

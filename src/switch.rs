@@ -31,8 +31,8 @@ pub(crate) struct Position {
     pub(crate) state: State,
     pub(crate) forced: Override,
     pub(crate) cause: Cause,
-    /// Changes made up to this position, modulo 65,536. A change takes its number from the word that it replaces, so
-    /// the log has the same order as the changes of the word.
+    /// Changes made up to this position, modulo 65,536. A change derives its number from the word that it replaces, so
+    /// the log has the order in which the word changed.
     pub(crate) number: u16,
     /// While degraded or off, the earliest time for a probe; during a probe, the end of its lease.
     pub(crate) until: u64,

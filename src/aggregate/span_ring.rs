@@ -140,7 +140,8 @@ mod tests {
                 let used: usize = kept.iter().map(|span| span.len()).sum();
                 prop_assert_eq!(latest.parts().concat(), kept.concat());
                 prop_assert!(latest.words.len() <= cap && latest.words.capacity() <= cap.max(4));
-                // Less than one span is free at each of the two ends at which a span did not fit.
+                // Two gaps can be free, one at the end of the buffer and one before `front`. Each is shorter than the
+                // longest span.
                 prop_assert!(gone == 0 || used + 2 * longest > cap, "{used} of {cap}");
             }
         }

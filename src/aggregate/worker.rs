@@ -57,7 +57,8 @@ pub(crate) fn become_own_thread() {
     local::mark_own_thread();
 }
 
-/// Returns `true` if this thread is one of tellane's own, which must not wait for themselves.
+/// Returns `true` if this is one of tellane's own threads. Such a thread must not wait for tellane: it could be waiting
+/// for itself.
 pub(crate) fn is_own_thread() -> bool {
     OWN_THREAD.with(Cell::get)
 }
@@ -185,8 +186,8 @@ impl Worker {
             }
             Request::Shutdown => {
                 self.lanes.close();
-                // One pass for the records published before, and the snapshot's pass for those published while the
-                // lanes were being closed.
+                // This pass takes the records published before the lanes were closed. `Step::snapshot` makes another
+                // pass, for those published meanwhile.
                 self.retry(Step::run);
                 self.retry(Step::settle);
                 if let Some(last) = self.retry(|step| Arc::new(step.snapshot())) {
@@ -203,8 +204,8 @@ impl Worker {
     }
 
     /// Runs an act of the step, and retries it after a panic as often as the aggregator may be restarted. Each attempt
-    /// gets past the record that the attempt before panicked on, so one bad record prevents neither the answer nor the
-    /// folding of the records after it.
+    /// skips the record on which the previous one panicked, so one bad record blocks neither the answer nor the records
+    /// behind it.
     fn retry<R>(&self, act: impl Fn(&mut Step) -> R) -> Option<R> {
         (0..=self.thresholds.restarts_max).find_map(|_| {
             let mut step = self.step.lock();

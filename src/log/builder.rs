@@ -82,7 +82,7 @@ impl<'a> LogRecordBuilder<'a> {
         }
     }
 
-    /// Slow path of [`set`](Self::set): the fields have outgrown the frame.
+    /// Slow path of [`set`](Self::set): the fields no longer fit the inline words ([`Items::FRAME`]).
     #[cold]
     fn set_slow(&mut self, logger: &LoggerInner, key: u32, value: Attribute<'_>) -> bool {
         let Self { level, fields, .. } = self;

@@ -3,8 +3,9 @@
 //! registration needs. The record waits in a table of the process until the thread has left tellane; then the static's
 //! metric is registered and the record is counted. Cold. Deferring a record allocates nothing and takes no lock.
 //!
-//! The table starts with a fixed part and grows outside of tellane, so that it always has space for the records that an
-//! allocator makes during the growth. Records that do not fit are counted as lost: see [`lost`].
+//! The table starts with a fixed part. It grows only when the thread has left tellane, and before it is full, so that
+//! it has space for the records that an allocator makes while it grows. Records that do not fit are counted as lost:
+//! see [`lost`].
 
 use super::counter::CounterInner;
 use super::definition::StaticDefinition;
@@ -65,8 +66,8 @@ pub(super) fn defer(definition: &StaticDefinition, make: Make, record: DeferredR
     }
 }
 
-/// Counts a record as lost that can be neither made nor deferred: a sample in the ledger, a counter's or gauge's record
-/// in the faults.
+/// Counts as lost a record that can be neither made nor deferred: samples in the ledger, counter and gauge records in
+/// the faults.
 #[cold]
 pub(super) fn lost(definition: &StaticDefinition) {
     if let Some(instance) = global() {
@@ -100,7 +101,8 @@ struct DeferTable {
     /// contents.
     taken: AtomicU64,
     samples: [Sample; SAMPLES_MAX],
-    /// Number of the next sample; its index is this modulo `SAMPLES_MAX`. Relaxed: each sample's `state` publishes its contents.
+    /// Number of the next sample; its index is this modulo `SAMPLES_MAX`. Relaxed: each sample's `state` publishes its
+    /// contents.
     next: AtomicU64,
 }
 

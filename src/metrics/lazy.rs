@@ -154,7 +154,8 @@ impl<H: Handle> Lazy<H> {
             return Some(there);
         }
         let Some(instance) = global().filter(|instance| !instance.lanes.is_forked()) else {
-            // A forked child, where a thread that does not exist there may hold the registration's locks.
+            // In a forked child, the registration's locks may be held for ever by a thread that exists only in the
+            // parent.
             return Some(H::noop_ref());
         };
         local::try_without_recording(|| self.register(instance)).flatten()
@@ -195,7 +196,7 @@ impl<H: Handle> Lazy<H> {
         self
     }
 
-    /// Sets the unit to seconds (for histograms, durations): `_seconds` becomes part of the name.
+    /// Sets the unit to seconds: `_seconds` becomes part of the name. A histogram then records durations.
     ///
     /// ```
     /// static AGE: tellane::LazyGauge = tellane::gauge!("age", "Age of the oldest order.").seconds();

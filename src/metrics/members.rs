@@ -47,8 +47,8 @@ pub(super) trait Handles<'a, H: 'a> {
     /// Stores a handle, unless there is one for these values.
     fn store(&self, values: &[&str], handle: H);
 
-    /// Stores the handles of all values that the family may be called with. The last values of each are the fixed
-    /// labels'.
+    /// Stores the handles of all values that the family may be called with. Each item ends with the values of the fixed
+    /// labels.
     fn store_all<'b>(&self, all: impl Iterator<Item = (Vec<&'b str>, H)>) {
         all.for_each(|(values, handle)| self.store(&values, handle));
     }

@@ -65,23 +65,23 @@ impl Series {
 }
 
 /// A metric with one set of label names. A name has one such set, unless a bridge registers more
-/// ([`crate::series::MetricRegistry::series_of_set`]); they share the name's series and its cap.
+/// ([`crate::series::MetricRegistry::series_of_set`]); all sets of a name share one map of series and one cap.
 #[derive(Debug)]
 pub(crate) struct Metric {
     pub(crate) descriptor: Arc<Descriptor>,
     /// The index of this set among those of the name, in the order of registration.
     pub(super) set: u32,
     pub(super) name: Arc<MetricName>,
-    /// The series that stands in above the cap. A family creates it in advance: it counts what an allocator records
-    /// while the family registers a series.
+    /// The series that stands in above the cap. A family creates it in advance, because it also takes what an allocator
+    /// records through the family while the family registers a series.
     pub(super) overflow: OnceLock<Overflow>,
 }
 
 #[derive(Debug)]
 pub(super) struct Overflow {
     pub(super) series: Arc<Series>,
-    /// Becomes non-zero at the first use, when the series is added to the catalogue. Relaxed: the swap alone decides which thread
-    /// adds it.
+    /// Becomes non-zero at the first use, when the series is added to the catalogue. Relaxed: the swap alone decides
+    /// which thread adds it.
     pub(super) is_shown: AtomicU32,
 }
 

@@ -1,8 +1,8 @@
 //! Metrics: their names, labels and units, and the series that hold their values. Cold.
 //!
 //! A metric is a name with a type, a unit and a set of label names. A series is a metric with label values, and has a
-//! counter cell, a gauge, or a histogram. Everything is append-only: a number keeps its meaning for the lifetime of the
-//! instance.
+//! counter cell, a gauge, or a histogram. Everything is append-only: the number of a metric or series keeps its meaning
+//! for the lifetime of the instance.
 
 #[cfg(feature = "metrics")]
 mod claims;

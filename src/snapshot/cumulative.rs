@@ -152,7 +152,8 @@ mod tests {
             let bounds = BucketBounds::new(&view, &declared);
             prop_assert!(bounds.fit(&view));
             prop_assert_eq!(view.cumulative_at(&bounds).collect::<Vec<_>>(), wanted);
-            // A bucket of one digit is a sixteenth wide, so samples further below the bound than that must be counted.
+            // With one significant digit, a bucket is at most a sixteenth of its values wide, so every sample more than
+            // a sixteenth below the bound must be counted.
             for (bound, counted) in others.iter().zip(view.cumulative(&others)) {
                 prop_assert!(one_by_one(bound * 15.0 / 16.0) <= counted && counted <= one_by_one(*bound));
             }

@@ -79,8 +79,8 @@ impl HistogramView {
     }
 
     /// Creates the view that [`new`](Self::new) creates, from an earlier view of the same series. `count` is the number
-    /// of samples. Faster than `new` if no bucket has got its first sample since: then only the buckets of the earlier
-    /// view are read, and their sum, which equals `count`, proves that none is missing.
+    /// of samples. Faster than `new` unless an empty bucket got a sample since: it reads only the earlier view's
+    /// buckets. If they add up to `count`, no other bucket has samples.
     pub(crate) fn refreshed(&self, counts: &[u64], count: u64, sum: u128, (min, max): (u64, u64)) -> Self {
         let mut found = 0;
         let reread = self.filled.iter().map(|(index, _)| {
@@ -102,8 +102,9 @@ impl HistogramView {
         Self { exemplars, ..self }
     }
 
-    /// Samples that were recorded in sampled spans, with the spans' ids: the latest two of each power of two, the
-    /// greatest values first. Between two snapshots each thread offers the first such sample of each power of two.
+    /// Samples that were recorded in sampled spans, with the spans' ids: the latest two in each power-of-two range (1,
+    /// 2 to 3, 4 to 7 and so on), greatest values first. Between two snapshots, each thread offers only its first such
+    /// sample in each range.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -322,8 +323,8 @@ impl HistogramView {
         hdr_v2::encode(self)
     }
 
-    /// Merges all views that have the precision of the first one; `None` if there is no view. Takes time in proportion
-    /// to all buckets: merged one by one, each view would copy the buckets of all those before it.
+    /// Merges all views that have the precision of the first one; `None` if there is no view. Takes time proportional
+    /// to the total number of buckets. Merging one view at a time would copy all earlier buckets again for each view.
     pub(crate) fn merge_all(views: &[&Arc<Self>]) -> Option<Arc<Self>> {
         let (first, others) = views.split_first()?;
         if others.is_empty() {

@@ -213,8 +213,8 @@ impl BatchSender {
     /// for the reason given.
     pub(crate) fn send(&self, batch: LogBatch) -> Result<(), Reason> {
         let (records, weight) = (batch.records, batch.weight());
-        // Relaxed: there is one sender, and a `fetch_sub` of the writer that is seen late can only refuse a batch
-        // early.
+        // Relaxed: there is one sender, and if the writer's `fetch_sub` is seen late, the worst result is that a batch
+        // is refused although there was room.
         let queued = self.queue_stats.queued_words.load(Ordering::Relaxed);
         if queued > 0 && queued + weight > QUEUED_MAX {
             return Err(Reason::SinkFull);

@@ -207,8 +207,8 @@ impl Ledger {
         self.clamped
     }
 
-    /// Samples that are exact in the count, sum, minimum and maximum but were counted in an approximate bucket: the
-    /// middle of their power of two, on the correct side of every declared bound.
+    /// Samples that were counted in an approximate bucket: near the middle of their power-of-two range, on the correct
+    /// side of every declared bound. Count, sum, minimum and maximum are still exact.
     ///
     /// ```
     /// # let telemetry = tellane::Telemetry::builder("shop").start()?;
@@ -328,9 +328,9 @@ impl Ledger {
         }
     }
 
-    /// Sets the counts that the aggregator published, and computes the records in flight. The caller must have read
-    /// `aggregated` and the exemplars' `[kept, replaced]` before the tallies it added: then the tallies contain
-    /// everything that these counts contain.
+    /// Sets the counts that the aggregator published, and computes the records in flight. The caller must read
+    /// `aggregated` and the exemplars' `[kept, replaced]` first and add the tallies afterwards, so that the tallies
+    /// contain everything that these counts contain.
     pub(crate) fn balance(&mut self, aggregated: [u64; KINDS], [kept, replaced]: [u64; 2]) {
         (self.exemplars.kept, self.exemplars.replaced) = (kept, replaced);
         for kind in Kind::ALL {

@@ -53,7 +53,8 @@ pub(super) struct RotatingFile {
     rotation: Rotation,
     open: OpenFile,
     lock: Lock,
-    /// The number of writes to a file that is full, or that its path no longer leads to, because the rotation failed.
+    /// The number of writes that went to the open file although it was full or no longer at its path, because it could
+    /// not be rotated or reopened.
     failed: Arc<AtomicU64>,
 }
 

@@ -60,7 +60,7 @@ pub(in crate::peers) fn not_installed() -> Vec<Row> {
 /// One check for all of them, behind the last: an instance that is installed then has heard nothing of what was said
 /// before.
 fn unheard() -> u64 {
-    assert_eq!((noop().current(), no_log().enabled(Level::Error)), (None, false));
+    assert_eq!((noop().current_span_context(), no_log().enabled(Level::Error)), (None, false));
     let telemetry = Telemetry::builder("late").install().expect("the first one");
     HITS.inc();
     OPEN.dec();

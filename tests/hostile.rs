@@ -185,5 +185,5 @@ fn a_text_that_breaks_off_is_told() {
     let again = [&whole[..8], parts, &bytes(&[figures(2, 0, vec![1])])[8..]].concat();
     let error = Snapshot::from_bytes(&again).unwrap_err();
     assert_eq!(error, ReadError::Record(DecodeError::Unfinished));
-    assert!(error.to_string().ends_with("no part of it follows"), "{error}");
+    assert!(error.to_string().ends_with("its next part is missing"), "{error}");
 }

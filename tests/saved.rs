@@ -87,7 +87,9 @@ fn every_cut_and_every_wrong_word_is_told() {
     let stray = [tellane::record::MAGIC, 0x0000_0000_0200_0005, 1].map(u64::to_le_bytes).concat();
     let error = Snapshot::from_bytes(&stray).unwrap_err();
     assert_eq!(error, ReadError::Unexpected);
-    assert!(error.to_string().contains("no meaning") && std::error::Error::source(&error).is_none());
+    assert!(
+        error.to_string().contains("a record is unexpected") && std::error::Error::source(&error).is_none()
+    );
 }
 
 /// All that is long in one instance: nothing of it keeps the snapshot from being saved.

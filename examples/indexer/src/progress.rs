@@ -10,7 +10,8 @@ use tellane::Telemetry;
 pub(crate) const REFRESH: Duration = Duration::from_millis(100);
 /// Interval of progress lines if standard error is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
-const BAR: usize = 24;
+/// Width of the bar. The whole line then fits 80 columns; a longer one wraps, and each update would begin a new line.
+const BAR: usize = 12;
 
 #[derive(Debug)]
 pub(crate) struct Progress<'a> {
